@@ -1,0 +1,43 @@
+"""Installs tfalign, the library. The experiments and the tests stay in the repository."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+AGENTS = ["tf-agents==0.19.0", "tf_keras>=2.19,<2.22"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11"]
+
+setup(
+    name="tfalign",
+    version=re.search(r'__version__ = "(.+)"', (ROOT / "tfalign/__init__.py").read_text())[1],
+    description="Reinforcement-learning alignment of language models in TensorFlow and Keras 3",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfalign", "tfalign.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "tensorflow>=2.19,<2.22",
+        "keras>=3.10,<3.16",
+        "numpy<2.4",
+        "tensorflow-datasets>=4.9.7",
+        "importlib_resources",  # tensorflow-datasets uses it and does not declare it
+        "gymnasium>=1.0",
+        "absl-py>=2.1",
+        "tokenizers>=0.20",
+        "safetensors>=0.4.5",
+        "ml_dtypes>=0.4",
+        "matplotlib>=3.8",
+        "tensorboard>=2.19",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "agents": AGENTS,
+        "jax": ["jax>=0.4.35"],
+        "test": TEST,
+        "all": AGENTS + TEST + ["jax>=0.4.35"],
+    },
+)

@@ -1,0 +1,127 @@
+"""Pictures are drawn where there is data, and only there; what is drawn is the data."""
+
+import struct
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+
+from tfalign.evaluation import plots
+from tfalign.evaluation.curves import Series
+from tfalign.evaluation.statistics import calibration
+
+
+@pytest.fixture(autouse=True)
+def no_warning():
+    """Missing glyphs, layouts that collapse and empty slices all show as warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved, before they became pixels."""
+    saved = []
+    save = plots._save
+    monkeypatch.setattr(
+        plots, "_save", lambda figure, file: (saved.append(figure), save(figure, file))
+    )
+    return saved
+
+
+def series(count: int, scale: float = 1.0) -> Series:
+    return Series(np.arange(1, count + 1), scale * np.sqrt(np.arange(count, dtype=np.float64)))
+
+
+def png_size_and_dpi(file) -> tuple[int, int, float]:
+    data = file.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", data[16:24])
+    chunk = data.index(b"pHYs")
+    (dots_per_metre,) = struct.unpack(">I", data[chunk + 4 : chunk + 8])
+    return width, height, dots_per_metre * 0.0254
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 200])
+def test_learning_curves_draw_the_panels_that_have_data(tmp_path, figures, count):
+    curves = {
+        "sft": {"loss": series(count), "eval_loss": series(2), "time": series(count)},
+        "ppo": {"kl": series(count)},
+        "unknown": {"loss": series(count)},
+    }
+    assert plots.learning_curves(tmp_path / "a.png", curves)
+    panels = figures[0].axes
+    assert [axes.get_title("left") for axes in panels] == ["Fine-tuning", "PPO: KL to reference"]
+    np.testing.assert_array_equal(panels[1].lines[0].get_ydata(), curves["ppo"]["kl"].values)
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["train", "test"]
+    width, height, dpi = png_size_and_dpi(tmp_path / "a.png")
+    assert (width, height) == (990, 382)
+    assert dpi == pytest.approx(150, abs=0.1)
+
+
+def test_a_caller_chooses_the_panels(tmp_path, figures):
+    panel = plots.Panel("grpo", "GRPO", "nats", {"kl": "rollouts"})
+    assert plots.learning_curves(tmp_path / "a.png", {"grpo": {"kl": series(5)}}, [panel])
+    assert figures[0].axes[0].get_title("left") == "GRPO"
+
+
+def test_running_mean_by_hand():
+    # Twenty values: one neighbour on either side, fewer at the ends.
+    values = np.arange(20.0) ** 2
+    smooth = plots._running_mean(values)
+    assert smooth[0] == (0 + 1) / 2
+    assert smooth[3] == (4 + 9 + 16) / 3
+    assert smooth[19] == (18**2 + 19**2) / 2
+
+
+def test_reward_against_kl_pairs_the_values_of_common_steps(tmp_path, figures):
+    stage = {
+        "kl": Series(np.arange(1, 41), np.linspace(0, 8, 40)),
+        "score": Series(np.arange(1, 41), np.linspace(0, 2, 40)),
+        "gold_reward": Series(np.array([10, 40]), np.array([0.5, 0.7])),
+    }
+    titles = {"score": "Score", "gold_reward": "Gold", "absent": "Absent"}
+    assert plots.reward_against_kl(tmp_path / "a.png", stage, titles)
+    score, gold, _colour_bar = figures[0].axes
+    np.testing.assert_allclose(
+        gold.collections[0].get_offsets(), [[stage["kl"].values[9], 0.5], [8, 0.7]]
+    )
+    assert len(score.collections[0].get_offsets()) == 40
+    assert len(score.lines) == 2 and not gold.lines, "two points have no mean curve"
+
+
+def test_score_distributions_are_shares_with_the_means_named(tmp_path, figures):
+    before, after = np.array([-1.0, 0.0, 1.0]), np.array([2.0, 2.0])
+    assert plots.score_distributions(tmp_path / "a.png", {"Gold": {"SFT": before, "PPO": after}})
+    (axes,) = figures[0].axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["SFT, mean 0.00", "PPO, mean 2.00"]
+    assert sum(bar.get_height() for bar in axes.containers[0]) == pytest.approx(1)
+
+
+def test_equal_scores_can_be_drawn(tmp_path):
+    equal = {"Gold": {"SFT": np.zeros(3), "PPO": np.zeros(3)}}
+    assert plots.score_distributions(tmp_path / "a.png", equal)
+
+
+def test_reliability_draws_the_filled_bins(tmp_path, figures):
+    plots.reliability(tmp_path / "a.png", calibration([0.1, 0.9], [0, 1], bins=4))
+    axes, counts = figures[0].axes
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0.1, 0], [0.9, 1]])
+    assert [bar.get_height() for bar in counts.containers[0]] == [1, 0, 0, 1]
+
+
+def test_nothing_to_draw_writes_nothing(tmp_path):
+    assert not plots.learning_curves(tmp_path / "a.png", {"other": {"loss": series(3)}})
+    assert not plots.reward_against_kl(tmp_path / "a.png", {"score": series(3)}, {"score": "S"})
+    assert not plots.reward_against_kl(tmp_path / "a.png", {"kl": series(3)}, {"score": "S"})
+    assert not plots.score_distributions(tmp_path / "a.png", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_callers_matplotlib_settings_stay_as_they_were(tmp_path):
+    before = dict(matplotlib.rcParams)
+    plots.learning_curves(tmp_path / "a.png", {"ppo": {"kl": series(5)}})
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,332 @@
+"""Checkpoints come back whole or not at all, whatever happens to the writer."""
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import tfalign
+from tfalign.training import checkpoint
+from tfalign.training.checkpoint import (
+    Checkpointer,
+    CheckpointError,
+    check_arrays,
+    write_bytes_atomically,
+    write_json_atomically,
+    write_text_atomically,
+)
+
+ARRAYS = {
+    "half": np.array([[1.5, -2.0], [0.1, 3e38]], ml_dtypes.bfloat16),
+    "scalar": np.asarray(np.float32(0.1)),
+    "transposed": np.arange(6.0).reshape(2, 3).T,
+    "empty": np.zeros((0, 4), np.float32),
+    "flags": np.array([True, False]),
+    "key": np.array([2**63 + 1], np.uint64),
+    "层/权重": np.array([7], np.int32),
+}
+STATE = {"epoch": 3, "kl": {"coefficient": 0.1, "target": None}, "name": "客服"}
+
+
+def small(step: int) -> dict[str, np.ndarray]:
+    return {"weights": np.full(5000, step, np.float32), "bias": np.full(3, -step, np.int64)}
+
+
+def assert_is_small(restored) -> None:
+    expected = small(restored.step)
+    assert restored.arrays.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(restored.arrays[name], array)
+    assert restored.state == {"step": restored.step}
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
+    Checkpointer(tmp_path).save(10, ARRAYS, STATE)
+    step, arrays, state = Checkpointer(tmp_path).restore()
+    assert step == 10
+    assert state == STATE
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype, name
+        assert arrays[name].shape == array.shape, name
+        assert arrays[name].tobytes() == array.tobytes(), name
+
+
+def test_restored_arrays_are_the_callers_own(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    checkpointer.restore().arrays["weights"][:] = 99
+    assert_is_small(checkpointer.restore())
+
+
+def test_the_last_ones_are_kept_and_each_can_be_restored(tmp_path):
+    checkpointer = Checkpointer(tmp_path, keep_last=2)
+    for step in (8, 9, 10, 100_000_000):
+        checkpointer.save(step, small(step), {"step": step})
+    assert names(tmp_path) == ["step-00000010", "step-100000000"]
+    assert checkpointer.steps() == [10, 100_000_000]
+    assert checkpointer.latest() == 100_000_000
+    assert checkpointer.restore(10).step == 10
+
+
+def test_saving_a_step_again_replaces_it(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(4, {"weights": np.zeros(2)}, {"first": True})
+    checkpointer.save(4, small(4), {"step": 4})
+    assert_is_small(checkpointer.restore(4))
+    assert names(tmp_path) == ["step-00000004"]
+
+
+def test_an_empty_directory_has_no_latest_and_says_so(tmp_path):
+    checkpointer = Checkpointer(tmp_path / "new")
+    assert checkpointer.latest() is None
+    with pytest.raises(CheckpointError, match=r"holds none to restore. Received: steps=\[\]"):
+        checkpointer.restore()
+    checkpointer.save(3, small(3), {"step": 3})
+    with pytest.raises(CheckpointError, match=r"holds no step 4 to restore. Received: steps=\[3\]"):
+        checkpointer.restore(4)
+
+
+class Crash(BaseException):
+    """Stands for the end of the process: nothing but the test catches it."""
+
+
+def crash_before_call(monkeypatch, number: int) -> None:
+    """The ``number``-th call that touches the disk does half its work, and all is over."""
+    calls = itertools.count()
+
+    def crashing(function, half):
+        def call(*arguments, **keywords):
+            if next(calls) == number:
+                half(*arguments)
+                raise Crash
+            return function(*arguments, **keywords)
+
+        return call
+
+    def nothing(*_):
+        pass
+
+    def half_a_file(_, file):
+        Path(file).write_bytes(b"half")
+
+    def half_a_tree(path):
+        min(Path(path).iterdir()).unlink()
+
+    monkeypatch.setattr(os, "replace", crashing(os.replace, nothing))
+    monkeypatch.setattr(os, "fsync", crashing(os.fsync, nothing))
+    monkeypatch.setattr(shutil, "rmtree", crashing(shutil.rmtree, half_a_tree))
+    monkeypatch.setattr(checkpoint, "save_file", crashing(checkpoint.save_file, half_a_file))
+
+
+@pytest.mark.parametrize("new_step", [2, 3], ids=["same step", "next step"])
+def test_a_crash_before_any_call_leaves_the_old_or_the_new(tmp_path, monkeypatch, new_step):
+    found = []
+    for number in itertools.count():
+        directory = tmp_path / str(number)
+        Checkpointer(directory, keep_last=1).save(2, {"old": np.zeros(2)}, {"old": True})
+        with monkeypatch.context() as patches:
+            crash_before_call(patches, number)
+            try:
+                Checkpointer(directory, keep_last=1).save(
+                    new_step, small(new_step), {"step": new_step}
+                )
+                finished = True
+            except Crash:
+                finished = False
+        restored = Checkpointer(directory).restore()
+        if restored.state == {"old": True}:
+            assert restored.step == 2
+            assert restored.arrays.keys() == {"old"}
+            found.append("old")
+        else:
+            assert restored.step == new_step
+            assert_is_small(restored)
+            found.append("new")
+        for step in Checkpointer(directory).steps():
+            Checkpointer(directory).restore(step)
+        Checkpointer(directory, keep_last=1).save(9, small(9), {"step": 9})
+        assert names(directory) == ["step-00000009"], "leftovers are cleaned"
+        if finished:
+            break
+    # Arrays written and synced, state synced, folder synced, renamed, parent synced, pruned.
+    assert len(found) > 6
+    assert found == sorted(found, reverse=True)
+    assert set(found) == {"old", "new"}
+
+
+WRITER = """
+import sys
+import numpy as np
+from tfalign.training.checkpoint import Checkpointer
+assert not {"tensorflow", "keras"} & set(sys.modules)
+checkpointer = Checkpointer(sys.argv[1], keep_last=2)
+step = checkpointer.restore().step if checkpointer.latest() else 0
+while True:
+    step += 1
+    arrays = {"weights": np.full(5000, step, np.float32), "bias": np.full(3, -step, np.int64)}
+    checkpointer.save(step, arrays, {"step": step})
+    print(step, flush=True)
+"""
+
+
+def test_a_writer_killed_at_random_moments_always_leaves_a_whole_checkpoint(tmp_path):
+    moments = random.Random(0)
+    environment = os.environ | {"PYTHONPATH": str(Path(tfalign.__file__).parents[1])}
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    saved = 0
+    for _ in range(15):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        first = process.stdout.readline()
+        time.sleep(moments.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        rest, _ = process.communicate()
+        steps = [int(line) for line in (first + rest).split("\n")[:-1]]
+        assert steps[0] in (saved + 1, saved + 2), "it went on where it was killed"
+        restored = Checkpointer(tmp_path).restore()
+        assert restored.step in (steps[-1], steps[-1] + 1), "a save that returned is not lost"
+        assert_is_small(restored)
+        saved = steps[-1]
+
+
+def test_damage_is_noticed_and_named(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    folder = checkpointer.save(1, small(1), {"step": 1})
+    file = folder / "arrays.safetensors"
+    whole = file.read_bytes()
+
+    file.write_bytes(whole[:-100])
+    with pytest.raises(CheckpointError, match=r"arrays\.safetensors is truncated .* Received: \d+"):
+        checkpointer.restore()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"arrays\.safetensors is damaged: its CRC-32"):
+        checkpointer.restore()
+    file.unlink()
+    with pytest.raises(CheckpointError, match=r"arrays\.safetensors is missing"):
+        checkpointer.restore()
+    file.write_bytes(whole)
+    assert_is_small(checkpointer.restore())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:40], r"state\.json is damaged: it is not JSON"),
+        (lambda text: "[]", r"format must be 1\. Received: format_version=None"),
+        (
+            lambda text: text.replace('"format_version": 1', '"format_version": 2'),
+            r"format must be 1\. Received: format_version=2",
+        ),
+        (
+            lambda text: text.replace('"step": 1,', '"step": 5,', 1),
+            r"folder's name says step 1\. Received: step=5",
+        ),
+    ],
+)
+def test_a_damaged_state_is_named(tmp_path, change, message):
+    checkpointer = Checkpointer(tmp_path)
+    file = checkpointer.save(1, small(1), {"step": 1}) / "state.json"
+    file.write_text(change(file.read_text()))
+    with pytest.raises(CheckpointError, match=message):
+        checkpointer.restore()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "state", "message"),
+    [
+        ({"words": np.array(["a"])}, {}, r"tensor 'words' must be numeric. Received: dtype=<U1"),
+        ({"wide": np.zeros(2, np.complex128)}, {}, r"cannot hold these arrays.*complex128"),
+        ({}, {"loss": float("nan")}, r"state\.json cannot hold this value as JSON"),
+        ({}, {"array": np.zeros(2)}, r"state\.json cannot hold this value as JSON.*ndarray"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_changes_nothing(tmp_path, arrays, state, message):
+    checkpointer = Checkpointer(tmp_path, keep_last=1)
+    checkpointer.save(1, small(1), {"step": 1})
+    with pytest.raises(CheckpointError, match=message):
+        checkpointer.save(2, arrays, state)
+    assert names(tmp_path) == ["step-00000001"]
+    assert_is_small(checkpointer.restore())
+
+
+def test_senseless_arguments_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received: keep_last=0"):
+        Checkpointer(tmp_path, keep_last=0)
+    with pytest.raises(ValueError, match="Received: step=-1"):
+        Checkpointer(tmp_path).save(-1, {}, {})
+
+
+class Variable:
+    """What ``check_arrays`` needs of a Keras variable: its dtype is a string."""
+
+    def __init__(self, shape, dtype):
+        self.shape, self.dtype = shape, dtype
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.zeros((2, 3), ml_dtypes.bfloat16)}, "file.st: tensor 'b' is missing."),
+        (
+            {"a": np.zeros((3, 2), ml_dtypes.bfloat16), "b": np.zeros(())},
+            "file.st: tensor 'a' must have shape (2, 3). Received: shape=(3, 2)",
+        ),
+        (
+            {"a": np.zeros((2, 3), np.float32), "b": np.zeros(())},
+            "file.st: tensor 'a' must have dtype bfloat16. Received: dtype=float32",
+        ),
+        (
+            {"a": np.zeros((2, 3), ml_dtypes.bfloat16), "b": np.zeros(()), "c": np.zeros(1)},
+            "file.st: tensor 'c' is not one of this model's.",
+        ),
+    ],
+    ids=["missing", "mis-shapen", "other dtype", "unknown"],
+)
+def test_arrays_of_another_model_are_named(arrays, message):
+    expected = {"a": Variable((2, 3), "bfloat16"), "b": np.zeros(())}
+    with pytest.raises(CheckpointError) as error:
+        check_arrays(expected, arrays, "file.st")
+    assert str(error.value) == message
+
+
+def test_arrays_of_this_model_pass():
+    check_arrays(
+        {"a": Variable((2,), "bfloat16")}, {"a": np.zeros(2, ml_dtypes.bfloat16)}, "file.st"
+    )
+
+
+def test_a_crash_while_a_file_is_replaced_leaves_the_old_or_the_new(tmp_path, monkeypatch):
+    file = tmp_path / "config.json"
+    seen = []
+    for number in range(4):
+        write_json_atomically(file, {"value": "old"})
+        with monkeypatch.context() as patches:
+            crash_before_call(patches, number)
+            try:
+                write_json_atomically(file, {"value": "new"})
+            except Crash:
+                pass
+        seen.append(json.loads(file.read_text())["value"])
+    assert seen == ["old", "old", "new", "new"]
+    assert names(tmp_path) == ["config.json"]
+
+
+def test_text_and_bytes_are_written_as_they_are(tmp_path):
+    write_text_atomically(tmp_path / "text", "客服\r\n")
+    assert (tmp_path / "text").read_bytes() == "客服\r\n".encode()
+    write_bytes_atomically(tmp_path / "bytes", b"\x00\xff")
+    assert (tmp_path / "bytes").read_bytes() == b"\x00\xff"

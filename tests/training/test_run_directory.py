@@ -1,0 +1,155 @@
+"""A run goes on only as it began, and its log holds every step once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfalign
+from tfalign.training.run_directory import (
+    MetricsLog,
+    RunDirectory,
+    RunDirectoryError,
+    package_versions,
+)
+
+CONFIG = {"seed": 1, "steps": 100, "ppo": {"clip": 0.2, "log_every": 5}, "layers": (2, 3)}
+
+
+def read_lines(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_new_run_records_its_config_and_versions(tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "a", CONFIG)
+    recorded = json.loads((run.path / "config.json").read_text())
+    assert recorded == {**CONFIG, "layers": [2, 3]} == run.config
+    versions = json.loads((run.path / "versions.json").read_text())
+    assert versions["numpy"] == np.__version__
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert run.plots.is_dir()
+
+
+def test_the_same_config_goes_on_and_harmless_keys_may_change(tmp_path):
+    RunDirectory(tmp_path, CONFIG)
+    longer = {**CONFIG, "steps": 200, "ppo": {"clip": 0.2, "log_every": 1}}
+    RunDirectory(tmp_path, CONFIG)
+    RunDirectory(tmp_path, longer)
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "began", "received"),
+    [
+        ({"seed": 2}, "--seed=1", "--seed=2"),
+        ({"ppo": {"clip": 0.3, "log_every": 5}}, "--ppo.clip=0.2", "--ppo.clip=0.3"),
+        ({"ppo": {"log_every": 5}}, "--ppo.clip=0.2", "--ppo.clip=(not set)"),
+        ({"ema": 0.9}, "--ema=(not set)", "--ema=0.9"),
+    ],
+)
+def test_another_config_is_refused_with_flag_and_both_values(tmp_path, change, began, received):
+    RunDirectory(tmp_path, CONFIG)
+    with pytest.raises(RunDirectoryError) as error:
+        RunDirectory(tmp_path, {**CONFIG, **change})
+    assert f"this run began with {began}," in str(error.value)
+    assert str(error.value).endswith(f"Received: {received}")
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
+
+
+def test_the_caller_states_what_is_harmless(tmp_path):
+    RunDirectory(tmp_path, CONFIG, harmless={"seed"})
+    RunDirectory(tmp_path, {**CONFIG, "seed": 9}, harmless={"seed"})
+    with pytest.raises(RunDirectoryError, match="--steps=100"):
+        RunDirectory(tmp_path, {**CONFIG, "seed": 9, "steps": 1}, harmless={"seed"})
+
+
+def test_other_versions_are_told(tmp_path):
+    run = RunDirectory(tmp_path, CONFIG)
+    versions = json.loads((run.path / "versions.json").read_text())
+    (run.path / "versions.json").write_text(json.dumps(versions | {"numpy": "0.9"}))
+    with pytest.warns(UserWarning, match=f"numpy 0.9 -> {np.__version__}"):
+        RunDirectory(tmp_path, CONFIG)
+    assert json.loads((run.path / "versions.json").read_text())["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("content", ["{half", "[]"])
+def test_a_damaged_config_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunDirectoryError, match=r"config\.json (is damaged|must hold an object)"):
+        RunDirectory(tmp_path, CONFIG)
+
+
+def test_stages_have_checkpoints_of_their_own(tmp_path):
+    run = RunDirectory(tmp_path, CONFIG)
+    run.checkpointer("sft").save(5, {}, {})
+    assert run.checkpointer("sft").latest() == 5
+    assert run.checkpointer("ppo").latest() is None
+
+
+def test_absent_packages_are_left_out():
+    assert "no-such-package" not in package_versions(["no-such-package"])
+
+
+def test_lines_are_there_as_soon_as_they_are_written(tmp_path):
+    log = MetricsLog(tmp_path, "ppo")
+    log.write(1, {"kl": np.float32(0.5), "loss": float("nan"), "score": float("inf")})
+    (line,) = read_lines(tmp_path)
+    assert line.pop("time") > 1.7e9
+    assert line == {"stage": "ppo", "step": 1, "kl": 0.5, "loss": None, "score": None}
+    log.close()
+
+
+def test_a_resumed_stage_forgets_later_lines_of_its_own_and_a_half_line(tmp_path):
+    with MetricsLog(tmp_path, "sft") as log:
+        log.write(9, {"loss": 9.0})
+    with MetricsLog(tmp_path, "ppo") as log:
+        for step in (1, 2, 3, 4):
+            log.write(step, {"kl": float(step)})
+    with open(tmp_path / "metrics.jsonl", "ab") as stream:
+        stream.write(b'{"stage": "ppo", "st')
+    with MetricsLog(tmp_path, "ppo", resume_step=2) as log:
+        log.write(3, {"kl": 30.0})
+    lines = [(line["stage"], line["step"], line.get("kl")) for line in read_lines(tmp_path)]
+    assert lines == [("sft", 9, None), ("ppo", 1, 1.0), ("ppo", 2, 2.0), ("ppo", 3, 30.0)]
+
+
+def test_a_half_line_that_happens_to_be_json_is_forgotten_too(tmp_path):
+    # A line is finished by its newline alone: the number in it may have lost digits.
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"stage": "sft", "step": 1}\n{"stage": "sft"}')
+    MetricsLog(tmp_path, "ppo").close()
+    assert read_lines(tmp_path) == [{"stage": "sft", "step": 1}]
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "sft", "step": 1}\n{"step": 1}\n')
+    with pytest.raises(RunDirectoryError, match=r"metrics\.jsonl:2: .* Received: {\"step\": 1}"):
+        MetricsLog(tmp_path, "ppo")
+
+
+def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with MetricsLog(tmp_path, "ppo") as log:
+        for step in (1, 2, 3, 4):
+            log.write(step, {"kl": float(step)})
+    with MetricsLog(tmp_path, "ppo", resume_step=2) as log:
+        log.write(3, {"kl": 30.0})
+    accumulator = accumulators.EventAccumulator(str(tmp_path / "events" / "ppo"))
+    accumulator.Reload()
+    shown = [(event.step, event.value) for event in accumulator.Scalars("kl")]
+    assert shown == [(1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+def test_the_light_modules_import_neither_tensorflow_nor_keras(tmp_path):
+    code = (
+        "import sys, tfalign.training.run_directory as r, tfalign.evaluation.report;"
+        f" r.MetricsLog({str(tmp_path)!r}, 'ppo').write(1, {{'kl': 1.0}});"
+        " print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    root = str(Path(tfalign.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout.strip() == "[]"

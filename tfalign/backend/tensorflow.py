@@ -1,0 +1,50 @@
+"""``jit`` and ``value_and_grad`` on TensorFlow."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from keras import tree
+
+
+class jit:
+    """A function compiled by XLA, one program per combination of input shapes and dtypes.
+
+    Args:
+        function: takes and returns (nested) tensors; it may read and assign Keras variables, all
+            of which must exist before the first call.
+        variables: the Keras variables it touches; TensorFlow finds them by itself.
+
+    Attributes:
+        traces: how often the function was traced, which is how many programs were compiled.
+    """
+
+    def __init__(self, function, variables=()):
+        del variables
+        self.traces = 0
+
+        def traced(*args):
+            self.traces += 1
+            return function(*args)
+
+        self._compiled = tf.function(traced, jit_compile=True, autograph=False)
+
+    def __call__(self, *args):
+        return self._compiled(*tree.map_structure(tf.convert_to_tensor, args, none_is_leaf=False))
+
+
+def value_and_grad(function, variables):
+    """Value, auxiliary output and gradients of a scalar function of no arguments.
+
+    Args:
+        function: ``() -> (scalar, auxiliary)``.
+        variables: list of Keras variables.
+
+    Returns:
+        ``(scalar, auxiliary, gradients)``; a variable the scalar does not depend on gets zeros.
+    """
+    with tf.GradientTape() as tape:
+        value, auxiliary = function()
+    gradients = tape.gradient(
+        value, [v.value for v in variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    return value, auxiliary, [tf.convert_to_tensor(g) for g in gradients]

@@ -1,0 +1,253 @@
+"""THE decode loop: one XLA program that samples a batch of responses.
+
+Every iteration does the same: the last token goes through the model, whose cache grows by one
+column, and the next token is drawn from what comes out. Before the first, the prompt up to its
+last token fills the cache. So no step is written twice, and the state before response token t,
+whose value a critic wants, passes by exactly once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from tfalign import backend
+from tfalign.decoding.samplers import Sampler
+from tfalign.functional.masking import to_left_padded
+from tfalign.functional.random import uniform
+from tfalign.types import Generation
+
+
+class DecodeState(NamedTuple):
+    """What one step hands to the next."""
+
+    column: Any  # int32 scalar, of the last token
+    last_tokens: Any  # int32[B]
+    visible: Any  # bool[B, L], real tokens of the prompt, and all columns after it
+    positions: Any  # int32[B], of the last tokens
+    cache: Any  # the model's keys and values, L columns
+    finished: Any  # bool[B], rows that have drawn a stop token
+
+
+def start(model, token_ids, mask, max_new_tokens):
+    """The state before the first token is drawn.
+
+    Args:
+        model: CausalLM.
+        token_ids: int32[B, P], padded on either side.
+        mask: bool[B, P].
+        max_new_tokens: int, R; the cache gets P + R - 1 columns.
+
+    Returns:
+        DecodeState.
+    """
+    token_ids, mask = to_left_padded(token_ids, mask)
+    rows, columns = token_ids.shape
+    positions = ops.cumsum(ops.cast(mask, "int32"), axis=1) - 1
+    visible = ops.pad(mask, ((0, 0), (0, max_new_tokens - 1)), constant_values=True)
+    cache = model.backbone.new_cache(rows, columns + max_new_tokens - 1)
+    if columns > 1:
+        _, cache = model.backbone.extend(
+            token_ids[:, :-1], cache, 0, visible, ops.maximum(positions[:, :-1], 0)
+        )
+    return DecodeState(
+        column=ops.convert_to_tensor(columns - 1, "int32"),
+        last_tokens=token_ids[:, -1],
+        visible=visible,
+        positions=positions[:, -1],
+        cache=cache,
+        finished=ops.zeros((rows,), "bool"),
+    )
+
+
+def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms):
+    """Draws the next token of every row.
+
+    Args:
+        model: CausalLM.
+        kernel: float[W, V], ``model.readout_kernel()``.
+        sampler: see ``decoding.samplers``.
+        stop_tokens: tuple of ints; a row that draws one is finished.
+        pad_id: int, what finished rows get.
+        state: DecodeState.
+        uniforms: float32[B] in [0, 1).
+
+    Returns:
+        (state, tokens int32[B], log_probs float32[B], hidden float[B, W] of the state the tokens
+        were drawn in). Log-probs of finished rows are 0.
+    """
+    hidden, cache = model.backbone.extend(
+        state.last_tokens[:, None],
+        state.cache,
+        state.column,
+        state.visible,
+        state.positions[:, None],
+    )
+    hidden = hidden[:, 0]
+    drawn, log_probs = sampler.choose(model.logits(hidden, kernel), uniforms)
+    tokens = ops.where(state.finished, pad_id, drawn)
+    finished = state.finished
+    for stop_token in stop_tokens:
+        finished = finished | (tokens == stop_token)
+    following = DecodeState(
+        column=state.column + 1,
+        last_tokens=tokens,
+        visible=state.visible,
+        positions=state.positions + 1,
+        cache=cache,
+        finished=finished,
+    )
+    return following, tokens, ops.where(state.finished, 0.0, log_probs), hidden
+
+
+class Generator:
+    """The compiled loop of one model and one way to decode.
+
+    Args:
+        model: CausalLM.
+        max_new_tokens: int, R.
+        sampler: ``Sampler`` or ``Greedy``.
+        stop_tokens: ids after which a response ends; the stop token itself belongs to it.
+        pad_id: int, what stands after the end.
+        value_head: ``ValueHead`` on the model's trunk; with it, values are returned as well.
+
+    Attributes:
+        compiled: ``backend.jit``, whose ``traces`` counts the programs.
+
+    Raises:
+        ValueError: if ``max_new_tokens`` is not positive.
+    """
+
+    def __init__(
+        self, model, max_new_tokens, sampler=Sampler(), stop_tokens=(), pad_id=0, value_head=None
+    ):
+        if max_new_tokens < 1:
+            raise ValueError(
+                f"max_new_tokens must be at least 1. Received: max_new_tokens={max_new_tokens}"
+            )
+        self.model = model
+        self.max_new_tokens = max_new_tokens
+        self.sampler = sampler
+        self.stop_tokens = tuple(int(token) for token in stop_tokens)
+        self.pad_id = pad_id
+        self.value_head = value_head
+        variables = model.variables + (value_head.variables if value_head else [])
+        self.compiled = backend.jit(self._run, variables)
+
+    def __call__(self, token_ids, mask, seed=0, row_ids=None):
+        """Samples a response to every prompt.
+
+        Args:
+            token_ids: int32[B, P], padded on either side.
+            mask: bool[B, P], true at real tokens, at least one a row.
+            seed: int in [0, 2**32).
+            row_ids: int32[B], which stream of random numbers a row draws from; its place in the
+                batch where None. A row's response depends on the seed, its id and its prompt, not
+                on the rest of the batch.
+
+        Returns:
+            Generation.
+
+        Raises:
+            ValueError: if a prompt is empty, or prompt and response exceed the model's positions.
+        """
+        mask = np.asarray(mask, "bool")
+        _check(self.model, mask, self.max_new_tokens)
+        row_ids = np.arange(len(mask)) if row_ids is None else row_ids
+        return self.compiled(
+            ops.convert_to_tensor(token_ids, "int32"),
+            mask,
+            np.uint32(seed),
+            np.asarray(row_ids, "int32"),
+        )
+
+    def _run(self, token_ids, mask, seed, row_ids):
+        rows, length = token_ids.shape[0], self.max_new_tokens
+        uniforms = uniform(seed, row_ids[None, :], ops.arange(length)[:, None])
+        kernel = self.model.readout_kernel()
+        state = start(self.model, token_ids, mask, length)
+        first_column = token_ids.shape[1] - 1
+        per_token = [ops.full((length, rows), self.pad_id, "int32"), ops.zeros((length, rows))]
+        if self.value_head:
+            per_token.append(ops.zeros((length, rows)))
+
+        def unfinished(state, lengths, *per_token):
+            return (state.column < first_column + length) & ~ops.all(state.finished)
+
+        def draw(state, lengths, *per_token):
+            t = state.column - first_column
+            lengths = lengths + ops.cast(~state.finished, "int32")
+            was_finished = state.finished
+            state, tokens, log_probs, hidden = step(
+                self.model, kernel, self.sampler, self.stop_tokens, self.pad_id, state, uniforms[t]
+            )
+            drawn = [tokens, log_probs]
+            if self.value_head:
+                drawn.append(ops.where(was_finished, 0.0, self.value_head(hidden)))
+            return state, lengths, *[
+                ops.slice_update(buffer, (t, 0), new[None]) for buffer, new in zip(per_token, drawn)
+            ]
+
+        _, lengths, *per_token = ops.while_loop(
+            unfinished, draw, (state, ops.zeros((rows,), "int32"), *per_token)
+        )
+        tokens, log_probs, *values = [ops.transpose(buffer) for buffer in per_token]
+        mask = ops.arange(length)[None, :] < lengths[:, None]
+        return Generation(tokens, log_probs, mask, values[0] if values else None)
+
+
+_generators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def generate(
+    model,
+    prompts,
+    prompt_mask=None,
+    *,
+    max_new_tokens,
+    sampler=Sampler(),
+    seed=0,
+    stop_tokens=(),
+    pad_id=0,
+):
+    """Samples a response to every prompt; programs are compiled once and kept with the model.
+
+    Args:
+        model: CausalLM.
+        prompts: int32[B, P], padded on either side.
+        prompt_mask: bool[B, P], true at real tokens; None for all.
+        max_new_tokens: int, R.
+        sampler: ``Sampler(temperature, top_k, top_p, min_p)`` or ``Greedy()``.
+        seed: int in [0, 2**32).
+        stop_tokens: ids after which a response ends.
+        pad_id: int, what stands after the end.
+
+    Returns:
+        Generation: tokens int32[B, R], log_probs float32[B, R], mask bool[B, R].
+
+    Raises:
+        ValueError: if a prompt is empty, or prompt and response exceed the model's positions.
+    """
+    kept = _generators.setdefault(model, {})
+    choices = (max_new_tokens, sampler, tuple(stop_tokens), pad_id)
+    if choices not in kept:
+        # the loop holds the model weakly, or the entry would keep its own key alive
+        kept[choices] = Generator(weakref.proxy(model), *choices)
+    if prompt_mask is None:
+        prompt_mask = np.ones(np.shape(prompts), "bool")
+    return kept[choices](prompts, prompt_mask, seed)
+
+
+def _check(model, mask, max_new_tokens):
+    if not mask.any(axis=1).all():
+        row = int(np.argmin(mask.any(axis=1)))
+        raise ValueError(f"Row {row} of the prompts is empty: its mask is false everywhere")
+    total, most = mask.shape[1] + max_new_tokens, model.config.max_positions
+    if total > most:
+        raise ValueError(
+            f"Prompt and response need {total} positions (prompt {mask.shape[1]}, "
+            f"max_new_tokens {max_new_tokens}), the model has {most}"
+        )

@@ -1,0 +1,148 @@
+"""How the next token is chosen from its logits.
+
+A sampler is a small frozen object with one method, ``choose(logits, uniforms)``. It draws with one
+uniform number a row, by inverting the cumulative distribution; noise for every entry of the
+vocabulary, as Gumbel sampling needs it, would cost more than the model's own step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+_EXCLUDED = -1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """Samples from softmax(logits / temperature), if asked restricted to its likely tokens.
+
+    The restrictions are applied in this order, each to what the one before left: top-k, top-p
+    (nucleus, Holtzman et al. 2020), min-p (Nguyen et al. 2024). Tokens exactly as likely as the
+    last one kept are kept too.
+
+    Attributes:
+        temperature: > 0; the logits are divided by it.
+        top_k: keep the k most likely tokens; 0 for all.
+        top_p: keep the smallest set of most likely tokens whose probability reaches p; 1 for all.
+        min_p: keep tokens at least min_p times as likely as the most likely one; 0 for all.
+
+    Raises:
+        ValueError: if an attribute is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ValueError(
+                "temperature must be positive; use Greedy() for the most likely token. "
+                f"Received: temperature={self.temperature}"
+            )
+        if self.top_k < 0:
+            raise ValueError(f"top_k must not be negative. Received: top_k={self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1]. Received: top_p={self.top_p}")
+        if not 0 <= self.min_p < 1:
+            raise ValueError(f"min_p must lie in [0, 1). Received: min_p={self.min_p}")
+
+    @property
+    def has_full_support(self):
+        """Whether every token can be drawn, which on-policy training needs."""
+        return self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
+
+    def distribution(self, logits):
+        """The logits of the very distribution drawn from: float32[B, V], -1e30 where excluded."""
+        logits = ops.cast(logits, "float32") / self.temperature
+        if 0 < self.top_k < logits.shape[-1]:
+            smallest_kept = ops.top_k(logits, self.top_k)[0][:, -1:]
+            logits = ops.where(logits >= smallest_kept, logits, _EXCLUDED)
+        if self.top_p < 1:
+            descending = -ops.sort(-logits, axis=-1)
+            probabilities = ops.softmax(descending, axis=-1)
+            mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
+            kept = ops.where(mass_before < self.top_p, descending, np.inf)
+            logits = ops.where(
+                logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED
+            )
+        if self.min_p > 0:
+            floor = ops.max(logits, axis=-1, keepdims=True) + np.log(self.min_p)
+            logits = ops.where(logits >= floor, logits, _EXCLUDED)
+        return logits
+
+    def choose(self, logits, uniforms):
+        """Draws a token a row.
+
+        Args:
+            logits: float[B, V].
+            uniforms: float32[B] in [0, 1).
+
+        Returns:
+            (tokens int32[B], log_probs float32[B] under ``distribution(logits)``).
+        """
+        logits = self.distribution(logits)
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        weights = ops.exp(logits - largest)
+        tokens, total = invert_cumulative(weights, uniforms)
+        chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)
+        return tokens, (chosen - largest)[:, 0] - ops.log(total)
+
+
+@dataclasses.dataclass(frozen=True)
+class Greedy:
+    """The most likely token, the first of equals; its log-prob is that of softmax(logits)."""
+
+    def choose(self, logits, uniforms):
+        """As ``Sampler.choose``; the uniforms are not used."""
+        del uniforms
+        tokens = ops.argmax(logits, axis=-1)
+        chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
+        return ops.cast(tokens, "int32"), chosen - ops.logsumexp(logits, axis=-1)
+
+
+def invert_cumulative(weights, uniforms):
+    """Index drawn in proportion to weights, by inverse transform over two levels.
+
+    The row is cut into about sqrt(V) blocks: first the block is found among the blocks' sums, then
+    the entry within it. Running sums are products with a triangular matrix of that small size,
+    which costs a small share of a running sum over V.
+
+    Args:
+        weights: float32[B, V], not negative, at least one positive a row.
+        uniforms: float32[B] in [0, 1).
+
+    Returns:
+        (indices int32[B], never of an entry of weight 0; totals float32[B], the weights' sums).
+    """
+    batch, size = weights.shape
+    block = int(np.ceil(size**0.5))
+    count = -(-size // block)
+    padded = ops.pad(weights, ((0, 0), (0, count * block - size)))
+    blocks = ops.reshape(padded, (batch, count, block))
+    sums = ops.sum(blocks, axis=-1)
+    cumulative = ops.matmul(sums, np.triu(np.ones((count, count), "float32")))
+    totals = cumulative[:, -1]
+    target = uniforms * totals
+    which = _first_above(cumulative, target, sums)
+    row = ops.take_along_axis(blocks, which[:, None, None], axis=1)[:, 0]
+    before = ops.take_along_axis(cumulative - sums, which[:, None], axis=1)[:, 0]
+    within = ops.matmul(row, np.triu(np.ones((block, block), "float32")))
+    return which * block + _first_above(within, target - before, row), totals
+
+
+def _first_above(cumulative, target, weights):
+    """First index whose running sum exceeds the target; the last one of positive weight where
+    rounding leaves none: int32[B]."""
+    count = weights.shape[-1]
+    index = ops.arange(count, dtype="int32")
+    positive = weights > 0
+    found = ops.min(
+        ops.where((cumulative > target[:, None]) & positive, index, count), axis=-1
+    )
+    last_positive = ops.max(ops.where(positive, index, 0), axis=-1)
+    return ops.minimum(found, last_positive)

@@ -1,0 +1,1 @@
+"""Measures what a run achieved and writes it down: statistics, plots, report."""

@@ -1,0 +1,292 @@
+"""The pictures of a report, in one style: PNG, 150 dpi, colours safe for the colour-blind.
+
+No text of a data set enters a picture: the bundled font has no Chinese.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from tfalign.evaluation.curves import Curves, Series, at_common_steps
+from tfalign.evaluation.statistics import Calibration, reward_by_kl
+
+# Okabe and Ito 2008, told apart with any form of colour blindness, and two greys.
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+INK, SLATE, MIST = "#1F2933", "#7B8794", "#E4E7EB"
+_CYCLE = (BLUE, VERMILION, GREEN, ORANGE)
+
+_DPI = 150
+_ROUND = (1, 2, 2.5, 5, 10)  # distances between ticks, times a power of ten
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": SLATE,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": MIST,
+    "grid.linewidth": 0.8,
+    "xtick.color": SLATE,
+    "ytick.color": SLATE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+class Panel(NamedTuple):
+    """One small plot of the learning curves."""
+
+    stage: str
+    title: str
+    unit: str
+    metrics: Mapping[str, str]  # name in metrics.jsonl -> label
+
+
+PANELS = (
+    Panel(
+        "pretrain", "Pretraining", "loss, nats per token", {"loss": "train", "eval_loss": "test"}
+    ),
+    Panel("sft", "Fine-tuning", "loss, nats per token", {"loss": "train", "eval_loss": "test"}),
+    Panel(
+        "reward_model",
+        "Reward model: loss",
+        "nats per pair",
+        {"loss": "train", "eval_loss": "test"},
+    ),
+    Panel(
+        "reward_model",
+        "Reward model: accuracy",
+        "share of pairs",
+        {"accuracy": "train", "eval_accuracy": "test"},
+    ),
+    Panel("ppo", "PPO: score", "reward model's score", {"score": "rollouts"}),
+    Panel("ppo", "PPO: gold reward", "never trained on", {"gold_reward": "rollouts"}),
+    Panel("ppo", "PPO: KL to reference", "nats per response", {"kl": "rollouts"}),
+    Panel("ppo", "PPO: entropy", "nats per token", {"entropy": "rollouts"}),
+    Panel("ppo", "PPO: response length", "tokens", {"response_length": "rollouts"}),
+)
+"""What ``learning_curves`` draws, where the run has logged it."""
+
+
+def learning_curves(
+    file: str | os.PathLike, curves: Curves, panels: Sequence[Panel] = PANELS
+) -> bool:
+    """Draws every panel that has data: measured values pale, their running mean bold.
+
+    Args:
+        file: the PNG.
+        curves: as ``read_curves`` gives them.
+        panels: what to draw, row by row.
+
+    Returns:
+        Whether there was anything to draw; the file is written only then.
+    """
+    shown = [panel for panel in panels if panel.metrics.keys() & curves.get(panel.stage, {}).keys()]
+    if not shown:
+        return False
+    columns = min(len(shown), 4 if len(shown) % 4 == 0 else 3)
+    rows = -(-len(shown) // columns)
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(3.3 * columns, 2.55 * rows)
+        for number, panel in enumerate(shown, start=1):
+            axes = figure.add_subplot(rows, columns, number)
+            _draw_panel(axes, panel, curves[panel.stage])
+            if number > len(shown) - columns:
+                axes.set_xlabel("step")
+        _save(figure, file)
+    return True
+
+
+def reward_against_kl(
+    file: str | os.PathLike, stage: Mapping[str, Series], rewards: Mapping[str, str]
+) -> bool:
+    """Draws rewards against the KL to the reference, one panel each, points coloured by step.
+
+    The line is the mean over groups of equal size. A gold reward that falls while the score still
+    rises is over-optimisation (Gao et al. 2022).
+
+    Args:
+        file: the PNG.
+        stage: metric -> series of the stage that was aligned; "kl" in nats.
+        rewards: metric -> title; those not in ``stage`` are left out.
+
+    Returns:
+        Whether there was anything to draw; the file is written only then.
+    """
+    if "kl" not in stage:
+        return False
+    shown = [
+        (title, stage[name])
+        for name, title in rewards.items()
+        if name in stage and np.intersect1d(stage["kl"].steps, stage[name].steps).size
+    ]
+    if not shown:
+        return False
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(4.4 * len(shown) + 0.6, 3.5)
+        panels = [figure.add_subplot(1, len(shown), n + 1) for n in range(len(shown))]
+        for axes, (title, series) in zip(panels, shown):
+            kl, reward = at_common_steps(stage["kl"], series)
+            steps = np.intersect1d(stage["kl"].steps, series.steps)
+            points = axes.scatter(
+                kl, reward, c=steps, cmap="cividis_r", s=16, alpha=0.8, linewidths=0
+            )
+            if kl.size >= 8:
+                mean = reward_by_kl(kl, reward, groups=min(12, kl.size // 4))
+                axes.plot(mean.kl, mean.reward, color="white", linewidth=3.5)
+                axes.plot(mean.kl, mean.reward, color=VERMILION, linewidth=2)
+            axes.set_title(title)
+            axes.set_xlabel("KL to the reference, nats per response")
+        panels[0].set_ylabel("mean reward of the rollouts")
+        bar = figure.colorbar(points, ax=panels, label="step", aspect=30, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.solids.set_alpha(1)
+        _save(figure, file)
+    return True
+
+
+def score_distributions(
+    file: str | os.PathLike, measures: Mapping[str, Mapping[str, np.ndarray]]
+) -> bool:
+    """Draws the distribution of each measure before and after, with the means.
+
+    Args:
+        file: the PNG.
+        measures: title -> {policy -> float[N]}, the earlier policy first.
+
+    Returns:
+        Whether there was anything to draw; the file is written only then.
+    """
+    if not measures:
+        return False
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(4.6 * len(measures), 3.3)
+        for number, (title, policies) in enumerate(measures.items(), start=1):
+            axes = figure.add_subplot(1, len(measures), number)
+            _draw_distributions(axes, policies)
+            axes.set_title(title)
+            if number == 1:
+                axes.set_ylabel("share of responses")
+        _save(figure, file)
+    return True
+
+
+def reliability(file: str | os.PathLike, calibration: Calibration) -> None:
+    """Draws a reliability diagram: accuracy against confidence, and how many cases a bin holds.
+
+    Args:
+        file: the PNG.
+        calibration: as ``statistics.calibration`` gives it.
+    """
+    filled = calibration.counts > 0
+    confidence, accuracy = calibration.confidence[filled], calibration.accuracy[filled]
+    low = calibration.edges[0]
+    floor = min(low, float(accuracy.min()) - 0.05)
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(4.4, 4.8)
+        grid = figure.add_gridspec(2, 1, height_ratios=(4, 1))
+        axes = figure.add_subplot(grid[0])
+        error = f"expected calibration error {calibration.expected_error:.3f}"
+        ideal = {"color": SLATE, "linewidth": 1.2, "dashes": (4, 3)}
+        axes.plot([low, 1], [low, 1], label="perfectly calibrated", **ideal)
+        axes.vlines(confidence, confidence, accuracy, color=VERMILION, alpha=0.35, linewidth=3)
+        axes.plot(confidence, accuracy, color=BLUE, linewidth=2, marker="o", ms=5, label=error)
+        axes.set_ylim(max(floor, -0.02), 1.03 + 0.12 * (1 - floor))
+        axes.set_title("Reward model: reliability")
+        axes.set_ylabel("share it got right")
+        axes.legend(loc="upper left", handlelength=1.8)
+        counts = figure.add_subplot(grid[1], sharex=axes)
+        widths = np.diff(calibration.edges)
+        counts.bar(
+            calibration.edges[:-1] + widths / 2, calibration.counts, widths * 0.86, color=SLATE
+        )
+        counts.set_ylabel("pairs")
+        counts.set_xlabel("confidence of the reward model")
+        counts.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.tick_params(labelbottom=False)
+        _save(figure, file)
+
+
+def _draw_panel(axes: Axes, panel: Panel, metrics: Mapping[str, Series]) -> None:
+    for colour, (name, label) in zip(_CYCLE, panel.metrics.items()):
+        if name not in metrics:
+            continue
+        steps, values = metrics[name]
+        if steps.size < 30:
+            marker = "o" if steps.size < 12 else None
+            axes.plot(
+                steps, values, color=colour, linewidth=1.8, marker=marker, ms=3.5, label=label
+            )
+        else:
+            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
+            axes.plot(steps, _running_mean(values), color=colour, linewidth=1.8, label=label)
+    axes.set_title(panel.title, pad=18)
+    axes.text(0, 1.03, panel.unit, transform=axes.transAxes, color=SLATE, fontsize=8.5)
+    axes.margins(x=0.03)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=_ROUND, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_ROUND))
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(loc="best", handlelength=1.2)
+
+
+def _draw_distributions(axes: Axes, policies: Mapping[str, np.ndarray]) -> None:
+    values = {name: np.asarray(x, np.float64) for name, x in policies.items()}
+    everything = np.concatenate(list(values.values()))
+    edges = np.linspace(everything.min(), everything.max() + 1e-9, 33)
+    headroom = 1.25  # for the legend, above everything
+    for colour, (name, x) in zip((SLATE, BLUE), values.items()):
+        label = f"{name}, mean {x.mean():.2f}"
+        weights = np.full(x.size, 1 / x.size)
+        axes.hist(x, edges, weights=weights, color=colour, alpha=0.35)
+        axes.hist(
+            x, edges, weights=weights, color=colour, histtype="step", linewidth=1.4, label=label
+        )
+        axes.axvline(x.mean(), 0, 1 / headroom, color=colour, linewidth=1.6, dashes=(4, 2))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylim(0, axes.get_ylim()[1] * headroom)
+    axes.grid(axis="x", visible=False)
+    axes.legend(loc="upper left", handlelength=1.2)
+
+
+def _running_mean(values: np.ndarray) -> np.ndarray:
+    """Centred mean over a tenth of the series, over what there is of it at the ends."""
+    half = max(values.size // 20, 1)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    position = np.arange(values.size)
+    first, end = np.maximum(position - half, 0), np.minimum(position + half + 1, values.size)
+    return (sums[end] - sums[first]) / (end - first)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure in inches; without pyplot there is no display and nothing global to close."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    return figure
+
+
+def _save(figure: Figure, file: str | os.PathLike) -> None:
+    # The default metadata names matplotlib's version: the same data then differ between machines.
+    figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})

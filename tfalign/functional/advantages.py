@@ -1,0 +1,268 @@
+"""Rewards, returns and advantages, from per-token values and from groups of completions.
+
+Every recursion here is y_t = x_t + a_t * y_{t+1}; ``reverse_recurrence`` solves it for all tokens
+at once. Time runs along the last axis, whose length is R.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+from tfalign.functional.log_probs import probability_ratio
+from tfalign.functional.masking import last_true_index
+
+
+def reverse_recurrence(x, a):
+    """Solve y_t = x_t + a_t * y_{t+1} backwards from y_R = 0.
+
+    Hillis and Steele's (1986) scan: after step k each token has gathered the 2**k tokens from
+    itself on, so ceil(log2(R)) vector operations suffice. It is differentiable under XLA, which
+    loops over tokens are not on TensorFlow, and what lies after a token's last non-zero term
+    changes none of its bits.
+
+    Args:
+        x: float32[B, R].
+        a: float32[B, R], or broadcastable to it.
+
+    Returns:
+        float32[B, R], y.
+    """
+    a = ops.broadcast_to(ops.cast(a, x.dtype), x.shape)
+    reach = 1
+    while reach < x.shape[-1]:
+        x = x + a * _shift_left(x, reach)
+        a = a * _shift_left(a, reach)
+        reach *= 2
+    return x
+
+
+def place_rewards(scores, kl_per_token, mask, kl_coefficient):
+    """Per-token rewards: the KL penalty everywhere, the score at the last real token.
+
+    r_t = -beta * kl_t + [t is last] * score (Ziegler et al. 2019, section 2; Stiennon et al. 2020).
+
+    Args:
+        scores: float32[B], of the reward model.
+        kl_per_token: float32[B, R], log pi(token) - log pi_ref(token), nats.
+        mask: bool[B, R], true at the response's real tokens.
+        kl_coefficient: float or float32[], beta.
+
+    Returns:
+        float32[B, R]; 0 where the mask is false. A row without a real token loses its score.
+    """
+    mask = ops.cast(mask, "bool")
+    columns = ops.arange(mask.shape[-1], dtype="int32")
+    is_last = columns == ops.expand_dims(last_true_index(mask), -1)
+    placed = ops.where(is_last, ops.expand_dims(scores, -1), 0.0)
+    return ops.where(mask, placed - kl_coefficient * kl_per_token, 0.0)
+
+
+def gae(rewards, values_with_bootstrap, discounts, gae_lambda):
+    """Generalised advantage estimates (Schulman et al. 2016, eq. 16).
+
+    A_t = delta_t + discount_t * lambda * A_{t+1}, delta_t = r_t + discount_t * v_{t+1} - v_t.
+
+    Args:
+        rewards: float32[B, R], received for leaving state t.
+        values_with_bootstrap: float32[B, R + 1], of the states, the one after the last included.
+        discounts: float32[B, R], gamma, or 0 where the episode ends.
+        gae_lambda: float in [0, 1].
+
+    Returns:
+        float32[B, R], advantages; add the values to get the critic's targets.
+    """
+    values, next_values = values_with_bootstrap[:, :-1], values_with_bootstrap[:, 1:]
+    temporal_differences = rewards + discounts * next_values - values
+    return reverse_recurrence(temporal_differences, discounts * gae_lambda)
+
+
+def generalized_advantages(rewards, values, mask, gamma=1.0, gae_lambda=0.95):
+    """GAE of responses whose episode ends at their last real token (bootstrap 0 there).
+
+    Args:
+        rewards: float32[B, R], per token.
+        values: float32[B, R], of the state before each token, by the critic that sampled.
+        mask: bool[B, R], true at real tokens, which come first in a row.
+        gamma: float in [0, 1], discount.
+        gae_lambda: float in [0, 1].
+
+    Returns:
+        (advantages, returns): float32[B, R] each, 0 where the mask is false;
+        returns = advantages + values, before any whitening.
+    """
+    mask = ops.cast(mask, "bool")
+    rewards = ops.where(mask, rewards, 0.0)
+    values = ops.where(mask, values, 0.0)
+    discounts = gamma * _shift_left(ops.cast(mask, values.dtype), 1)
+    values_with_bootstrap = ops.pad(values, ((0, 0), (0, 1)))
+    advantages = gae(rewards, values_with_bootstrap, discounts, gae_lambda)
+    return advantages, advantages + values
+
+
+def lambda_returns(rewards, next_values, discounts, return_lambda):
+    """TD(lambda) returns (Sutton and Barto 2018, eq. 12.18, in recursive form).
+
+    G_t = r_t + discount_t * ((1 - lambda) * v_{t+1} + lambda * G_{t+1}), with G_R = v_R.
+
+    Args:
+        rewards: float32[B, R], received for leaving state t.
+        next_values: float32[B, R], of the state after step t; the last one is the bootstrap.
+        discounts: float32[B, R], 0 where the episode ends.
+        return_lambda: float in [0, 1].
+
+    Returns:
+        float32[B, R].
+    """
+    bootstrap = _at_last_column(next_values[:, -1], next_values.shape[-1])
+    blended_values = (1.0 - return_lambda) * next_values + return_lambda * bootstrap
+    return reverse_recurrence(rewards + discounts * blended_values, discounts * return_lambda)
+
+
+def discounted_returns(rewards, discounts, bootstrap):
+    """G_t = r_t + discount_t * G_{t+1}, with G_R = bootstrap (Sutton and Barto 2018, eq. 3.9).
+
+    Args:
+        rewards: float32[B, R], received for leaving state t.
+        discounts: float32[B, R], 0 where the episode ends.
+        bootstrap: float32[B], value of the state after the last step.
+
+    Returns:
+        float32[B, R].
+    """
+    tail = discounts * _at_last_column(bootstrap, rewards.shape[-1])
+    return reverse_recurrence(rewards + tail, discounts)
+
+
+def vtrace(
+    log_probs,
+    old_log_probs,
+    rewards,
+    values_with_bootstrap,
+    discounts,
+    clip_rho=1.0,
+    clip_trace=1.0,
+    trace_lambda=1.0,
+):
+    """V-trace corrections of the values, vs_t - v_t (Espeholt et al. 2018, eq. 1, remark 1).
+
+    Args:
+        log_probs: float32[B, R], of the taken actions under the target policy, nats.
+        old_log_probs: float32[B, R], under the policy that acted.
+        rewards: float32[B, R], received for leaving state t.
+        values_with_bootstrap: float32[B, R + 1], of the states, the one after the last included.
+        discounts: float32[B, R], 0 where the episode ends.
+        clip_rho: float > 0, largest weight of a temporal difference (rho-bar).
+        clip_trace: float > 0, largest weight of a trace (c-bar).
+        trace_lambda: float in [0, 1], multiplies the traces.
+
+    Returns:
+        float32[B, R]; add the values to get V-trace's targets.
+
+    Raises:
+        ValueError: if clip_rho or clip_trace is a Python number that is not positive.
+    """
+    for name, clip in (("clip_rho", clip_rho), ("clip_trace", clip_trace)):
+        if isinstance(clip, (int, float)) and clip <= 0:
+            raise ValueError(f"{name} must be positive. Received: {name}={clip}")
+    ratios = probability_ratio(log_probs, old_log_probs)
+    values, next_values = values_with_bootstrap[:, :-1], values_with_bootstrap[:, 1:]
+    temporal_differences = rewards + discounts * next_values - values
+    traces = trace_lambda * ops.minimum(ratios, clip_trace)
+    return reverse_recurrence(
+        ops.minimum(ratios, clip_rho) * temporal_differences, discounts * traces
+    )
+
+
+def grpo_advantages(scores, group_size, epsilon=1e-4):
+    """Scores in units of their group's spread (Shao et al. 2024, section 4.1.2).
+
+    A = (score - mean) / (std + epsilon), std with Bessel's correction. A group of equal scores
+    gets exactly 0.
+
+    Args:
+        scores: float32[B], the completions of a prompt next to each other.
+        group_size: int >= 2, completions of a prompt; divides B.
+        epsilon: float, added to the standard deviation.
+
+    Returns:
+        float32[B].
+
+    Raises:
+        ValueError: if group_size is below 2 or does not divide B.
+    """
+    deviations = ops.reshape(dr_grpo_advantages(scores, group_size), (-1, group_size))
+    variance = ops.sum(ops.square(deviations), axis=-1, keepdims=True) / (group_size - 1)
+    return ops.reshape(deviations / (ops.sqrt(variance) + epsilon), (-1,))
+
+
+def dr_grpo_advantages(scores, group_size):
+    """Scores less their group's mean (Liu et al. 2025, 'Dr. GRPO', section 3.2).
+
+    A group of equal scores gets exactly 0.
+
+    Args:
+        scores: float32[B], the completions of a prompt next to each other.
+        group_size: int >= 2, completions of a prompt; divides B.
+
+    Returns:
+        float32[B].
+
+    Raises:
+        ValueError: if group_size is below 2 or does not divide B.
+    """
+    groups = _groups(scores, group_size)
+    # Relative to the group's first score: a mean of equal numbers need not round to that number.
+    offsets = groups - groups[:, :1]
+    return ops.reshape(offsets - ops.mean(offsets, axis=-1, keepdims=True), (-1,))
+
+
+def rloo_advantages(scores, group_size):
+    """Scores less the mean of the others of their group (Ahmadian et al. 2024, RLOO, eq. 7).
+
+    Args:
+        scores: float32[B], the completions of a prompt next to each other.
+        group_size: int >= 2, completions of a prompt; divides B.
+
+    Returns:
+        float32[B]; a group of equal scores gets exactly 0.
+
+    Raises:
+        ValueError: if group_size is below 2 or does not divide B.
+    """
+    return dr_grpo_advantages(scores, group_size) * (group_size / (group_size - 1))
+
+
+def group_has_spread(scores, group_size):
+    """Whether the scores of a completion's group differ: only then do they teach anything.
+
+    Args:
+        scores: float32[B], the completions of a prompt next to each other.
+        group_size: int >= 2, completions of a prompt; divides B.
+
+    Returns:
+        bool[B].
+
+    Raises:
+        ValueError: if group_size is below 2 or does not divide B.
+    """
+    groups = _groups(scores, group_size)
+    return ops.repeat(ops.max(groups, axis=-1) > ops.min(groups, axis=-1), group_size)
+
+
+def _groups(scores, group_size):
+    if group_size < 2 or scores.shape[0] % group_size:
+        raise ValueError(
+            "group_size must be at least 2 and divide the number of scores. "
+            f"Received: group_size={group_size}, scores of shape {tuple(scores.shape)}"
+        )
+    return ops.reshape(scores, (-1, group_size))
+
+
+def _shift_left(x, distance):
+    """float[B, R] with column t + distance in column t, zeros behind."""
+    return ops.pad(x[:, distance:], ((0, 0), (0, distance)))
+
+
+def _at_last_column(x, num_columns):
+    """float[B] as the last column of zeros[B, num_columns]."""
+    return ops.pad(ops.expand_dims(x, -1), ((0, 0), (num_columns - 1, 0)))

@@ -1,0 +1,75 @@
+"""Per-token Kullback-Leibler divergence of a policy from its reference, KL(pi || pi_ref), nats.
+
+k1, k2 and k3 are Schulman's (2020, 'Approximating KL divergence') estimators from the log-probs of
+tokens that pi sampled; k1 and k3 are unbiased, k2 and k3 have less variance and are never negative.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+from tfalign.functional.log_probs import MAX_LOG_RATIO, scale_logits
+
+
+def k1(log_probs, ref_log_probs):
+    """log pi - log pi_ref: unbiased; the KL of the per-token reward.
+
+    Args:
+        log_probs: float32[B, R], of tokens the policy sampled, nats.
+        ref_log_probs: float32[B, R], of the same tokens under the reference.
+
+    Returns:
+        float32[B, R], of either sign.
+    """
+    return log_probs - ref_log_probs
+
+
+def k2(log_probs, ref_log_probs):
+    """(log pi - log pi_ref)**2 / 2: biased; its gradient's mean is that of the KL.
+
+    Args:
+        log_probs: float32[B, R], of tokens the policy sampled, nats.
+        ref_log_probs: float32[B, R], of the same tokens under the reference.
+
+    Returns:
+        float32[B, R], never negative.
+    """
+    return 0.5 * ops.square(log_probs - ref_log_probs)
+
+
+def k3(log_probs, ref_log_probs):
+    """exp(d) - d - 1 with d = log pi_ref - log pi: unbiased (Shao et al. 2024, eq. 4).
+
+    d is held at or below MAX_LOG_RATIO nats, where exp would soon overflow: no gradient there.
+    (Held in the exponential alone, d would leave a gradient away from the reference.)
+
+    Args:
+        log_probs: float32[B, R], of tokens the policy sampled, nats.
+        ref_log_probs: float32[B, R], of the same tokens under the reference.
+
+    Returns:
+        float32[B, R], never negative.
+    """
+    difference = ops.minimum(ref_log_probs - log_probs, MAX_LOG_RATIO)
+    return ops.expm1(difference) - difference
+
+
+def full_kl(logits, ref_logits, temperature=1.0):
+    """The divergence itself, summed over the vocabulary at each position.
+
+    Args:
+        logits: float[B, R, V], of the policy; -inf bans a token.
+        ref_logits: float[B, R, V], of the reference.
+        temperature: float > 0 or float32[], of both.
+
+    Returns:
+        float32[B, R]; infinite where the reference bans a token that the policy does not.
+
+    Raises:
+        ValueError: if temperature is a Python number that is not positive.
+    """
+    log_probs = ops.log_softmax(scale_logits(logits, temperature), axis=-1)
+    ref_log_probs = ops.log_softmax(scale_logits(ref_logits, temperature), axis=-1)
+    # A token the policy bans adds 0, where the product 0 * -inf would be NaN.
+    differences = ops.where(ops.isfinite(log_probs), log_probs - ref_log_probs, 0.0)
+    return ops.sum(ops.exp(log_probs) * differences, axis=-1)

@@ -1,0 +1,192 @@
+"""Losses to be minimised, per token or per pair; the caller masks and reduces.
+
+What a loss treats as given (advantages, old log-probs, old values, returns, the reference's
+log-probs) gets no gradient here, whether or not the caller has stopped it.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+from tfalign.functional.log_probs import probability_ratio
+
+
+def policy_gradient_loss(log_probs, advantages):
+    """-A log pi: its gradient is the policy gradient's estimate (Williams 1992, REINFORCE).
+
+    Args:
+        log_probs: float32[B, R], current policy, nats.
+        advantages: float32[B, R]; no gradient flows.
+
+    Returns:
+        float32[B, R]; the caller masks and reduces.
+    """
+    return -ops.stop_gradient(advantages) * log_probs
+
+
+def clipped_policy_loss(log_probs, old_log_probs, advantages, clip, clip_high=None):
+    """Per-token PPO surrogate, to be minimised (Schulman et al. 2017, eq. 7).
+
+    -min(rho A, clip(rho, 1 - clip, 1 + clip_high) A) with rho = pi(token) / pi_old(token), its
+    logarithm held at or below MAX_LOG_RATIO.
+
+    Args:
+        log_probs: float32[B, R], current policy, nats.
+        old_log_probs: float32[B, R], sampling policy; no gradient flows.
+        advantages: float32[B, R], whitened over real tokens; no gradient flows.
+        clip: float > 0, allowed deviation of the ratio from 1.
+        clip_high: float > 0, allowed deviation upwards (DAPO: 0.28); None means clip.
+
+    Returns:
+        float32[B, R]; the caller masks and reduces.
+
+    Raises:
+        ValueError: if clip or clip_high is a Python number that is not positive.
+    """
+    return -ops.minimum(*_surrogates(log_probs, old_log_probs, advantages, clip, clip_high))
+
+
+def clip_is_active(log_probs, old_log_probs, advantages, clip, clip_high=None):
+    """Where the clip decides ``clipped_policy_loss``, and the token gets no gradient.
+
+    Its mean over real tokens is PPO's clip fraction.
+
+    Args:
+        log_probs: float32[B, R], current policy, nats.
+        old_log_probs: float32[B, R], sampling policy.
+        advantages: float32[B, R].
+        clip: float > 0, allowed deviation of the ratio from 1.
+        clip_high: float > 0, allowed deviation upwards; None means clip.
+
+    Returns:
+        bool[B, R].
+
+    Raises:
+        ValueError: if clip or clip_high is a Python number that is not positive.
+    """
+    free, clipped = _surrogates(log_probs, old_log_probs, advantages, clip, clip_high)
+    return clipped < free
+
+
+def clipped_value_loss(values, old_values, returns, clip):
+    """Half the worse of two squared errors, plain and with the value's move clipped.
+
+    0.5 max((v - G)**2, (clip(v, v_old - clip, v_old + clip) - G)**2) (Ziegler et al. 2019's code;
+    Huang et al. 2024, 'The N implementation details of RLHF with PPO').
+
+    Args:
+        values: float32[B, R], current critic.
+        old_values: float32[B, R], the critic that sampled; no gradient flows.
+        returns: float32[B, R], the critic's targets; no gradient flows.
+        clip: float > 0, allowed deviation from the old value, in units of the return.
+
+    Returns:
+        float32[B, R]; the caller masks and reduces.
+
+    Raises:
+        ValueError: if clip is a Python number that is not positive.
+    """
+    _check_positive("clip", clip)
+    old_values, returns = ops.stop_gradient(old_values), ops.stop_gradient(returns)
+    clipped_values = ops.minimum(ops.maximum(values, old_values - clip), old_values + clip)
+    squares = ops.square(values - returns)
+    return 0.5 * ops.maximum(squares, ops.square(clipped_values - returns))
+
+
+def bradley_terry_loss(chosen_scores, rejected_scores, margin=0.0):
+    """-log sigma(chosen - rejected - margin) (Ouyang et al. 2022, eq. 1; margin: Touvron et al.
+    2023, eq. 2).
+
+    Args:
+        chosen_scores: float32[B], of the preferred response.
+        rejected_scores: float32[B], of the other.
+        margin: float or float32[B], by how much the preferred one should lead.
+
+    Returns:
+        float32[B], nats; the caller reduces.
+    """
+    return -ops.log_sigmoid(chosen_scores - rejected_scores - margin)
+
+
+def score_centering_loss(chosen_scores, rejected_scores):
+    """(chosen + rejected)**2, which holds a reward model's scores around 0.
+
+    The Bradley-Terry loss leaves their level free (Eisenstein et al. 2023, eq. 7). Weigh it with a
+    small coefficient.
+
+    Args:
+        chosen_scores: float32[B], of the preferred response.
+        rejected_scores: float32[B], of the other.
+
+    Returns:
+        float32[B]; the caller weighs and reduces.
+    """
+    return ops.square(chosen_scores + rejected_scores)
+
+
+def pair_accuracy(chosen_scores, rejected_scores):
+    """1 where the preferred response scores higher, 0 where lower, one half at a tie.
+
+    Args:
+        chosen_scores: float32[B], of the preferred response.
+        rejected_scores: float32[B], of the other.
+
+    Returns:
+        float32[B].
+    """
+    return 0.5 * (1.0 + ops.sign(chosen_scores - rejected_scores))
+
+
+def dpo_loss(
+    chosen_log_probs,
+    rejected_log_probs,
+    ref_chosen_log_probs,
+    ref_rejected_log_probs,
+    beta=0.1,
+    label_smoothing=0.0,
+):
+    """Direct preference optimisation (Rafailov et al. 2023, eq. 7), labels smoothed as cDPO's.
+
+    -(1 - s) log sigma(beta h) - s log sigma(-beta h), where h = (chosen - ref_chosen) -
+    (rejected - ref_rejected) (Mitchell 2023, 'A note on DPO with noisy preferences', eq. 3).
+
+    Args:
+        chosen_log_probs: float32[B], summed over the preferred response, nats.
+        rejected_log_probs: float32[B], summed over the other.
+        ref_chosen_log_probs: float32[B], under the frozen reference; no gradient flows.
+        ref_rejected_log_probs: float32[B], under the frozen reference; no gradient flows.
+        beta: float > 0, strength of the KL constraint.
+        label_smoothing: float in [0, 0.5), probability that a label is wrong.
+
+    Returns:
+        float32[B], nats; the caller reduces.
+
+    Raises:
+        ValueError: if beta or label_smoothing is a Python number outside its range.
+    """
+    _check_positive("beta", beta)
+    if isinstance(label_smoothing, (int, float)) and not 0 <= label_smoothing < 0.5:
+        raise ValueError(
+            f"label_smoothing must lie in [0, 0.5). Received: label_smoothing={label_smoothing}"
+        )
+    chosen_log_ratios = chosen_log_probs - ops.stop_gradient(ref_chosen_log_probs)
+    rejected_log_ratios = rejected_log_probs - ops.stop_gradient(ref_rejected_log_probs)
+    logits = beta * (chosen_log_ratios - rejected_log_ratios)
+    agreement, disagreement = ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
+    return -(1.0 - label_smoothing) * agreement - label_smoothing * disagreement
+
+
+def _surrogates(log_probs, old_log_probs, advantages, clip, clip_high):
+    """(rho A, clip(rho) A), float32[B, R] each."""
+    clip_high = clip if clip_high is None else clip_high
+    _check_positive("clip", clip)
+    _check_positive("clip_high", clip_high)
+    advantages = ops.stop_gradient(advantages)
+    ratios = probability_ratio(log_probs, ops.stop_gradient(old_log_probs))
+    clipped_ratios = ops.minimum(ops.maximum(ratios, 1.0 - clip), 1.0 + clip_high)
+    return ratios * advantages, clipped_ratios * advantages
+
+
+def _check_positive(name, value):
+    if isinstance(value, (int, float)) and value <= 0:
+        raise ValueError(f"{name} must be positive. Received: {name}={value}")

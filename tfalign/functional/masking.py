@@ -1,0 +1,134 @@
+"""Reductions over real tokens, and what a mask says about positions.
+
+A mask is bool and true at real tokens. Masked-out elements are selected away, never multiplied by
+zero, so that neither their value (NaN and infinity included) nor their gradient leaks.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+
+def masked_sum(x, mask, axis=None):
+    """Sum over the elements where the mask is true.
+
+    Args:
+        x: float[...], any shape.
+        mask: bool[...], broadcastable to x.
+        axis: int, tuple of ints or None (all axes).
+
+    Returns:
+        float32, x's shape without the reduced axes; 0 where nothing is selected.
+    """
+    return ops.sum(_select(x, mask), axis=axis)
+
+
+def masked_mean(x, mask, axis=None):
+    """Mean over the elements where the mask is true.
+
+    Args:
+        x: float[...], any shape.
+        mask: bool[...], broadcastable to x.
+        axis: int, tuple of ints or None (all axes).
+
+    Returns:
+        float32, x's shape without the reduced axes; 0 where nothing is selected.
+    """
+    return masked_sum(x, mask, axis) / ops.maximum(_count(x, mask, axis), 1.0)
+
+
+def masked_variance(x, mask, axis=None, bessel=False):
+    """Variance over the elements where the mask is true, in two passes.
+
+    Args:
+        x: float[...], any shape.
+        mask: bool[...], broadcastable to x.
+        axis: int, tuple of ints or None (all axes).
+        bessel: bool, divide by the count less one (an unbiased estimate) instead of the count.
+
+    Returns:
+        float32, x's shape without the reduced axes; 0 where fewer than two are selected.
+    """
+    count = _count(x, mask, axis, keepdims=True)
+    mean = ops.sum(_select(x, mask), axis=axis, keepdims=True) / ops.maximum(count, 1.0)
+    deviations = _select(x, mask) - mean  # selected before the square too: its gradient is 2 x
+    degrees = _count(x, mask, axis) - (1.0 if bessel else 0.0)
+    return masked_sum(ops.square(deviations), mask, axis) / ops.maximum(degrees, 1.0)
+
+
+def masked_whiten(x, mask, shift_mean=True, epsilon=1e-8):
+    """Scale to unit variance over real tokens, (x - mean) / sqrt(variance + epsilon).
+
+    The mean and the (population) variance are those of the whole array. Advantages are shifted to
+    mean 0 as well; whitened rewards keep their mean (Ziegler et al. 2019).
+
+    Args:
+        x: float[...], per-token values.
+        mask: bool[...], true at real tokens.
+        shift_mean: bool, whether the mean becomes 0; if false it is added back.
+        epsilon: float, added to the variance.
+
+    Returns:
+        float32, x's shape; 0 where the mask is false.
+    """
+    mean = masked_mean(x, mask)
+    deviations = _select(_select(x, mask) - mean, mask)
+    whitened = deviations / ops.sqrt(masked_variance(x, mask) + epsilon)
+    return whitened if shift_mean else _select(whitened + mean, mask)
+
+
+def positions_from_mask(mask):
+    """Position of every token: how many real tokens stand before it.
+
+    Left padding, right padding and no padding give a token the same position.
+
+    Args:
+        mask: bool[B, T], true at real tokens.
+
+    Returns:
+        int32[B, T]; [0, 0, 1, 1] has the positions [0, 0, 0, 1], so padding on the left gets 0.
+    """
+    real = ops.cast(mask, "int32")
+    return ops.cumsum(real, axis=-1) - real
+
+
+def last_true_index(mask):
+    """Column of the last real token.
+
+    Args:
+        mask: bool[B, T], true at real tokens.
+
+    Returns:
+        int32[B]; -1 for a row without one.
+    """
+    columns = ops.arange(mask.shape[-1], dtype="int32")
+    return ops.max(ops.where(ops.cast(mask, "bool"), columns, -1), axis=-1)
+
+
+def to_left_padded(token_ids, mask):
+    """Move the real tokens of every row to its end, in their order.
+
+    Args:
+        token_ids: int32[B, T], padded anywhere.
+        mask: bool[B, T], true at real tokens.
+
+    Returns:
+        (int32[B, T], bool[B, T]): each row permuted, padding first, and its mask.
+    """
+    mask = ops.cast(mask, "bool")
+    columns = ops.arange(mask.shape[-1], dtype="int32")
+    sort_keys = ops.where(mask, columns + mask.shape[-1], columns)  # distinct: any sort is stable
+    order = ops.argsort(sort_keys, axis=-1)
+    return (
+        ops.take_along_axis(token_ids, order, axis=-1),
+        ops.take_along_axis(mask, order, axis=-1),
+    )
+
+
+def _select(x, mask):
+    return ops.where(ops.cast(mask, "bool"), ops.cast(x, "float32"), 0.0)
+
+
+def _count(x, mask, axis, keepdims=False):
+    selected = ops.broadcast_to(ops.cast(mask, "bool"), x.shape)
+    return ops.sum(ops.cast(selected, "float32"), axis=axis, keepdims=keepdims)

@@ -1,0 +1,32 @@
+"""Keras layers a Transformer is made of; each can be used in a model of your own."""
+
+from tfalign.layers.attention import (
+    KeyValueCache,
+    MultiHeadAttention,
+    scaled_dot_product_attention,
+)
+from tfalign.layers.blocks import CrossAttentionBlock, TransformerBlock, normalization
+from tfalign.layers.embeddings import TokenEmbedding
+from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
+from tfalign.layers.masks import banded_mask, causal_mask, key_mask, segment_mask
+from tfalign.layers.positions import LearnedPositions, SinusoidalPositions, rotate
+
+__all__ = [
+    "CrossAttentionBlock",
+    "FeedForward",
+    "GatedFeedForward",
+    "KeyValueCache",
+    "LearnedPositions",
+    "MultiHeadAttention",
+    "SinusoidalPositions",
+    "TokenEmbedding",
+    "TransformerBlock",
+    "activation_function",
+    "banded_mask",
+    "causal_mask",
+    "key_mask",
+    "normalization",
+    "rotate",
+    "scaled_dot_product_attention",
+    "segment_mask",
+]

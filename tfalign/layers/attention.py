@@ -1,0 +1,221 @@
+"""Scaled dot-product and multi-head attention, with grouped queries and a key-value cache."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from tfalign.layers.positions import rotate
+
+
+class KeyValueCache(NamedTuple):
+    """Keys and values of the columns seen so far, in buffers of a fixed length."""
+
+    keys: Any  # float[B, G, L, D]
+    values: Any  # float[B, G, L, D]
+
+
+def scaled_dot_product_attention(queries, keys, values, mask=None):
+    """softmax(Q K^T / sqrt(D)) V (Vaswani et al. 2017, eq. 1), the softmax in float32.
+
+    With fewer key-value heads than query heads, each serves H / G consecutive query heads
+    (grouped-query attention, Ainslie et al. 2023).
+
+    Args:
+        queries: float[B, H, Q, D].
+        keys: float[B, G, K, D], H a multiple of G.
+        values: float[B, G, K, D].
+        mask: bool broadcastable to [B, H, Q, K], true where a query may look; None for everywhere.
+            A query that may look nowhere gets the mean of all values, not NaN.
+
+    Returns:
+        (outputs float[B, H, Q, D], weights float[B, H, Q, K]).
+    """
+    batch, num_heads, num_queries, head_dim = queries.shape
+    groups, num_keys = keys.shape[1], keys.shape[2]
+    batch = ops.shape(queries)[0] if batch is None else batch
+    rows = num_heads // groups * num_queries
+    grouped = ops.reshape(queries * head_dim**-0.5, (batch, groups, rows, head_dim))
+    scores = ops.matmul(grouped, ops.transpose(keys, (0, 1, 3, 2)))
+    scores = ops.cast(ops.reshape(scores, (batch, num_heads, num_queries, num_keys)), "float32")
+    if mask is not None:
+        scores = ops.where(mask, scores, -1e30)
+    weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
+    outputs = ops.matmul(ops.reshape(weights, (batch, groups, rows, num_keys)), values)
+    return ops.reshape(outputs, (batch, num_heads, num_queries, head_dim)), weights
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class MultiHeadAttention(keras.layers.Layer):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2) of a sequence to itself or to another.
+
+    Args:
+        num_heads: int, H.
+        num_key_value_heads: int, G, dividing H; H where None.
+        head_dim: int, D; W / H where None.
+        rotary_base: float, base of rotary positions; None for no rotation.
+        use_bias: bool, of the query, key and value projections.
+        use_output_bias: bool, of the output projection; ``use_bias`` where None.
+        dropout: float, rate on the attention weights.
+        initializer_range: float, standard deviation of the kernels.
+        output_initializer_range: float, that of the output kernel; ``initializer_range`` where None.
+
+    Call arguments:
+        x: float[B, Q, W].
+        attention_mask: bool broadcastable to [B, H, Q, K], as ``layers.masks`` makes them; None
+            for all.
+        positions: int32[B, Q], used by rotary positions alone.
+        context: float[B, K, C], what is attended to; ``x`` where None.
+
+    Returns:
+        float[B, Q, W].
+
+    Raises:
+        ValueError: if the heads do not divide the width or the key-value heads the heads.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        num_key_value_heads=None,
+        head_dim=None,
+        rotary_base=None,
+        use_bias=True,
+        use_output_bias=None,
+        dropout=0.0,
+        initializer_range=0.02,
+        output_initializer_range=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.num_key_value_heads = num_key_value_heads or num_heads
+        self.head_dim = head_dim
+        self.rotary_base = rotary_base
+        self.use_bias = use_bias
+        self.use_output_bias = use_bias if use_output_bias is None else use_output_bias
+        self.dropout = dropout
+        self.initializer_range = initializer_range
+        self.output_initializer_range = output_initializer_range or initializer_range
+        if num_heads % self.num_key_value_heads:
+            raise ValueError(
+                "num_heads must be a multiple of num_key_value_heads. Received: "
+                f"num_heads={num_heads}, num_key_value_heads={self.num_key_value_heads}"
+            )
+
+    def build(self, x_shape, attention_mask_shape=None, positions_shape=None, context_shape=None):
+        width = x_shape[-1]
+        if self.head_dim is None and width % self.num_heads:
+            raise ValueError(
+                "The width must be a multiple of num_heads. Received: "
+                f"width={width}, num_heads={self.num_heads}"
+            )
+        self.head_dim = self.head_dim or width // self.num_heads
+        context_shape = context_shape or x_shape
+        heads_width = self.num_heads * self.head_dim
+        groups_width = self.num_key_value_heads * self.head_dim
+        self.query = self._dense(heads_width, "query")
+        self.key = self._dense(groups_width, "key")
+        self.value = self._dense(groups_width, "value")
+        self.output_projection = keras.layers.Dense(
+            width,
+            use_bias=self.use_output_bias,
+            kernel_initializer=keras.initializers.RandomNormal(
+                stddev=self.output_initializer_range
+            ),
+            dtype=self.dtype_policy,
+            name="output",
+        )
+        self.query.build(x_shape)
+        self.key.build(context_shape)
+        self.value.build(context_shape)
+        self.output_projection.build((*x_shape[:-1], heads_width))
+        self.weights_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.built = True
+
+    def call(self, x, attention_mask=None, positions=None, context=None, training=None):
+        context = x if context is None else context
+        queries = self._turn(self._split(self.query(x)), positions)
+        keys = self._turn(self._split(self.key(context)), positions)
+        values = self._split(self.value(context))
+        return self._attend(queries, keys, values, attention_mask, training)
+
+    def new_cache(self, batch_size, length):
+        """An empty ``KeyValueCache`` of ``length`` columns."""
+        shape = (batch_size, self.num_key_value_heads, length, self.head_dim)
+        empty = ops.zeros(shape, self.compute_dtype)
+        return KeyValueCache(empty, empty)
+
+    def extend(self, x, cache, column, mask, positions=None):
+        """Self-attention of N further columns to all columns so far.
+
+        Args:
+            x: float[B, N, W], the new columns.
+            cache: KeyValueCache of L columns.
+            column: int32 scalar, where in the cache the first of them goes, for every row.
+            mask: bool broadcastable to [B, H, N, L]; must hide columns at or above column + N.
+            positions: int32[B, N].
+
+        Returns:
+            (float[B, N, W], KeyValueCache).
+        """
+        keys = self._turn(self._split(self.key(x)), positions)
+        start = (0, 0, column, 0)
+        cache = KeyValueCache(
+            ops.slice_update(cache.keys, start, keys),
+            ops.slice_update(cache.values, start, self._split(self.value(x))),
+        )
+        queries = self._turn(self._split(self.query(x)), positions)
+        return self._attend(queries, cache.keys, cache.values, mask), cache
+
+    def _attend(self, queries, keys, values, mask, training=None):
+        if self.dropout and training:
+            _, weights = scaled_dot_product_attention(queries, keys, values, mask)
+            repeats = self.num_heads // self.num_key_value_heads
+            values = ops.repeat(values, repeats, axis=1)
+            heads = ops.matmul(self.weights_dropout(weights, training=True), values)
+        else:
+            heads, _ = scaled_dot_product_attention(queries, keys, values, mask)
+        batch, _, num_queries, _ = heads.shape
+        batch = ops.shape(heads)[0] if batch is None else batch
+        joined = ops.reshape(
+            ops.transpose(heads, (0, 2, 1, 3)),
+            (batch, num_queries, self.num_heads * self.head_dim),
+        )
+        return self.output_projection(joined)
+
+    def _split(self, x):
+        """float[B, T, n D] -> float[B, n, T, D]."""
+        batch = ops.shape(x)[0] if x.shape[0] is None else x.shape[0]
+        split = ops.reshape(x, (batch, x.shape[1], x.shape[2] // self.head_dim, self.head_dim))
+        return ops.transpose(split, (0, 2, 1, 3))
+
+    def _turn(self, heads, positions):
+        return heads if self.rotary_base is None else rotate(heads, positions, self.rotary_base)
+
+    def _dense(self, units, name):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=self.initializer_range),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def compute_output_shape(self, x_shape, *_, **__):
+        return x_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_heads": self.num_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "rotary_base": self.rotary_base,
+            "use_bias": self.use_bias,
+            "use_output_bias": self.use_output_bias,
+            "dropout": self.dropout,
+            "initializer_range": self.initializer_range,
+            "output_initializer_range": self.output_initializer_range,
+        }

@@ -1,0 +1,193 @@
+"""Transformer blocks: residual connections around attention and feed-forward sub-layers.
+
+The sub-layers are given, not chosen by name, so that GPT-2's, Llama's and BERT's blocks are one
+class. ``normalization`` makes the two norms in use.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from tfalign.layers.attention import MultiHeadAttention
+
+
+def normalization(kind, epsilon, name=None, dtype=None):
+    """LayerNorm (Ba et al. 2016) for "layer", RMSNorm (Zhang and Sennrich 2019) for "rms"."""
+    if kind == "layer":
+        return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)
+    if kind == "rms":
+        return keras.layers.RMSNormalization(epsilon=epsilon, name=name, dtype=dtype)
+    raise ValueError(f'A normalization is "layer" or "rms". Received: {kind!r}')
+
+
+class _ResidualBlock(keras.layers.Layer):
+    """What the blocks share: the residual connection, its dropout, and configs of sub-layers."""
+
+    sublayers: tuple[str, ...] = ()
+
+    def __init__(self, pre_norm, dropout, **kwargs):
+        super().__init__(**kwargs)
+        self.pre_norm = pre_norm
+        self.dropout = dropout
+        self.residual_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def _residual(self, x, norm, sublayer, training=None):
+        """x + f(norm(x)) in a pre-norm block, norm(x + f(x)) in a post-norm one."""
+        if self.pre_norm:
+            return x + self._drop(sublayer(norm(x)), training)
+        return norm(x + self._drop(sublayer(x), training))
+
+    def _drop(self, x, training):
+        return self.residual_dropout(x, training=training) if self.dropout else x
+
+    def compute_output_shape(self, x_shape, *_, **__):
+        return x_shape
+
+    def get_config(self):
+        layers = {
+            name: keras.saving.serialize_keras_object(getattr(self, name))
+            for name in self.sublayers
+        }
+        return super().get_config() | layers | {"pre_norm": self.pre_norm, "dropout": self.dropout}
+
+    @classmethod
+    def from_config(cls, config):
+        layers = {
+            name: keras.saving.deserialize_keras_object(config[name]) for name in cls.sublayers
+        }
+        return cls(**(config | layers))
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class TransformerBlock(_ResidualBlock):
+    """Self-attention and a feed-forward network: an encoder's block, or a GPT's under a causal mask.
+
+    Args:
+        attention: MultiHeadAttention.
+        attention_norm: normalisation layer.
+        feed_forward: FeedForward or GatedFeedForward.
+        feed_forward_norm: normalisation layer.
+        pre_norm: bool, normalise each sub-layer's input (GPT-2, Xiong et al. 2020) or, if false,
+            its residual sum (the original Transformer, BERT).
+        dropout: float, rate on each sub-layer's output.
+
+    Call arguments:
+        x: float[B, T, W].
+        attention_mask: bool broadcastable to [B, H, T, T]; None for all.
+        positions: int32[B, T], used by rotary positions alone.
+
+    Returns:
+        float[B, T, W].
+    """
+
+    sublayers = ("attention", "attention_norm", "feed_forward", "feed_forward_norm")
+
+    def __init__(
+        self,
+        attention,
+        attention_norm,
+        feed_forward,
+        feed_forward_norm,
+        pre_norm=True,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(pre_norm, dropout, **kwargs)
+        self.attention = attention
+        self.attention_norm = attention_norm
+        self.feed_forward = feed_forward
+        self.feed_forward_norm = feed_forward_norm
+
+    def build(self, x_shape, attention_mask_shape=None, positions_shape=None):
+        for name in self.sublayers:
+            getattr(self, name).build(x_shape)
+        self.built = True
+
+    def call(self, x, attention_mask=None, positions=None, training=None):
+        def attend(h):
+            return self.attention(
+                h, attention_mask=attention_mask, positions=positions, training=training
+            )
+
+        x = self._residual(x, self.attention_norm, attend, training)
+        return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+
+    def extend(self, x, cache, column, mask, positions=None):
+        """The block on N further columns, as ``MultiHeadAttention.extend``: (x, cache)."""
+
+        def attend(h):
+            nonlocal cache
+            y, cache = self.attention.extend(h, cache, column, mask, positions)
+            return y
+
+        x = self._residual(x, self.attention_norm, attend)
+        return self._residual(x, self.feed_forward_norm, self.feed_forward), cache
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class CrossAttentionBlock(_ResidualBlock):
+    """A decoder block: causal self-attention, attention to an encoder's output, feed-forward
+    (Vaswani et al. 2017, figure 1, right).
+
+    Arguments as in ``TransformerBlock``, with ``cross_attention`` and its norm between the two.
+
+    Call arguments:
+        x: float[B, T, W].
+        context: float[B, S, W], the encoder's output.
+        attention_mask: bool broadcastable to [B, H, T, T], for the self-attention.
+        context_mask: bool broadcastable to [B, H, T, S].
+
+    Returns:
+        float[B, T, W].
+    """
+
+    sublayers = (
+        "attention",
+        "attention_norm",
+        "cross_attention",
+        "cross_attention_norm",
+        "feed_forward",
+        "feed_forward_norm",
+    )
+
+    def __init__(
+        self,
+        attention: MultiHeadAttention,
+        attention_norm,
+        cross_attention: MultiHeadAttention,
+        cross_attention_norm,
+        feed_forward,
+        feed_forward_norm,
+        pre_norm=True,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(pre_norm, dropout, **kwargs)
+        self.attention = attention
+        self.attention_norm = attention_norm
+        self.cross_attention = cross_attention
+        self.cross_attention_norm = cross_attention_norm
+        self.feed_forward = feed_forward
+        self.feed_forward_norm = feed_forward_norm
+
+    def build(
+        self, x_shape, context_shape=None, attention_mask_shape=None, context_mask_shape=None
+    ):
+        for name in self.sublayers:
+            if name != "cross_attention":
+                getattr(self, name).build(x_shape)
+        self.cross_attention.build(x_shape, context_shape=context_shape or x_shape)
+        self.built = True
+
+    def call(self, x, context, attention_mask=None, context_mask=None, training=None):
+        def attend(h):
+            return self.attention(h, attention_mask=attention_mask, training=training)
+
+        def look_up(h):
+            return self.cross_attention(
+                h, attention_mask=context_mask, context=context, training=training
+            )
+
+        x = self._residual(x, self.attention_norm, attend, training)
+        x = self._residual(x, self.cross_attention_norm, look_up, training)
+        return self._residual(x, self.feed_forward_norm, self.feed_forward, training)

@@ -1,0 +1,63 @@
+"""Token embeddings and the read-out that turns hidden states into logits."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class TokenEmbedding(keras.layers.Layer):
+    """Rows of a table by token id, and the same table as a read-out.
+
+    Args:
+        vocab_size: int, V.
+        width: int, W.
+        tied: bool, read out with the transposed table (Press and Wolf 2017); else with a kernel
+            of its own.
+        initializer_range: float, standard deviation at initialisation.
+
+    Call arguments:
+        token_ids: int32[B, T].
+
+    Returns:
+        float[B, T, W].
+    """
+
+    def __init__(self, vocab_size, width, tied=True, initializer_range=0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.width = width
+        self.tied = tied
+        self.initializer_range = initializer_range
+
+    def build(self, token_ids_shape=None):
+        initializer = keras.initializers.RandomNormal(stddev=self.initializer_range)
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=(self.vocab_size, self.width), initializer=initializer
+        )
+        if not self.tied:
+            self.kernel = self.add_weight(
+                name="readout", shape=(self.width, self.vocab_size), initializer=initializer.clone()
+            )
+        self.built = True
+
+    def call(self, token_ids):
+        return ops.take(ops.convert_to_tensor(self.embeddings), token_ids, axis=0)
+
+    def readout_kernel(self):
+        """float[W, V] in the compute dtype. A loop over tokens takes it once, before it starts:
+        transposing the table in every step costs more than the product itself."""
+        kernel = ops.transpose(self.embeddings) if self.tied else self.kernel
+        return ops.cast(kernel, self.compute_dtype)
+
+    def compute_output_shape(self, token_ids_shape):
+        return (*token_ids_shape, self.width)
+
+    def get_config(self):
+        return super().get_config() | {
+            "vocab_size": self.vocab_size,
+            "width": self.width,
+            "tied": self.tied,
+            "initializer_range": self.initializer_range,
+        }

@@ -1,0 +1,48 @@
+"""Models: trunks (GPT, BERT), the encoder-decoder Transformer, and trunks with heads."""
+
+from tfalign.models.actor_critic import SeparateActorCritic, SharedActorCritic, separate_critic
+from tfalign.models.bert import BERT, BERTConfig
+from tfalign.models.gpt import GPT, GPTConfig
+from tfalign.models.heads import (
+    CausalLMHead,
+    MaskedLMHead,
+    NextSentenceHead,
+    PooledClassifierHead,
+    ScalarRewardHead,
+    TokenClassifierHead,
+    ValueHead,
+)
+from tfalign.models.tasks import (
+    CausalLM,
+    Critic,
+    MaskedLM,
+    NextSentenceClassifier,
+    SequenceClassifier,
+    TokenClassifier,
+)
+from tfalign.models.transformer import Transformer, TransformerConfig
+
+__all__ = [
+    "BERT",
+    "BERTConfig",
+    "CausalLM",
+    "CausalLMHead",
+    "Critic",
+    "GPT",
+    "GPTConfig",
+    "MaskedLM",
+    "MaskedLMHead",
+    "NextSentenceClassifier",
+    "NextSentenceHead",
+    "PooledClassifierHead",
+    "ScalarRewardHead",
+    "SeparateActorCritic",
+    "SequenceClassifier",
+    "SharedActorCritic",
+    "TokenClassifier",
+    "TokenClassifierHead",
+    "Transformer",
+    "TransformerConfig",
+    "ValueHead",
+    "separate_critic",
+]

@@ -1,0 +1,84 @@
+"""A policy with a critic: one trunk for both, or one each.
+
+Both forms answer the same two questions, so that objectives and rollouts need not know which they
+have: ``states`` gives what a response's log-probs and values are computed from.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from tfalign.models.heads import ValueHead
+from tfalign.models.tasks import CausalLM, Critic
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class SharedActorCritic(keras.Model):
+    """A value head on the policy's own trunk: half the memory and half the work.
+
+    Args:
+        policy: CausalLM, which stays usable by itself; the weights are the same.
+    """
+
+    def __init__(self, policy, **kwargs):
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.value_head = ValueHead(dtype=policy.dtype_policy, name="value_head")
+        self.value_head.build((None, None, policy.config.width))
+        self.built = True
+
+    def call(self, token_ids, padding_mask, response_length):
+        """The states before each response token.
+
+        Args:
+            token_ids: int32[B, T], left-padded prompt, then ``response_length`` columns.
+            padding_mask: bool[B, T].
+            response_length: int, R.
+
+        Returns:
+            (hidden float[B, R, W] for ``policy.logits``, values float32[B, R]); the state before
+            response token t stands at column T - R - 1 + t.
+        """
+        hidden = before_response(
+            self.policy.backbone(token_ids, padding_mask=padding_mask), response_length
+        )
+        return hidden, self.value_head(hidden)
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class SeparateActorCritic(keras.Model):
+    """A policy and a critic with a trunk of its own, which may start from the reward model's.
+
+    Args:
+        policy: CausalLM.
+        critic: Critic.
+    """
+
+    def __init__(self, policy, critic, **kwargs):
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.critic = critic
+        self.built = True
+
+    def call(self, token_ids, padding_mask, response_length):
+        """As ``SharedActorCritic.call``."""
+        hidden = self.policy.backbone(token_ids, padding_mask=padding_mask)
+        values = self.critic(token_ids, padding_mask=padding_mask)
+        return (
+            before_response(hidden, response_length),
+            before_response(values, response_length),
+        )
+
+
+def before_response(per_column, response_length):
+    """The columns that hold the state before each response token: [B, T, ...] to [B, R, ...]."""
+    return per_column[:, -response_length - 1 : -1]
+
+
+def separate_critic(policy: CausalLM, initial: keras.Model | None = None):
+    """A ``Critic`` of the policy's shape, its trunk's weights copied from ``initial.backbone``
+    (the reward model, as in Stiennon et al. 2020) or from the policy's."""
+    source = policy.backbone if initial is None else initial.backbone
+    critic = Critic(source.config, dtype=policy.dtype_policy)
+    critic.backbone.set_weights(source.get_weights())
+    return critic

@@ -1,0 +1,174 @@
+"""BERT: a bidirectional Transformer encoder (Devlin et al. 2019)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from tfalign.functional.masking import positions_from_mask
+from tfalign.layers import (
+    FeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    TokenEmbedding,
+    TransformerBlock,
+    key_mask,
+    normalization,
+)
+from tfalign.models.config import ModelConfig, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class BERTConfig(ModelConfig):
+    """The shape of a BERT; the defaults are the paper's choices.
+
+    Attributes:
+        vocab_size: V.
+        width: W.
+        num_layers: number of blocks.
+        num_heads: attention heads.
+        hidden_dim: inner width of the feed-forward network; None for 4 * width.
+        max_positions: longest sequence.
+        num_token_types: kinds of segments (sentence A and sentence B).
+        activation: of the feed-forward network and the masked-LM head.
+        norm_epsilon: added to the variance.
+        dropout: rate on embeddings, attention weights and sub-layer outputs (0.1 in the paper).
+        initializer_range: standard deviation of the kernels.
+    """
+
+    vocab_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    hidden_dim: int | None = None
+    max_positions: int = 512
+    num_token_types: int = 2
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-12
+    dropout: float = 0.0
+    initializer_range: float = 0.02
+
+    @classmethod
+    def from_preset(cls, name, **changes):
+        """A named configuration with some fields changed, such as the vocabulary's size."""
+        return preset(PRESETS, name, **changes)
+
+
+PRESETS = {
+    "tiny": BERTConfig(512, 64, 2, 2, max_positions=128),
+    "mini": BERTConfig(2_048, 128, 4, 4, max_positions=256),
+    "small": BERTConfig(30_522, 512, 4, 8),
+    "bert_base": BERTConfig(30_522, 768, 12, 12, dropout=0.1),
+    "bert_base_chinese": BERTConfig(21_128, 768, 12, 12, dropout=0.1),
+    "bert_large": BERTConfig(30_522, 1_024, 24, 16, dropout=0.1),
+}
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class BERT(keras.Model):
+    """The encoder and its pooler.
+
+    Args:
+        config: BERTConfig, or a dict of its fields.
+
+    Call arguments:
+        token_ids: int32[B, T].
+        padding_mask: bool[B, T], true at real tokens, padding on either side; None for all.
+        token_type_ids: int32[B, T], 0 for the first segment, 1 for the second; None for all 0.
+
+    Returns:
+        float[B, T, W]. Padding columns hold no meaning.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = BERTConfig.from_dict(config) if isinstance(config, dict) else config
+        c, shared = self.config, {"dtype": self.dtype_policy}
+        shared["initializer_range"] = self.config.initializer_range
+        self.token_embedding = TokenEmbedding(
+            c.vocab_size, c.width, name="token_embedding", **shared
+        )
+        self.position_embedding = LearnedPositions(
+            c.max_positions, c.width, name="position_embedding", **shared
+        )
+        self.type_embedding = TokenEmbedding(
+            c.num_token_types, c.width, name="type_embedding", **shared
+        )
+        self.embedding_norm = normalization(
+            "layer", c.norm_epsilon, "embedding_norm", self.dtype_policy
+        )
+        self.embedding_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.blocks = [self._block(index) for index in range(c.num_layers)]
+        self.pooler = keras.layers.Dense(
+            c.width,
+            activation="tanh",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=c.initializer_range),
+            dtype=self.dtype_policy,
+            name="pooler",
+        )
+        self._build_all()
+
+    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+        padding_mask = (
+            ops.ones_like(token_ids, dtype="bool") if padding_mask is None else padding_mask
+        )
+        if token_type_ids is None:
+            token_type_ids = ops.zeros_like(token_ids)
+        x = (
+            self.token_embedding(token_ids)
+            + self.position_embedding(positions_from_mask(padding_mask))
+            + self.type_embedding(token_type_ids)
+        )
+        x = self.embedding_norm(x)
+        if self.config.dropout:
+            x = self.embedding_dropout(x, training=training)
+        mask = key_mask(padding_mask)
+        for block in self.blocks:
+            x = block(x, attention_mask=mask, training=training)
+        return x
+
+    def pool(self, hidden, padding_mask=None):
+        """tanh of a linear map of the first real token's state: float[B, W].
+
+        Args:
+            hidden: float[B, T, W], from a call.
+            padding_mask: bool[B, T]; None where the first column is real in every row.
+        """
+        if padding_mask is None:
+            return self.pooler(hidden[:, 0])
+        first = ops.argmax(ops.cast(padding_mask, "int32"), axis=1)
+        return self.pooler(ops.take_along_axis(hidden, first[:, None, None], axis=1)[:, 0])
+
+    def readout_kernel(self):
+        """float[W, V], the transposed token embedding."""
+        return self.token_embedding.readout_kernel()
+
+    def _block(self, index):
+        c = self.config
+        shared = {"dtype": self.dtype_policy, "initializer_range": c.initializer_range}
+        return TransformerBlock(
+            MultiHeadAttention(c.num_heads, dropout=c.dropout, name="attention", **shared),
+            normalization("layer", c.norm_epsilon, "attention_norm", self.dtype_policy),
+            FeedForward(
+                c.hidden_dim or 4 * c.width, activation=c.activation, name="feed_forward", **shared
+            ),
+            normalization("layer", c.norm_epsilon, "feed_forward_norm", self.dtype_policy),
+            pre_norm=False,
+            dropout=c.dropout,
+            dtype=self.dtype_policy,
+            name=f"block_{index}",
+        )
+
+    def _build_all(self):
+        shape = (None, None, self.config.width)
+        for embedding in (self.token_embedding, self.position_embedding, self.type_embedding):
+            embedding.build()
+        for layer in (self.embedding_norm, *self.blocks):
+            layer.build(shape)
+        self.pooler.build((None, self.config.width))
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"config": self.config.to_dict()}

@@ -1,0 +1,41 @@
+"""What the models' configurations share: frozen dataclasses that refuse what they do not know."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+class ModelConfig:
+    """Base of the configurations; each is a frozen dataclass."""
+
+    @classmethod
+    def from_dict(cls, values):
+        """The configuration of a dict of its fields.
+
+        Raises:
+            ValueError: naming the keys that are not fields.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes):
+        return dataclasses.replace(self, **changes)
+
+
+def preset(presets, name, **changes):
+    """One of the named configurations, with some fields changed.
+
+    Raises:
+        ValueError: naming the presets there are.
+    """
+    if name not in presets:
+        raise ValueError(f"Presets are {', '.join(presets)}. Received: {name!r}")
+    return presets[name].replace(**changes)

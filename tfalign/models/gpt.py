@@ -1,0 +1,259 @@
+"""GPT: a decoder-only Transformer. GPT-2, GPT-3 and Llama are choices in its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from tfalign.functional.masking import positions_from_mask
+from tfalign.layers import (
+    FeedForward,
+    GatedFeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    TokenEmbedding,
+    TransformerBlock,
+    banded_mask,
+    causal_mask,
+    key_mask,
+    normalization,
+    segment_mask,
+)
+from tfalign.models.config import ModelConfig, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class GPTConfig(ModelConfig):
+    """The shape of a GPT; the defaults are GPT-2's choices (Radford et al. 2019).
+
+    Attributes:
+        vocab_size: V.
+        width: W, of the residual stream.
+        num_layers: number of blocks.
+        num_heads: attention heads.
+        num_key_value_heads: key-value heads, fewer for grouped-query attention; None for all.
+        head_dim: None for width / num_heads.
+        hidden_dim: inner width of the feed-forward network; None for 4 * width.
+        max_positions: longest sequence.
+        rotary_base: base of rotary positions (Su et al. 2021); None for learned positions.
+        norm: "layer" or "rms".
+        norm_epsilon: added to the variance.
+        activation: of the feed-forward network, see ``layers.FeedForward``.
+        gated: gated feed-forward (SwiGLU with activation "silu").
+        use_bias: biases in projections and feed-forward.
+        attention_window: odd-numbered blocks see only this many last tokens, as GPT-3's locally
+            banded layers (Brown et al. 2020, section 2.1); None for dense attention everywhere.
+        tied: read-out with the transposed token embedding.
+        dropout: rate on embeddings, attention weights and sub-layer outputs.
+        initializer_range: standard deviation of the kernels; the residual projections' is divided
+            by sqrt(2 * num_layers) (Radford et al. 2019, section 2.3).
+    """
+
+    vocab_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    hidden_dim: int | None = None
+    max_positions: int = 1024
+    rotary_base: float | None = None
+    norm: str = "layer"
+    norm_epsilon: float = 1e-5
+    activation: str = "gelu_tanh"
+    gated: bool = False
+    use_bias: bool = True
+    attention_window: int | None = None
+    tied: bool = True
+    dropout: float = 0.0
+    initializer_range: float = 0.02
+
+    @classmethod
+    def from_preset(cls, name, **changes):
+        """A named configuration with some fields changed, such as the vocabulary's size."""
+        return preset(PRESETS, name, **changes)
+
+
+def _llama(vocab_size, width, num_layers, num_heads, num_key_value_heads, hidden_dim, **more):
+    return GPTConfig(
+        vocab_size,
+        width,
+        num_layers,
+        num_heads,
+        num_key_value_heads=num_key_value_heads,
+        hidden_dim=hidden_dim,
+        **{"rotary_base": 10_000.0, "norm": "rms", "activation": "silu", "gated": True}
+        | {"use_bias": False, "tied": False, "max_positions": 2048}
+        | more,
+    )
+
+
+PRESETS = {
+    "tiny": GPTConfig(512, 64, 2, 2, max_positions=128),
+    "mini": GPTConfig(2_048, 128, 4, 4, max_positions=256),
+    "small": GPTConfig(8_192, 256, 8, 4, max_positions=512),
+    "tiny_llama": _llama(512, 64, 2, 4, 2, 172, max_positions=128),
+    "mini_llama": _llama(2_048, 128, 4, 4, 2, 344, max_positions=256),
+    "gpt2": GPTConfig(50_257, 768, 12, 12),
+    "gpt2_medium": GPTConfig(50_257, 1_024, 24, 16),
+    "gpt2_large": GPTConfig(50_257, 1_280, 36, 20),
+    "gpt2_xl": GPTConfig(50_257, 1_600, 48, 25),
+}
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class GPT(keras.Model):
+    """The trunk: token ids to hidden states. ``models.CausalLM`` reads logits out of it.
+
+    Args:
+        config: GPTConfig, or a dict of its fields.
+
+    Call arguments:
+        token_ids: int32[B, T].
+        padding_mask: bool[B, T], true at real tokens, padding on either side; None for all.
+        segment_ids: int32[B, T], documents packed into rows (0 at padding), instead of a
+            padding mask; each document starts at position 0 and sees only itself.
+
+    Returns:
+        float[B, T, W] after the final normalisation. Padding columns hold no meaning.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = GPTConfig.from_dict(config) if isinstance(config, dict) else config
+        c = self.config
+        self.token_embedding = TokenEmbedding(
+            c.vocab_size,
+            c.width,
+            tied=c.tied,
+            initializer_range=c.initializer_range,
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.position_embedding = None
+        if c.rotary_base is None:
+            self.position_embedding = LearnedPositions(
+                c.max_positions,
+                c.width,
+                initializer_range=c.initializer_range,
+                dtype=self.dtype_policy,
+                name="position_embedding",
+            )
+        self.embedding_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.blocks = [self._block(index) for index in range(c.num_layers)]
+        self.final_norm = normalization(c.norm, c.norm_epsilon, "final_norm", self.dtype_policy)
+        self._build_all()
+
+    def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
+        columns = token_ids.shape[1]
+        if segment_ids is not None:
+            visible = segment_mask(segment_ids) & causal_mask(columns)
+            seen = ops.sum(ops.cast(visible[:, 0], "int32"), axis=-1)
+            positions = ops.maximum(seen - 1, 0)
+        else:
+            padding_mask = (
+                ops.ones_like(token_ids, dtype="bool") if padding_mask is None else padding_mask
+            )
+            positions = positions_from_mask(padding_mask)
+            visible = key_mask(padding_mask) & causal_mask(columns)
+        masks = self._mask_per_block(visible, banded_mask, columns)
+        x = self._embed(token_ids, positions)
+        if self.config.dropout:
+            x = self.embedding_dropout(x, training=training)
+        for block, mask in zip(self.blocks, masks):
+            x = block(x, attention_mask=mask, positions=positions, training=training)
+        return self.final_norm(x)
+
+    def new_cache(self, batch_size, length):
+        """Empty key-value caches of ``length`` columns, one a block."""
+        return [block.attention.new_cache(batch_size, length) for block in self.blocks]
+
+    def extend(self, token_ids, cache, column, visible, positions):
+        """Hidden states of N further columns, which join the cache.
+
+        Args:
+            token_ids: int32[B, N].
+            cache: what ``new_cache`` or ``extend`` returned, of L columns.
+            column: int32 scalar, where in the cache the first of them goes.
+            visible: bool[B, L], true at the real tokens among all columns up to column + N - 1.
+            positions: int32[B, N].
+
+        Returns:
+            (float[B, N, W], cache).
+        """
+        count, length = token_ids.shape[1], visible.shape[1]
+        rows = column + ops.arange(count)
+        columns = ops.arange(length)
+        distance = rows[:, None] - columns[None, :]
+        mask = key_mask(visible) & (distance >= 0)[None, None]
+        masks = self._mask_per_block(mask, lambda _, w: (distance < w)[None, None], length)
+        x = self._embed(token_ids, positions)
+        extended = []
+        for block, block_cache, block_mask in zip(self.blocks, cache, masks):
+            x, block_cache = block.extend(x, block_cache, column, block_mask, positions)
+            extended.append(block_cache)
+        return self.final_norm(x), extended
+
+    def readout_kernel(self):
+        """float[W, V], what hidden states are multiplied with to give logits."""
+        return self.token_embedding.readout_kernel()
+
+    def _embed(self, token_ids, positions):
+        x = self.token_embedding(token_ids)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(positions)
+        return x
+
+    def _mask_per_block(self, mask, band, length):
+        """``mask`` for dense blocks, and for every second one ``mask`` within the window."""
+        window = self.config.attention_window
+        if window is None:
+            return [mask] * len(self.blocks)
+        banded = mask & band(length, window)
+        return [banded if index % 2 else mask for index in range(len(self.blocks))]
+
+    def _block(self, index):
+        c = self.config
+        shared = {"dtype": self.dtype_policy, "initializer_range": c.initializer_range}
+        shared["output_initializer_range"] = c.initializer_range / (2 * c.num_layers) ** 0.5
+        feed_forward = GatedFeedForward if c.gated else FeedForward
+        return TransformerBlock(
+            MultiHeadAttention(
+                c.num_heads,
+                c.num_key_value_heads,
+                head_dim=c.head_dim,
+                rotary_base=c.rotary_base,
+                use_bias=c.use_bias,
+                dropout=c.dropout,
+                name="attention",
+                **shared,
+            ),
+            normalization(c.norm, c.norm_epsilon, "attention_norm", self.dtype_policy),
+            feed_forward(
+                c.hidden_dim or 4 * c.width,
+                activation=c.activation,
+                use_bias=c.use_bias,
+                name="feed_forward",
+                **shared,
+            ),
+            normalization(c.norm, c.norm_epsilon, "feed_forward_norm", self.dtype_policy),
+            dropout=c.dropout,
+            dtype=self.dtype_policy,
+            name=f"block_{index}",
+        )
+
+    def _build_all(self):
+        """Weights exist from construction on: every size is in the configuration."""
+        shape = (None, None, self.config.width)
+        self.token_embedding.build()
+        if self.position_embedding is not None:
+            self.position_embedding.build()
+        for layer in (*self.blocks, self.final_norm):
+            layer.build(shape)
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"config": self.config.to_dict()}
+

@@ -1,0 +1,234 @@
+"""What is read out of a trunk's hidden states; each head is a layer of its own.
+
+Padding never decides anything here: a head that reads one column is told which.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from tfalign.functional.masking import last_true_index
+from tfalign.layers import activation_function
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class CausalLMHead(keras.layers.Layer):
+    """Hidden states to logits by a read-out kernel that belongs to the token embedding.
+
+    Call arguments:
+        hidden: float[..., W].
+        kernel: float[W, V], ``TokenEmbedding.readout_kernel()``.
+
+    Returns:
+        float32[..., V].
+    """
+
+    def call(self, hidden, kernel):
+        return ops.cast(ops.matmul(hidden, kernel), "float32")
+
+    def compute_output_shape(self, hidden_shape, kernel_shape):
+        return (*hidden_shape[:-1], kernel_shape[-1])
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class MaskedLMHead(keras.layers.Layer):
+    """BERT's masked-LM transform: dense, activation, LayerNorm, read-out and bias
+    (Devlin et al. 2019, appendix A.2).
+
+    Args:
+        vocab_size: int, V.
+        activation: as in ``layers.FeedForward``.
+        norm_epsilon: float.
+        initializer_range: float.
+
+    Call arguments:
+        hidden: float[..., W]; only masked positions need to be given.
+        kernel: float[W, V], the token embedding's read-out.
+
+    Returns:
+        float32[..., V].
+    """
+
+    def __init__(
+        self,
+        vocab_size,
+        activation="gelu",
+        norm_epsilon=1e-12,
+        initializer_range=0.02,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.activation = activation
+        self.norm_epsilon = norm_epsilon
+        self.initializer_range = initializer_range
+
+    def build(self, hidden_shape, kernel_shape=None):
+        self.dense = _dense(self, hidden_shape[-1], self.initializer_range, "dense")
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=self.norm_epsilon, dtype=self.dtype_policy, name="norm"
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.vocab_size,), initializer="zeros")
+        self.dense.build(hidden_shape)
+        self.norm.build(hidden_shape)
+        self.built = True
+
+    def call(self, hidden, kernel):
+        x = self.norm(activation_function(self.activation)(self.dense(hidden)))
+        return ops.cast(ops.matmul(x, kernel) + self.bias, "float32")
+
+    def compute_output_shape(self, hidden_shape, kernel_shape):
+        return (*hidden_shape[:-1], self.vocab_size)
+
+    def get_config(self):
+        return super().get_config() | {
+            "vocab_size": self.vocab_size,
+            "activation": self.activation,
+            "norm_epsilon": self.norm_epsilon,
+            "initializer_range": self.initializer_range,
+        }
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class ClassifierHead(keras.layers.Layer):
+    """Dropout and a linear map to classes: of each token (``TokenClassifierHead``), of a pooled
+    vector (``PooledClassifierHead``), or of a pair of sentences (``NextSentenceHead``).
+
+    Args:
+        num_classes: int, C.
+        dropout: float.
+        initializer_range: float.
+
+    Call arguments:
+        features: float[..., W].
+
+    Returns:
+        float32[..., C], logits.
+    """
+
+    def __init__(self, num_classes, dropout=0.0, initializer_range=0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.initializer_range = initializer_range
+
+    def build(self, features_shape):
+        self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dense = _dense(self, self.num_classes, self.initializer_range, "dense")
+        self.dense.build(features_shape)
+        self.built = True
+
+    def call(self, features, training=None):
+        if self.dropout:
+            features = self.drop(features, training=training)
+        return ops.cast(self.dense(features), "float32")
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], self.num_classes)
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+            "initializer_range": self.initializer_range,
+        }
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class TokenClassifierHead(ClassifierHead):
+    """float[B, T, W] -> float32[B, T, C]: a class for every token."""
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class PooledClassifierHead(ClassifierHead):
+    """float[B, W] -> float32[B, C]: a class for the pooled sequence."""
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class NextSentenceHead(ClassifierHead):
+    """float[B, W] -> float32[B, 2]: does the second segment follow the first
+    (Devlin et al. 2019, section 3.1, task 2)? Class 0 is "it follows"."""
+
+    def __init__(self, num_classes=2, **kwargs):
+        super().__init__(num_classes, **kwargs)
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class ValueHead(keras.layers.Layer):
+    """A critic's value of every state; zero at the start (Ziegler et al. 2019, as in
+    "The N implementation details of RLHF with PPO").
+
+    Call arguments:
+        hidden: float[..., W].
+
+    Returns:
+        float32[...].
+    """
+
+    def build(self, hidden_shape):
+        self.dense = keras.layers.Dense(
+            1, kernel_initializer="zeros", dtype=self.dtype_policy, name="dense"
+        )
+        self.dense.build(hidden_shape)
+        self.built = True
+
+    def call(self, hidden):
+        return ops.cast(self.dense(hidden)[..., 0], "float32")
+
+    def compute_output_shape(self, hidden_shape):
+        return hidden_shape[:-1]
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class ScalarRewardHead(keras.layers.Layer):
+    """A score read at the last real token, with the normalisation stored beside it.
+
+    The kernel starts as N(0, 1/sqrt(W + 1)), the bias at zero (Stiennon et al. 2020). ``gain`` and
+    ``shift`` are not trained: they are set so that scores have mean 0 and standard deviation 1 on
+    samples of the reference policy, and travel with the weights.
+
+    Call arguments:
+        hidden: float[B, T, W].
+        padding_mask: bool[B, T], at least one true a row.
+
+    Returns:
+        float32[B].
+    """
+
+    def build(self, hidden_shape, padding_mask_shape=None):
+        width = hidden_shape[-1]
+        self.dense = _dense(self, 1, (width + 1) ** -0.5, "dense")
+        self.dense.build(hidden_shape)
+        self.gain = self.add_weight(name="gain", shape=(), initializer="ones", trainable=False)
+        self.shift = self.add_weight(name="shift", shape=(), initializer="zeros", trainable=False)
+        self.built = True
+
+    def call(self, hidden, padding_mask):
+        last = last_true_index(padding_mask)
+        final = ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+        raw = ops.cast(self.dense(final)[:, 0], "float32")
+        return raw * ops.cast(self.gain, "float32") + ops.cast(self.shift, "float32")
+
+    def compute_output_shape(self, hidden_shape, padding_mask_shape):
+        return hidden_shape[:1]
+
+    def normalize(self, mean, std):
+        """Moves ``gain`` and ``shift`` so that scores of this mean and deviation become N(0, 1).
+
+        Raises:
+            ValueError: if ``std`` is not a positive finite number.
+        """
+        if not 0 < std < float("inf"):
+            raise ValueError(f"Scores must spread to be normalised. Received: std={std}")
+        self.gain.assign(self.gain / std)
+        self.shift.assign((self.shift - mean) / std)
+
+
+def _dense(layer, units, stddev, name):
+    return keras.layers.Dense(
+        units,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),
+        dtype=layer.dtype_policy,
+        name=name,
+    )

@@ -1,0 +1,180 @@
+"""Trunk and head together: the models that are trained, saved and served."""
+
+from __future__ import annotations
+
+import keras
+
+from tfalign.models.bert import BERT
+from tfalign.models.gpt import GPT, GPTConfig
+from tfalign.models.heads import (
+    CausalLMHead,
+    MaskedLMHead,
+    NextSentenceHead,
+    PooledClassifierHead,
+    TokenClassifierHead,
+    ValueHead,
+)
+
+
+class _TaskModel(keras.Model):
+    """A trunk under ``backbone`` and what it needs to save and restore itself."""
+
+    backbone_class: type
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(**kwargs)
+        is_trunk = isinstance(backbone, keras.Model)
+        self.backbone = backbone if is_trunk else self._trunk(backbone)
+        self.built = True
+
+    def _trunk(self, config):
+        return self.backbone_class(config, dtype=self.dtype_policy, name="backbone")
+
+    @property
+    def config(self):
+        return self.backbone.config
+
+    @property
+    def _features_shape(self):
+        return (None, None, self.config.width)
+
+    def get_config(self):
+        return super().get_config() | {"backbone": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class CausalLM(_TaskModel):
+    """A GPT with its read-out: the language model, and the policy of reinforcement learning.
+
+    Args:
+        backbone: GPT, GPTConfig or a dict of its fields.
+
+    Call arguments:
+        token_ids: int32[B, T].
+        padding_mask: bool[B, T], true at real tokens; None for all.
+        segment_ids: int32[B, T] for packed rows, see ``GPT``.
+
+    Returns:
+        float32[B, T, V], logits of the token after each column.
+    """
+
+    backbone_class = GPT
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(backbone, **kwargs)
+        self.head = CausalLMHead(dtype=self.dtype_policy, name="head")
+
+    @classmethod
+    def from_preset(cls, name, dtype=None, **changes):
+        """A model of ``models.gpt.PRESETS`` with random weights, some sizes changed."""
+        return cls(GPTConfig.from_preset(name, **changes), dtype=dtype)
+
+    def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
+        hidden = self.backbone(
+            token_ids, padding_mask=padding_mask, segment_ids=segment_ids, training=training
+        )
+        return self.logits(hidden)
+
+    def logits(self, hidden, kernel=None):
+        """float[..., W] to float32[..., V]; a loop passes the read-out kernel it took before."""
+        return self.head(hidden, kernel=self.readout_kernel() if kernel is None else kernel)
+
+    def readout_kernel(self):
+        return self.backbone.readout_kernel()
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class Critic(_TaskModel):
+    """A GPT trunk with a value head: float32[B, T], the value of the state after each column."""
+
+    backbone_class = GPT
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(backbone, **kwargs)
+        self.head = ValueHead(dtype=self.dtype_policy, name="head")
+        self.head.build(self._features_shape)
+
+    def call(self, token_ids, padding_mask=None, training=None):
+        return self.head(self.backbone(token_ids, padding_mask=padding_mask, training=training))
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class MaskedLM(_TaskModel):
+    """A BERT that predicts every column's token from both sides: float32[B, T, V]."""
+
+    backbone_class = BERT
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(backbone, **kwargs)
+        c = self.config
+        self.head = MaskedLMHead(
+            c.vocab_size,
+            activation=c.activation,
+            norm_epsilon=c.norm_epsilon,
+            initializer_range=c.initializer_range,
+            dtype=self.dtype_policy,
+            name="head",
+        )
+        self.head.build(self._features_shape)
+
+    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+        hidden = self.backbone(
+            token_ids, padding_mask=padding_mask, token_type_ids=token_type_ids, training=training
+        )
+        return self.head(hidden, kernel=self.backbone.readout_kernel())
+
+
+class _Classifier(_TaskModel):
+    """A BERT and a classifier head; subclasses say which features the head sees."""
+
+    backbone_class = BERT
+    head_class: type
+
+    def __init__(self, backbone, num_classes=2, dropout=0.0, **kwargs):
+        super().__init__(backbone, **kwargs)
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.head = self.head_class(
+            num_classes,
+            dropout=dropout,
+            initializer_range=self.config.initializer_range,
+            dtype=self.dtype_policy,
+            name="head",
+        )
+        self.head.build(self._features_shape)
+
+    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+        hidden = self.backbone(
+            token_ids, padding_mask=padding_mask, token_type_ids=token_type_ids, training=training
+        )
+        return self.head(self._features(hidden, padding_mask), training=training)
+
+    def _features(self, hidden, padding_mask):
+        return self.backbone.pool(hidden, padding_mask)
+
+    def get_config(self):
+        return super().get_config() | {"num_classes": self.num_classes, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class SequenceClassifier(_Classifier):
+    """A class for a text or a pair of texts: float32[B, C], logits."""
+
+    head_class = PooledClassifierHead
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class NextSentenceClassifier(_Classifier):
+    """Does the second segment follow the first: float32[B, 2], logits; class 0 is "it follows"."""
+
+    head_class = NextSentenceHead
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class TokenClassifier(_Classifier):
+    """A class for every token: float32[B, T, C], logits."""
+
+    head_class = TokenClassifierHead
+
+    def _features(self, hidden, padding_mask):
+        return hidden

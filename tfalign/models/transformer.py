@@ -1,0 +1,196 @@
+"""The encoder-decoder Transformer (Vaswani et al. 2017)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from tfalign.functional.masking import positions_from_mask
+from tfalign.layers import (
+    CrossAttentionBlock,
+    FeedForward,
+    MultiHeadAttention,
+    SinusoidalPositions,
+    TokenEmbedding,
+    TransformerBlock,
+    causal_mask,
+    key_mask,
+    normalization,
+)
+from tfalign.models.config import ModelConfig, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig(ModelConfig):
+    """The shape of an encoder-decoder; the defaults are the paper's choices.
+
+    Attributes:
+        vocab_size: V, one vocabulary for source and target, embedded by one table, which is
+            also the read-out (section 3.4).
+        width: W.
+        num_layers: blocks in the encoder, and as many in the decoder.
+        num_heads: attention heads.
+        hidden_dim: inner width of the feed-forward networks; None for 4 * width.
+        pre_norm: normalise before the sub-layers instead of after; both stacks then end in a norm.
+        activation: of the feed-forward networks.
+        norm_epsilon: added to the variance.
+        dropout: rate on embeddings, attention weights and sub-layer outputs (0.1 in the paper).
+    """
+
+    vocab_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    hidden_dim: int | None = None
+    pre_norm: bool = False
+    activation: str = "relu"
+    norm_epsilon: float = 1e-6
+    dropout: float = 0.0
+
+    @classmethod
+    def from_preset(cls, name, **changes):
+        """A named configuration with some fields changed, such as the vocabulary's size."""
+        return preset(PRESETS, name, **changes)
+
+
+PRESETS = {
+    "tiny": TransformerConfig(512, 64, 2, 2),
+    "mini": TransformerConfig(2_048, 128, 3, 4),
+    "base": TransformerConfig(37_000, 512, 6, 8, dropout=0.1),
+    "big": TransformerConfig(37_000, 1_024, 6, 16, dropout=0.3),
+}
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class Transformer(keras.Model):
+    """Source and target so far to the logits of the next target token.
+
+    Args:
+        config: TransformerConfig, or a dict of its fields.
+
+    Call arguments:
+        source_ids: int32[B, S].
+        target_ids: int32[B, T], the target shifted right (teacher forcing).
+        source_mask: bool[B, S], true at real tokens; None for all.
+        target_mask: bool[B, T]; None for all.
+
+    Returns:
+        float32[B, T, V].
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        c = self.config
+        self.token_embedding = TokenEmbedding(
+            c.vocab_size,
+            c.width,
+            initializer_range=c.width**-0.5,
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.positions = SinusoidalPositions(c.width, dtype=self.dtype_policy, name="positions")
+        self.embedding_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.encoder = [self._encoder_block(index) for index in range(c.num_layers)]
+        self.decoder = [self._decoder_block(index) for index in range(c.num_layers)]
+        self.final_norms = [self._norm("encoder_norm"), self._norm("decoder_norm")]
+        self._build_all()
+
+    def call(self, source_ids, target_ids, source_mask=None, target_mask=None, training=None):
+        context = self.encode(source_ids, source_mask, training)
+        return self.decode(target_ids, context, source_mask, target_mask, training)
+
+    def encode(self, source_ids, source_mask=None, training=None):
+        """int32[B, S] to float[B, S, W]."""
+        source_mask = self._real(source_ids, source_mask)
+        x = self._embed(source_ids, source_mask, training)
+        for block in self.encoder:
+            x = block(x, attention_mask=key_mask(source_mask), training=training)
+        return self.final_norms[0](x) if self.config.pre_norm else x
+
+    def decode(self, target_ids, context, source_mask=None, target_mask=None, training=None):
+        """int32[B, T] and an encoded source to float32[B, T, V]."""
+        target_mask = self._real(target_ids, target_mask)
+        mask = key_mask(target_mask) & causal_mask(target_ids.shape[1])
+        context_mask = None if source_mask is None else key_mask(source_mask)
+        x = self._embed(target_ids, target_mask, training)
+        for block in self.decoder:
+            x = block(x, context, attention_mask=mask, context_mask=context_mask, training=training)
+        x = self.final_norms[1](x) if self.config.pre_norm else x
+        return ops.cast(ops.matmul(x, self.token_embedding.readout_kernel()), "float32")
+
+    def _embed(self, token_ids, mask, training):
+        scaled = self.token_embedding(token_ids) * self.config.width**0.5
+        x = scaled + self.positions(positions_from_mask(mask))
+        return self.embedding_dropout(x, training=training) if self.config.dropout else x
+
+    def _real(self, token_ids, mask):
+        return ops.ones_like(token_ids, dtype="bool") if mask is None else mask
+
+    def _encoder_block(self, index):
+        return TransformerBlock(
+            self._attention("attention"),
+            self._norm("attention_norm"),
+            self._feed_forward(),
+            self._norm("feed_forward_norm"),
+            **self._block_choices(f"encoder_{index}"),
+        )
+
+    def _decoder_block(self, index):
+        return CrossAttentionBlock(
+            self._attention("attention"),
+            self._norm("attention_norm"),
+            self._attention("cross_attention"),
+            self._norm("cross_attention_norm"),
+            self._feed_forward(),
+            self._norm("feed_forward_norm"),
+            **self._block_choices(f"decoder_{index}"),
+        )
+
+    def _block_choices(self, name):
+        c = self.config
+        return {
+            "pre_norm": c.pre_norm,
+            "dropout": c.dropout,
+            "dtype": self.dtype_policy,
+            "name": name,
+        }
+
+    def _attention(self, name):
+        c = self.config
+        return MultiHeadAttention(
+            c.num_heads,
+            dropout=c.dropout,
+            initializer_range=c.width**-0.5,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _feed_forward(self):
+        c = self.config
+        return FeedForward(
+            c.hidden_dim or 4 * c.width,
+            activation=c.activation,
+            initializer_range=c.width**-0.5,
+            output_initializer_range=(c.hidden_dim or 4 * c.width) ** -0.5,
+            dtype=self.dtype_policy,
+            name="feed_forward",
+        )
+
+    def _norm(self, name):
+        return normalization("layer", self.config.norm_epsilon, name, self.dtype_policy)
+
+    def _build_all(self):
+        shape = (None, None, self.config.width)
+        self.token_embedding.build()
+        for layer in (self.positions, *self.encoder, *self.decoder):
+            layer.build(shape)
+        if self.config.pre_norm:
+            for norm in self.final_norms:
+                norm.build(shape)
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"config": self.config.to_dict()}

@@ -1,0 +1,105 @@
+"""The Learner: forward, backward and optimizer of any objective as one compiled update."""
+
+from __future__ import annotations
+
+from keras import ops, tree
+
+from tfalign import backend
+
+
+class Learner:
+    """Runs an objective on batches, one XLA program a batch shape.
+
+    Gradients are those of the global mean: sums of losses and of weights are added up over
+    micro-batches (and replicas) before one is divided by the other, so accumulation, replicas and
+    ragged lengths change nothing but rounding. Clipping, schedules, weight decay and averaging of
+    weights are the optimizer's.
+
+    Args:
+        model: keras.Model; its trainable variables are trained.
+        objective: ``(model, batch) -> (loss_sum, weight, metrics)``, see ``objectives``.
+        optimizer: keras.optimizers.Optimizer.
+        accumulate: int, micro-batches a batch is cut into, to bound memory.
+        strategy: tf.distribute.Strategy under whose scope model and optimizer were made; None for
+            one device.
+
+    Attributes:
+        traces: how many programs were compiled so far.
+
+    Raises:
+        ValueError: if ``accumulate`` is not positive.
+    """
+
+    def __init__(self, model, objective, optimizer, accumulate=1, strategy=None):
+        if accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1. Received: accumulate={accumulate}")
+        self.model = model
+        self.objective = objective
+        self.optimizer = optimizer
+        self.accumulate = accumulate
+        if strategy is None:
+            optimizer.build(model.trainable_variables)
+            self._update = backend.jit(self._step, model.variables + optimizer.variables)
+        else:
+            from tfalign.training.replicas import ReplicatedUpdate
+
+            self._update = ReplicatedUpdate(strategy, model, optimizer, self._sums)
+
+    @property
+    def traces(self):
+        return self._update.traces
+
+    def update(self, batch):
+        """One optimizer step.
+
+        Args:
+            batch: what the objective takes; leading axis divisible by ``accumulate``.
+
+        Returns:
+            dict of float32 scalars: "loss", "weight", "gradient_norm" and the objective's metrics.
+        """
+        return self._update(batch)
+
+    def _step(self, batch):
+        loss, weight, metrics, gradients = self._sums(batch)
+        gradients = [gradient / weight for gradient in gradients]
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return summary(loss, weight, metrics, gradients)
+
+    def _sums(self, batch):
+        """Sums over the batch: (loss, weight, metrics, gradients)."""
+        if self.accumulate == 1:
+            return self._micro_step(batch)
+        cut = tree.map_structure(self._cut, batch)
+        first = self._micro_step(tree.map_structure(lambda x: x[0], cut))
+
+        def add(index, sums):
+            more = self._micro_step(tree.map_structure(lambda x: x[index], cut))
+            return tree.map_structure(ops.add, sums, more)
+
+        return ops.fori_loop(1, self.accumulate, add, first)
+
+    def _micro_step(self, batch):
+        def loss():
+            loss_sum, weight, metrics = self.objective(self.model, batch)
+            return loss_sum, (weight, metrics)
+
+        loss_sum, (weight, metrics), gradients = backend.value_and_grad(
+            loss, self.model.trainable_variables
+        )
+        return loss_sum, weight, metrics, gradients
+
+    def _cut(self, x):
+        rows = x.shape[0]
+        if rows % self.accumulate:
+            raise ValueError(
+                f"A batch of {rows} rows cannot be cut into {self.accumulate} equal micro-batches"
+            )
+        return ops.reshape(x, (self.accumulate, rows // self.accumulate, *x.shape[1:]))
+
+
+def summary(loss, weight, metrics, gradients):
+    """The scalars an update reports, from its sums and its mean gradients."""
+    norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
+    means = {name: total / ops.maximum(count, 1e-8) for name, (total, count) in metrics.items()}
+    return {"loss": loss / weight, "weight": weight, "gradient_norm": norm} | means

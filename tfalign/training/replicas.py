@@ -1,0 +1,67 @@
+"""The Learner's update under ``tf.distribute``: XLA within each replica, sums across them."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfalign import backend
+from tfalign.training.learner import summary
+
+
+class ReplicatedUpdate:
+    """One update on all replicas, equal to that of one device on the whole batch.
+
+    Keras' own ``fit(jit_compile=True)`` compiles around ``strategy.run`` and fails; compiling each
+    replica's forward and backward pass, and reducing and applying outside, works.
+
+    Args:
+        strategy: tf.distribute.Strategy.
+        model: keras.Model made under the strategy's scope.
+        optimizer: keras optimizer made under it.
+        sums: ``batch -> (loss, weight, metrics, gradients)``, all sums over the batch.
+    """
+
+    def __init__(self, strategy, model, optimizer, sums):
+        self.strategy = strategy
+        self.model = model
+        self.optimizer = optimizer
+        self._sums = backend.jit(sums, model.variables)
+        with strategy.scope():
+            optimizer.build(model.trainable_variables)
+        self._run = tf.function(self._distributed, autograph=False)
+
+    @property
+    def traces(self):
+        return self._sums.traces
+
+    def __call__(self, batch):
+        replicas = self.strategy.num_replicas_in_sync
+        tf.nest.map_structure(lambda x: _check_divisible(len(x), replicas), batch)
+
+        def shard(context):
+            index = context.replica_id_in_sync_group
+            return tf.nest.map_structure(
+                lambda x: tf.convert_to_tensor(x[index * len(x) // replicas :][: len(x) // replicas]),
+                batch,
+            )
+
+        return self._run(self.strategy.experimental_distribute_values_from_function(shard))
+
+    def _distributed(self, batch):
+        per_replica = self.strategy.run(self._replica_step, args=(batch,))
+        return tf.nest.map_structure(
+            lambda x: self.strategy.experimental_local_results(x)[0], per_replica
+        )
+
+    def _replica_step(self, batch):
+        context = tf.distribute.get_replica_context()
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(batch))
+        loss, weight, metrics, gradients = sums
+        gradients = [gradient / weight for gradient in gradients]
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return summary(loss, weight, metrics, gradients)
+
+
+def _check_divisible(rows, replicas):
+    if rows % replicas:
+        raise ValueError(f"A batch of {rows} rows cannot be shared equally by {replicas} replicas")

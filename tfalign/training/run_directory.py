@@ -1,0 +1,276 @@
+"""A run's directory: its config, its versions, its metrics; begun once, continued any number of
+times.
+
+    runs/demo/
+      config.json      what the run was begun with; a continuation must agree
+      versions.json    interpreter, platform and packages
+      metrics.jsonl    one line a logged step: {"stage": "ppo", "step": 10, "time": ..., "kl": ...}
+      events/STAGE/    the same numbers for TensorBoard
+      checkpoints/STAGE/
+      plots/
+
+This module imports neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import socket
+import time
+import warnings
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from tfalign.training.checkpoint import (
+    Checkpointer,
+    write_bytes_atomically,
+    write_json_atomically,
+)
+
+HARMLESS_KEYS = frozenset({"steps", "log_every", "save_every", "keep_last", "progress"})
+"""How long a run goes on and how it is watched: the only things a continuation may change."""
+
+PACKAGES = (
+    "tfalign",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "tensorflow-datasets",
+    "tokenizers",
+    "safetensors",
+    "gymnasium",
+    "tf-agents",
+)
+_ABSENT = "(not set)"
+
+
+class RunDirectoryError(ValueError):
+    """A run that cannot be continued with these flags, or whose files are damaged."""
+
+
+class RunDirectory:
+    """Begins a run in a directory, or continues the one that is there.
+
+    Args:
+        path: the directory; made when absent.
+        config: JSON-able and possibly nested; every choice that decides the run's result.
+        harmless: last parts of the keys that a continuation may change; the newest value is kept.
+
+    Raises:
+        RunDirectoryError: if the recorded config differs in a key that is not harmless.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: Mapping[str, Any],
+        harmless: Collection[str] = HARMLESS_KEYS,
+    ):
+        self.path = Path(path)
+        self.plots.mkdir(parents=True, exist_ok=True)
+        self.config = json.loads(json.dumps(config))
+        file = self.path / "config.json"
+        if file.exists():
+            _check_config(self.config, _read_json(file), file, harmless)
+        write_json_atomically(file, self.config)
+        self._record_versions()
+
+    @property
+    def plots(self) -> Path:
+        """Where the pictures go."""
+        return self.path / "plots"
+
+    def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
+        """The checkpoints of one stage."""
+        return Checkpointer(self.path / "checkpoints" / stage, keep_last)
+
+    def metrics(self, stage: str, resume_step: int = 0) -> MetricsLog:
+        """The log of one stage, which goes on after ``resume_step`` (0: from the start)."""
+        return MetricsLog(self.path, stage, resume_step)
+
+    def _record_versions(self) -> None:
+        file = self.path / "versions.json"
+        versions = package_versions()
+        if file.exists():
+            changes = [
+                f"{name} {old} -> {versions.get(name, _ABSENT)}"
+                for name, old in _read_json(file).items()
+                if old != versions.get(name, _ABSENT)
+            ]
+            if changes:
+                warnings.warn(
+                    f"{file}: this run continues with other versions than it began with:"
+                    f" {', '.join(changes)}",
+                    stacklevel=3,
+                )
+        write_json_atomically(file, versions)
+
+
+class MetricsLog(AbstractContextManager):
+    """Appends one stage's metrics to ``metrics.jsonl`` and to TensorBoard events.
+
+    Opening it forgets this stage's lines after ``resume_step``, which the run is about to write
+    again, and a last line that a kill cut in half. Other stages' lines stay.
+
+    Args:
+        directory: the run's directory; made when absent.
+        stage: the stage's name, which is also the folder of its events.
+        resume_step: int >= 0, the restored step; 0 for a stage that begins.
+    """
+
+    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0):
+        if resume_step < 0:
+            raise ValueError(
+                f"resume_step must not be negative. Received: resume_step={resume_step}"
+            )
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / "metrics.jsonl"
+        self.stage = stage
+        if self.path.exists():
+            _forget_later_lines(self.path, stage, resume_step)
+        self._lines = open(self.path, "ab")  # noqa: SIM115  # until close()
+        self._events = EventFile(directory / "events" / stage, purge_step=resume_step + 1)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds one line, which is in the operating system's hands when this returns.
+
+        Args:
+            step: int, of this stage.
+            metrics: name -> number or 0-dimensional array; one that is not finite becomes null.
+        """
+        now = time.time()
+        values = {name: float(value) for name, value in metrics.items()}
+        line = {"stage": self.stage, "step": int(step), "time": round(now, 3)}
+        line |= {name: x if math.isfinite(x) else None for name, x in values.items()}
+        self._lines.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
+        self._lines.flush()
+        self._events.write(step, values, now)
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._lines.close()
+        self._events.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class EventFile:
+    """Scalars for TensorBoard, written without importing TensorFlow.
+
+    Args:
+        directory: the folder TensorBoard shows as one run; made when absent.
+        purge_step: TensorBoard forgets what earlier files say of this step and later ones.
+    """
+
+    def __init__(self, directory: str | os.PathLike, purge_step: int):
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads a folder's files in the order of their names, so time comes first.
+        stamp = f"{time.time_ns() / 1e9:020.9f}"
+        name = f"events.out.tfevents.{stamp}.{socket.gethostname()}.{os.getpid()}"
+        stream = open(directory / name, "xb")  # noqa: SIM115  # until close()
+        self._writer = RecordWriter(stream)
+        now = time.time()
+        self._add(Event(wall_time=now, file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self._add(Event(wall_time=now, step=purge_step, session_log=start))
+
+    def write(self, step: int, values: Mapping[str, float], wall_time: float) -> None:
+        """Adds the values of one step.
+
+        Args:
+            step: int.
+            values: tag -> number.
+            wall_time: seconds since the epoch.
+        """
+        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        summary = Summary(value=scalars)
+        self._add(Event(wall_time=wall_time, step=int(step), summary=summary))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+    def _add(self, event: Event) -> None:
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
+
+
+def package_versions(packages: Collection[str] = PACKAGES) -> dict[str, str]:
+    """Versions of the interpreter, the platform and those of ``packages`` that are installed.
+
+    >>> package_versions(["no-such-package"]).keys()
+    dict_keys(['python', 'platform'])
+    """
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _check_config(
+    config: Mapping[str, Any], recorded: Mapping[str, Any], file: Path, harmless: Collection[str]
+) -> None:
+    new, old = _flatten(config), _flatten(recorded)
+    for key in old | new:
+        if key.rpartition(".")[2] in harmless:
+            continue
+        before, after = (flat.get(key, _ABSENT) for flat in (old, new))
+        if before != after:
+            raise RunDirectoryError(
+                f"{file}: this run began with --{key}={before}, so it cannot continue with another"
+                f" value; choose that one or another run directory. Received: --{key}={after}"
+            )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _forget_later_lines(file: Path, stage: str, step: int) -> None:
+    *lines, _half = file.read_bytes().split(b"\n")
+    kept = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            forget = record["stage"] == stage and record["step"] > step
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{file}:{number}: a line must be an object with stage and step."
+                f" Received: {line[:80].decode('utf-8', 'replace')}"
+            ) from error
+        if not forget:
+            kept.append(line + b"\n")
+    write_bytes_atomically(file, b"".join(kept))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise RunDirectoryError(f"{file} is damaged: it is not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise RunDirectoryError(f"{file} must hold an object. Received: {type(value).__name__}")
+    return value

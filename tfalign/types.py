@@ -1,0 +1,63 @@
+"""The records that travel between the stages: named tuples of arrays, static in shape.
+
+Shape letters: B rows, P prompt columns, R response columns, T = P + R (or a row of text), V
+vocabulary. Prompts are left-padded, so response token r always sits at column P + r. A mask is
+always carried: nobody infers it from ``ids != pad``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Array = Any  # numpy.ndarray, or a tensor of the Keras backend
+
+
+class Prompts(NamedTuple):
+    """What a policy continues."""
+
+    token_ids: Array  # int32[B, P], left-padded
+    mask: Array  # bool[B, P], true at real tokens
+
+
+class LanguageModelBatch(NamedTuple):
+    """Rows of text for next-token prediction, packed or padded."""
+
+    token_ids: Array  # int32[B, T]
+    padding_mask: Array  # bool[B, T], true at real tokens
+    loss_mask: Array  # bool[B, T], true where the token is a target, predicted from those before it
+    segment_ids: Array  # int32[B, T], 1, 2, ... per packed document, 0 at padding
+
+
+class PreferencePairs(NamedTuple):
+    """Two answers to one prompt, the first of them preferred."""
+
+    chosen_ids: Array  # int32[B, T], prompt and chosen response, right-padded
+    chosen_mask: Array  # bool[B, T]
+    rejected_ids: Array  # int32[B, T]
+    rejected_mask: Array  # bool[B, T]
+    margin: Array  # float32[B], how much better the chosen one should score; 0 where unknown
+
+
+class Generation(NamedTuple):
+    """What the decode loop returns."""
+
+    tokens: Array  # int32[B, R], padding id after the end
+    log_probs: Array  # float32[B, R], nats, under the distribution sampled from; 0 after the end
+    mask: Array  # bool[B, R], true up to and including the stop token
+    values: Array | None  # float32[B, R], of the state before each token; None without a critic
+
+
+class Rollout(NamedTuple):
+    """Responses of the policy with all that an on-policy update needs; per-token fields are
+    float32[B, R] and 0 where ``response_mask`` is false."""
+
+    token_ids: Array  # int32[B, T], left-padded prompt, then response
+    padding_mask: Array  # bool[B, T]
+    response_mask: Array  # bool[B, R]
+    log_probs: Array  # of the policy that sampled, nats
+    ref_log_probs: Array  # of the frozen reference, nats
+    values: Array  # the critic's, of the state before each token
+    rewards: Array  # score at the last real token, minus the KL penalty
+    advantages: Array
+    returns: Array  # targets of the critic
+    scores: Array  # float32[B], the reward model's
