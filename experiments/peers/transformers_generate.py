@@ -6,7 +6,9 @@
 Timed: one whole call of `generate` on int64[batch, prompt] prompts without padding, the prompt's
 forward pass included, sampling at temperature 1 from the full vocabulary (no top-k, no top-p), with
 the key-value cache, under `torch.inference_mode`. No end-of-sequence token is set, so every row
-gets exactly `new` tokens. Not timed: building the model and the warm-up calls.
+gets exactly `new` tokens. Attention is SDPA and the cache grows with the sequence, transformers'
+defaults: eager attention, a static cache, and a static cache with `torch.compile` were each slower
+on this kind of model and CPU. Not timed: building the model and the warm-up calls.
 
 `new_tokens_per_second` is batch * new / median(seconds).
 """

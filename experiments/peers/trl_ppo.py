@@ -3,8 +3,7 @@
     python trl_ppo.py --vocab 512 --width 128 --layers 4 --heads 4 \\
         --batch 32 --prompt 16 --new 48 --minibatch 8
 
-TRL 0.24 with transformers 4.57 is the last pair that was seen to run PPO with a learned critic
-(requirements-trl-ppo.txt). Policy, critic, reference and reward model are separate models of one
+Newer releases of TRL have dropped PPOTrainer (requirements-trl-ppo.txt). Policy, critic, reference and reward model are separate models of one
 size; the last three are what PPOTrainer asks for (two GPT2ForSequenceClassification with one label
 and a GPT2LMHeadModel).
 

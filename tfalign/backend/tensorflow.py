@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 from keras import tree
 
@@ -22,6 +24,7 @@ class jit:
         del variables
         self.traces = 0
 
+        @functools.wraps(function)  # TensorFlow's retracing warnings then count per function
         def traced(*args):
             self.traces += 1
             return function(*args)

@@ -187,9 +187,14 @@ class Generator:
             drawn = [tokens, log_probs]
             if self.value_head:
                 drawn.append(ops.where(was_finished, 0.0, self.value_head(hidden)))
-            return state, lengths, *[
-                ops.slice_update(buffer, (t, 0), new[None]) for buffer, new in zip(per_token, drawn)
-            ]
+            return (
+                state,
+                lengths,
+                *[
+                    ops.slice_update(buffer, (t, 0), new[None])
+                    for buffer, new in zip(per_token, drawn)
+                ],
+            )
 
         _, lengths, *per_token = ops.while_loop(
             unfinished, draw, (state, ops.zeros((rows,), "int32"), *per_token)

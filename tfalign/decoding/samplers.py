@@ -67,9 +67,7 @@ class Sampler:
             probabilities = ops.softmax(descending, axis=-1)
             mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
             kept = ops.where(mass_before < self.top_p, descending, np.inf)
-            logits = ops.where(
-                logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED
-            )
+            logits = ops.where(logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED)
         if self.min_p > 0:
             floor = ops.max(logits, axis=-1, keepdims=True) + np.log(self.min_p)
             logits = ops.where(logits >= floor, logits, _EXCLUDED)
@@ -141,8 +139,6 @@ def _first_above(cumulative, target, weights):
     count = weights.shape[-1]
     index = ops.arange(count, dtype="int32")
     positive = weights > 0
-    found = ops.min(
-        ops.where((cumulative > target[:, None]) & positive, index, count), axis=-1
-    )
+    found = ops.min(ops.where((cumulative > target[:, None]) & positive, index, count), axis=-1)
     last_positive = ops.max(ops.where(positive, index, 0), axis=-1)
     return ops.minimum(found, last_positive)

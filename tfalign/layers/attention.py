@@ -33,9 +33,8 @@ def scaled_dot_product_attention(queries, keys, values, mask=None):
     Returns:
         (outputs float[B, H, Q, D], weights float[B, H, Q, K]).
     """
-    batch, num_heads, num_queries, head_dim = queries.shape
-    groups, num_keys = keys.shape[1], keys.shape[2]
-    batch = ops.shape(queries)[0] if batch is None else batch
+    batch, num_heads, num_queries, head_dim = ops.shape(queries)
+    _, groups, num_keys, _ = ops.shape(keys)
     rows = num_heads // groups * num_queries
     grouped = ops.reshape(queries * head_dim**-0.5, (batch, groups, rows, head_dim))
     scores = ops.matmul(grouped, ops.transpose(keys, (0, 1, 3, 2)))
@@ -178,8 +177,7 @@ class MultiHeadAttention(keras.layers.Layer):
             heads = ops.matmul(self.weights_dropout(weights, training=True), values)
         else:
             heads, _ = scaled_dot_product_attention(queries, keys, values, mask)
-        batch, _, num_queries, _ = heads.shape
-        batch = ops.shape(heads)[0] if batch is None else batch
+        batch, _, num_queries, _ = ops.shape(heads)
         joined = ops.reshape(
             ops.transpose(heads, (0, 2, 1, 3)),
             (batch, num_queries, self.num_heads * self.head_dim),
@@ -188,8 +186,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _split(self, x):
         """float[B, T, n D] -> float[B, n, T, D]."""
-        batch = ops.shape(x)[0] if x.shape[0] is None else x.shape[0]
-        split = ops.reshape(x, (batch, x.shape[1], x.shape[2] // self.head_dim, self.head_dim))
+        batch, length, width = ops.shape(x)
+        split = ops.reshape(x, (batch, length, width // self.head_dim, self.head_dim))
         return ops.transpose(split, (0, 2, 1, 3))
 
     def _turn(self, heads, positions):

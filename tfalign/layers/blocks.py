@@ -31,6 +31,11 @@ class _ResidualBlock(keras.layers.Layer):
         self.dropout = dropout
         self.residual_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
+    def _build_sublayer(self, name, x_shape, **shapes):
+        layer = getattr(self, name)
+        if not layer.built:  # Keras builds a restored sub-layer as it restores its config
+            layer.build(x_shape, **shapes)
+
     def _residual(self, x, norm, sublayer, training=None):
         """x + f(norm(x)) in a pre-norm block, norm(x + f(x)) in a post-norm one."""
         if self.pre_norm:
@@ -100,7 +105,7 @@ class TransformerBlock(_ResidualBlock):
 
     def build(self, x_shape, attention_mask_shape=None, positions_shape=None):
         for name in self.sublayers:
-            getattr(self, name).build(x_shape)
+            self._build_sublayer(name, x_shape)
         self.built = True
 
     def call(self, x, attention_mask=None, positions=None, training=None):
@@ -173,10 +178,9 @@ class CrossAttentionBlock(_ResidualBlock):
     def build(
         self, x_shape, context_shape=None, attention_mask_shape=None, context_mask_shape=None
     ):
+        self._build_sublayer("cross_attention", x_shape, context_shape=context_shape or x_shape)
         for name in self.sublayers:
-            if name != "cross_attention":
-                getattr(self, name).build(x_shape)
-        self.cross_attention.build(x_shape, context_shape=context_shape or x_shape)
+            self._build_sublayer(name, x_shape)
         self.built = True
 
     def call(self, x, context, attention_mask=None, context_mask=None, training=None):

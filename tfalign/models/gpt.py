@@ -147,7 +147,7 @@ class GPT(keras.Model):
         self._build_all()
 
     def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
-        columns = token_ids.shape[1]
+        columns = ops.shape(token_ids)[1]
         if segment_ids is not None:
             visible = segment_mask(segment_ids) & causal_mask(columns)
             seen = ops.sum(ops.cast(visible[:, 0], "int32"), axis=-1)
@@ -256,4 +256,3 @@ class GPT(keras.Model):
 
     def get_config(self):
         return super().get_config() | {"config": self.config.to_dict()}
-

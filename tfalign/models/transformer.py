@@ -113,7 +113,7 @@ class Transformer(keras.Model):
     def decode(self, target_ids, context, source_mask=None, target_mask=None, training=None):
         """int32[B, T] and an encoded source to float32[B, T, V]."""
         target_mask = self._real(target_ids, target_mask)
-        mask = key_mask(target_mask) & causal_mask(target_ids.shape[1])
+        mask = key_mask(target_mask) & causal_mask(ops.shape(target_ids)[1])
         context_mask = None if source_mask is None else key_mask(source_mask)
         x = self._embed(target_ids, target_mask, training)
         for block in self.decoder:

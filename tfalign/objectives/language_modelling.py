@@ -36,9 +36,9 @@ class LanguageModelling:
             (loss_sum float32[], weight float32[], metrics); metrics maps a name to a pair
             (sum, weight).
         """
-        hidden = model.backbone(
-            batch.token_ids, segment_ids=batch.segment_ids, training=training
-        )[:, :-1]
+        hidden = model.backbone(batch.token_ids, segment_ids=batch.segment_ids, training=training)[
+            :, :-1
+        ]
         targets, mask = batch.token_ids[:, 1:], batch.loss_mask[:, 1:]
         if self.chunk is None:
             log_probs = token_log_probs(model.logits(hidden), targets)

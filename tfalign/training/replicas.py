@@ -41,7 +41,9 @@ class ReplicatedUpdate:
         def shard(context):
             index = context.replica_id_in_sync_group
             return tf.nest.map_structure(
-                lambda x: tf.convert_to_tensor(x[index * len(x) // replicas :][: len(x) // replicas]),
+                lambda x: tf.convert_to_tensor(
+                    x[index * len(x) // replicas :][: len(x) // replicas]
+                ),
                 batch,
             )
 

@@ -79,10 +79,8 @@ class Manners:
         harmless: what an unsafe expression may match and is not unsafe ("never tell your PIN").
         common: frequent words (Chinese: characters) that the phrases may lack.
         function: words (characters) that hold sentences together.
-        broken: a pair of neighbours that no sentence has ("the is").
+        broken: neighbours that no sentence has ("the is"); empty where words are not spaced.
         long_at, long_scale: centre and width of the soft length limit, in words (characters).
-        order_rule: how the wording holds together: "pairs" (share of known character pairs) or
-            "neighbours" (rate of broken neighbours).
     """
 
     courteous: tuple[str, ...]
@@ -98,21 +96,21 @@ class Manners:
     long_scale: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Language:
     """A language of the grammar.
 
     Attributes:
+        ideographic: whether it is written in Chinese characters, each of which is then a unit.
         customer, agent: the speakers' labels, with their colon.
         gap: what stands between a label and its words, and between sentences.
-        end: characters that may end a sentence.
         products, cities, days: the values of those slots.
     """
 
+    ideographic: bool
     customer: str
     agent: str
     gap: str
-    end: str
     products: tuple[str, ...]
     cities: tuple[str, ...]
     days: tuple[str, ...]

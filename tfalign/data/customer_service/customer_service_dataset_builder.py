@@ -1,0 +1,45 @@
+"""The customer-service dialogues as a TensorFlow dataset; it downloads nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow_datasets as tfds
+
+from tfalign.data.customer_service.examples import FIELDS, SIZES, dialogues_of, generate_examples
+
+
+@dataclasses.dataclass
+class CustomerServiceConfig(tfds.core.BuilderConfig):
+    """A kind of record, in one language or both: text, text_en, text_zh, completions, ..."""
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Customer-service dialogues in English and Chinese, from a generative grammar."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        CustomerServiceConfig(name=f"{kind}{suffix}", description=f"{', '.join(FIELDS[kind])}")
+        for kind in SIZES
+        for suffix in ("", "_en", "_zh")
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        kind, _ = dialogues_of(self.builder_config.name)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(
+                {field: tfds.features.Text() for field in FIELDS[kind]}
+            ),
+            license="Apache-2.0",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        kind, _ = dialogues_of(self.builder_config.name)
+        return {split: self._generate_examples(split) for split in SIZES[kind]}
+
+    def _generate_examples(self, split):
+        yield from enumerate(generate_examples(self.builder_config.name, split))

@@ -1,0 +1,150 @@
+"""The dataset's records, drawn without any file: four kinds, each with a train and a test split.
+
+* ``text``: whole dialogues in which good and bad behaviour are about as frequent (pretraining).
+* ``completions``: prompt and completion, moderately better (supervised fine-tuning).
+* ``preferences``: prompt, chosen, rejected; the choice follows the gold reward with noise.
+* ``prompts``: prompts alone (reinforcement learning).
+
+A prompt belongs to one of four pools by its hash, so that no prompt of a test split occurs in any
+training split, and no prompt of ``prompts`` in any other kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterator
+
+from tfalign.data.customer_service.gold import gold_reward
+from tfalign.data.customer_service.grammar import (
+    LANGUAGES,
+    Behaviour,
+    Request,
+    draw_behaviour,
+    draw_completion,
+    draw_request,
+)
+
+SIZES = {
+    "text": {"train": 12_000, "test": 1_000},
+    "completions": {"train": 4_000, "test": 400},
+    "preferences": {"train": 6_000, "test": 1_000},
+    "prompts": {"train": 2_000, "test": 400},
+}
+FIELDS = {
+    "text": ("text",),
+    "completions": ("prompt", "completion"),
+    "preferences": ("prompt", "chosen", "rejected"),
+    "prompts": ("prompt",),
+}
+GOOD_RATES = {
+    "text": Behaviour(0.4, 0.45, 0.4, 0.65, 0.7),
+    "completions": Behaviour(0.5, 0.6, 0.5, 0.75, 0.85),
+    "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
+}
+ENGLISH_SHARE = 0.6
+TEMPERATURE = 0.6  # of the preferences; 0 would always choose the better by gold
+# Upper ends, in percent of the hashes, of the pools a prompt falls into.
+_POOLS = (
+    ("prompts", "test", 8),
+    ("other", "test", 22),
+    ("prompts", "train", 38),
+    ("other", "train", 100),
+)
+
+
+def dialogues_of(kind: str) -> tuple[str, str | None]:
+    """A kind's name without its language, and the language.
+
+    >>> dialogues_of("text"), dialogues_of("prompts_zh")
+    (('text', None), ('prompts', 'zh'))
+    """
+    base, _, language = kind.partition("_")
+    if base not in SIZES or (language and language not in LANGUAGES):
+        raise ValueError(
+            f"kind must be one of {', '.join(SIZES)}, or one of them with _en or _zh. "
+            f"Received: kind={kind!r}"
+        )
+    return base, language or None
+
+
+def generate_examples(
+    kind: str, split: str, size: int | None = None, seed: int = 0
+) -> Iterator[dict[str, str]]:
+    """Draws the records of one split; the same arguments give the same records everywhere.
+
+    Args:
+        kind: "text", "completions", "preferences" or "prompts" in both languages, or one of them
+            with "_en" or "_zh".
+        split: "train" or "test".
+        size: number of records; by default that of ``SIZES``.
+        seed: int, another for another dataset.
+
+    Yields:
+        Records with the fields of ``FIELDS``. Prompts are distinct, save in "text".
+
+    Raises:
+        ValueError: if the kind or the split is unknown.
+    """
+    base, language = dialogues_of(kind)
+    if split not in SIZES[base]:
+        raise ValueError(f"split must be train or test. Received: split={split!r}")
+    rng = random.Random(f"tfalign customer_service {kind} {split} {seed}")
+    make = {
+        "text": _text,
+        "completions": _completion,
+        "preferences": _preference,
+        "prompts": lambda rng, request: {"prompt": request.prompt},
+    }[base]
+    requests = _requests(rng, base, split, language)
+    for _ in range(SIZES[base][split] if size is None else size):
+        yield make(rng, next(requests))
+
+
+def preference_probability(first_reward: float, second_reward: float) -> float:
+    """The probability that the first of two answers is chosen: a logistic choice by gold."""
+    return 1.0 / (1.0 + math.exp((second_reward - first_reward) / TEMPERATURE))
+
+
+def pool_of(prompt: str) -> tuple[str, str]:
+    """The kind ("prompts" or "other") and the split that may use a prompt."""
+    digest = hashlib.sha256(prompt.encode()).digest()
+    percent = int.from_bytes(digest[:8], "big") % 100
+    return next((kind, split) for kind, split, end in _POOLS if percent < end)
+
+
+def _requests(rng: random.Random, base: str, split: str, language: str | None) -> Iterator[Request]:
+    """Requests of the right pool, each prompt once save in "text"."""
+    pool = ("prompts" if base == "prompts" else "other", split)
+    seen = set()
+    while True:
+        chosen = language or ("en" if rng.random() < ENGLISH_SHARE else "zh")
+        request = draw_request(rng, chosen)
+        if pool_of(request.prompt) != pool or request.prompt in seen:
+            continue
+        if base != "text":
+            seen.add(request.prompt)
+        yield request
+
+
+def _draw(rng: random.Random, request: Request, base: str) -> str:
+    return draw_completion(rng, request, draw_behaviour(rng, GOOD_RATES[base]))
+
+
+def _text(rng: random.Random, request: Request) -> dict[str, str]:
+    return {"text": request.prompt + _draw(rng, request, "text")}
+
+
+def _completion(rng: random.Random, request: Request) -> dict[str, str]:
+    return {"prompt": request.prompt, "completion": _draw(rng, request, "completions")}
+
+
+def _preference(rng: random.Random, request: Request) -> dict[str, str]:
+    first = second = _draw(rng, request, "preferences")
+    while second == first:
+        second = _draw(rng, request, "preferences")
+    rewards = [gold_reward(request.prompt, answer) for answer in (first, second)]
+    if rng.random() >= preference_probability(*rewards):
+        first, second = second, first
+    return {"prompt": request.prompt, "chosen": first, "rejected": second}

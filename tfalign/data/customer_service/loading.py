@@ -1,0 +1,47 @@
+"""Reads the customer-service dataset, building it on first use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tfalign.data.customer_service.examples import FIELDS, SIZES, dialogues_of
+
+
+def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) -> list[dict]:
+    """The records of one split, in the order they were drawn.
+
+    The dataset is built under ``data_dir`` on first use. TensorFlow Datasets writes it into a
+    folder of another name and renames that when it is complete, so a build that was killed is not
+    taken for a dataset: the next call builds it again.
+
+    Args:
+        kind: "text", "completions", "preferences" or "prompts" in English and Chinese, or one of
+            them with "_en" or "_zh".
+        split: "train" or "test".
+        data_dir: folder for prepared datasets; made where absent.
+
+    Returns:
+        Dictionaries of str, with the fields of ``FIELDS[kind]``.
+
+    Raises:
+        ValueError: if the kind or the split is unknown.
+    """
+    base, _ = dialogues_of(kind)
+    if split not in SIZES[base]:
+        raise ValueError(f"split must be train or test. Received: split={split!r}")
+    builder = make_builder(kind, data_dir)
+    builder.download_and_prepare()
+    columns = builder.as_dataset(split=split, shuffle_files=False, batch_size=-1)
+    values = [columns[field].numpy() for field in FIELDS[base]]
+    return [
+        {field: text.decode() for field, text in zip(FIELDS[base], row)} for row in zip(*values)
+    ]
+
+
+def make_builder(kind: str, data_dir: str | os.PathLike):
+    """The TensorFlow Datasets builder of a kind, not yet prepared."""
+    # Imported here: it takes seconds, and drawing records or judging them does without it.
+    from tfalign.data.customer_service.customer_service_dataset_builder import Builder
+
+    return Builder(config=kind, data_dir=str(Path(data_dir).expanduser()))

@@ -1,0 +1,454 @@
+"""Records of text from files, and what is wrong with those that are no good.
+
+A source is one string:
+
+    path.jsonl, path.jsonl.gz      a JSON object a line, with the fields of the kind asked for
+    anthropic:path.jsonl[.gz]      pairs of whole transcripts, as in hh-rlhf
+    text:path                      documents: a folder or zip of .txt files, or one .txt file
+                                   whose documents are separated by blank lines
+    tfds:name[/config][:split]     any TensorFlow dataset; name may also be the Python module
+                                   that holds its builder
+
+``?text=review&prompt=query`` after any of them says which column a field is read from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import importlib
+import importlib.util
+import json
+import math
+import numbers
+import os
+import urllib.parse
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+_ASSISTANT_TURN = "\n\nAssistant:"
+_SHOWN = 60  # characters of a value that a message repeats
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRecord:
+    """A document to learn the language from. ``source`` is "file:line", here and below."""
+
+    text: str
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptRecord:
+    """What a policy shall answer."""
+
+    prompt: str
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompletionRecord:
+    """A prompt and the answer to imitate; their texts are joined as they stand."""
+
+    prompt: str
+    completion: str
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceRecord:
+    """Two answers to one prompt. ``margin`` says how much better the chosen one is, 0 if unknown."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float = 0.0
+    source: str = ""
+
+
+class BadRecordError(ValueError):
+    """A record that cannot be used; the message is "file:line: reason"."""
+
+    def __init__(self, source, reason):
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRecord:
+    """A record that was skipped, and why."""
+
+    source: str
+    reason: str
+
+
+class Records(Sequence):
+    """The usable records of a source, in its order.
+
+    Attributes:
+        bad: list of BadRecord, those skipped.
+    """
+
+    def __init__(self, records, bad=()):
+        self._records = list(records)
+        self.bad = list(bad)
+
+    def __len__(self):
+        return len(self._records)
+
+    def __getitem__(self, index):
+        return self._records[index]
+
+    def summary(self, shown=3):
+        """str such as "12 read, 2 skipped (a.jsonl:4: chosen == rejected; ...)"."""
+        return summarise(len(self), self.bad, shown)
+
+
+def summarise(num_good, bad, shown=3):
+    """One line on what was read and what was skipped.
+
+    >>> summarise(2, [BadRecord("a.jsonl:4", "the text is empty")])
+    '2 read, 1 skipped (a.jsonl:4: the text is empty)'
+    """
+    if not bad:
+        return f"{num_good} read, 0 skipped"
+    reasons = [f"{Path(one.source).name}: {one.reason}" for one in bad[:shown]]
+    if len(bad) > shown:
+        reasons.append("...")
+    return f"{num_good} read, {len(bad)} skipped ({'; '.join(reasons)})"
+
+
+class BadRecordPolicy:
+    """Stops at a bad record, or counts it: one place for reading and for encoding.
+
+    Args:
+        on_bad: "stop" or "skip".
+    """
+
+    def __init__(self, on_bad):
+        if on_bad not in ("stop", "skip"):
+            raise ValueError(f'on_bad must be "stop" or "skip". Received: on_bad={on_bad!r}')
+        self._stops = on_bad == "stop"
+        self.bad = []
+
+    def handle(self, error):
+        """Raises the BadRecordError, or notes it in ``bad``."""
+        if self._stops:
+            raise error
+        self.bad.append(BadRecord(error.source, error.reason))
+
+
+def read_records(source, kind, on_bad="stop", data_dir=None):
+    """Reads every record of a source.
+
+    Args:
+        source: str, see the module's docstring.
+        kind: TextRecord, PromptRecord, CompletionRecord or PreferenceRecord.
+        on_bad: "stop" raises at the first bad record, "skip" counts it and goes on.
+        data_dir: where TensorFlow datasets are kept; by default where they always are.
+
+    Returns:
+        Records.
+
+    Raises:
+        BadRecordError: a missing field, a wrong type, empty text, chosen == rejected, a line that
+            is not JSON or not UTF-8; the message begins with file and line.
+        FileNotFoundError: there is no such file.
+        ValueError: the source cannot be understood, is damaged, or holds no usable record.
+    """
+    policy = BadRecordPolicy(on_bad)
+    address, columns = _split_columns(source, kind)
+    good = []
+    for where, row in _rows(address, data_dir):
+        try:
+            if isinstance(row, BadRecordError):
+                raise row
+            good.append(_record(kind, row, columns, where))
+        except BadRecordError as error:
+            policy.handle(error)
+    records = Records(good, policy.bad)
+    if not records:
+        raise ValueError(f"{source} holds no usable {kind.__name__}: {records.summary()}")
+    return records
+
+
+def split_by_prompt(records, test_fraction):
+    """Splits records so that no prompt is on both sides, the same way in every process.
+
+    Args:
+        records: sequence of records that have a prompt.
+        test_fraction: float in [0, 1], about how much of the prompts is held out.
+
+    Returns:
+        (train, test), lists in the order given.
+    """
+    if not 0 <= test_fraction <= 1:
+        raise ValueError(
+            f"test_fraction must be between 0 and 1. Received: test_fraction={test_fraction}"
+        )
+    train, test = [], []
+    for record in records:
+        digest = hashlib.sha256(record.prompt.encode("utf-8")).digest()
+        held_out = int.from_bytes(digest[:8], "big") < test_fraction * 2**64
+        (test if held_out else train).append(record)
+    return train, test
+
+
+def _split_columns(source, kind):
+    address, _, query = source.partition("?")
+    columns = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(set(columns) - set(_field_types(kind)))
+    if unknown:
+        raise ValueError(
+            f"A {kind.__name__} has the fields {', '.join(_field_types(kind))}. "
+            f"Received: {unknown[0]}={columns[unknown[0]]} in {source}"
+        )
+    return address, columns
+
+
+def _field_types(kind):
+    if kind not in (TextRecord, PromptRecord, CompletionRecord, PreferenceRecord):
+        raise ValueError(f"kind must be one of the record classes. Received: kind={kind!r}")
+    return {
+        field.name: float if field.name == "margin" else str
+        for field in dataclasses.fields(kind)
+        if field.name != "source"
+    }
+
+
+def _record(kind, row, columns, where):
+    values = {}
+    for name, field_type in _field_types(kind).items():
+        column = columns.get(name, name)
+        if field_type is float:
+            values[name] = _number(row.get(column, 0.0), column, where)
+        elif column in row:
+            values[name] = _text(row[column], column, where)
+        else:
+            known = ", ".join(map(str, row)) or "none"
+            raise BadRecordError(
+                where, f"the field {column!r} is missing. Received fields: {known}"
+            )
+    if kind is PreferenceRecord and values["chosen"] == values["rejected"]:
+        raise BadRecordError(where, "chosen == rejected")
+    return kind(**values, source=where)
+
+
+def _text(value, column, where):
+    if isinstance(value, bytes):
+        value = _decode(value, where, f"the field {column!r}")
+    if not isinstance(value, str):
+        raise BadRecordError(where, f"the field {column!r} must be text. Received: {_shown(value)}")
+    if not value.strip():
+        raise BadRecordError(where, f"the field {column!r} is empty")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # JSON may spell half a surrogate pair, which is no character
+        raise BadRecordError(
+            where, f"the field {column!r} is not Unicode text: half a surrogate pair"
+        ) from None
+    return value
+
+
+def _number(value, column, where):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(float(value)):
+        raise BadRecordError(
+            where, f"the field {column!r} must be a finite number. Received: {_shown(value)}"
+        )
+    return float(value)
+
+
+def _decode(data, where, what):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRecordError(
+            where, f"{what} is not UTF-8 (byte 0x{data[error.start]:02x} at byte {error.start})"
+        ) from None
+
+
+def _shown(value):
+    text = repr(value)
+    text = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return f"{text} ({type(value).__name__})"
+
+
+def _rows(address, data_dir):
+    """Pairs of a place and what is there: a dict of fields, or a BadRecordError."""
+    for prefix, reader in (("anthropic:", _transcript_rows), ("text:", _document_rows)):
+        if address.startswith(prefix):
+            return reader(address.removeprefix(prefix))
+    if address.startswith("tfds:"):
+        return _tfds_rows(address, data_dir)
+    if address.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")):
+        return _json_rows(address)
+    raise ValueError(
+        "A source is a .jsonl or .jsonl.gz file, or begins with anthropic:, text: or tfds:. "
+        f"Received: {address}"
+    )
+
+
+def _json_rows(path):
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            where = f"{path}:{number}"
+            try:
+                yield where, _json_object(line, where)
+            except BadRecordError as error:
+                yield where, error
+
+
+def _lines(path):
+    """The lines of a file, gzip or not, as bytes without a byte-order mark."""
+    _require(path)
+    opener = gzip.open if str(path).endswith(".gz") else open
+    number = 0
+    with opener(path, "rb") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: damaged gzip file after line {number}: {error}") from None
+
+
+def _require(path):
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no file {path}.")
+
+
+def _json_object(line, where):
+    text = _decode(line, where, "the line")
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadRecordError(where, f"not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise BadRecordError(where, "not usable JSON (nested too deeply)") from None
+    if not isinstance(row, dict):
+        raise BadRecordError(where, f"must be a JSON object. Received: {_shown(row)}")
+    return row
+
+
+def _transcript_rows(path):
+    for where, row in _json_rows(path):
+        if not isinstance(row, BadRecordError):
+            try:
+                row = _split_transcripts(row, where)
+            except BadRecordError as error:
+                row = error
+        yield where, row
+
+
+def _split_transcripts(row, where):
+    """Two transcripts to prompt and answers, and the chosen one as text and completion too.
+
+    The prompt ends with the last "Assistant:" of what the two have in common.
+    """
+    for name in ("chosen", "rejected"):
+        if name not in row:
+            raise BadRecordError(where, f"the field {name!r} is missing")
+        _text(row[name], name, where)
+    chosen, rejected = row["chosen"], row["rejected"]
+    shared = os.path.commonprefix([chosen, rejected])
+    start = shared.rfind(_ASSISTANT_TURN)
+    if start < 0:
+        raise BadRecordError(where, "the transcripts share no 'Assistant:' turn")
+    end = start + len(_ASSISTANT_TURN)
+    return {
+        "text": chosen,
+        "prompt": chosen[:end],
+        "completion": chosen[end:],
+        "chosen": chosen[end:],
+        "rejected": rejected[end:],
+    }
+
+
+def _document_rows(path):
+    _require(path)
+    if os.path.isdir(path):
+        documents = _folder_documents(path)
+    elif zipfile.is_zipfile(path):
+        documents = _zip_documents(path)
+    elif path.endswith(".txt"):
+        documents = _paragraphs(path)
+    else:
+        raise ValueError(f"text: takes a folder, a zip or a .txt file. Received: {path}")
+    for where, data in documents:
+        try:
+            yield where, {"text": _decode(data, where, "the document")}
+        except BadRecordError as error:
+            yield where, error
+
+
+def _folder_documents(path):
+    files = [file for file in Path(path).rglob("*.txt") if file.is_file()]
+    for file in sorted(files, key=lambda file: file.relative_to(path).as_posix()):
+        yield f"{file}:1", file.read_bytes()
+
+
+def _zip_documents(path):
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(name for name in archive.namelist() if name.endswith(".txt")):
+            yield f"{path}/{name}:1", archive.read(name)
+
+
+def _paragraphs(path):
+    """Runs of lines that are not blank, with the place of the first."""
+    first, block = 0, []
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            first = first if block else number
+            block.append(line)
+        elif block:
+            yield f"{path}:{first}", b"".join(block).rstrip(b"\r\n")
+            block = []
+    if block:
+        yield f"{path}:{first}", b"".join(block).rstrip(b"\r\n")
+
+
+def _tfds_rows(address, data_dir):
+    name, _, split = address.removeprefix("tfds:").partition(":")
+    split = split or "train"
+    import tensorflow_datasets as tfds  # seconds to import, and most sources do without
+
+    builder = _tfds_builder(name, data_dir)
+    builder.download_and_prepare()
+    try:
+        dataset = builder.as_dataset(split=split, shuffle_files=False)
+    except ValueError as error:
+        known = ", ".join(builder.info.splits) or "none"
+        raise ValueError(f"{address}: {name} has the splits {known}. {error}") from None
+    for number, row in enumerate(tfds.as_numpy(dataset), start=1):
+        where = f"tfds:{name}:{split}:{number}"
+        if isinstance(row, dict):
+            yield where, row
+        else:
+            yield where, BadRecordError(where, f"must be a dict. Received: {_shown(row)}")
+
+
+def _tfds_builder(name, data_dir):
+    """The builder called ``name[/config]``, registered, or in the module of that name.
+
+    A builder of this package, ``tfalign.data.<name>``, goes by its last name alone.
+    """
+    import tensorflow_datasets as tfds
+
+    module, _, config = name.partition("/")
+    folder = module if "." in module else f"{__package__}.{module}"
+    if not _is_module(folder):
+        return tfds.builder(name, data_dir=data_dir)
+    short = folder.rpartition(".")[2]
+    builders = importlib.import_module(f"{folder}.{short}_dataset_builder")
+    return builders.Builder(config=config or None, data_dir=data_dir)
+
+
+def _is_module(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # a package above it is not there
+        return False

@@ -1,0 +1,23 @@
+"""Text to token ids and back."""
+
+from tfalign.text.tokenizers import (
+    BYTE_BPE_SPECIAL_TOKENS,
+    WORD_PIECE_SPECIAL_TOKENS,
+    StreamDecoder,
+    Tokenizer,
+    read_byte_bpe,
+    read_word_piece,
+    train_byte_bpe,
+    train_word_piece,
+)
+
+__all__ = [
+    "BYTE_BPE_SPECIAL_TOKENS",
+    "WORD_PIECE_SPECIAL_TOKENS",
+    "StreamDecoder",
+    "Tokenizer",
+    "read_byte_bpe",
+    "read_word_piece",
+    "train_byte_bpe",
+    "train_word_piece",
+]

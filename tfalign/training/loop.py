@@ -1,0 +1,66 @@
+"""The loop around every update: progress, metrics, checkpoints, resume."""
+
+from __future__ import annotations
+
+import keras
+from tqdm import tqdm
+
+
+def run_steps(
+    update,
+    steps,
+    run_state,
+    metrics,
+    *,
+    first_step=0,
+    log_every=10,
+    save_every=100,
+    name="",
+    callbacks=(),
+    model=None,
+):
+    """Calls ``update`` until ``steps`` updates are done, from ``first_step`` on.
+
+    Args:
+        update: ``step -> dict of scalars``; one update, and what it says of itself.
+        steps: int, updates in all.
+        run_state: RunState, saved every ``save_every`` updates and at the end.
+        metrics: MetricsLog, written every ``log_every`` updates and at the last one.
+        first_step: int, updates already done, as ``run_state.restore()`` returns.
+        log_every: int.
+        save_every: int.
+        name: str, shown by the progress bar.
+        callbacks: keras.callbacks.Callback objects; they get ``on_train_batch_end(step, logs)`` at
+            every logged update, and may set ``model.stop_training``.
+        model: keras.Model the callbacks are given.
+
+    Returns:
+        dict of floats, what the last update said; empty if there was none.
+    """
+    callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+    callbacks.on_train_begin()
+    logs = {}
+    with tqdm(
+        total=steps, initial=first_step, desc=name, unit="step", mininterval=1.0, smoothing=0.1
+    ) as bar:
+        for step in range(first_step + 1, steps + 1):
+            scalars = update(step)
+            stopping = getattr(model, "stop_training", False)
+            if step % log_every == 0 or step == steps or stopping:
+                logs = {key: float(value) for key, value in scalars.items()}
+                metrics.write(step, logs)
+                bar.set_postfix_str(_short(logs), refresh=False)
+                callbacks.on_train_batch_end(step, logs)
+            if step % save_every == 0 or step == steps or stopping:
+                run_state.save(step)
+            bar.update()
+            if stopping:
+                break
+    callbacks.on_train_end(logs)
+    return logs
+
+
+def _short(logs):
+    """The few numbers worth watching."""
+    shown = ("loss", "accuracy", "score", "gold_reward", "kl")
+    return " ".join(f"{key}={logs[key]:.3g}" for key in shown if key in logs)

@@ -1,0 +1,75 @@
+"""One iteration of on-policy alignment: query, respond, score, train, record."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops, tree
+
+
+def improve(
+    worker,
+    learner,
+    prompts,
+    kl_control,
+    *,
+    seed,
+    step,
+    epochs=4,
+    minibatch_size=None,
+    target_kl=None,
+):
+    """Samples a batch of rollouts and takes the policy through them.
+
+    Args:
+        worker: RolloutWorker.
+        learner: Learner with an on-policy objective, such as PPO, on the worker's actor-critic.
+        prompts: Prompts of B rows.
+        kl_control: FixedKL or AdaptiveKL.
+        seed: int, of the run.
+        step: int, number of the iteration; with the seed it decides all randomness.
+        epochs: int, passes over the rollouts, each in an order of its own.
+        minibatch_size: int dividing B; B where None.
+        target_kl: float, nats a token; the epochs stop once a minibatch's ``approx_kl`` exceeds
+            it. None to go through all.
+
+    Returns:
+        dict of floats: the worker's statistics, the objective's metrics in mean over the updates,
+        and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first minibatch's
+        ratio was from 1, which on-policy means 0 up to rounding).
+
+    Raises:
+        ValueError: if minibatches do not divide the batch.
+    """
+    rows = len(prompts.token_ids)
+    minibatch_size = minibatch_size or rows
+    if rows % minibatch_size:
+        raise ValueError(
+            f"Minibatches of {minibatch_size} do not divide a batch of {rows} rollouts"
+        )
+    rollout_seed = np.random.SeedSequence([seed, step]).generate_state(1)[0]
+    rollout, statistics = worker(prompts, rollout_seed, kl_control.coefficient)
+    generator = np.random.default_rng([seed, step])
+    updates = []
+    for _ in range(epochs):
+        order = generator.permutation(rows).astype("int32")
+        for start in range(0, rows, minibatch_size):
+            chosen = order[start : start + minibatch_size]
+            updates.append(learner.update(_rows(rollout, chosen)))
+        if target_kl is not None and float(updates[-1]["approx_kl"]) > target_kl:
+            break
+    coefficient = kl_control.coefficient
+    kl_control.update(statistics["kl"], rows)
+    metrics = {key: float(np.mean([float(u[key]) for u in updates])) for key in updates[0]}
+    return (
+        statistics
+        | metrics
+        | {
+            "kl_coefficient": coefficient,
+            "updates": float(len(updates)),
+            "first_max_log_ratio": float(updates[0]["max_log_ratio"]),
+        }
+    )
+
+
+def _rows(rollout, chosen):
+    return tree.map_structure(lambda x: ops.take(x, chosen, axis=0), rollout)

@@ -1,0 +1,54 @@
+"""All that changes in a run, saved and restored together."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from tfalign.training.checkpoint import check_arrays
+
+
+class RunState:
+    """Weights, optimizer moments, data position, controllers: what a resume needs to go on as if
+    nothing had happened.
+
+    Args:
+        checkpointer: Checkpointer.
+        variables: dict of name to list of Keras variables (a model's, an optimizer's).
+        stateful: dict of name to objects with ``state()`` and ``restore(state)``, JSON-able.
+    """
+
+    def __init__(self, checkpointer, variables, stateful):
+        self.checkpointer = checkpointer
+        self.stateful = stateful
+        # two models of a run may have variables of one path: the number keeps them apart
+        self._variables = {
+            f"{group}/{index:04d}/{variable.path}": variable
+            for group, members in variables.items()
+            for index, variable in enumerate(members)
+        }
+
+    def save(self, step):
+        """Writes a checkpoint of everything after ``step`` updates."""
+        arrays = {name: ops.convert_to_numpy(v.value) for name, v in self._variables.items()}
+        state = {name: member.state() for name, member in self.stateful.items()}
+        self.checkpointer.save(step, arrays, state)
+
+    def restore(self):
+        """Goes back to the newest checkpoint, if there is one.
+
+        Returns:
+            int, the updates done so far; 0 where there is no checkpoint.
+
+        Raises:
+            CheckpointError: if it is damaged or of another model.
+        """
+        if self.checkpointer.latest() is None:
+            return 0
+        step, arrays, state = self.checkpointer.restore()
+        check_arrays(self._variables, arrays, self.checkpointer.directory / f"step-{step:08d}")
+        for name, variable in self._variables.items():
+            variable.assign(np.asarray(arrays[name]))
+        for name, member in self.stateful.items():
+            member.restore(state[name])
+        return step
