@@ -4,8 +4,8 @@
         --batch 32 --prompt 16 --new 48
 
 Timed: one step on int64[batch, prompt + new] random tokens: forward, next-token cross-entropy over
-all positions, backward, fused AdamW (the fastest of PyTorch's three forms), gradients set to None.
-Eager float32, no dropout, no clipping, no schedule. Not timed: building the model, the warm-up
+all positions, backward, fused AdamW, gradients set to None. Eager float32, no dropout, no clipping,
+no schedule. Not timed: building the model, the warm-up
 steps, reading data.
 
 `tokens_per_second` is batch * (prompt + new) / median(seconds).
@@ -24,7 +24,7 @@ from common import WARM_UPS, count_parameters, gpt2_config, parse_arguments, pri
 
 def main() -> None:
     args = parse_arguments(__doc__)
-    model = GPT2LMHeadModel(gpt2_config(args, loss_type="ForCausalLM")).train()
+    model = GPT2LMHeadModel(gpt2_config(args)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01, fused=True)
     token_ids = torch.randint(0, args.vocab, (args.batch, args.prompt + args.new))
 

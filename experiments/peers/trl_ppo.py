@@ -3,9 +3,9 @@
     python trl_ppo.py --vocab 512 --width 128 --layers 4 --heads 4 \\
         --batch 32 --prompt 16 --new 48 --minibatch 8
 
-Newer releases of TRL have dropped PPOTrainer (requirements-trl-ppo.txt). Policy, critic, reference and reward model are separate models of one
-size; the last three are what PPOTrainer asks for (two GPT2ForSequenceClassification with one label
-and a GPT2LMHeadModel).
+Newer releases of TRL have dropped PPOTrainer (requirements-trl-ppo.txt). Policy, critic, reference
+and reward model are separate models of one size: two GPT2LMHeadModel and two
+GPT2ForSequenceClassification with one label.
 
 Timed: one whole update, from the end of one optimisation step's callback to the end of the next,
 so everything a user waits for: fetching prompts, `generate`, log-probs, reference, critic and

@@ -1,6 +1,9 @@
-"""``jit`` and ``value_and_grad`` on JAX, where Keras variables are threaded through by hand."""
+"""``jit``, ``value_and_grad`` and ``fori_loop`` on JAX, where Keras variables are threaded through by
+hand."""
 
 from __future__ import annotations
+
+import contextlib
 
 import jax
 import keras
@@ -17,12 +20,8 @@ class jit:
 
         def pure(values, args):
             self.traces += 1
-            with keras.StatelessScope(state_mapping=zip(self._variables, values)) as scope:
-                _open_scopes.append(scope)
-                try:
-                    outputs = function(*args)
-                finally:
-                    _open_scopes.pop()
+            with _open_scope(zip(self._variables, values)) as scope:
+                outputs = function(*args)
             return outputs, [scope.get_current_value(v) for v in self._variables]
 
         self._compiled = jax.jit(pure)
@@ -49,3 +48,30 @@ def value_and_grad(function, variables):
     )
     outer.state_mapping.update(state)  # dropout seeds and other state that moved on
     return value, auxiliary, gradients
+
+
+def fori_loop(lower, upper, body, initial):
+    """As in ``backend.tensorflow``; to be called within a function compiled by ``jit``."""
+    outer = _open_scopes[-1]
+
+    def thread(index, carried):
+        values, state = carried
+        with _open_scope(()) as scope:
+            scope.state_mapping = dict(state)
+            values = body(index, values)
+        return values, {variable: scope.state_mapping[variable] for variable in state}
+
+    values, state = jax.lax.fori_loop(lower, upper, thread, (initial, dict(outer.state_mapping)))
+    outer.state_mapping.update(state)
+    return values
+
+
+@contextlib.contextmanager
+def _open_scope(state_mapping):
+    """The innermost scope, whose variables ``value_and_grad`` and ``fori_loop`` go on from."""
+    with keras.StatelessScope(state_mapping=state_mapping) as scope:
+        _open_scopes.append(scope)
+        try:
+            yield scope
+        finally:
+            _open_scopes.pop()

@@ -1,11 +1,11 @@
-"""``jit`` and ``value_and_grad`` on TensorFlow."""
+"""``jit``, ``value_and_grad`` and ``fori_loop`` on TensorFlow."""
 
 from __future__ import annotations
 
 import functools
 
 import tensorflow as tf
-from keras import tree
+from keras import ops, tree
 
 
 class jit:
@@ -51,3 +51,18 @@ def value_and_grad(function, variables):
         value, [v.value for v in variables], unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
     return value, auxiliary, [tf.convert_to_tensor(g) for g in gradients]
+
+
+def fori_loop(lower, upper, body, initial):
+    """A loop within a compiled function, whose body may assign Keras variables.
+
+    Args:
+        lower: int.
+        upper: int.
+        body: ``(index, values) -> values``, nested tensors that keep their shapes and dtypes.
+        initial: values before the first round.
+
+    Returns:
+        The values after the last round.
+    """
+    return ops.fori_loop(lower, upper, body, initial)

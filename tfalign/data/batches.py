@@ -165,7 +165,11 @@ class BatchStream:
 
         example = arrange(next(copy.copy(start)))
         signature = tf.nest.map_structure(spec, example)
-        return tf.data.Dataset.from_generator(batches_of_a_pass, output_signature=signature)
+        dataset = tf.data.Dataset.from_generator(batches_of_a_pass, output_signature=signature)
+        if isinstance(self._layout, _Buckets) and start._position in (0, start.num_batches):
+            # All passes are as long: ``fit`` can then show how much is left.
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(start.num_batches))
+        return dataset
 
     def _exhausted(self):
         if self._epochs is None or self._epoch < self._epochs - 1:

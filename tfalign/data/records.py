@@ -116,10 +116,14 @@ def summarise(num_good, bad, shown=3):
     """
     if not bad:
         return f"{num_good} read, 0 skipped"
-    reasons = [f"{Path(one.source).name}: {one.reason}" for one in bad[:shown]]
+    reasons = [f"{_short(one.source)}: {one.reason}" for one in bad[:shown]]
     if len(bad) > shown:
         reasons.append("...")
     return f"{num_good} read, {len(bad)} skipped ({'; '.join(reasons)})"
+
+
+def _short(source):
+    return source if source.startswith("tfds:") else os.path.basename(source)
 
 
 class BadRecordPolicy:
@@ -180,7 +184,7 @@ def split_by_prompt(records, test_fraction):
     """Splits records so that no prompt is on both sides, the same way in every process.
 
     Args:
-        records: sequence of records that have a prompt.
+        records: sequence of records of one kind; a document counts as its own prompt.
         test_fraction: float in [0, 1], about how much of the prompts is held out.
 
     Returns:
@@ -192,7 +196,8 @@ def split_by_prompt(records, test_fraction):
         )
     train, test = [], []
     for record in records:
-        digest = hashlib.sha256(record.prompt.encode("utf-8")).digest()
+        key = record.text if isinstance(record, TextRecord) else record.prompt
+        digest = hashlib.sha256(key.encode("utf-8")).digest()
         held_out = int.from_bytes(digest[:8], "big") < test_fraction * 2**64
         (test if held_out else train).append(record)
     return train, test

@@ -124,7 +124,7 @@ def invert_cumulative(weights, uniforms):
     blocks = ops.reshape(padded, (batch, count, block))
     sums = ops.sum(blocks, axis=-1)
     cumulative = ops.matmul(sums, np.triu(np.ones((count, count), "float32")))
-    totals = cumulative[:, -1]
+    totals = ops.sum(sums, axis=-1)  # log-probs rest on it, and a product may be in low precision
     target = uniforms * totals
     which = _first_above(cumulative, target, sums)
     row = ops.take_along_axis(blocks, which[:, None, None], axis=1)[:, 0]

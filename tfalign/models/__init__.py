@@ -1,5 +1,6 @@
 """Models: trunks (GPT, BERT), the encoder-decoder Transformer, and trunks with heads."""
 
+from tfalign.models import architectures as _architectures  # registers them
 from tfalign.models.actor_critic import SeparateActorCritic, SharedActorCritic, separate_critic
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.gpt import GPT, GPTConfig
@@ -12,6 +13,7 @@ from tfalign.models.heads import (
     TokenClassifierHead,
     ValueHead,
 )
+from tfalign.models.huggingface import from_pretrained, save_pretrained
 from tfalign.models.tasks import (
     CausalLM,
     Critic,
@@ -44,5 +46,7 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "ValueHead",
+    "from_pretrained",
+    "save_pretrained",
     "separate_critic",
 ]

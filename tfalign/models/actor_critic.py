@@ -44,6 +44,13 @@ class SharedActorCritic(keras.Model):
         )
         return hidden, self.value_head(hidden)
 
+    def get_config(self):
+        return _config_with_models(super().get_config(), policy=self.policy)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**_with_models_restored(config, "policy"))
+
 
 @keras.saving.register_keras_serializable("tfalign")
 class SeparateActorCritic(keras.Model):
@@ -69,6 +76,13 @@ class SeparateActorCritic(keras.Model):
             before_response(values, response_length),
         )
 
+    def get_config(self):
+        return _config_with_models(super().get_config(), policy=self.policy, critic=self.critic)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**_with_models_restored(config, "policy", "critic"))
+
 
 def before_response(per_column, response_length):
     """The columns that hold the state before each response token: [B, T, ...] to [B, R, ...]."""
@@ -82,3 +96,13 @@ def separate_critic(policy: CausalLM, initial: keras.Model | None = None):
     critic = Critic(source.config, dtype=policy.dtype_policy)
     critic.backbone.set_weights(source.get_weights())
     return critic
+
+
+def _config_with_models(config, **models):
+    serialize = keras.saving.serialize_keras_object
+    return config | {name: serialize(model) for name, model in models.items()}
+
+
+def _with_models_restored(config, *names):
+    deserialize = keras.saving.deserialize_keras_object
+    return config | {name: deserialize(config[name]) for name in names}

@@ -18,6 +18,7 @@ from tfalign.layers import (
     normalization,
 )
 from tfalign.models.config import ModelConfig, preset
+from tfalign.models.huggingface import PretrainedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ PRESETS = {
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class BERT(keras.Model):
+class BERT(PretrainedModel, keras.Model):
     """The encoder and its pooler.
 
     Args:

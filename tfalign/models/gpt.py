@@ -22,6 +22,7 @@ from tfalign.layers import (
     segment_mask,
 )
 from tfalign.models.config import ModelConfig, preset
+from tfalign.models.huggingface import PretrainedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ PRESETS = {
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class GPT(keras.Model):
+class GPT(PretrainedModel, keras.Model):
     """The trunk: token ids to hidden states. ``models.CausalLM`` reads logits out of it.
 
     Args:

@@ -14,16 +14,19 @@ from tfalign.models.heads import (
     TokenClassifierHead,
     ValueHead,
 )
+from tfalign.models.huggingface import PretrainedModel
 
 
-class _TaskModel(keras.Model):
+class _TaskModel(PretrainedModel, keras.Model):
     """A trunk under ``backbone`` and what it needs to save and restore itself."""
 
     backbone_class: type
 
     def __init__(self, backbone, **kwargs):
-        super().__init__(**kwargs)
         is_trunk = isinstance(backbone, keras.Model)
+        if is_trunk and kwargs.get("dtype") is None:
+            kwargs["dtype"] = backbone.dtype_policy
+        super().__init__(**kwargs)
         self.backbone = backbone if is_trunk else self._trunk(backbone)
         self.built = True
 

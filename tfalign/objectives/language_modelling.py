@@ -48,5 +48,6 @@ class LanguageModelling:
             )
         loss = -masked_sum(log_probs, mask)
         weight = ops.sum(ops.cast(mask, "float32"))
-        tokens = ops.sum(ops.cast(batch.padding_mask, "float32"))
-        return loss, weight, {"tokens": (tokens, ops.ones_like(tokens))}
+        real = ops.cast(batch.padding_mask, "float32")
+        tokens, rows = ops.sum(real), ops.sum(ops.ones_like(real[:, 0]))
+        return loss, weight, {"tokens_per_row": (tokens, rows)}

@@ -42,6 +42,7 @@ _USUAL_SPELLINGS = {
 # Han characters and full-width punctuation stand without spaces between them.
 _SPACE_BEFORE_HAN = tokenizers.Regex(r"^ (?=[\p{Han}\x{3000}-\x{303f}\x{ff00}-\x{ffef}])")
 _REPLACEMENT = "\ufffd"
+_INSIDE_WORD = "##"  # begins a WordPiece token that does not begin a word
 
 
 class Tokenizer:
@@ -306,12 +307,22 @@ def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS
     Returns:
         Tokenizer.
     """
-    core = _word_piece(_required_unk(special_tokens), lower_case)
+    texts = list(texts)
+    unk = _required_unk(special_tokens)
+    core = _word_piece(unk, lower_case)
+    # The library numbers the characters inside words in the order of a randomised hash, and breaks
+    # ties by these numbers. Listed in order as special tokens, they get theirs from us; the vocabulary
+    # alone is kept, and there they are ordinary.
+    inner = sorted({_INSIDE_WORD + character for character in _inner_characters(core, texts)})
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=_distinct(special_tokens), show_progress=False
+        vocab_size=vocab_size,
+        special_tokens=_distinct(special_tokens) + inner,
+        continuing_subword_prefix=_INSIDE_WORD,
+        show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    return Tokenizer(core, special_tokens)
+    vocab = core.get_vocab(with_added_tokens=False)
+    return Tokenizer(_word_piece(unk, lower_case, vocab), special_tokens)
 
 
 def read_byte_bpe(vocab_file, merges_file, special_tokens):
@@ -339,9 +350,21 @@ def _word_piece(unk, lower_case, vocab=None):
     core.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.Sequence(
-        [decoders.WordPiece(prefix="##", cleanup=True), decoders.Replace(_SPACE_BEFORE_HAN, "")]
+        [
+            decoders.WordPiece(prefix=_INSIDE_WORD, cleanup=True),
+            decoders.Replace(_SPACE_BEFORE_HAN, ""),
+        ]
     )
     return core
+
+
+def _inner_characters(core, texts):
+    """set of str, characters that some word has after its first."""
+    inner = set()
+    for text in texts:
+        for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text)):
+            inner.update(word[1:])
+    return inner
 
 
 def _required_unk(special_tokens):

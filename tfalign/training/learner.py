@@ -43,7 +43,7 @@ class Learner:
         else:
             from tfalign.training.replicas import ReplicatedUpdate
 
-            self._update = ReplicatedUpdate(strategy, model, optimizer, self._sums)
+            self._update = ReplicatedUpdate(strategy, model, optimizer, self._sums, summary)
 
     @property
     def traces(self):
@@ -77,7 +77,7 @@ class Learner:
             more = self._micro_step(tree.map_structure(lambda x: x[index], cut))
             return tree.map_structure(ops.add, sums, more)
 
-        return ops.fori_loop(1, self.accumulate, add, first)
+        return backend.fori_loop(1, self.accumulate, add, first)
 
     def _micro_step(self, batch):
         def loss():

@@ -31,13 +31,15 @@ def run_steps(
         save_every: int.
         name: str, shown by the progress bar.
         callbacks: keras.callbacks.Callback objects; they get ``on_train_batch_end(step, logs)`` at
-            every logged update, and may set ``model.stop_training``.
+            every logged update, and may set ``model.stop_training``, which ends the run after it.
         model: keras.Model the callbacks are given.
 
     Returns:
         dict of floats, what the last update said; empty if there was none.
     """
     callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+    if model is not None:
+        model.stop_training = False
     callbacks.on_train_begin()
     logs = {}
     with tqdm(
@@ -45,19 +47,24 @@ def run_steps(
     ) as bar:
         for step in range(first_step + 1, steps + 1):
             scalars = update(step)
-            stopping = getattr(model, "stop_training", False)
-            if step % log_every == 0 or step == steps or stopping:
+            last = step == steps or _stopped(model)
+            if step % log_every == 0 or last:
                 logs = {key: float(value) for key, value in scalars.items()}
                 metrics.write(step, logs)
                 bar.set_postfix_str(_short(logs), refresh=False)
                 callbacks.on_train_batch_end(step, logs)
-            if step % save_every == 0 or step == steps or stopping:
+            last = last or _stopped(model)
+            if step % save_every == 0 or last:
                 run_state.save(step)
             bar.update()
-            if stopping:
+            if last:
                 break
     callbacks.on_train_end(logs)
     return logs
+
+
+def _stopped(model):
+    return model is not None and model.stop_training
 
 
 def _short(logs):

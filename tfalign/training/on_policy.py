@@ -33,7 +33,7 @@ def improve(
             it. None to go through all.
 
     Returns:
-        dict of floats: the worker's statistics, the objective's metrics in mean over the updates,
+        (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over the updates,
         and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first minibatch's
         ratio was from 1, which on-policy means 0 up to rounding).
 
@@ -60,7 +60,7 @@ def improve(
     coefficient = kl_control.coefficient
     kl_control.update(statistics["kl"], rows)
     metrics = {key: float(np.mean([float(u[key]) for u in updates])) for key in updates[0]}
-    return (
+    return rollout, (
         statistics
         | metrics
         | {

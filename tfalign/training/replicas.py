@@ -5,7 +5,6 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfalign import backend
-from tfalign.training.learner import summary
 
 
 class ReplicatedUpdate:
@@ -19,12 +18,14 @@ class ReplicatedUpdate:
         model: keras.Model made under the strategy's scope.
         optimizer: keras optimizer made under it.
         sums: ``batch -> (loss, weight, metrics, gradients)``, all sums over the batch.
+        summary: ``(loss, weight, metrics, mean gradients) -> dict``, what an update reports.
     """
 
-    def __init__(self, strategy, model, optimizer, sums):
+    def __init__(self, strategy, model, optimizer, sums, summary):
         self.strategy = strategy
         self.model = model
         self.optimizer = optimizer
+        self._summary = summary
         self._sums = backend.jit(sums, model.variables)
         with strategy.scope():
             optimizer.build(model.trainable_variables)
@@ -60,8 +61,12 @@ class ReplicatedUpdate:
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(batch))
         loss, weight, metrics, gradients = sums
         gradients = [gradient / weight for gradient in gradients]
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        return summary(loss, weight, metrics, gradients)
+        # Keras clips on each replica and adds up what comes out. Clipping must see the whole
+        # gradient, so the first replica hands that in and the others add zeros to it.
+        is_first = tf.equal(context.replica_id_in_sync_group, 0)
+        handed_in = [tf.where(is_first, g, tf.zeros_like(g)) for g in gradients]
+        self.optimizer.apply(handed_in, self.model.trainable_variables)
+        return self._summary(loss, weight, metrics, gradients)
 
 
 def _check_divisible(rows, replicas):

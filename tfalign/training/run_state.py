@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from keras import ops
 
@@ -21,9 +23,9 @@ class RunState:
     def __init__(self, checkpointer, variables, stateful):
         self.checkpointer = checkpointer
         self.stateful = stateful
-        # two models of a run may have variables of one path: the number keeps them apart
+        # two models of a run may have variables of one path: the index keeps them apart
         self._variables = {
-            f"{group}/{index:04d}/{variable.path}": variable
+            f"{group}/{index:04d}/{_lasting_path(variable)}": variable
             for group, members in variables.items()
             for index, variable in enumerate(members)
         }
@@ -52,3 +54,10 @@ class RunState:
         for name, member in self.stateful.items():
             member.restore(state[name])
         return step
+
+
+def _lasting_path(variable):
+    """A variable's path without the numbers by which Keras tells unnamed objects apart
+    ("adam_w_1", "seed_generator_3"): they count what the process made before, and a resumed run
+    need not make it all again."""
+    return re.sub(r"_\d+(?=/|$)", "", variable.path)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow_datasets as tfds
 
 from tfalign.data.customer_service.examples import FIELDS, SIZES, dialogues_of, generate_examples
 
 
-@dataclasses.dataclass
-class CustomerServiceConfig(tfds.core.BuilderConfig):
-    """A kind of record, in one language or both: text, text_en, text_zh, completions, ..."""
-
-
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Customer-service dialogues in English and Chinese, from a generative grammar."""
 
+    # Raised whenever the records change, so that a folder prepared earlier is not taken for them.
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
-        CustomerServiceConfig(name=f"{kind}{suffix}", description=f"{', '.join(FIELDS[kind])}")
+        tfds.core.BuilderConfig(name=f"{kind}{suffix}", description=", ".join(FIELDS[kind]))
         for kind in SIZES
         for suffix in ("", "_en", "_zh")
     ]

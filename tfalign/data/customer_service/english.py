@@ -108,9 +108,9 @@ _INTENTS = {
         request_cues=(r"\brefund", r"money back"),
         topic_cues=(r"refund", r"money back", r"reimburse"),
         step_cues=(
-            r"money[^.!?]{0,30}\b(to|on|in) your (card|account)",
+            r"\b(money|amount|refund|sum)\b[^.!?]{0,80}\b(card|account|bank)\b",
             r"(bank|card|account)[^.!?]{0,20}(money|amount)",
-            r"refund[^.!?]{0,30}(card|account|days)",
+            r"refund[^.!?]{0,30}\bdays\b",
         ),
     ),
     "exchange": Intent(

@@ -44,7 +44,7 @@ GOOD_RATES = {
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }
 ENGLISH_SHARE = 0.6
-TEMPERATURE = 0.6  # of the preferences; 0 would always choose the better by gold
+TEMPERATURE = 0.5  # of the preferences; 0 would always choose the better by gold
 # Upper ends, in percent of the hashes, of the pools a prompt falls into.
 _POOLS = (
     ("prompts", "test", 8),

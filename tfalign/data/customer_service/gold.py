@@ -16,10 +16,11 @@ from typing import NamedTuple
 from tfalign.data.customer_service.grammar import LANGUAGES
 from tfalign.data.customer_service.language import Intent, Language
 
-WEIGHTS = {"courteous": 0.5, "addresses": 0.6, "next_step": 0.7, "concise": 0.4, "safe": 0.8}
+WEIGHTS = {"courteous": 0.45, "addresses": 0.55, "next_step": 0.65, "concise": 0.55, "safe": 0.8}
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _ORDER = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z]\d{2}|[A-Z]?\d{3,})(?![A-Za-z0-9])")
+_NUMBERED = re.compile(r"[A-Za-z]*\d[A-Za-z\d]*")
 _USER = re.compile(r"(?<![A-Za-z0-9])[a-z]{2,8}\d{2}(?![A-Za-z0-9])")
 _TURN = re.compile(r"\n\s*\S{1,12}[:：]|\b(?:Customer|Agent):|(?:顾客|客服)：")
 _SENTENCE = re.compile(r"[^.!?。！？]+")
@@ -115,6 +116,11 @@ def _compiled(cue: str) -> re.Pattern:
     return re.compile(cue, re.IGNORECASE)
 
 
+@functools.cache
+def _any_of(cues: tuple[str, ...]) -> re.Pattern:
+    return _compiled("|".join(f"(?:{cue})" for cue in cues))
+
+
 def _distinct(cues: Iterable[str], text: str) -> int:
     """How many of the cues occur."""
     return sum(1 for cue in cues if _compiled(cue).search(text))
@@ -166,7 +172,7 @@ def _topic(case: _Case, text: str) -> float:
     others = sum(
         1
         for name, intent in intents.items()
-        if name != case.intent and _distinct(intent.topic_cues, text)
+        if name != case.intent and _any_of(intent.topic_cues).search(text)
     )
     return _clip((min(1.0, 0.8 + 0.2 * own) if own else 0.0) - 0.3 * max(0, others - own))
 
@@ -192,7 +198,7 @@ def _next_step(case: _Case, text: str) -> float:
 
 
 def _step_spans(intent: Intent, text: str) -> list[tuple[int, int]]:
-    return [match.span() for cue in intent.step_cues for match in _compiled(cue).finditer(text)]
+    return [match.span() for match in _any_of(intent.step_cues).finditer(text)]
 
 
 def _inside(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
@@ -243,22 +249,28 @@ def _readable(tongue: Language, text: str) -> float:
     A quarter of unknown words costs nothing; a text of one to three units counts in part.
     """
     units = _units(tongue, text)
-    letters = _LETTER.findall(text)
-    if not units or not letters:
+    words = [unit for unit in units if not any(char.isdigit() for char in unit)]
+    letters = _LETTER.findall(_NUMBERED.sub("", text))
+    if not words or not letters:
         return 0.0
     enough = min(1.0, len(units) / 4)
     script = _script_share(tongue, letters)
-    words = [unit for unit in units if not any(char.isdigit() for char in unit)]
     vocabulary = _vocabulary(tongue)
-    known = sum(1 for word in words if word in vocabulary) / max(1, len(words))
-    coarse = len(_SENTENCE.findall(text)) / max(1, len(units))
+    known = sum(1 for word in words if word in vocabulary) / len(words)
+    coarse = len(_SENTENCE.findall(text)) / len(units)
     return (
         enough
         * _clip(2.0 * script - 0.8, 0.0)
         * _clip((known - 0.35) / 0.4, 0.0)
         * _order(tongue, text, words)
+        * _clip(1.3 - 2.0 * _stutter(units), 0.0)
         * _clip((0.7 - coarse) / 0.3, 0.0)
     )
+
+
+def _stutter(units: Sequence[str]) -> float:
+    """Share of the units that repeat the one before."""
+    return sum(1 for one, next_one in zip(units, units[1:]) if one == next_one) / len(units)
 
 
 def _script_share(tongue: Language, letters: Sequence[str]) -> float:
@@ -274,16 +286,16 @@ def _order(tongue: Language, text: str, words: Sequence[str]) -> float:
     if len(words) < 8:
         return 1.0
     manners = tongue.manners
-    function = sum(1 for word in words if word in manners.function) / len(words)
+    function = (1 + sum(1 for word in words if word in manners.function)) / len(words)
     if tongue.ideographic:
         pairs = [a + b for a, b in zip(text, text[1:]) if _CJK.match(a) and _CJK.match(b)]
         met = sum(1 for pair in pairs if pair in _pairs(tongue)) / max(1, len(pairs))
-        return _clip(function / 0.04, 0.0) * _clip((met - 0.15) / 0.25, 0.0)
+        return _clip(function / 0.06, 0.0) * _clip((met - 0.15) / 0.25, 0.0)
     broken = len(_compiled(manners.broken).findall(text)) / len(words)
     return _clip((function - 0.05) / 0.15, 0.0) * _clip(1.2 - 6.0 * broken, 0.0)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _phrases(tongue: Language) -> tuple[str, ...]:
     """Every phrase of the language, its slots left blank."""
     phrases = [*tongue.products, *tongue.cities, *tongue.days]
@@ -295,14 +307,14 @@ def _phrases(tongue: Language) -> tuple[str, ...]:
     return tuple(re.sub(r"\{\w+\}", " ", phrase) for phrase in phrases)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _vocabulary(tongue: Language) -> frozenset[str]:
     """The words (characters) of the phrases, and the common ones."""
     said = (unit for phrase in _phrases(tongue) for unit in _units(tongue, phrase))
     return frozenset(said) | frozenset(_units(tongue, tongue.manners.common))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _pairs(tongue: Language) -> frozenset[str]:
     """Neighbouring characters that the phrases have."""
     return frozenset(a + b for phrase in _phrases(tongue) for a, b in zip(phrase, phrase[1:]))

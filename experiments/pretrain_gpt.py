@@ -1,0 +1,108 @@
+"""Pretrains a GPT on text, with a byte-level BPE tokenizer trained on the same text.
+
+    python -m experiments.pretrain_gpt --run_dir=runs/pretrain --steps=800
+    python -m experiments.pretrain_gpt --run_dir=runs/mine --data=mine.jsonl --vocab_size=4096
+
+The first trains on the embedded customer-service dialogues. Packed rows, AdamW with warm-up and
+cosine decay, as GPT-3's appendix B (Brown et al. 2020) scaled to a small model. Writes
+RUN_DIR/models/pretrain (a model and its tokenizer), metrics, and checkpoints from which the same
+command goes on. About two minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments import stages
+from experiments.launch import launch, option
+from tfalign.data import BatchStream, TextRecord, encode_texts
+from tfalign.objectives import LanguageModelling
+from tfalign.text import train_byte_bpe
+from tfalign.training.evaluator import Evaluator
+from tfalign.training.learner import Learner
+from tfalign.training.optimizers import WarmupDecay, adamw
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    run_dir: str = option("runs/pretrain", "where the run lives")
+    data: str = option(
+        stages.EMBEDDED,
+        '"embedded", or documents: FILE.jsonl with "text", text:FILE_OR_FOLDER_OR_ZIP, '
+        "tfds:NAME:SPLIT; TRAIN::TEST names both splits",
+    )
+    data_dir: str = option("runs/data", "where datasets are built")
+    on_bad: str = option("stop", "what a bad record does", ["stop", "skip"])
+    vocab_size: int = option(1024, "of the tokenizer that is trained")
+    preset: str = option("mini", "of models.gpt.PRESETS")
+    width: int = option(0, "W; 0 keeps the preset's")
+    num_layers: int = option(0, "blocks; 0 keeps the preset's")
+    num_heads: int = option(0, "attention heads; 0 keeps the preset's")
+    max_positions: int = option(128, "longest sequence the model can take")
+    precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
+    length: int = option(96, "tokens of a packed row")
+    batch_size: int = option(32, "rows of a batch")
+    accumulate: int = option(1, "micro-batches a batch is cut into")
+    steps: int = option(800, "updates")
+    learning_rate: float = option(2e-3, "at its peak")
+    warmup_steps: int = option(50, "updates until the peak")
+    weight_decay: float = option(0.1, "of matrices")
+    seed: int = option(0, "of initialisation and shuffling")
+    log_every: int = option(20, "updates between lines in metrics.jsonl")
+    save_every: int = option(200, "updates between checkpoints")
+
+    def __post_init__(self):
+        if self.length > self.max_positions:
+            raise ValueError(
+                "--length must not exceed --max_positions. "
+                f"Received: length={self.length}, max_positions={self.max_positions}"
+            )
+
+
+def pretrain(config, run):
+    """Trains and saves the model; goes on from the newest checkpoint of the run."""
+    train, test = (
+        stages.read(config.data, TextRecord, split, config.on_bad, config.data_dir)
+        for split in ("train", "test")
+    )
+    stages.seed_everything(config.seed)
+    tokenizer = train_byte_bpe((record.text for record in train), config.vocab_size)
+    model = stages.new_model(
+        config.preset,
+        tokenizer.vocab_size,
+        config.max_positions,
+        config.precision,
+        width=config.width,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+    )
+    batches = BatchStream(
+        encode_texts(train, tokenizer),
+        config.batch_size,
+        packed_length=config.length,
+        seed=config.seed,
+    )
+    held_out = BatchStream(
+        encode_texts(test, tokenizer), config.batch_size, packed_length=config.length, epochs=1
+    )
+    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
+    optimizer = adamw(schedule, config.weight_decay)
+    objective = LanguageModelling()
+    learner = Learner(model, objective, optimizer, config.accumulate)
+    stages.train(
+        run,
+        "pretrain",
+        learner,
+        batches,
+        config,
+        evaluate=stages.on_last_step(config.steps, Evaluator(model, objective), list(held_out)),
+    )
+    stages.save_model(run, "pretrain", model, tokenizer)
+
+
+def main(config):
+    pretrain(config, stages.open_run("pretrain", config))
+
+
+if __name__ == "__main__":
+    launch(PretrainConfig, main, __doc__)

@@ -1,0 +1,163 @@
+"""What the training experiments share: data by name, models by directory, runs that resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import keras
+import numpy as np
+
+from tfalign import data
+from tfalign.models import CausalLM, GPTConfig, save_pretrained
+from tfalign.text import Tokenizer
+from tfalign.training.loop import run_steps
+from tfalign.training.run_directory import RunDirectory
+from tfalign.training.run_state import RunState
+
+EMBEDDED = "embedded"
+KINDS = {
+    data.TextRecord: "text",
+    data.CompletionRecord: "completions",
+    data.PreferenceRecord: "preferences",
+    data.PromptRecord: "prompts",
+}
+
+
+def read(source, kind, split, on_bad="stop", data_dir="", test_fraction=0.1):
+    """Records of a source: "embedded" for the customer-service dataset (which has its own split),
+    else what ``data.read_records`` reads, split by a hash of the prompt.
+
+    Args:
+        source: str; "train.jsonl::test.jsonl" names a file for each split.
+        kind: a record class.
+        split: "train" or "test".
+        on_bad: "stop" or "skip".
+        data_dir: str, where datasets are built.
+        test_fraction: float, share of prompts held out where the source has no split.
+
+    Returns:
+        sequence of records; what was skipped is printed.
+    """
+    if source == EMBEDDED:
+        rows = data.load_customer_service(KINDS[kind], split, data_dir)
+        return [kind(source=f"{EMBEDDED}:{split}:{i}", **row) for i, row in enumerate(rows)]
+    train_source, _, test_source = source.partition("::")
+    if test_source:
+        chosen = train_source if split == "train" else test_source
+        records = data.read_records(chosen, kind, on_bad, data_dir or None)
+        print(f"{chosen}: {records.summary()}")
+        return records
+    records = data.read_records(source, kind, on_bad, data_dir or None)
+    print(f"{source}: {records.summary()}")
+    return data.split_by_prompt(records, test_fraction)[0 if split == "train" else 1]
+
+
+def new_model(preset, vocab_size, max_positions, precision, **sizes):
+    """A CausalLM with random weights; sizes of 0 keep the preset's."""
+    changes = {name: value for name, value in sizes.items() if value}
+    config = GPTConfig.from_preset(
+        preset, vocab_size=vocab_size, max_positions=max_positions, **changes
+    )
+    return CausalLM(config, dtype=precision)
+
+
+def model_directory(run, stage):
+    """Where a stage leaves its model and tokenizer."""
+    return run.path / "models" / stage
+
+
+def load_tokenizer(directory):
+    return Tokenizer.load(directory)
+
+
+def open_run(stage, config):
+    """The run directory of one stage started by itself."""
+    return RunDirectory(config.run_dir, {stage: dataclasses.asdict(config)})
+
+
+def resumable(run, stage, learner, stateful, keep_last=2):
+    """The stage's RunState, restored to its newest checkpoint: (run_state, steps done)."""
+    state = RunState(
+        run.checkpointer(stage, keep_last=keep_last),
+        {"model": learner.model.variables, "optimizer": learner.optimizer.variables},
+        stateful,
+    )
+    step = state.restore()
+    if step:
+        print(f"{stage}: continuing after step {step}")
+    return state, step
+
+
+def seed_everything(seed):
+    """Weights are initialised from this seed; all later randomness is counter-based."""
+    keras.utils.set_random_seed(seed)
+
+
+class Stopwatch:
+    """Wall-clock seconds, printed and kept by name."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    def measure(self, name, function):
+        """Calls a function of no arguments and remembers how long it took."""
+        start = time.perf_counter()
+        result = function()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        return result
+
+
+def buckets(length, smallest=32):
+    """Columns a batch may have: ``length`` and its halves, as few programs as lengths vary."""
+    columns = [length]
+    while columns[-1] // 2 >= smallest:
+        columns.append(columns[-1] // 2)
+    return columns[::-1]
+
+
+def on_last_step(steps, evaluator, batches):
+    """``step -> dict``: the held-out means at the last step, nothing before."""
+    return lambda step: evaluator(batches) if step == steps else {}
+
+
+def train(run, stage, learner, batches, config, evaluate):
+    """Supervised training of one stage, from its newest checkpoint to ``config.steps``.
+
+    Args:
+        run: RunDirectory.
+        stage: str, its name in metrics and checkpoints.
+        learner: Learner.
+        batches: BatchStream.
+        config: with ``steps``, ``log_every`` and ``save_every``.
+        evaluate: ``step -> dict of floats``, added to what the update says.
+    """
+    state, first_step = resumable(run, stage, learner, {"batches": batches})
+    with run.metrics(stage, resume_step=first_step) as metrics:
+        run_steps(
+            lambda step: learner.update(next(batches)) | evaluate(step),
+            config.steps,
+            state,
+            metrics,
+            first_step=first_step,
+            log_every=config.log_every,
+            save_every=config.save_every,
+            name=stage,
+            model=learner.model,
+        )
+
+
+def save_model(run, stage, model, tokenizer):
+    """Leaves model and tokenizer in the run, whole or not at all."""
+    save_pretrained(model, model_directory(run, stage), tokenizer)
+
+
+def texts(tokenizer, rollout):
+    """Prompts and responses of a rollout as text: (list of str, list of str)."""
+    token_ids, mask = np.asarray(rollout.token_ids), np.asarray(rollout.padding_mask)
+    length = rollout.response_mask.shape[1]
+    sides = (slice(None, -length), slice(-length, None))
+    return tuple(
+        tokenizer.decode_batch([row[side][m[side]].tolist() for row, m in zip(token_ids, mask)])
+        for side in sides
+    )

@@ -1,0 +1,197 @@
+"""Samplers on logits made by hand, and the inversion of the cumulative distribution."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from tfalign.decoding import Greedy, Sampler
+from tfalign.decoding.samplers import invert_cumulative
+from tfalign.functional.random import uniform
+
+PROBABILITIES = np.array([0.05, 0.4, 0.2, 0.25, 0.1])
+LOGITS = np.log(PROBABILITIES)[None].astype("float32") + 3.0  # a constant changes nothing
+LAST_UNIFORM = np.float32(1 - 2.0**-24)  # the largest there is
+
+
+def _uniforms(count, seed=0):
+    return np.array(uniform(seed, np.arange(count, dtype="int32"), np.int32(0)))
+
+
+def _probabilities(sampler, logits=LOGITS):
+    return np.asarray(ops.softmax(sampler.distribution(logits), axis=-1))[0]
+
+
+@pytest.mark.parametrize(
+    "sampler, kept",
+    [
+        (Sampler(), [0, 1, 2, 3, 4]),
+        (Sampler(top_k=1), [1]),
+        (Sampler(top_k=3), [1, 2, 3]),
+        (Sampler(top_k=5), [0, 1, 2, 3, 4]),
+        (Sampler(top_k=99), [0, 1, 2, 3, 4]),
+        (Sampler(top_p=0.3), [1]),
+        (Sampler(top_p=0.5), [1, 3]),
+        (Sampler(top_p=0.64), [1, 3]),
+        (Sampler(top_p=0.66), [1, 2, 3]),
+        (Sampler(top_p=0.96), [0, 1, 2, 3, 4]),
+        (Sampler(min_p=0.2), [1, 2, 3, 4]),
+        (Sampler(min_p=0.3), [1, 2, 3]),
+        (Sampler(min_p=0.99), [1]),
+        # of the 0.85 that top-k leaves, the first token holds 0.47 and the first two 0.76
+        (Sampler(top_k=3, top_p=0.7), [1, 3]),
+        (Sampler(top_p=0.9, min_p=0.6), [1, 3]),
+    ],
+    ids=str,
+)
+def test_support_is_exact_and_renormalised(sampler, kept):
+    expected = np.zeros(5)
+    expected[kept] = PROBABILITIES[kept] / PROBABILITIES[kept].sum()
+    np.testing.assert_allclose(_probabilities(sampler), expected, rtol=1e-5)
+    uniforms = np.append(_uniforms(200), [0, LAST_UNIFORM]).astype("float32")
+    tokens, log_probs = sampler.choose(np.repeat(LOGITS, 202, axis=0), uniforms)
+    assert set(np.asarray(tokens)) == set(kept)
+    np.testing.assert_allclose(log_probs, np.log(expected[np.asarray(tokens)]), atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 0.7, 1.0, 3.0])
+def test_temperature_divides_the_logits(temperature):
+    expected = PROBABILITIES ** (1 / temperature)
+    expected /= expected.sum()
+    np.testing.assert_allclose(_probabilities(Sampler(temperature)), expected, rtol=1e-5)
+    tokens, log_probs = Sampler(temperature).choose(np.repeat(LOGITS, 50, axis=0), _uniforms(50))
+    np.testing.assert_allclose(log_probs, np.log(expected[np.asarray(tokens)]), atol=1e-6)
+
+
+def test_restrictions_apply_after_the_temperature():
+    """At temperature 0.5 the two likeliest tokens hold 0.4**2 + 0.25**2 of 0.275: above 0.8."""
+    np.testing.assert_array_equal(_probabilities(Sampler(0.5, top_p=0.8)) > 0, [0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(_probabilities(Sampler(1.0, top_p=0.8)) > 0, [0, 1, 1, 1, 0])
+
+
+def test_equals_of_the_last_kept_token_are_kept():
+    logits = np.log([[0.4, 0.2, 0.2, 0.2]]).astype("float32")
+    for sampler in (Sampler(top_k=2), Sampler(top_p=0.5), Sampler(top_p=0.7)):
+        np.testing.assert_allclose(_probabilities(sampler, logits), [0.4, 0.2, 0.2, 0.2], rtol=1e-5)
+
+
+def test_each_row_is_restricted_by_itself():
+    logits = np.log([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.34, 0.33, 0.33]]).astype("float32")
+    kept = np.asarray(Sampler(top_p=0.65).distribution(logits)) > -1e29
+    np.testing.assert_array_equal(kept, [[1, 0, 0], [0, 0, 1], [1, 1, 1]])
+
+
+def test_half_precision_logits_give_float32_log_probs():
+    logits = ops.cast(LOGITS, "bfloat16")
+    tokens, log_probs = Sampler(0.9).choose(logits, _uniforms(1))
+    assert ops.dtype(tokens) == "int32" and ops.dtype(log_probs) == "float32"
+    rounded = np.asarray(ops.cast(logits, "float32"), "float64")[0] / 0.9
+    expected = rounded - np.log(np.exp(rounded).sum())
+    np.testing.assert_allclose(log_probs, expected[np.asarray(tokens)], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 80.0, 1e4])
+def test_log_probs_hold_at_any_scale_of_the_logits(scale):
+    logits = (scale * np.random.default_rng(0).normal(size=(64, 37))).astype("float32")
+    tokens, log_probs = Sampler().choose(logits, _uniforms(64))
+    exact = logits - np.max(logits, axis=1, keepdims=True).astype("float64")
+    exact -= np.log(np.exp(exact).sum(axis=1, keepdims=True))
+    chosen = np.take_along_axis(exact, np.asarray(tokens)[:, None], axis=1)[:, 0]
+    np.testing.assert_allclose(log_probs, chosen, atol=2e-6, rtol=1e-6)
+
+
+def test_greedy_takes_the_first_of_the_likeliest():
+    logits = np.array([[0.0, 2.0, 2.0], [5.0, 1.0, 0.0]], "float32")
+    tokens, log_probs = Greedy().choose(logits, np.zeros(2, "float32"))
+    assert ops.dtype(tokens) == "int32"
+    np.testing.assert_array_equal(tokens, [1, 0])
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(log_probs, log_softmax[[0, 1], [1, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 16, 17, 30])
+def test_inversion_finds_the_interval_of_each_uniform(size):
+    """Against the definition: the first index whose running sum exceeds u times the total.
+
+    The weights are small integers, so that every sum is exact; zeros stand among them.
+    """
+    random = np.random.default_rng(size)
+    weights = random.integers(0, 4, size=(400, size)).astype("float32")
+    weights[np.arange(400), random.integers(0, size, 400)] += 1
+    uniforms = _uniforms(400, size)
+    uniforms[:2] = 0, LAST_UNIFORM
+    indices, totals = invert_cumulative(weights, uniforms)
+    np.testing.assert_array_equal(totals, weights.sum(axis=1))
+    running = weights.cumsum(axis=1)
+    expected = np.argmax(running > (uniforms * running[:, -1])[:, None], axis=1)
+    np.testing.assert_array_equal(indices, expected)
+
+
+@pytest.mark.parametrize("size", [3, 10, 50])
+def test_frequencies_are_the_probabilities(size):
+    """Chi-square over all entries, within 4 standard deviations; zeros are never drawn."""
+    count = 100_000
+    weights = np.random.default_rng(size).gamma(0.5, size=size).astype("float32")
+    weights[1] = 0.0
+    indices, _ = invert_cumulative(np.tile(weights, (count, 1)), _uniforms(count, 5))
+    drawn = np.bincount(np.asarray(indices), minlength=size)
+    assert drawn[1] == 0
+    probabilities = weights / weights.sum(dtype="float64")
+    expected = count * probabilities
+    error = np.sqrt(expected * (1 - probabilities))
+    assert (np.abs(drawn - expected) <= 4 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("size", [1, 6, 50_257])
+def test_entries_of_probability_zero_are_never_drawn(size):
+    """A single positive entry anywhere is found, however far the uniform lies from it."""
+    places = np.unique(np.linspace(0, size - 1, 12).astype(int))
+    weights = np.zeros((len(places), size), "float32")
+    weights[np.arange(len(places)), places] = 0.3
+    for u in (0.0, 0.5, LAST_UNIFORM):
+        indices, totals = invert_cumulative(weights, np.full(len(places), u, "float32"))
+        np.testing.assert_array_equal(indices, places)
+        np.testing.assert_allclose(totals, 0.3, rtol=1e-6)
+
+
+def test_a_uniform_next_to_one_draws_the_last_positive_entry():
+    weights = np.full((1, 50_257), 1.0, "float32")
+    weights[0, -5:] = 0.0
+    for u, expected in ((0.0, 0), (0.5, 50_252 // 2), (LAST_UNIFORM, 50_251)):
+        indices, _ = invert_cumulative(weights, np.array([u], "float32"))
+        assert abs(int(indices[0]) - expected) <= 1
+
+
+def test_large_vocabulary_draws_from_the_right_places():
+    """Quantiles of a steep distribution over 50,257 entries against a float64 running sum."""
+    weights = np.random.default_rng(0).gamma(0.1, size=50_257).astype("float32")
+    uniforms = _uniforms(500)
+    indices, totals = invert_cumulative(np.tile(weights, (500, 1)), uniforms)
+    running = np.cumsum(weights, dtype="float64") / weights.sum(dtype="float64")
+    indices, totals = np.asarray(indices), np.asarray(totals)
+    assert (weights[indices] > 0).all()
+    assert (running[indices] > uniforms - 1e-5).all()
+    assert (running[indices] - weights[indices] / totals[0] < uniforms + 1e-5).all()
+    np.testing.assert_allclose(totals, weights.sum(dtype="float64"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "choices, message",
+    [
+        ({"temperature": 0}, "use Greedy.*Received: temperature=0"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"top_k": -1}, "top_k=-1"),
+        ({"top_p": 0.0}, "top_p=0.0"),
+        ({"top_p": 1.5}, "top_p=1.5"),
+        ({"min_p": 1.0}, "min_p=1.0"),
+        ({"min_p": -0.1}, "min_p=-0.1"),
+    ],
+)
+def test_choices_out_of_range_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        Sampler(**choices)
+
+
+def test_full_support_is_known():
+    assert Sampler(temperature=0.3).has_full_support
+    for restricted in (Sampler(top_k=5), Sampler(top_p=0.9), Sampler(min_p=0.1)):
+        assert not restricted.has_full_support

@@ -1,0 +1,185 @@
+"""Who may import whom: the floors and walls of the design, read off the syntax trees.
+
+An import within a function counts as much as one at the top of a file.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import pathlib
+import re
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+# A module belongs to the first pattern that matches the whole of its name. Parts of one floor do
+# not import each other; within a part, modules may.
+PARTS = [
+    (0, "types", r"tfalign\.types"),
+    (0, "functional", r"tfalign\.functional(\..+)?"),
+    (0, "backend", r"tfalign\.backend(\..+)?"),
+    (1, "layers", r"tfalign\.layers(\..+)?"),
+    (1, "text", r"tfalign\.text(\..+)?"),
+    (2, "models", r"tfalign\.models(\..+)?"),
+    (2, "data", r"tfalign\.data(\..+)?"),
+    (3, "decoding", r"tfalign\.decoding(\..+)?"),
+    (3, "environments.mdp", r"tfalign\.environments\.mdp"),
+    (4, "rewards", r"tfalign\.rewards(\..+)?"),
+    (4, "objectives", r"tfalign\.objectives(\..+)?"),
+    (5, "training", r"tfalign\.training(\..+)?"),
+    (5, "evaluation", r"tfalign\.evaluation(\..+)?"),
+    (5, "environments", r"tfalign\.environments(\..+)?"),
+    (6, "the package's root", r"tfalign"),
+    (7, "experiments", r"experiments(\..+)?"),
+]
+
+# Who alone may import what lies outside.
+TF_AGENTS_FACES = r"tfalign\.environments\.(?!mdp|gymnasium)\w+"
+WALLS = {
+    "tf_agents": TF_AGENTS_FACES,
+    "gymnasium": r"tfalign\.environments\.gymnasium\w*",
+    "tensorflow_datasets": r"tfalign\.data(\..+)?",
+    "tensorflow": rf"tfalign\.backend\.tensorflow|tfalign\.(data|training)(\..+)?|{TF_AGENTS_FACES}"
+    r"|experiments(\..+)?",
+    "jax": r"tfalign\.backend\.jax|experiments(\..+)?",
+}
+
+
+def read_modules(root):
+    """Dotted name -> (file, syntax tree) of every module of ``tfalign`` and ``experiments``."""
+    modules = {}
+    for package in ("tfalign", "experiments"):
+        for file in sorted((root / package).rglob("*.py")):
+            parts = file.relative_to(root).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            modules[name] = file, ast.parse(file.read_bytes(), str(file))
+    return modules
+
+
+def imports_of(name, modules):
+    """(imported dotted name, line) pairs; ``from package import module`` names the module."""
+    file, tree = modules[name]
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                member = f"{source}.{alias.name}"
+                yield (member if member in modules else source), node.lineno
+
+
+def part_of(name):
+    for floor, part, pattern in PARTS:
+        if re.fullmatch(pattern, name):
+            return floor, part
+    raise LookupError(f"{name} stands on no floor: give it one in PARTS")
+
+
+def violations(root):
+    """One sentence an import that the design forbids."""
+    modules = read_modules(root)
+    found = []
+    for name, (file, _) in modules.items():
+        floor, part = part_of(name)
+        for imported, line in imports_of(name, modules):
+            where = f"{file.relative_to(root)}:{line}: {name} imports {imported}"
+            package = imported.split(".")[0]
+            if package in WALLS and not re.fullmatch(WALLS[package], name):
+                found.append(f"{where}, which it must not")
+            if package not in ("tfalign", "experiments"):
+                continue
+            other_floor, other_part = part_of(imported)
+            if other_part != part and other_floor >= floor:
+                found.append(f"{where}: {part} is on floor {floor}, {other_part} on {other_floor}")
+    return found
+
+
+def cycle(root):
+    """The modules of one import cycle, or None."""
+    modules = read_modules(root)
+    graph = {
+        name: {imported for imported, _ in imports_of(name, modules) if imported in modules}
+        for name in modules
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+
+
+def test_floors_and_walls():
+    assert not violations(REPOSITORY)
+
+
+def test_no_import_cycle():
+    assert cycle(REPOSITORY) is None
+
+
+def test_reads_the_whole_package():
+    modules = read_modules(REPOSITORY)
+    assert {"tfalign", "tfalign.types", "tfalign.backend.jax", "tfalign.training.learner"} <= set(
+        modules
+    )
+
+
+def plant(root, **sources):
+    """Writes modules; ``tfalign__models__gpt="import os"`` is tfalign/models/gpt.py."""
+    for name, source in sources.items():
+        file = root.joinpath(*name.split("__")).with_suffix(".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source)
+
+
+@pytest.mark.parametrize(
+    ("importer", "source"),
+    [
+        ("tfalign__layers__masks", "from tfalign.models import gpt"),  # up
+        ("tfalign__layers__masks", "from tfalign import models"),
+        ("tfalign__layers__masks", "import tfalign.models.gpt as g"),
+        ("tfalign__layers__masks", "from ..models.gpt import GPT"),
+        ("tfalign__layers__masks", "def f():\n    import tfalign.models.gpt"),
+        ("tfalign__data__records", "from tfalign.models import gpt"),  # sideways
+        ("tfalign__environments__mdp", "from tfalign.decoding import generate"),
+        ("tfalign__decoding__stream", "from tfalign.environments import tf_policy"),
+        ("tfalign__training__loop", "import experiments.align"),
+        ("tfalign__models__gpt", "import tensorflow as tf"),  # walls
+        ("tfalign__rewards__learned", "def f():\n    from tensorflow.keras import layers"),
+        ("tfalign__training__loop", "import tensorflow_datasets"),
+        ("tfalign__environments__tf_policy", "import gymnasium"),
+        ("tfalign__environments__gymnasium_face", "import tf_agents"),
+        ("tfalign__environments__mdp", "import tensorflow"),
+        ("tfalign__training__learner", "import jax"),
+    ],
+)
+def test_finds_a_planted_violation(tmp_path, importer, source):
+    plant(tmp_path, tfalign__models__gpt="", tfalign__decoding__generate="")
+    plant(tmp_path, tfalign__models____init__="", tfalign__environments__tf_policy="")
+    plant(tmp_path, experiments__align="import tensorflow, tfalign.models.gpt")
+    assert not violations(tmp_path)
+    plant(tmp_path, **{importer: source})
+    (found,) = violations(tmp_path)
+    line = source.count("\n") + 1
+    assert found.startswith(f"{importer.replace('__', '/')}.py:{line}:")
+
+
+def test_finds_a_planted_cycle(tmp_path):
+    plant(
+        tmp_path,
+        tfalign__training__learner="def f():\n    from tfalign.training import replicas",
+        tfalign__training__replicas="import keras",
+    )
+    assert cycle(tmp_path) is None
+    plant(tmp_path, tfalign__training__replicas="from tfalign.training.learner import f")
+    assert set(cycle(tmp_path)) == {"tfalign.training.learner", "tfalign.training.replicas"}
+
+
+def test_a_module_without_a_floor_is_told(tmp_path):
+    plant(tmp_path, tfalign__new_part__module="")
+    with pytest.raises(LookupError, match="tfalign.new_part.module stands on no floor"):
+        violations(tmp_path)

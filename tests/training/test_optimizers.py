@@ -1,0 +1,93 @@
+"""Schedules at chosen steps, and what AdamW decays."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
+from tfalign.training.optimizers import WarmupDecay, adamw
+
+
+@pytest.mark.parametrize(
+    ("shape", "final", "expected"),
+    [
+        # step:      0    1    3    4    9    14   99
+        ("constant", 0.0, [0.5, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]),
+        ("linear", 0.0, [0.5, 1.0, 2.0, 2.0, 1.0, 0.0, 0.0]),
+        ("linear", 0.1, [0.5, 1.0, 2.0, 2.0, 1.1, 0.2, 0.2]),
+        ("cosine", 0.0, [0.5, 1.0, 2.0, 2.0, 1.0, 0.0, 0.0]),
+        ("cosine", 0.5, [0.5, 1.0, 2.0, 2.0, 1.5, 1.0, 1.0]),
+    ],
+)
+def test_schedule(shape, final, expected):
+    """Peak 2 after four warm-up steps, ten steps of decay."""
+    schedule = WarmupDecay(2.0, 14, warmup_steps=4, shape=shape, final=final)
+    values = [float(schedule(step)) for step in (0, 1, 3, 4, 9, 14, 99)]
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    again = WarmupDecay.from_config(schedule.get_config())
+    assert [float(again(step)) for step in (0, 1, 3, 4, 9, 14, 99)] == values
+
+
+def test_cosine_is_not_linear_between():
+    quarter = float(WarmupDecay(1.0, 100, shape="cosine")(25))
+    np.testing.assert_allclose(quarter, 0.5 + 0.5 * np.cos(np.pi / 4), rtol=1e-6)
+
+
+def test_no_warmup_begins_at_the_peak():
+    assert float(WarmupDecay(3.0, 10, shape="linear")(0)) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"shape": "step"}, "Received: 'step'"),
+        ({"warmup_steps": 11}, "Received: warmup_steps=11, steps=10"),
+    ],
+)
+def test_wrong_schedules_are_told(choices, message):
+    with pytest.raises(ValueError, match=message):
+        WarmupDecay(1.0, 10, **choices)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_adamw_decays_matrices_only(family):
+    """Without a gradient, an update is the decay alone: w * (1 - rate * decay)."""
+    config = GPTConfig(7, 8, 1, 2, max_positions=8)
+    if family == "llama":
+        config = config.replace(norm="rms", gated=True, rotary_base=1e4, tied=False)
+    model = SharedActorCritic(CausalLM(config))
+    for variable in model.trainable_variables:
+        variable.assign(ops.ones(variable.shape))
+    optimizer = adamw(0.1, weight_decay=0.5)
+    optimizer.build(model.trainable_variables)
+    optimizer.apply([ops.zeros(v.shape) for v in model.trainable_variables])
+    for variable in model.trainable_variables:
+        expected = 0.95 if len(variable.shape) > 1 else 1.0
+        value = ops.convert_to_numpy(variable.value)
+        np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=variable.path)
+
+
+def test_adamw_step_by_hand():
+    """Three steps of Loshchilov and Hutter's algorithm 2, epsilon in TensorFlow's form."""
+    rate, decay, b1, b2, epsilon = 0.1, 0.2, 0.9, 0.95, 1e-3
+    start = np.array([[0.5, -1.0], [2.0, 0.1]], "float32")
+    variable = keras.Variable(start, name="kernel")
+    optimizer = adamw(rate, weight_decay=decay, clip_norm=1.0, beta_2=b2, epsilon=epsilon)
+    optimizer.build([variable])
+    w, m, v = start.astype("float64"), 0.0, 0.0
+    rng = np.random.default_rng(0)
+    for step in range(1, 4):
+        gradient = rng.normal(size=(2, 2)).astype("float32")
+        optimizer.apply([gradient])
+        clipped = gradient * min(1.0, 1.0 / np.linalg.norm(gradient))
+        m, v = b1 * m + (1 - b1) * clipped, b2 * v + (1 - b2) * clipped**2
+        w = w - rate * decay * w
+        # m / (sqrt(v) + eps) with the corrections of both moments in the rate
+        w = w - rate * np.sqrt(1 - b2**step) / (1 - b1**step) * m / (np.sqrt(v) + epsilon)
+    np.testing.assert_allclose(ops.convert_to_numpy(variable.value), w, rtol=1e-5)
+
+
+def test_no_decay_and_no_clipping():
+    optimizer = adamw(0.1, weight_decay=0, clip_norm=None)
+    assert not optimizer.weight_decay and optimizer.global_clipnorm is None

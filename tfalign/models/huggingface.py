@@ -1,0 +1,446 @@
+"""Hugging Face directories in and out: config.json and safetensors to a model and back.
+
+This module is the machinery and knows no model. An ``Architecture`` says by tables where each weight
+and each setting stands; ``models.architectures`` holds those of tfalign's models, and whoever writes
+a model on a higher floor can ``register`` more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_INDEX, _WRITING = "model.safetensors.index.json", ".writing"
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+REQUIRED = object()
+
+
+class Transform(NamedTuple):
+    """How the weights of a row and the tensor in the file follow from each other."""
+
+    to_file: Callable[[list[np.ndarray]], np.ndarray]
+    from_file: Callable[[np.ndarray, list[tuple[int, ...]]], list[np.ndarray]]
+    file_shape: Callable[[list[tuple[int, ...]]], tuple[int, ...]]
+
+
+def _join(arrays):
+    return np.concatenate(arrays, axis=-1)
+
+
+def _part(tensor, shapes):
+    return np.split(tensor, np.cumsum([shape[-1] for shape in shapes])[:-1], axis=-1)
+
+
+SAME = Transform(lambda a: a[0], lambda t, _: [t], lambda s: s[0])
+TRANSPOSED = Transform(lambda a: a[0].T, lambda t, _: [t.T], lambda s: s[0][::-1])
+JOINED = Transform(_join, _part, lambda s: (*s[0][:-1], sum(shape[-1] for shape in s)))
+
+
+class Row(NamedTuple):
+    """A tensor of the file and the weights it holds.
+
+    A row whose weights a model does not have, such as the biases of one without, is left out.
+    """
+
+    paths: tuple[str, ...]  # attributes from the trunk (or the model) to its weights
+    name: str  # in the file
+    transform: Transform = SAME
+    optional: bool = False  # a file may lack it; the weights then stay as initialised
+
+
+class Field(NamedTuple):
+    """A setting of a tfalign configuration and its key in config.json."""
+
+    ours: str
+    theirs: str
+    default: Any = REQUIRED  # what transformers takes where the key is absent
+    also: tuple[str, ...] = ()  # keys that are written with the same value
+    names: Mapping[str, str] | None = None  # their spelling -> ours; the first of equals is written
+
+
+class Family(NamedTuple):
+    """Trunks that share a configuration and tensor names, such as GPT-2's."""
+
+    model_type: str
+    config_class: type
+    fields: tuple[Field, ...]
+    fixed: dict[str, Any]  # setting -> the only value it can have, or a function of the config
+    supported: dict[str, Any]  # key of config.json -> the only value tfalign computes
+    rows: Callable[[Any], Sequence[Row]]  # of a configuration, on the trunk
+    prefix: str  # of the trunk's tensors in a model with a head; files have them with or without
+    ignored: str = r"(?!)"  # pattern of tensors that carry no weight of these models
+    complete: Callable[[Any], Any] = lambda config: config  # None replaced by what it stands for
+    read: Callable[[dict], dict] = lambda entries: entries  # other generations of config.json
+
+
+class Architecture(NamedTuple):
+    """A class of transformers and the tfalign model it stands for."""
+
+    name: str
+    family: Family
+    model_class: type  # called with a configuration; a trunk, or a model with ``backbone``
+    rows: tuple[Row, ...] = ()  # of the head, on the model
+    prefix: str = ""  # of the trunk's tensors
+    read_head: Callable[[dict], dict] = lambda entries: {}  # config.json -> further arguments
+    write_head: Callable[[Any], dict] = lambda model: {}  # model -> further entries of config.json
+
+
+_architectures: dict[str, Architecture] = {}
+
+
+def register(architecture: Architecture) -> None:
+    """Lets ``from_pretrained`` and ``save_pretrained`` know an architecture."""
+    _architectures[architecture.name] = architecture
+
+
+class PretrainedModel:
+    """Gives a model the method ``save_pretrained``."""
+
+    def save_pretrained(self, directory, **choices):
+        """As ``models.save_pretrained``."""
+        return save_pretrained(self, directory, **choices)
+
+
+def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | None = None):
+    """The model of a Hugging Face directory: config.json and model.safetensors, whole or in shards.
+
+    Everything is checked before the first weight is set, and tensors are read one by one, so that
+    memory holds the model and one tensor.
+
+    Args:
+        directory: as ``transformers`` and ``save_pretrained`` write it.
+        dtype: dtype policy of the model, "mixed_bfloat16" for instance; Keras' default where None.
+        dropout: rate instead of the one in config.json; reinforcement learning wants 0.
+
+    Returns:
+        The model that ``architectures`` in config.json names: a CausalLM, BERT, MaskedLM, ...
+
+    Raises:
+        ValueError: if the architecture or a setting is not supported, a file is absent or damaged,
+            or a tensor is missing, unknown or of another shape.
+    """
+    directory = Path(directory)
+    file = directory / _CONFIG
+    entries = _read_json(file)
+    architecture = _named(file, entries)
+    entries = architecture.family.read(entries)
+    config = _config_from_entries(file, architecture.family, entries)
+    head = architecture.read_head(entries)
+    if dropout is not None:
+        config = config.replace(dropout=dropout)
+        head |= {"dropout": dropout} if "dropout" in head else {}
+    with contextlib.ExitStack() as stack:
+        tensors = _open_tensors(directory, stack)
+        model = architecture.model_class(config, dtype=dtype, **head)
+        for row, variables, name in _located(architecture, model, tensors, directory):
+            arrays = row.transform.from_file(
+                tensors[name].get_tensor(name), [tuple(v.shape) for v in variables]
+            )
+            for variable, array in zip(variables, arrays):
+                variable.assign(np.asarray(array).astype(variable.dtype))
+    return model
+
+
+def save_pretrained(
+    model, directory: str | os.PathLike, entries=None, max_shard_bytes: int = 5_000_000_000
+) -> str:
+    """Writes a Hugging Face directory that ``transformers`` and ``from_pretrained`` load.
+
+    Other files in the directory, a tokenizer for instance, stay. All is written beside its place,
+    synced and renamed, config.json last: a directory that has a config.json is whole.
+
+    Args:
+        model: a model whose class is registered.
+        directory: made where absent.
+        entries: dict of further entries of config.json, such as ``{"eos_token_id": 2}``.
+        max_shard_bytes: int, a larger model is split into several files.
+
+    Returns:
+        The architecture written. One that starts with "Tfalign" has a configuration that
+        ``transformers`` cannot express, such as banded attention, and is for tfalign alone.
+
+    Raises:
+        ValueError: if the model cannot be written; nothing has changed then.
+    """
+    architecture = _fitting(model)
+    config = _entries_from_config(architecture, model) | dict(entries or {})
+    shards = _shards(_bound(architecture, model), max_shard_bytes)
+    directory = Path(directory)
+    writing = directory / _WRITING
+    shutil.rmtree(writing, ignore_errors=True)
+    writing.mkdir(parents=True)
+    files = _write_shards(writing, shards)
+    _write_json(writing / _CONFIG, config)
+    _move_into_place(writing, directory, files)
+    return architecture.name
+
+
+# Which architecture
+
+
+def _named(file, entries):
+    names = entries.get("architectures") or []
+    for name in names:
+        if name in _architectures:
+            return _architectures[name]
+    raise ValueError(
+        f"{file}: the supported architectures are {', '.join(_architectures)}."
+        f" Received: architectures={names}"
+    )
+
+
+def _fitting(model):
+    """The first architecture of the model's class that can express its configuration."""
+    candidates = [a for a in _architectures.values() if a.model_class is type(model)]
+    reasons = []
+    for architecture in candidates:
+        misfit = _misfit(architecture.family, model.config)
+        if misfit is None:
+            return architecture
+        reasons.append(f"{architecture.name} cannot have {misfit}")
+    raise ValueError(
+        f"A {type(model).__name__} cannot be written as a Hugging Face directory: "
+        + ("; ".join(reasons) or "no architecture of that class is registered")
+    )
+
+
+def _misfit(family, config):
+    """The first setting the family cannot express, or None."""
+    if not isinstance(config, family.config_class):
+        return f"a {type(config).__name__}"
+    config = family.complete(config)
+    for name, value in family.fixed.items():
+        if getattr(config, name) != (value(config) if callable(value) else value):
+            return f"{name}={getattr(config, name)!r}"
+    for field in family.fields:
+        value = getattr(config, field.ours)
+        if field.names is not None and value not in field.names.values():
+            return f"{field.ours}={value!r}"
+    return None
+
+
+# Configurations
+
+
+def _config_from_entries(file, family, entries):
+    for key, value in family.supported.items():
+        if entries.get(key, value) != value:
+            raise ValueError(f"{file}: {key} must be {value!r}. Received: {key}={entries[key]!r}")
+    values = {name: value for name, value in family.fixed.items() if not callable(value)}
+    for field in family.fields:
+        value = entries.get(field.theirs, field.default)
+        if value is REQUIRED:
+            raise ValueError(f"{file}: {field.theirs} is missing.")
+        if field.names is not None:
+            if value not in field.names:
+                raise ValueError(
+                    f"{file}: {field.theirs} must be one of {', '.join(field.names)}."
+                    f" Received: {field.theirs}={value!r}"
+                )
+            value = field.names[value]
+        values[field.ours] = value
+    return family.config_class.from_dict(values)
+
+
+def _entries_from_config(architecture, model):
+    family = architecture.family
+    config = family.complete(model.config)
+    entries = {"architectures": [architecture.name], "model_type": family.model_type}
+    for field in family.fields:
+        value = getattr(config, field.ours)
+        if field.names is not None:
+            value = next(theirs for theirs, ours in field.names.items() if ours == value)
+        entries |= dict.fromkeys((field.theirs, *field.also), value)
+    dtype = keras.backend.standardize_dtype(model.weights[0].dtype)
+    return entries | family.supported | {"dtype": dtype} | architecture.write_head(model)
+
+
+# Weights
+
+
+class _BoundRow(NamedTuple):
+    row: Row
+    variables: list
+    names: tuple[str, ...]  # spellings in files, the one to write first
+
+
+def _bound(architecture, model):
+    """The rows of a model with their weights.
+
+    Raises:
+        ValueError: if a weight of the model stands in none.
+    """
+    family = architecture.family
+    trunk = getattr(model, "backbone", model)
+    prefixes = tuple(dict.fromkeys((architecture.prefix, family.prefix, "")))
+    rows = [
+        (row, trunk, tuple(prefix + row.name for prefix in prefixes))
+        for row in family.rows(trunk.config)
+    ]
+    rows += [(row, model, (row.name,)) for row in architecture.rows]
+    bound = []
+    for row, owner, names in rows:
+        variables = [_attribute(owner, path) for path in row.paths]
+        if None not in variables:
+            bound.append(_BoundRow(row, variables, tuple(s for n in names for s in _spellings(n))))
+    placed = {id(variable) for row in bound for variable in row.variables}
+    homeless = [weight.path for weight in model.weights if id(weight) not in placed]
+    if homeless:
+        raise ValueError(f"{architecture.name} has no place for {', '.join(homeless)}")
+    return bound
+
+
+def _attribute(owner, path):
+    for part in path.split("."):
+        owner = owner[int(part)] if part.isdigit() else getattr(owner, part, None)
+        if owner is None:
+            return None
+    return owner
+
+
+def _spellings(name):
+    """A name, and what TensorFlow's first BERT called the weights of LayerNorm."""
+    old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+    return dict.fromkeys((name, old.replace("LayerNorm.bias", "LayerNorm.beta")))
+
+
+def _located(architecture, model, tensors, directory):
+    """(row, variables, tensor name) of every row, all names, shapes and dtypes checked."""
+    located, known = [], set()
+    for row, variables, names in _bound(architecture, model):
+        name = next((name for name in names if name in tensors), None)
+        if name is None:
+            if row.optional:
+                continue
+            raise ValueError(f"{directory}: tensor {names[0]!r} is missing.")
+        known.add(name)
+        held = tensors[name].get_slice(name)
+        expected = row.transform.file_shape([tuple(v.shape) for v in variables])
+        if tuple(held.get_shape()) != tuple(expected):
+            raise ValueError(
+                f"{directory}: tensor {name!r} must have shape {tuple(expected)}."
+                f" Received: shape={tuple(held.get_shape())}"
+            )
+        if held.get_dtype() not in _FLOATS:
+            raise ValueError(
+                f"{directory}: tensor {name!r} must be one of {', '.join(_FLOATS)}."
+                f" Received: dtype={held.get_dtype()}"
+            )
+        located.append((row, variables, name))
+    ignored = re.compile(architecture.family.ignored)
+    for name in tensors:
+        if name not in known and not ignored.search(name):
+            raise ValueError(
+                f"{directory}: a {architecture.name} has no tensor {name!r}; is config.json of"
+                " another model?"
+            )
+    return located
+
+
+# Files
+
+
+def _open_tensors(directory, stack):
+    """Tensor name -> the open file that holds it."""
+    if (directory / _INDEX).exists():
+        listed = _read_json(directory / _INDEX).get("weight_map", {})
+        files = sorted(set(listed.values()))
+    else:
+        listed, files = {}, [_WEIGHTS]
+    tensors = {}
+    for name in files:
+        file = directory / name
+        if Path(name).name != name or not file.is_file():
+            raise ValueError(f"{file} is missing.")
+        try:
+            opened = stack.enter_context(safe_open(file, framework="numpy"))
+        except SafetensorError as error:
+            raise ValueError(f"{file} is truncated or not a safetensors file: {error}.") from error
+        tensors |= dict.fromkeys(opened.keys(), opened)
+    for name, file in listed.items():
+        if name not in tensors:
+            raise ValueError(f"{directory / file}: tensor {name!r} of {_INDEX} is missing.")
+    return tensors
+
+
+def _read_json(file):
+    try:
+        value = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} must hold a JSON object. Received: {type(value).__name__}")
+    return value
+
+
+def _shards(bound, max_bytes):
+    """Rows in lists of at most so many bytes, though at least one row each."""
+    shards, size = [[]], 0
+    for bound_row in bound:
+        added = sum(
+            int(np.prod(v.shape)) * np.dtype(keras.backend.standardize_dtype(v.dtype)).itemsize
+            for v in bound_row.variables
+        )
+        if shards[-1] and size + added > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(bound_row)
+        size += added
+    return shards
+
+
+def _write_shards(folder, shards):
+    """Writes the weights, one shard in memory at a time; returns the files' names."""
+    weight_map, total = {}, 0
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors" if shards[1:] else _WEIGHTS
+        tensors = {}
+        for row, variables, names in shard:
+            arrays = [keras.ops.convert_to_numpy(v) for v in variables]
+            tensors[names[0]] = np.ascontiguousarray(row.transform.to_file(arrays))
+        save_file(tensors, folder / file, metadata={"format": "pt"})  # transformers asks for it
+        _sync(folder / file)
+        weight_map |= dict.fromkeys(tensors, file)
+        total += sum(tensor.nbytes for tensor in tensors.values())
+    files = sorted(set(weight_map.values()))
+    if shards[1:]:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        _write_json(folder / _INDEX, index)
+        files.append(_INDEX)
+    return files
+
+
+def _write_json(file, value):
+    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    _sync(file)
+
+
+def _sync(file):
+    with open(file, "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _move_into_place(writing, directory, files):
+    (directory / _CONFIG).unlink(missing_ok=True)
+    for path in list(directory.iterdir()):
+        if path.name in (_WEIGHTS, _INDEX) or _SHARD.fullmatch(path.name):
+            path.unlink()
+    for name in (*files, _CONFIG):
+        os.replace(writing / name, directory / name)
+    writing.rmdir()
