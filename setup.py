@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 AGENTS = ["tf-agents==0.19.0", "tf_keras>=2.19,<2.22"]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
 
 setup(
     name="tfalign",
@@ -38,6 +38,6 @@ setup(
         "agents": AGENTS,
         "jax": ["jax>=0.4.35"],
         "test": TEST,
-        "all": AGENTS + TEST + ["jax>=0.4.35"],
+        "all": AGENTS + TEST,
     },
 )

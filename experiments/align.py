@@ -130,11 +130,14 @@ def align(config, run, gold=None):
     )
     learner = Learner(actor_critic, objective, optimizer, config.accumulate)
     prompts = BatchStream(
-        encode_prompts(
-            stages.read(config.data, PromptRecord, "train", config.on_bad, config.data_dir),
-            tokenizer,
-            config.max_prompt_tokens,
-            config.on_bad,
+        stages.tell(
+            "ppo",
+            encode_prompts(
+                stages.read(config.data, PromptRecord, "train", config.on_bad, config.data_dir),
+                tokenizer,
+                config.max_prompt_tokens,
+                config.on_bad,
+            ),
         ),
         config.batch_size,
         [config.max_prompt_tokens],

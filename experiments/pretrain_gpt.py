@@ -77,7 +77,7 @@ def pretrain(config, run):
         num_heads=config.num_heads,
     )
     batches = BatchStream(
-        encode_texts(train, tokenizer),
+        stages.tell("pretrain", encode_texts(train, tokenizer)),
         config.batch_size,
         packed_length=config.length,
         seed=config.seed,

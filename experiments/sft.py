@@ -49,11 +49,14 @@ def fine_tune(config, run):
     model = from_pretrained(config.model, dtype=config.precision)
     tokenizer = stages.load_tokenizer(config.model)
     train, test = (
-        encode_completions(
-            stages.read(config.data, CompletionRecord, split, config.on_bad, config.data_dir),
-            tokenizer,
-            max_tokens=config.length,
-            on_bad=config.on_bad,
+        stages.tell(
+            f"sft {split}",
+            encode_completions(
+                stages.read(config.data, CompletionRecord, split, config.on_bad, config.data_dir),
+                tokenizer,
+                max_tokens=config.length,
+                on_bad=config.on_bad,
+            ),
         )
         for split in ("train", "test")
     )

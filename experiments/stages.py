@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import time
 
 import keras
@@ -148,8 +150,22 @@ def train(run, stage, learner, batches, config, evaluate):
 
 
 def save_model(run, stage, model, tokenizer):
-    """Leaves model and tokenizer in the run, whole or not at all."""
-    save_pretrained(model, model_directory(run, stage), tokenizer)
+    """Leaves model and tokenizer in the run; the directory is there when both are whole."""
+    final = model_directory(run, stage)
+    writing = final.with_name(f".{stage}.writing")
+    shutil.rmtree(writing, ignore_errors=True)
+    save_pretrained(
+        model, writing, {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+    )
+    tokenizer.save(writing)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(writing, final)
+
+
+def tell(what, examples):
+    """Prints how many examples were encoded, and which were left out."""
+    print(f"{what}: {examples.summary()}")
+    return examples
 
 
 def texts(tokenizer, rollout):

@@ -76,11 +76,14 @@ def train_reward(config, run):
     model = RewardModel(_trunk(config), dtype=config.precision)
     tokenizer = stages.load_tokenizer(config.model)
     train, test = (
-        encode_preferences(
-            stages.read(config.data, PreferenceRecord, split, config.on_bad, config.data_dir),
-            tokenizer,
-            max_tokens=config.length,
-            on_bad=config.on_bad,
+        stages.tell(
+            f"reward_model {split}",
+            encode_preferences(
+                stages.read(config.data, PreferenceRecord, split, config.on_bad, config.data_dir),
+                tokenizer,
+                max_tokens=config.length,
+                on_bad=config.on_bad,
+            ),
         )
         for split in ("train", "test")
     )

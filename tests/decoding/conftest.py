@@ -1,5 +1,6 @@
 """Small models to decode with, one of which counts."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,8 +8,9 @@ from tfalign.models import CausalLM, GPTConfig
 from tfalign.types import Prompts
 
 V = 23
-GPT2 = GPTConfig(V, 16, 2, 2, max_positions=24, initializer_range=0.4)
+GPT2 = GPTConfig(V, 16, 1, 2, max_positions=24, initializer_range=0.4)
 LLAMA = GPT2.replace(
+    num_layers=2,
     num_heads=4,
     num_key_value_heads=2,
     hidden_dim=20,
@@ -48,6 +50,7 @@ def new_counting_model():
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
 def policy(request):
+    keras.utils.set_random_seed(0)
     model = CausalLM({"gpt2": GPT2, "llama": LLAMA}[request.param])
     random = np.random.default_rng(1)
     model.set_weights([w + 0.1 * random.normal(size=w.shape) for w in model.get_weights()])

@@ -157,7 +157,7 @@ def test_prompts_alike_get_different_responses(generator, prompts):
 
 
 def test_one_program_a_shape(new_counting_model):
-    generator = Generator(new_counting_model(5), 2, Greedy())
+    generator = Generator(new_counting_model(6), 2, Greedy())
     for seed in range(3):
         generator(np.full((2, 3), seed), np.ones((2, 3), "bool"), seed=seed)
     generator([[1, 1, 0], [0, 1, 0]], [[True, True, False], [False, True, False]])
@@ -235,7 +235,7 @@ def test_mixed_precision_gives_float32_log_probs(policy, prompts):
 
 def test_changed_weights_are_used_without_another_trace(new_counting_model):
     model = new_counting_model(6)
-    prompt = np.array([[2, 3]])
+    prompt = [[3]]
     first = generate(model, prompt, max_new_tokens=3, sampler=Greedy())
     embedding = model.backbone.token_embedding
     embedding.kernel.assign(np.roll(np.asarray(embedding.kernel), 1, axis=1))  # count by two

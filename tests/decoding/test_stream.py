@@ -6,6 +6,7 @@ import pytest
 from tfalign.decoding import Generator, Sampler, Streamer
 
 R, STOPS, SEED = 8, (3, 5), 12
+pytestmark = pytest.mark.parametrize("policy", ["llama"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

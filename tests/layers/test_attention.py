@@ -178,3 +178,5 @@ def test_heads_must_fit():
         MultiHeadAttention(4, 3)
     with pytest.raises(ValueError, match="width=9, num_heads=4"):
         MultiHeadAttention(4).build((None, None, 9))
+    with pytest.raises(ValueError, match="even head_dim. Received: head_dim=3"):
+        MultiHeadAttention(4, rotary_base=10.0).build((None, None, 12))

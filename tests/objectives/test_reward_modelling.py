@@ -54,7 +54,9 @@ def test_loss_and_metrics_by_hand(margin, centering):
 def test_known_values():
     loss, _, _ = RewardModelling()(FirstToken(), pairs_of_scores(np.zeros(4, "float32")))
     # log(1 + 1/e) + log(1 + e) + log 2 + log(1 + exp(-1.25))
-    np.testing.assert_allclose(float(loss), 0.3132617 + 1.3132617 + 0.6931472 + 0.2519290, rtol=1e-6)
+    np.testing.assert_allclose(
+        float(loss), 0.3132617 + 1.3132617 + 0.6931472 + 0.2519290, rtol=1e-6
+    )
 
 
 def test_scores_are_those_of_each_side_alone():

@@ -124,10 +124,7 @@ class Generator:
     def __init__(
         self, model, max_new_tokens, sampler=Sampler(), stop_tokens=(), pad_id=0, value_head=None
     ):
-        if max_new_tokens < 1:
-            raise ValueError(
-                f"max_new_tokens must be at least 1. Received: max_new_tokens={max_new_tokens}"
-            )
+        check_max_new_tokens(max_new_tokens)
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.sampler = sampler
@@ -155,7 +152,7 @@ class Generator:
             ValueError: if a prompt is empty, or prompt and response exceed the model's positions.
         """
         mask = np.asarray(mask, "bool")
-        _check(self.model, mask, self.max_new_tokens)
+        check_prompts(self.model, mask, self.max_new_tokens)
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
         return self.compiled(
             ops.convert_to_tensor(token_ids, "int32"),
@@ -246,7 +243,16 @@ def generate(
     return kept[choices](prompts, prompt_mask, seed)
 
 
-def _check(model, mask, max_new_tokens):
+def check_max_new_tokens(max_new_tokens):
+    """Raises a ValueError if ``max_new_tokens`` is not positive."""
+    if max_new_tokens < 1:
+        raise ValueError(
+            f"max_new_tokens must be at least 1. Received: max_new_tokens={max_new_tokens}"
+        )
+
+
+def check_prompts(model, mask, max_new_tokens):
+    """Raises a ValueError if a prompt is empty, or prompt and response exceed the positions."""
     if not mask.any(axis=1).all():
         row = int(np.argmin(mask.any(axis=1)))
         raise ValueError(f"Row {row} of the prompts is empty: its mask is false everywhere")

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
-from tfalign.decoding.generate import start, step
+from tfalign.decoding.generate import check_max_new_tokens, check_prompts, start, step
 from tfalign.decoding.samplers import Sampler
 from tfalign.functional.random import uniform
 
@@ -19,9 +19,14 @@ class Streamer:
         max_new_tokens: int.
         sampler: ``Sampler`` or ``Greedy``.
         stop_tokens: ids after which the response ends.
+
+    Raises:
+        ValueError: if ``max_new_tokens`` is not positive.
     """
 
     def __init__(self, model, max_new_tokens, sampler=Sampler(), stop_tokens=()):
+        check_max_new_tokens(max_new_tokens)
+        self.model = model
         self.max_new_tokens = max_new_tokens
 
         def begin(token_ids, mask):
@@ -46,10 +51,14 @@ class Streamer:
 
         Yields:
             int, the next token; the stop token is the last.
+
+        Raises:
+            ValueError: if the prompt is empty, or prompt and response exceed the model's positions.
         """
         columns = max(pad_to or 0, len(token_ids))
         row = np.zeros((1, columns), "int32")
         mask = np.arange(columns)[None, :] >= columns - len(token_ids)
+        check_prompts(self.model, mask, self.max_new_tokens)
         row[0, columns - len(token_ids) :] = token_ids
         state = self._begin(row, mask)
         for index in range(self.max_new_tokens):

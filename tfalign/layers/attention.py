@@ -72,7 +72,8 @@ class MultiHeadAttention(keras.layers.Layer):
         float[B, Q, W].
 
     Raises:
-        ValueError: if the heads do not divide the width or the key-value heads the heads.
+        ValueError: if the heads do not divide the width or the key-value heads the heads, or a
+            rotated head is odd in width.
     """
 
     def __init__(
@@ -112,6 +113,10 @@ class MultiHeadAttention(keras.layers.Layer):
                 f"width={width}, num_heads={self.num_heads}"
             )
         self.head_dim = self.head_dim or width // self.num_heads
+        if self.rotary_base is not None and self.head_dim % 2:
+            raise ValueError(
+                f"Rotary positions need an even head_dim. Received: head_dim={self.head_dim}"
+            )
         context_shape = context_shape or x_shape
         heads_width = self.num_heads * self.head_dim
         groups_width = self.num_key_value_heads * self.head_dim

@@ -1,6 +1,6 @@
 """Models: trunks (GPT, BERT), the encoder-decoder Transformer, and trunks with heads."""
 
-from tfalign.models import architectures as _architectures  # registers them
+from tfalign.models import architectures, huggingface
 from tfalign.models.actor_critic import SeparateActorCritic, SharedActorCritic, separate_critic
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.gpt import GPT, GPTConfig
@@ -46,7 +46,9 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "ValueHead",
+    "architectures",
     "from_pretrained",
+    "huggingface",
     "save_pretrained",
     "separate_critic",
 ]

@@ -295,7 +295,7 @@ def _bound(architecture, model):
     bound = []
     for row, owner, names in rows:
         variables = [_attribute(owner, path) for path in row.paths]
-        if None not in variables:
+        if all(variable is not None for variable in variables):
             bound.append(_BoundRow(row, variables, tuple(s for n in names for s in _spellings(n))))
     placed = {id(variable) for row in bound for variable in row.variables}
     homeless = [weight.path for weight in model.weights if id(weight) not in placed]
@@ -413,7 +413,7 @@ def _write_shards(folder, shards):
         tensors = {}
         for row, variables, names in shard:
             arrays = [keras.ops.convert_to_numpy(v) for v in variables]
-            tensors[names[0]] = np.ascontiguousarray(row.transform.to_file(arrays))
+            tensors[names[0]] = np.asarray(row.transform.to_file(arrays), order="C")
         save_file(tensors, folder / file, metadata={"format": "pt"})  # transformers asks for it
         _sync(folder / file)
         weight_map |= dict.fromkeys(tensors, file)

@@ -1,0 +1,34 @@
+# tfalign: `make demo` and `make test` make their own environment, in .venv, and re-use it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test test-slow lint parity clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m experiments.pipeline --config=demo $(FLAGS)
+
+test: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -n $(WORKERS) $(FLAGS)
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(WORKERS) --slow -m slow $(FLAGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# an installed environment is made again when what it should hold has changed
+$(VENV)/.installed: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e .[test]
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,329 @@
+"""Times decoding, the PPO step by phase and training, and asks the peers for the same.
+
+    python -m experiments.benchmark
+    python -m experiments.benchmark --peers
+    python -m experiments.benchmark --shapes=small --suites=decode,train --vocab=1000
+
+Every measurement is a process of its own, so that peak memory is its alone. With ``--peers`` the
+scripts of experiments/peers run the same shapes through transformers' ``generate``, a plain PyTorch
+training step, TRL 0.24's PPO and TRL 1.16's GRPO, in two environments made under --peers_dir on first
+use, in turn with ours, ``--rounds`` times; ratios are those of medians. All models are GPT-2 of the
+given shape with random weights, float32; every response has its full length. tfalign's PPO step is
+measured twice: with a critic of its own, as TRL's, and with the critic on the policy's trunk.
+Results go to standard output as a table, and to RUN_DIR/benchmark.json. About ten minutes with peers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from experiments.launch import launch, option
+
+SHAPES = {
+    "small": {"vocab": 512, "width": 128, "layers": 4, "heads": 4}
+    | {"batch": 32, "prompt": 16, "new": 48, "minibatch": 8},
+    "medium": {"vocab": 5_000, "width": 256, "layers": 8, "heads": 4}
+    | {"batch": 16, "prompt": 32, "new": 64, "minibatch": 4},
+}
+PEERS = {
+    "decode": [("ppo", "transformers_generate.py")],
+    "train": [("ppo", "torch_training.py")],
+    "ppo": [("ppo", "trl_ppo.py")],
+    "grpo": [("grpo", "trl_grpo.py")],
+}
+OURS = {"decode": ["decode"], "train": ["train"], "ppo": ["ppo", "ppo_shared"], "grpo": []}
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    run_dir: str = option("runs/benchmark", "where benchmark.json goes")
+    shapes: str = option("small,medium", "which of the two shapes")
+    suites: str = option("decode,train,ppo,grpo", "what is measured")
+    peers: bool = option(False, "measure the peers as well")
+    peers_dir: str = option("runs/peers", "where their environments live: PEERS_DIR/ppo and /grpo")
+    rounds: int = option(3, "times everything is measured, in turn")
+    repeats: int = option(5, "timed repeats within a process")
+    vocab: int = option(0, "instead of the shape's")
+    width: int = option(0, "instead of the shape's")
+    layers: int = option(0, "instead of the shape's")
+    heads: int = option(0, "instead of the shape's")
+    batch: int = option(0, "instead of the shape's")
+    prompt: int = option(0, "instead of the shape's")
+    new: int = option(0, "instead of the shape's")
+    minibatch: int = option(0, "instead of the shape's")
+    measure: str = option("", "measure this alone, in this process, and print one JSON line")
+
+
+def main(config):
+    changes = {key: getattr(config, key) for key in SHAPES["small"] if getattr(config, key)}
+    shapes = {name: SHAPES[name] | changes for name in _chosen(config.shapes, SHAPES)}
+    if config.measure:
+        (shape,) = shapes.values()
+        print(json.dumps(MEASUREMENTS[config.measure](shape, config.repeats) | _peak_memory()))
+        return
+    results = []
+    for suite in _chosen(config.suites, OURS):
+        for name, shape in shapes.items():
+            results += _compare(config, suite, name, shape)
+    directory = Path(config.run_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _compare(config, suite, shape_name, shape):
+    """Measures ours and the peers in turn; prints and returns a row each."""
+    commands = {name: _our_command(config, name, shape_name, shape) for name in OURS[suite]}
+    if config.peers:
+        for environment, script in PEERS[suite]:
+            commands[script] = _peer_command(config, environment, script, shape)
+    runs = {name: [] for name in commands}
+    for _ in range(config.rounds):
+        for name, command in commands.items():
+            runs[name].append(_run(command))
+    rows = []
+    for name, lines in runs.items():
+        seconds = statistics.median(statistics.median(line["seconds"]) for line in lines)
+        row = {
+            "suite": suite,
+            "shape": shape_name,
+            "name": name,
+            "seconds": round(seconds, 4),
+            "peak_memory_mb": round(statistics.median(l["peak_memory_mb"] for l in lines)),
+        }
+        row |= {key: lines[-1][key] for key in ("tokens", "phases") if key in lines[-1]}
+        if "tokens" in row:
+            row["tokens_per_second"] = round(row["tokens"] / seconds)
+        rows.append(row)
+    peer = next((row for row in rows if row["name"].endswith(".py")), None)
+    for row in rows:
+        if peer is not None and row is not peer:
+            row["times_faster"] = round(peer["seconds"] / row["seconds"], 2)
+            row["times_memory"] = round(row["peak_memory_mb"] / peer["peak_memory_mb"], 2)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def _our_command(config, name, shape_name, shape):
+    flags = [f"--{key}={value}" for key, value in shape.items()]
+    return [
+        sys.executable,
+        "-m",
+        "experiments.benchmark",
+        f"--measure={name}",
+        f"--shapes={shape_name}",
+        f"--repeats={config.repeats}",
+        *flags,
+    ]
+
+
+def _peer_command(config, environment, script, shape):
+    flags = [x for key, value in shape.items() for x in (f"--{key}", str(value))]
+    folder = Path(__file__).parent / "peers"
+    python = _peer_python(Path(config.peers_dir) / environment, environment, folder)
+    return [str(python), str(folder / script), *flags, "--repeats", str(config.repeats)]
+
+
+def _peer_python(environment, name, folder):
+    """The interpreter of a peer's environment, which is made on first use."""
+    python = environment / "bin" / "python"
+    if not python.exists():
+        print(f"making {environment}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        requirements = folder / f"requirements-trl-{name}.txt"
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True
+        )
+    return python
+
+
+def _run(command):
+    """The JSON line a measurement prints last."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# What is measured, each in a process of its own
+
+
+def _measure_decode(shape, repeats):
+    from tfalign.decoding import Generator
+
+    generator = Generator(_policy(shape), shape["new"])
+    prompts = _prompts(shape)
+    seconds = _timed(
+        lambda seed: generator(prompts.token_ids, prompts.mask, seed).tokens[0, 0], repeats
+    )
+    return {"seconds": seconds, "tokens": shape["batch"] * shape["new"]}
+
+
+def _measure_train(shape, repeats):
+    import numpy as np
+
+    from tfalign.objectives import LanguageModelling
+    from tfalign.training.learner import Learner
+    from tfalign.training.optimizers import adamw
+    from tfalign.types import LanguageModelBatch
+
+    rows, columns = shape["batch"], shape["prompt"] + shape["new"]
+    learner = Learner(_policy(shape), LanguageModelling(), adamw(1e-4))
+    ones = np.ones((rows, columns), "bool")
+    token_ids = np.random.default_rng(0).integers(0, shape["vocab"], (rows, columns), "int32")
+    batch = LanguageModelBatch(token_ids, ones, ones, ones.astype("int32"))
+    seconds = _timed(lambda _: learner.update(batch)["loss"], repeats)
+    return {"seconds": seconds, "tokens": rows * columns}
+
+
+def _measure_ppo(shape, repeats, shared=False):
+    import keras
+
+    from tfalign.models import SeparateActorCritic, SharedActorCritic, separate_critic
+    from tfalign.objectives import PPO
+    from tfalign.rewards import LearnedReward, RewardModel
+    from tfalign.training.kl_control import FixedKL
+    from tfalign.training.learner import Learner
+    from tfalign.training.on_policy import improve
+    from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+
+    policy, reference = _policy(shape), _policy(shape)
+    reward_model = RewardModel(policy.config)
+    actor_critic = (
+        SharedActorCritic(policy)
+        if shared
+        else SeparateActorCritic(policy, separate_critic(policy, reward_model))
+    )
+    phases = _Phases()
+    worker = RolloutWorker(
+        actor_critic,
+        reference,
+        phases.watch("scoring", LearnedReward(reward_model)),
+        RolloutConfig(shape["new"]),
+    )
+    worker.generator = phases.watch("generation", worker.generator)
+    worker.compiled = phases.watch("credit", worker.compiled)
+    learner = Learner(actor_critic, PPO(), keras.optimizers.Adam(1e-5, epsilon=1e-5))
+    learner.update = phases.watch("update", learner.update)
+    prompts = _prompts(shape)
+
+    def step(seed):
+        _, statistics = improve(
+            worker,
+            learner,
+            prompts,
+            FixedKL(),
+            seed=0,
+            step=seed,
+            minibatch_size=shape["minibatch"],
+        )
+        return statistics["loss"]
+
+    seconds = _timed(step, repeats, phases)
+    return {"seconds": seconds, "phases": phases.medians(repeats)}
+
+
+class _Phases:
+    """Seconds spent in the phases of a step; each waits for its result."""
+
+    def __init__(self):
+        self._seconds = {}
+
+    def watch(self, name, function):
+        def timed(*args, **kwargs):
+            import numpy as np
+            from keras import tree
+
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            tree.map_structure(np.asarray, result)
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+            return result
+
+        return timed
+
+    def clear(self):
+        self._seconds = {}
+
+    def medians(self, repeats):
+        """Mean seconds a step of each phase."""
+        return {name: round(total / repeats, 4) for name, total in self._seconds.items()}
+
+
+MEASUREMENTS = {
+    "decode": _measure_decode,
+    "train": _measure_train,
+    "ppo": _measure_ppo,
+    "ppo_shared": lambda shape, repeats: _measure_ppo(shape, repeats, shared=True),
+}
+
+
+def _policy(shape):
+    from tfalign.models import CausalLM, GPTConfig
+
+    return CausalLM(
+        GPTConfig(
+            shape["vocab"],
+            shape["width"],
+            shape["layers"],
+            shape["heads"],
+            max_positions=shape["prompt"] + shape["new"],
+        )
+    )
+
+
+def _prompts(shape):
+    import numpy as np
+
+    from tfalign.types import Prompts
+
+    size = (shape["batch"], shape["prompt"])
+    token_ids = np.random.default_rng(0).integers(0, shape["vocab"], size, "int32")
+    return Prompts(token_ids, np.ones(size, "bool"))
+
+
+def _timed(function, repeats, phases=None):
+    """Seconds of each repeat, after two to warm up; every one waits for its result."""
+    for seed in range(2):
+        float(function(seed))
+    if phases is not None:
+        phases.clear()
+    seconds = []
+    for seed in range(2, 2 + repeats):
+        start = time.perf_counter()
+        float(function(seed))
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _peak_memory():
+    """Largest resident set of this process: VmHWM where the kernel tells it."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        kilobytes = int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_memory_mb": round(kilobytes / 1024, 1)}
+
+
+def _chosen(names, known):
+    """The names of a comma-separated flag.
+
+    Raises:
+        ValueError: naming one that is unknown.
+    """
+    chosen = [name for name in names.split(",") if name]
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"There are {', '.join(known)}. Received: {name}")
+    return chosen
+
+
+if __name__ == "__main__":
+    launch(BenchmarkConfig, main, __doc__)

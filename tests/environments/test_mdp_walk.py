@@ -1,0 +1,95 @@
+"""A walk through the MDP, a full forward a step, is the fused loop with its rollouts."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tfalign.decoding import Generator, Greedy, Sampler
+from tfalign.environments import mdp
+from tfalign.functional.log_probs import token_log_probs
+from tfalign.functional.masking import last_true_index
+from tfalign.functional.random import uniform
+from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
+from tfalign.rewards import RewardModel
+from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.types import Prompts
+
+B, P, R, V = 6, 4, 5, 17
+STOPS, PAD, SEED, TEMPERATURE, BETA = (2, 5, 11, 14), 1, 5, 0.8, 0.3
+GPT2 = GPTConfig(V, 16, 1, 2, max_positions=P + R, initializer_range=0.5)
+LLAMA = GPT2.replace(
+    num_key_value_heads=1,
+    rotary_base=100.0,
+    norm="rms",
+    activation="silu",
+    gated=True,
+    use_bias=False,
+    tied=False,
+)
+LENGTHS = np.array([4, 1, 3, 2, 4, 1])
+PROMPTS = Prompts(
+    np.random.default_rng(0).integers(0, V, size=(B, P)).astype("int32"),
+    np.arange(P)[None, :] >= P - LENGTHS[:, None],
+)
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def worker(request):
+    keras.utils.set_random_seed(0)
+    config = {"gpt2": GPT2, "llama": LLAMA}[request.param]
+    reward_model = RewardModel(config)
+
+    def score(token_ids, padding_mask, response_mask):
+        return reward_model(token_ids, padding_mask=padding_mask)
+
+    rollouts = RolloutConfig(R, TEMPERATURE, STOPS, PAD)
+    return RolloutWorker(SharedActorCritic(CausalLM(config)), CausalLM(config), score, rollouts)
+
+
+def _last_logits(model, state):
+    token_ids, padding_mask = mdp.observation(state)
+    logits = model(token_ids, padding_mask=padding_mask)
+    last = last_true_index(padding_mask)
+    return ops.take_along_axis(logits, last[:, None, None], axis=1)
+
+
+def _walk(worker, sampler):
+    """Tokens, log-probs and rewards of steps taken one by one: each [B, R], and the last state."""
+    state = mdp.initial(PROMPTS, R, PAD)
+    log_probs, rewards = [], []
+    for t in range(R):
+        uniforms = uniform(SEED, np.arange(B, dtype="int32"), np.int32(t))
+        logits = _last_logits(worker.actor_critic.policy, state)[:, 0]
+        actions, action_log_probs = sampler.choose(logits, uniforms)
+        reference = _last_logits(worker.reference, state)
+        ref_log_probs = token_log_probs(reference, actions[:, None], TEMPERATURE)[:, 0]
+        following = mdp.transition(state, actions, STOPS)
+        earned = mdp.reward(state, following, worker.reward, action_log_probs, ref_log_probs, BETA)
+        log_probs.append(ops.where(mdp.terminal(state), 0.0, action_log_probs))
+        rewards.append(earned)
+        state = following
+    return state, np.stack(log_probs, axis=1), np.stack(rewards, axis=1)
+
+
+@pytest.mark.parametrize("sampler", [Sampler(TEMPERATURE), Greedy()], ids=["sampled", "greedy"])
+def test_walk_equals_rollout(worker, sampler, monkeypatch):
+    if sampler != worker.generator.sampler:
+        other = Generator(worker.actor_critic.policy, R, sampler, STOPS, PAD)
+        other.value_head = worker.generator.value_head
+        other.compiled = other._run  # compiled = eager is decoding's own test
+        monkeypatch.setattr(worker, "generator", other)
+    rollout, _ = worker(PROMPTS, SEED, BETA)
+    state, log_probs, rewards = _walk(worker, sampler)
+    np.testing.assert_array_equal(state.token_ids, rollout.token_ids)
+    np.testing.assert_array_equal(state.padding_mask, rollout.padding_mask)
+    np.testing.assert_array_equal(state.response_mask, rollout.response_mask)
+    np.testing.assert_allclose(log_probs, rollout.log_probs, atol=1e-5)
+    np.testing.assert_allclose(rewards, rollout.rewards, atol=1e-5)
+    assert np.all(mdp.terminal(state))
+    ended = np.isin(np.asarray(state.token_ids), STOPS)[:, P:] & np.asarray(state.response_mask)
+    np.testing.assert_array_equal(state.terminated, ended.any(axis=1))
+    assert np.abs(rewards).max() > 0.1
+    if sampler != Greedy():
+        assert len(set(np.asarray(state.response_length))) > 2, "the seed shows no ragged endings"
+        assert {*np.asarray(state.terminated)} == {False, True}

@@ -1,0 +1,362 @@
+"""Hugging Face directories: out and in again, what is refused, and nothing half-done.
+
+That ``transformers`` computes the same is checked by tests/parity, in an environment of its own.
+"""
+
+import json
+import shutil
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tfalign.models import (
+    BERT,
+    GPT,
+    BERTConfig,
+    CausalLM,
+    Critic,
+    GPTConfig,
+    MaskedLM,
+    SequenceClassifier,
+    TokenClassifier,
+    architectures,
+    from_pretrained,
+    huggingface,
+    save_pretrained,
+)
+from tfalign.rewards.learned import RewardModel
+
+V, B, T = 11, 2, 5
+GPT2 = GPTConfig(V, 12, 2, 3, max_positions=9, dropout=0.1)
+LLAMA = GPTConfig(
+    V,
+    12,
+    2,
+    6,
+    num_key_value_heads=2,
+    head_dim=4,
+    hidden_dim=10,
+    max_positions=9,
+    rotary_base=500.0,
+    norm="rms",
+    norm_epsilon=1e-6,
+    activation="silu",
+    gated=True,
+    use_bias=False,
+    tied=False,
+)
+BERT_CONFIG = BERTConfig(V, 12, 2, 3, hidden_dim=10, max_positions=9, num_token_types=3)
+IDS = np.random.default_rng(0).integers(0, V, size=(B, T)).astype("int32")
+MASK = np.array([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]], "bool")
+
+CASES = {
+    "GPT2LMHeadModel": lambda: CausalLM(GPT2),
+    "GPT2LMHeadModel untied": lambda: CausalLM(GPT2.replace(tied=False, activation="gelu")),
+    "GPT2Model": lambda: GPT(GPT2),
+    "LlamaForCausalLM": lambda: CausalLM(LLAMA),
+    "LlamaForCausalLM tied": lambda: CausalLM(LLAMA.replace(tied=True, use_bias=True)),
+    "LlamaModel": lambda: GPT(LLAMA.replace(tied=True)),
+    "BertModel": lambda: BERT(BERT_CONFIG),
+    "BertForMaskedLM": lambda: MaskedLM(BERT_CONFIG),
+    "BertForSequenceClassification": lambda: SequenceClassifier(BERT_CONFIG, 3, dropout=0.2),
+    "BertForTokenClassification": lambda: TokenClassifier(BERT_CONFIG, 5),
+    "TfalignCausalLM banded": lambda: CausalLM(GPT2.replace(attention_window=2)),
+    "TfalignCausalLM mixed": lambda: CausalLM(LLAMA.replace(norm="layer", rotary_base=None)),
+    "TfalignCausalLM odd": lambda: CausalLM(GPT2.replace(rotary_base=10.0)),
+}
+
+
+def _filled(model):
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A GPT-2 directory and its model."""
+    model = _filled(CausalLM(GPT2))
+    model.save_pretrained(tmp_path / "model")
+    return model, tmp_path / "model"
+
+
+def _edit_config(directory, **changes):
+    file = directory / "config.json"
+    entries = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({k: v for k, v in entries.items() if v != "remove"}))
+
+
+def _edit_tensors(directory, edit):
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    edit(tensors)
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_round_trip(name, tmp_path):
+    model = _filled(CASES[name]())
+    architecture = model.save_pretrained(tmp_path / "new" / "model")
+    assert architecture == name.split()[0]
+    entries = json.loads((tmp_path / "new" / "model" / "config.json").read_text())
+    assert entries["architectures"] == [architecture]
+    loaded = from_pretrained(tmp_path / "new" / "model")
+    assert type(loaded) is type(model)
+    for weight, expected in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    np.testing.assert_array_equal(loaded(IDS, padding_mask=MASK), model(IDS, padding_mask=MASK))
+    assert loaded.config.replace(**_none_filled(model.config)) == model.config
+    if hasattr(model, "num_classes"):
+        assert (loaded.num_classes, loaded.dropout) == (model.num_classes, model.dropout)
+
+
+def _none_filled(config):
+    """Fields that are None in the original hold the number None stands for after a round trip."""
+    return {name: None for name, value in config.to_dict().items() if value is None}
+
+
+def test_layouts_of_transformers(tmp_path):
+    """GPT-2's projections stand side by side as [in, 3 out]; a Linear stands [out, in]."""
+    gpt2, llama = _filled(CausalLM(GPT2)), _filled(CausalLM(LLAMA))
+    gpt2.save_pretrained(tmp_path / "gpt2")
+    llama.save_pretrained(tmp_path / "llama")
+    tensors = load_file(tmp_path / "gpt2" / "model.safetensors")
+    attention = gpt2.backbone.blocks[1].attention
+    joined = tensors["transformer.h.1.attn.c_attn.weight"]
+    assert joined.shape == (12, 36)
+    for index, dense in enumerate((attention.query, attention.key, attention.value)):
+        np.testing.assert_array_equal(joined[:, 12 * index : 12 * (index + 1)], dense.kernel)
+    assert "lm_head.weight" not in tensors
+    tensors = load_file(tmp_path / "llama" / "model.safetensors")
+    attention = llama.backbone.blocks[1].attention
+    np.testing.assert_array_equal(
+        tensors["model.layers.1.self_attn.k_proj.weight"], np.transpose(attention.key.kernel)
+    )
+    assert tensors["lm_head.weight"].shape == (V, 12)
+
+
+def test_entries_for_transformers_are_written(tmp_path):
+    save_pretrained(CausalLM(GPT2), tmp_path, entries={"eos_token_id": 2})
+    entries = json.loads((tmp_path / "config.json").read_text())
+    assert entries["model_type"] == "gpt2" and entries["eos_token_id"] == 2
+    assert entries["resid_pdrop"] == entries["attn_pdrop"] == 0.1
+    assert entries["n_inner"] == 48 and entries["activation_function"] == "gelu_new"
+
+
+@pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_reward_model_with_its_normalisation(config, tmp_path):
+    """transformers' head has no gain, bias or shift; the order of scores is its own, and tfalign
+    gets the very scores back."""
+    architectures.register_reward_model(RewardModel)
+    model = _filled(RewardModel(config))
+    model.head.normalize(mean=3.0, std=2.0)
+    scores = np.asarray(model(IDS, padding_mask=MASK))
+    name = save_pretrained(model, tmp_path)
+    assert name in ("GPT2ForSequenceClassification", "LlamaForSequenceClassification")
+    loaded = from_pretrained(tmp_path)
+    np.testing.assert_allclose(loaded(IDS, padding_mask=MASK), scores, rtol=1e-5, atol=1e-5)
+    _edit_tensors(tmp_path, lambda tensors: tensors.pop("score.bias"))
+    without = np.asarray(from_pretrained(tmp_path)(IDS, padding_mask=MASK))
+    np.testing.assert_allclose(np.diff(without), np.diff(scores), rtol=1e-4)
+    _edit_config(tmp_path, id2label={"0": "a", "1": "b"})
+    with pytest.raises(ValueError, match="one label. Received: num_labels=2"):
+        from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="cannot have a BERTConfig"):
+        save_pretrained(RewardModel(BERT_CONFIG), tmp_path)
+
+
+def test_shards(tmp_path):
+    model = _filled(CausalLM(LLAMA))
+    save_pretrained(model, tmp_path, max_shard_bytes=2_000)
+    shards = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(shards) > 3 and shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
+    loaded = from_pretrained(tmp_path)
+    np.testing.assert_array_equal(loaded(IDS), model(IDS))
+    save_pretrained(model, tmp_path)  # one file again: none of the shards stays
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    np.testing.assert_array_equal(from_pretrained(tmp_path)(IDS), model(IDS))
+
+
+def test_missing_shard_and_shard_without_its_tensor(tmp_path):
+    model = CausalLM(LLAMA)
+    save_pretrained(model, tmp_path, max_shard_bytes=2_000)
+    shards = sorted(tmp_path.glob("*.safetensors"))
+    shutil.copy(shards[1], shards[0])
+    with pytest.raises(ValueError, match=r"model-00001-of-.*: tensor '.*' of .* is missing"):
+        from_pretrained(tmp_path)
+    shards[0].unlink()
+    with pytest.raises(ValueError, match=r"model-00001-of-\S+ is missing"):
+        from_pretrained(tmp_path)
+
+
+def test_shards_outside_the_directory_are_not_followed(saved):
+    _, directory = saved
+    index = {"weight_map": {"transformer.wte.weight": "../model.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    shutil.copy(directory / "model.safetensors", directory.parent)
+    with pytest.raises(ValueError, match="is missing"):
+        from_pretrained(directory)
+
+
+def test_bfloat16_files_and_models(saved, tmp_path):
+    model, directory = saved
+
+    def to_bfloat16(tensors):
+        for name in tensors:
+            tensors[name] = tensors[name].astype(ml_dtypes.bfloat16)
+
+    _edit_tensors(directory, to_bfloat16)
+    loaded = from_pretrained(directory)
+    for weight, expected in zip(loaded.weights, model.weights):
+        assert weight.dtype == "float32"
+        np.testing.assert_allclose(weight, expected, rtol=2**-8)
+    half = from_pretrained(directory, dtype="bfloat16")
+    assert {weight.dtype for weight in half.weights} == {"bfloat16"}
+    half.save_pretrained(tmp_path / "half")
+    tensors = load_file(tmp_path / "half" / "model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(ml_dtypes.bfloat16)}
+    mixed = from_pretrained(directory, dtype="mixed_bfloat16")
+    assert mixed.compute_dtype == "bfloat16"
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+
+
+def test_dropout_may_be_turned_off(saved, tmp_path):
+    _, directory = saved
+    assert from_pretrained(directory).config.dropout == 0.1
+    assert from_pretrained(directory, dropout=0.0).config.dropout == 0.0
+    SequenceClassifier(BERT_CONFIG, dropout=0.3).save_pretrained(tmp_path / "bert")
+    assert from_pretrained(tmp_path / "bert", dropout=0.0).dropout == 0.0
+
+
+def test_published_spellings(saved, tmp_path):
+    """The hub's gpt2 has no prefix and carries its masks; its first BERTs have LayerNorm.gamma."""
+    model, directory = saved
+
+    def as_on_the_hub(tensors):
+        for name in list(tensors):
+            tensors[name.removeprefix("transformer.")] = tensors.pop(name)
+        tensors["h.0.attn.bias"] = np.ones((1, 1, 9, 9), "float32")
+
+    _edit_tensors(directory, as_on_the_hub)
+    _edit_config(directory, tie_word_embeddings="remove", n_inner=None)
+    np.testing.assert_array_equal(from_pretrained(directory)(IDS), model(IDS))
+
+    masked_lm = _filled(MaskedLM(BERT_CONFIG))
+    masked_lm.save_pretrained(tmp_path / "bert")
+
+    def as_in_tensorflow(tensors):
+        for name in list(tensors):
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            tensors[old.replace("LayerNorm.bias", "LayerNorm.beta")] = tensors.pop(name)
+        tensors["cls.seq_relationship.weight"] = np.ones((2, 12), "float32")
+        tensors["cls.predictions.decoder.bias"] = np.ones(V, "float32")
+        del tensors["bert.pooler.dense.weight"], tensors["bert.pooler.dense.bias"]
+
+    _edit_tensors(tmp_path / "bert", as_in_tensorflow)
+    np.testing.assert_array_equal(from_pretrained(tmp_path / "bert")(IDS), masked_lm(IDS))
+
+
+def test_rotary_settings_in_the_newer_spelling(tmp_path):
+    CausalLM(LLAMA).save_pretrained(tmp_path)
+    rotary = {"rope_theta": 123.0, "rope_type": "default"}
+    _edit_config(tmp_path, rope_theta="remove", rope_scaling="remove", rope_parameters=rotary)
+    assert from_pretrained(tmp_path).config.rotary_base == 123.0
+    _edit_config(tmp_path, rope_parameters=rotary | {"rope_type": "yarn"})
+    with pytest.raises(ValueError, match="rope_scaling must be None. Received: .*yarn"):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"architectures": ["T5Model"]}, r"supported architectures are GPT2LMHead.*\['T5Model'\]"),
+        ({"architectures": "remove"}, r"Received: architectures=\[\]"),
+        ({"n_layer": "remove"}, "config.json: n_layer is missing"),
+        ({"activation_function": "mish"}, "Received: activation_function='mish'"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx must be Fal"),
+        ({"n_head": 5}, "width=12, num_heads=5"),
+        ({"n_layer": 3}, "tensor 'transformer.h.2.ln_1.weight' is missing"),
+        ({"n_layer": 1}, "GPT2LMHeadModel has no tensor 'transformer.h.1"),
+        ({"vocab_size": 10}, r"wte.weight' must have shape \(10, 12\). Received: shape=\(11, 12\)"),
+    ],
+)
+def test_configuration_that_does_not_fit_is_refused(saved, changes, message):
+    _, directory = saved
+    _edit_config(directory, **changes)
+    with pytest.raises(ValueError, match=message):
+        from_pretrained(directory)
+
+
+def test_biases_in_half_a_llama_are_refused(tmp_path):
+    CausalLM(LLAMA).save_pretrained(tmp_path)
+    _edit_config(tmp_path, attention_bias=True)
+    with pytest.raises(ValueError, match="attention_bias=True, mlp_bias=False"):
+        from_pretrained(tmp_path)
+
+
+def test_tensors_that_do_not_fit_are_refused(saved):
+    _, directory = saved
+    name = "transformer.h.1.mlp.c_fc.weight"
+    original = load_file(directory / "model.safetensors")
+    for edit, message in (
+        (lambda t: t.pop(name), f"tensor '{name}' is missing"),
+        (lambda t: t.update({name: t[name][:, :5].copy()}), r"shape \(12, 48\). Received: .*12, 5"),
+        (lambda t: t.update({name: t[name].astype("int8")}), "must be one of F64.*dtype=I8"),
+        (lambda t: t.update(extra=t[name]), "has no tensor 'extra'"),
+    ):
+        save_file(original, directory / "model.safetensors")
+        _edit_tensors(directory, edit)
+        with pytest.raises(ValueError, match=message):
+            from_pretrained(directory)
+
+
+def test_damaged_files_are_refused(saved, tmp_path):
+    _, directory = saved
+    file = directory / "model.safetensors"
+    data = file.read_bytes()
+    for damaged in (data[:-1], data[:20], b"", b"version https://git-lfs.github.com/spec/v1\n"):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="truncated or not a safetensors file"):
+            from_pretrained(directory)
+    file.unlink()
+    with pytest.raises(ValueError, match="model.safetensors is missing"):
+        from_pretrained(directory)
+    (directory / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json is not JSON"):
+        from_pretrained(directory)
+    with pytest.raises(ValueError, match="config.json cannot be read"):
+        from_pretrained(tmp_path / "nowhere")
+
+
+def test_class_without_architecture_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match="A Critic cannot be written.*no architecture of that"):
+        save_pretrained(Critic(GPT2), tmp_path / "model")
+    with pytest.raises(ValueError, match="GPT2Model cannot have attention_window=2; LlamaModel"):
+        save_pretrained(GPT(GPT2.replace(attention_window=2)), tmp_path / "model")
+    with pytest.raises(ValueError, match="LlamaModel has no place for .*readout"):
+        save_pretrained(GPT(LLAMA), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_other_files_stay_and_a_failed_save_harms_nothing(saved, monkeypatch):
+    model, directory = saved
+    (directory / "tokenizer.json").write_text("{}")
+
+    def fail(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(huggingface, "save_file", fail)
+    with pytest.raises(OSError, match="No space"):
+        _filled(CausalLM(LLAMA)).save_pretrained(directory)
+    np.testing.assert_array_equal(from_pretrained(directory)(IDS), model(IDS))
+    monkeypatch.undo()
+    other = _filled(CausalLM(LLAMA))
+    other.save_pretrained(directory)
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    np.testing.assert_array_equal(from_pretrained(directory)(IDS), other(IDS))
