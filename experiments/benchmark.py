@@ -95,7 +95,7 @@ def _compare(config, suite, shape_name, shape):
             "shape": shape_name,
             "name": name,
             "seconds": round(seconds, 4),
-            "peak_memory_mb": round(statistics.median(l["peak_memory_mb"] for l in lines)),
+            "peak_memory_mb": round(statistics.median(line["peak_memory_mb"] for line in lines)),
         }
         row |= {key: lines[-1][key] for key in ("tokens", "phases") if key in lines[-1]}
         if "tokens" in row:

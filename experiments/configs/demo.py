@@ -6,11 +6,12 @@ python -m experiments.pipeline --config=demo
 
 CONFIG = {
     "run_dir": "runs/demo",
-    "pretrain": {"vocab_size": 1536, "preset": "mini", "length": 96, "steps": 500},
-    "sft": {"length": 90, "on_bad": "skip", "steps": 150},
-    "reward_model": {"length": 90, "on_bad": "skip", "steps": 250}
+    "pretrain": {"vocab_size": 1536, "preset": "mini_llama", "batch_size": 16, "steps": 700}
+    | {"learning_rate": 4e-3},
+    "sft": {"length": 90, "on_bad": "skip", "steps": 120, "learning_rate": 1e-3},
+    "reward_model": {"length": 90, "on_bad": "skip", "steps": 300, "learning_rate": 5e-4}
     | {"max_prompt_tokens": 42, "max_new_tokens": 48},
-    "ppo": {"max_prompt_tokens": 42, "max_new_tokens": 48, "steps": 80},
+    "ppo": {"max_prompt_tokens": 42, "max_new_tokens": 48, "steps": 80, "learning_rate": 5e-5},
     "evaluate": {
         "max_prompt_tokens": 42,
         "max_new_tokens": 48,

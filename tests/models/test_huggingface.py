@@ -6,6 +6,7 @@ That ``transformers`` computes the same is checked by tests/parity, in an enviro
 import json
 import shutil
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from tfalign.models import (
     huggingface,
     save_pretrained,
 )
-from tfalign.rewards.learned import RewardModel
+from tfalign.models.huggingface import TRANSPOSED, Architecture, Row
 
 V, B, T = 11, 2, 5
 GPT2 = GPTConfig(V, 12, 2, 3, max_positions=9, dropout=0.1)
@@ -145,26 +146,39 @@ def test_entries_for_transformers_are_written(tmp_path):
     assert entries["n_inner"] == 48 and entries["activation_function"] == "gelu_new"
 
 
-@pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
-def test_reward_model_with_its_normalisation(config, tmp_path):
-    """transformers' head has no gain, bias or shift; the order of scores is its own, and tfalign
-    gets the very scores back."""
-    architectures.register_reward_model(RewardModel)
-    model = _filled(RewardModel(config))
-    model.head.normalize(mean=3.0, std=2.0)
-    scores = np.asarray(model(IDS, padding_mask=MASK))
-    name = save_pretrained(model, tmp_path)
-    assert name in ("GPT2ForSequenceClassification", "LlamaForSequenceClassification")
-    loaded = from_pretrained(tmp_path)
-    np.testing.assert_allclose(loaded(IDS, padding_mask=MASK), scores, rtol=1e-5, atol=1e-5)
-    _edit_tensors(tmp_path, lambda tensors: tensors.pop("score.bias"))
-    without = np.asarray(from_pretrained(tmp_path)(IDS, padding_mask=MASK))
-    np.testing.assert_allclose(np.diff(without), np.diff(scores), rtol=1e-4)
-    _edit_config(tmp_path, id2label={"0": "a", "1": "b"})
-    with pytest.raises(ValueError, match="one label. Received: num_labels=2"):
-        from_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="cannot have a BERTConfig"):
-        save_pretrained(RewardModel(BERT_CONFIG), tmp_path)
+def test_higher_floors_take_part_by_registering(tmp_path):
+    """As tfalign.rewards does: a head of one's own over a family that is there already."""
+
+    class Scorer(keras.Model):
+        def __init__(self, config, **kwargs):
+            super().__init__(**kwargs)
+            self.backbone = GPT(config)
+            self.head = keras.layers.Dense(1)
+            self.head.build((None, config.width))
+
+        @property
+        def config(self):
+            return self.backbone.config
+
+        def call(self, token_ids):
+            return self.head(self.backbone(token_ids))
+
+    rows = (
+        Row(("head.kernel",), "score.weight", TRANSPOSED),
+        Row(("head.bias",), "score.bias", optional=True),
+    )
+    huggingface.register(
+        Architecture("GPT2Scorer", architectures.GPT2, Scorer, rows, "transformer.")
+    )
+    try:
+        model = _filled(Scorer(GPT2))
+        assert save_pretrained(model, tmp_path) == "GPT2Scorer"
+        np.testing.assert_array_equal(from_pretrained(tmp_path)(IDS), model(IDS))
+        _edit_tensors(tmp_path, lambda tensors: tensors.pop("score.bias"))
+        offsets = np.asarray(model(IDS)) - np.asarray(from_pretrained(tmp_path)(IDS))
+        np.testing.assert_allclose(offsets, model.head.bias[0], rtol=1e-4)
+    finally:
+        del huggingface._architectures["GPT2Scorer"]
 
 
 def test_shards(tmp_path):

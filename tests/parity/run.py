@@ -16,8 +16,8 @@ import tempfile
 
 import numpy as np
 
-from tfalign.models import architectures, from_pretrained
-from tfalign.rewards.learned import RewardModel
+import tfalign.rewards  # noqa: F401  # registers the reward models' architectures
+from tfalign.models import from_pretrained, save_pretrained
 
 TOLERANCE = 1e-4
 OTHER_SIDE = pathlib.Path(__file__).with_name("transformers_side.py")
@@ -27,7 +27,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True, help="an interpreter with transformers")
     peer = parser.parse_args().peer_python
-    architectures.register_reward_model(RewardModel)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         subprocess.run([peer, OTHER_SIDE, "write", folder], check=True)
@@ -51,7 +50,7 @@ def _load_and_save(folder):
         output = np.asarray(model(theirs[f"{side}_token_ids"].astype("int32"), **call))
         outputs[f"{side}_output"] = output.reshape(theirs[f"{side}_output"].shape)
     np.savez(folder / "ours.npz", **outputs)
-    model.save_pretrained(folder / "ours", entries={"pad_token_id": 0})
+    save_pretrained(model, folder / "ours", entries={"pad_token_id": 0})
 
 
 def _report(folder):

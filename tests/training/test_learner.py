@@ -107,10 +107,9 @@ def test_compiled_is_eager(whole):
         np.testing.assert_allclose(value, whole[1][name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("chunk", [7, 64])
-def test_chunked_is_plain(whole, chunk):
-    """36 positions: in six chunks, the last of them short, and in one that is too long."""
-    gradients, scalars = sgd_step(RAGGED, objective=LanguageModelling(chunk))
+def test_chunked_is_plain(whole):
+    """36 positions: five chunks of 7 and one that is short."""
+    gradients, scalars = sgd_step(RAGGED, objective=LanguageModelling(chunk=7))
     assert_close(gradients, whole[0], 2e-6)
     np.testing.assert_allclose(scalars["loss"], whole[1]["loss"], rtol=1e-6)
 
@@ -152,7 +151,7 @@ def test_one_program_a_bucket_whatever_the_lengths_and_the_rate():
     texts = [" ".join(map(str, rng.integers(3, V, n))) for n in [1, 2, 3, 4, 5, 6, 7, 8] * 3]
     records = [TextRecord(text, "test") for text in texts]
     stream = BatchStream(encode_texts(records, Spelled()), 4, bucket_lengths=[6, 10], seed=0)
-    optimizer = adamw(1e-3)
+    optimizer = keras.optimizers.SGD(1e-3)
     learner = Learner(new_model(), LanguageModelling(), optimizer)
     shapes, lengths = set(), set()
     for step in range(8):

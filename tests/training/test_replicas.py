@@ -30,8 +30,8 @@ def learner(strategy, accumulate):
     rng = np.random.default_rng(1)
     for variable in model.variables:
         variable.assign(rng.normal(0, 0.3, variable.shape))
-    # the gradients' norm is about 0.9: clipping is at work
-    optimizer = adamw(WarmupDecay(1e-2, 20, 2), weight_decay=0.1, clip_norm=0.5, epsilon=1e-3,
+    # the gradients' norm is about 0.5: clipping is at work
+    optimizer = adamw(WarmupDecay(1e-2, 20, 2), weight_decay=0.1, clip_norm=0.3, epsilon=1e-3,
                       use_ema=True, ema_momentum=0.9)
     return Learner(model, LanguageModelling(), optimizer, accumulate, strategy)
 
@@ -86,7 +86,7 @@ pytestmark = pytest.mark.slow  # a process of its own, two devices, three learne
 def test_same_logs(results, two):
     for one_log, two_log in zip(results["one"]["logs"], results[two]["logs"], strict=True):
         assert two_log == pytest.approx(one_log, rel=1e-5)
-        assert one_log["gradient_norm"] > 0.5
+        assert one_log["gradient_norm"] > 0.3
 
 
 @pytest.mark.parametrize("two", ["two/1", "two/2"])

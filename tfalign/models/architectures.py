@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.huggingface import (
@@ -20,7 +18,6 @@ from tfalign.models.huggingface import (
     Family,
     Field,
     Row,
-    Transform,
     register,
 )
 from tfalign.models.tasks import CausalLM, MaskedLM, SequenceClassifier, TokenClassifier
@@ -295,29 +292,22 @@ _MASKED_LM_HEAD = (
 )
 
 
-def _num_labels(entries):
-    labels = entries.get("id2label")
-    return len(labels) if labels else entries.get("num_labels", 2)
-
-
-def _labels(count):
-    labels = [f"LABEL_{index}" for index in range(count)]
-    return {
-        "id2label": {str(index): label for index, label in enumerate(labels)},
-        "label2id": {label: index for index, label in enumerate(labels)},
-    }
-
-
 def _read_classifier(entries):
     rate = entries.get("classifier_dropout")
+    labels = entries.get("id2label")
     return {
-        "num_classes": _num_labels(entries),
+        "num_classes": len(labels) if labels else entries.get("num_labels", 2),
         "dropout": entries.get("hidden_dropout_prob", 0.1) if rate is None else rate,
     }
 
 
 def _write_classifier(model):
-    return _labels(model.num_classes) | {"classifier_dropout": model.dropout}
+    labels = [f"LABEL_{index}" for index in range(model.num_classes)]
+    return {
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "classifier_dropout": model.dropout,
+    }
 
 
 _classifier = {
@@ -341,53 +331,3 @@ for _architecture in (
     Architecture("BertForTokenClassification", BERT_FAMILY, TokenClassifier, **_classifier),
 ):
     register(_architecture)
-
-
-# Reward models, which stand on a higher floor
-
-# transformers' head is one linear map without a bias: the gain goes into its weight. The constant,
-# which no comparison of scores sees, goes into a tensor that transformers does not read.
-_GAINED_KERNEL = Transform(
-    to_file=lambda arrays: arrays[0].T * arrays[1],
-    from_file=lambda tensor, _: [tensor.T, np.ones(())],
-    file_shape=lambda shapes: shapes[0][::-1],
-)
-_GAINED_BIAS = Transform(
-    to_file=lambda arrays: arrays[0] * arrays[1] + arrays[2],
-    from_file=lambda tensor, _: [tensor, np.ones(()), np.zeros(())],
-    file_shape=lambda shapes: shapes[0],
-)
-_REWARD_HEAD = (
-    Row(("head.dense.kernel", "head.gain"), "score.weight", _GAINED_KERNEL),
-    Row(("head.dense.bias", "head.gain", "head.shift"), "score.bias", _GAINED_BIAS, optional=True),
-    READOUT._replace(optional=True),
-)
-
-
-def _read_reward(entries):
-    if _num_labels(entries) != 1:
-        raise ValueError(
-            f"A reward model has one label. Received: num_labels={_num_labels(entries)}"
-        )
-    return {}
-
-
-def register_reward_model(model_class):
-    """Lets a GPT ``backbone`` with a ``ScalarRewardHead`` in and out as a one-label sequence
-    classifier; ``transformers`` finds the last real token by ``pad_token_id``, which the caller of
-    ``save_pretrained`` puts among the entries."""
-    for name, family in (
-        ("GPT2ForSequenceClassification", GPT2),
-        ("LlamaForSequenceClassification", LLAMA),
-    ):
-        register(
-            Architecture(
-                name,
-                family,
-                model_class,
-                _REWARD_HEAD,
-                family.prefix,
-                read_head=_read_reward,
-                write_head=lambda model: _labels(1),
-            )
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -39,7 +41,16 @@ class TextReward:
             prompt = self.decode(ids[:-length][mask[:-length]].tolist())
             response = self.decode(ids[-length:][mask[-length:]].tolist())
             score = self.function(prompt, response)
-            if not np.isfinite(score):
-                raise ValueError(f"The reward of row {row} is not finite. Received: {score}")
-            scores.append(score)
+            if not _is_finite_number(score):
+                raise ValueError(
+                    f"The reward of row {row} is not a finite number. Received: {score!r}"
+                )
+            scores.append(float(score))
         return np.asarray(scores, "float32")
+
+
+def _is_finite_number(score):
+    try:
+        return math.isfinite(score)
+    except TypeError:
+        return False

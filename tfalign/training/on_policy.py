@@ -29,13 +29,13 @@ def improve(
         step: int, number of the iteration; with the seed it decides all randomness.
         epochs: int, passes over the rollouts, each in an order of its own.
         minibatch_size: int dividing B; B where None.
-        target_kl: float, nats a token; the epochs stop once a minibatch's ``approx_kl`` exceeds
-            it. None to go through all.
+        target_kl: float, nats a token; no further epoch follows one whose last minibatch's
+            ``approx_kl`` exceeds it. None to go through all.
 
     Returns:
-        (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over the updates,
-        and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first minibatch's
-        ratio was from 1, which on-policy means 0 up to rounding).
+        (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over
+        the updates, and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first
+        minibatch's ratio was from 1, which on-policy means 0 up to rounding).
 
     Raises:
         ValueError: if minibatches do not divide the batch.

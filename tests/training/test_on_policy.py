@@ -1,0 +1,116 @@
+"""One iteration of on-policy training, with a worker and a learner that write down what they get."""
+
+import numpy as np
+import pytest
+
+from tfalign.training.kl_control import AdaptiveKL, FixedKL
+from tfalign.training.on_policy import improve
+from tfalign.types import Prompts, Rollout
+
+ROWS = 8
+PROMPTS = Prompts(np.ones((ROWS, 3), "int32"), np.ones((ROWS, 3), "bool"))
+
+
+class Worker:
+    """Rollouts whose every field says which row it is."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, prompts, seed, kl_coefficient):
+        self.asked.append((int(seed), kl_coefficient))
+        per_row = np.arange(ROWS)
+        fields = [np.tile(per_row[:, None], (1, 2)) for _ in Rollout._fields[:-1]]
+        return Rollout(*fields, scores=per_row), {"score": 3.5, "kl": 9.0}
+
+
+class Learner:
+    """Says a larger ``approx_kl`` at every update."""
+
+    def __init__(self):
+        self.rows = []
+
+    def update(self, batch):
+        rows = np.asarray(batch.scores).tolist()
+        for field in batch[:-1]:
+            assert np.asarray(field)[:, 0].tolist() == rows  # all fields of a row stay together
+        self.rows.append(rows)
+        count = len(self.rows)
+        return {"loss": np.float32(count), "approx_kl": 0.01 * count, "max_log_ratio": 0.1 * count}
+
+
+def run(seed=0, step=1, kl_control=None, **choices):
+    worker, learner = Worker(), Learner()
+    control = kl_control or FixedKL(0.05)
+    rollout, logs = improve(worker, learner, PROMPTS, control, seed=seed, step=step, **choices)
+    assert np.asarray(rollout.scores).tolist() == list(range(ROWS))
+    return worker, learner, logs
+
+
+@pytest.mark.parametrize("minibatch_size", [None, 8, 4, 2, 1])
+def test_every_epoch_goes_through_every_row_once(minibatch_size):
+    _, learner, logs = run(epochs=3, minibatch_size=minibatch_size)
+    size = minibatch_size or ROWS
+    assert {len(rows) for rows in learner.rows} == {size}
+    assert logs["updates"] == len(learner.rows) == 3 * ROWS // size
+    epochs = np.reshape(learner.rows, (3, ROWS)).tolist()
+    assert [sorted(epoch) for epoch in epochs] == [list(range(ROWS))] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3  # each in an order of its own
+
+
+def test_seed_and_step_decide_everything():
+    def outcome(seed, step):
+        worker, learner, _ = run(seed=seed, step=step, minibatch_size=4)
+        return worker.asked, learner.rows
+
+    assert outcome(1, 2) == outcome(1, 2)
+    others = [outcome(1, 2), outcome(1, 3), outcome(2, 2), outcome(2, 1)]
+    assert len({asked[0][0] for asked, _ in others}) == 4
+    assert len({str(rows) for _, rows in others}) == 4
+    assert all(0 <= asked[0][0] < 2**32 for asked, _ in others)
+
+
+def test_four_epochs_by_default():
+    assert len(run()[1].rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("target_kl", "epochs_done"),
+    [(None, 4), (1.0, 4), (0.05, 3), (0.04, 3), (0.015, 1), (0.0, 1)],
+)
+def test_target_kl_stops_the_epochs(target_kl, epochs_done):
+    """Two updates an epoch: approx_kl is 0.02 after the first, 0.04, 0.06, 0.08 after the others."""
+    _, learner, logs = run(minibatch_size=4, target_kl=target_kl)
+    assert len(learner.rows) == logs["updates"] == 2 * epochs_done
+
+
+@pytest.mark.parametrize("minibatch_size", [3, 5, 16])
+def test_minibatches_must_divide_the_batch(minibatch_size):
+    with pytest.raises(
+        ValueError, match=f"Minibatches of {minibatch_size} do not divide a batch of 8 rollouts"
+    ):
+        run(minibatch_size=minibatch_size)
+
+
+def test_what_is_recorded():
+    _, _, logs = run(epochs=1, minibatch_size=2)
+    assert logs == pytest.approx(
+        {
+            "score": 3.5,
+            "kl": 9.0,
+            "loss": 2.5,
+            "approx_kl": 0.025,
+            "max_log_ratio": 0.25,
+            "kl_coefficient": 0.05,
+            "updates": 4.0,
+            "first_max_log_ratio": 0.1,
+        }
+    )
+    assert all(type(value) is float for value in logs.values())
+
+
+def test_kl_coefficient_moves_after_the_update():
+    control = AdaptiveKL(0.1, target=6.0, horizon=100)
+    worker, _, logs = run(kl_control=control)
+    assert worker.asked[0][1] == logs["kl_coefficient"] == 0.1
+    assert control.coefficient == pytest.approx(0.1 * (1 + 0.2 * ROWS / 100))
