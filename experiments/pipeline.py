@@ -46,7 +46,7 @@ def run_pipeline(config):
     Returns:
         dict, what report.json holds.
     """
-    run = RunDirectory(config.run_dir, dataclasses.asdict(config))
+    run = RunDirectory(config.run_dir, dataclasses.asdict(config), stages.HARMLESS)
     stage_configs = _connected(config, run)
     gold = gold_reward if config.ppo.data == stages.EMBEDDED else None
     watch = _SecondsOfRun(run)

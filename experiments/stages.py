@@ -18,6 +18,7 @@ from tfalign.training.run_directory import RunDirectory
 from tfalign.training.run_state import RunState
 
 EMBEDDED = "embedded"
+HARMLESS = {"run_dir", "data_dir", "log_every", "save_every"}  # a continued run may change these
 KINDS = {
     data.TextRecord: "text",
     data.CompletionRecord: "completions",
@@ -75,7 +76,7 @@ def load_tokenizer(directory):
 
 def open_run(stage, config):
     """The run directory of one stage started by itself."""
-    return RunDirectory(config.run_dir, {stage: dataclasses.asdict(config)})
+    return RunDirectory(config.run_dir, {stage: dataclasses.asdict(config)}, HARMLESS)
 
 
 def resumable(run, stage, learner, stateful, keep_last=2):

@@ -135,7 +135,8 @@ def reward(state, following, score, log_probs=None, ref_log_probs=None, kl_coeff
         following: State after it.
         score: ``(token_ids int32[B, T], padding_mask bool[B, T], response_mask bool[B, R]) ->
             float32[B]``, as in ``rewards``. It is called with the whole batch, in a step in which
-            a row ends, and what it says of other rows is ignored.
+            a row ends, and what it says of other rows is ignored. Within a compiled step, and on
+            JAX anywhere, it must be made of ``keras.ops``.
         log_probs: float32[B], of the actions under the policy, nats; None for no KL penalty.
         ref_log_probs: float32[B], of the actions under the reference.
         kl_coefficient: float or float32[], beta.

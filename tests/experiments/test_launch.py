@@ -1,0 +1,110 @@
+"""Options: defaults, config files, flags over them, and mistakes told in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from experiments import launch
+from experiments.configs import demo, hh_rlhf, movie_reviews, smoke
+from experiments.pipeline import PipelineConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    steps: int = launch.option(10, "updates")
+    rate: float = launch.option(0.5, "a rate")
+    kind: str = launch.option("a", "a choice", ["a", "b"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    name: str = launch.option("x", "a name")
+    fast: bool = launch.option(False, "a switch")
+    inner: Inner = launch.option(Inner(), "nested")
+
+
+def parse(*argv, config=None):
+    values = flags.FlagValues()
+    defined = launch.flags
+    try:
+        launch.flags = _Definer(values)
+        launch.define_flags(Outer)
+    finally:
+        launch.flags = defined
+    flags.DEFINE_string("config", config, "", flag_values=values)
+    values(["prog", *argv])
+    return launch.parse_config(Outer, values)
+
+
+class _Definer:
+    """absl.flags that defines into a FlagValues of its own."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __getattr__(self, name):
+        return lambda *args: getattr(flags, name)(*args, flag_values=self._values)
+
+
+def test_defaults_then_file_then_flags(tmp_path):
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"name": "file", "inner": {"steps": 3, "rate": 1}}))
+    assert parse() == Outer()
+    assert parse(config=str(file)) == Outer(name="file", inner=Inner(steps=3, rate=1.0))
+    got = parse("--inner.steps=7", "--fast", config=str(file))
+    assert got == Outer(name="file", fast=True, inner=Inner(steps=7, rate=1.0))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"nam": 1}, "no option nam"),
+        ({"inner": {"step": 1}}, "no option inner.step;"),
+        ({"inner": {"steps": "many"}}, "inner.steps must be of type int. Received: 'many'"),
+        ({"fast": 1}, "fast must be of type bool"),
+    ],
+)
+def test_a_wrong_file_is_told_by_its_key(tmp_path, values, message):
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=message):
+        parse(config=str(file))
+
+
+def test_a_file_that_is_not_json_is_told_with_its_line(tmp_path):
+    file = tmp_path / "c.json"
+    file.write_text('{\n"name": }')
+    with pytest.raises(ValueError, match=r"c\.json:2: not JSON"):
+        parse(config=str(file))
+    with pytest.raises(ValueError, match="Configs are demo, .*Received: nothing"):
+        parse(config="nothing")
+
+
+@pytest.mark.parametrize("module", [demo, smoke, hh_rlhf, movie_reviews])
+def test_named_configs_are_valid(module):
+    config = launch.build(PipelineConfig, module.CONFIG)
+    assert config.run_dir.startswith("runs/")
+    assert "python -m experiments" in module.__doc__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["experiments.align", "--stpes=3"], "Unknown command line flag 'stpes'"),
+        (["experiments.align", "--minibatch_size=7"], "--minibatch_size must divide --batch_size"),
+        (["experiments.generate", "--greedy", "--top_k=3"], "--greedy excludes"),
+        (["experiments.sft", "--model=nowhere", "--run_dir={tmp}"], "nowhere"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(tmp_path, arguments, message):
+    arguments = [a.replace("{tmp}", str(tmp_path)) for a in arguments]
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
