@@ -1,5 +1,6 @@
 """Checkpoints come back whole or not at all, whatever happens to the writer."""
 
+import contextlib
 import itertools
 import json
 import os
