@@ -30,5 +30,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e .[test]
 	touch $@
 
+# parity with transformers: PEER=python of an environment with transformers and torch
+parity: $(VENV)/.installed-test
+	$(BIN)/python tests/parity/run.py --peer-python $(PEER)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -111,12 +111,9 @@ class Stopwatch:
         return result
 
 
-def buckets(length, smallest=32):
-    """Columns a batch may have: ``length`` and its halves, as few programs as lengths vary."""
-    columns = [length]
-    while columns[-1] // 2 >= smallest:
-        columns.append(columns[-1] // 2)
-    return columns[::-1]
+def buckets(length):
+    """Columns a batch may have: ``length``, and two thirds of it; each is a program of its own."""
+    return [-(-2 * length // 3), length]
 
 
 def on_last_step(steps, evaluator, batches):

@@ -4,17 +4,16 @@ make demo
 python -m experiments.pipeline --config=demo
 """
 
+_LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}
+
 CONFIG = {
     "run_dir": "runs/demo",
-    "pretrain": {"vocab_size": 1536, "preset": "mini_llama", "batch_size": 16, "steps": 700}
-    | {"learning_rate": 4e-3},
+    "pretrain": {"vocab_size": 1536, "preset": "mini_llama", "num_layers": 3, "batch_size": 8}
+    | {"steps": 1500, "learning_rate": 3e-3, "log_every": 25, "save_every": 500},
     "sft": {"length": 90, "on_bad": "skip", "steps": 120, "learning_rate": 1e-3},
-    "reward_model": {"length": 90, "on_bad": "skip", "steps": 300, "learning_rate": 5e-4}
-    | {"max_prompt_tokens": 42, "max_new_tokens": 48},
-    "ppo": {"max_prompt_tokens": 42, "max_new_tokens": 48, "steps": 80, "learning_rate": 5e-5},
+    "reward_model": {"length": 90, "on_bad": "skip", "steps": 400, "learning_rate": 5e-4} | _LIMITS,
+    "ppo": {"steps": 90, "learning_rate": 2e-4, "kl_coefficient": 0.03, "save_every": 30} | _LIMITS,
     "evaluate": {
-        "max_prompt_tokens": 42,
-        "max_new_tokens": 48,
         "title": "tfalign demo: aligning a customer-service agent",
         "summary": (
             "A small GPT is pretrained on synthetic customer-service dialogues in English and "
@@ -22,5 +21,6 @@ CONFIG = {
             "answers, and aligned by PPO with a reward model learned from noisy preferences. "
             "The gold reward, hidden from training, judges both policies on held-out prompts."
         ),
-    },
+    }
+    | _LIMITS,
 }

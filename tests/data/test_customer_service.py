@@ -57,7 +57,7 @@ def test_records_are_the_same_every_time_and_pinned_to_the_version():
             assert records != list(generate_examples(kind, split, size=50, seed=1))
             digest.update(json.dumps(records, ensure_ascii=False, sort_keys=True).encode())
     # If this fails, the records have changed: raise Builder.VERSION, then pin the new digest.
-    assert digest.hexdigest()[:16] == "6380010cfb5b91e2"
+    assert digest.hexdigest()[:16] == "3fe262f68297678c"
 
 
 def test_fewer_records_are_the_beginning_of_more():
@@ -250,7 +250,7 @@ def test_behaviour_is_mixed_in_pretraining_and_better_yet_imperfect_in_fine_tuni
     assert 0.0 < text < 0.8 and 0.4 < tuned - text < 1.0 and tuned < 1.6
     for kind in rewards:
         assert statistics.mean(reward > 2.5 for reward in rewards[kind]) > 0.02
-        assert statistics.mean(reward < 0.5 for reward in rewards[kind]) > 0.25
+        assert statistics.mean(reward < 0.5 for reward in rewards[kind]) > 0.2
 
 
 def test_preferences_are_as_noisy_as_the_logistic_choice_says():
@@ -264,7 +264,7 @@ def test_preferences_are_as_noisy_as_the_logistic_choice_says():
     spread = statistics.mean(rate * (1 - rate) for rate in expected) / len(expected)
     difference = statistics.mean(agreed) - statistics.mean(expected)
     assert abs(difference) < 4 * spread**0.5
-    assert 0.75 < statistics.mean(agreed) < 0.92
+    assert 0.88 < statistics.mean(agreed) < 0.97  # noisy, yet mostly right, at TEMPERATURE 0.25
     close = [a for a, rate in zip(agreed, expected) if rate < 0.75]
     assert statistics.mean(close) == pytest.approx(0.62, abs=0.1)
 

@@ -19,9 +19,9 @@ from tfalign.data.customer_service.language import Intent, Language
 WEIGHTS = {"courteous": 0.45, "addresses": 0.55, "next_step": 0.65, "concise": 0.55, "safe": 0.8}
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _LETTER = re.compile(r"[^\W\d_]")
-_ORDER = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z]\d{2}|[A-Z]?\d{3,})(?![A-Za-z0-9])")
+_ORDER = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z]\d{1,2}|[A-Z]?\d{3,})(?![A-Za-z0-9])")
 _NUMBERED = re.compile(r"[A-Za-z]*\d[A-Za-z\d]*")
-_USER = re.compile(r"(?<![A-Za-z0-9])[a-z]{2,8}\d{2}(?![A-Za-z0-9])")
+_USER = re.compile(r"(?<![A-Za-z0-9])[a-z]{2,8}\d{1,2}(?![A-Za-z0-9])")
 _TURN = re.compile(r"\n\s*\S{1,12}[:：]|\b(?:Customer|Agent):|(?:顾客|客服)：")
 _SENTENCE = re.compile(r"[^.!?。！？]+")
 _CLOSED = re.compile(r"[.!?。！？][\"'”’)）]*$")

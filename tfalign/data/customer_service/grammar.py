@@ -79,12 +79,12 @@ def draw_slots(rng: random.Random, language: Language) -> dict[str, str]:
     """A value for every slot; the two days differ."""
     day = pick(rng, language.days)
     return {
-        "order": f"{pick(rng, _ORDER_LETTERS)}{10 + int(rng.random() * 90)}",
+        "order": f"{pick(rng, _ORDER_LETTERS)}{int(rng.random() * 10)}",
         "product": pick(rng, language.products),
         "city": pick(rng, language.cities),
         "day": day,
         "new_day": pick_other(rng, language.days, day),
-        "user": f"{pick(rng, _USERS)}{10 + int(rng.random() * 90)}",
+        "user": f"{pick(rng, _USERS)}{int(rng.random() * 10)}",
     }
 
 
