@@ -49,6 +49,8 @@ def launch(config_class, run, doc):
     flags.DEFINE_string("config", None, "a name in experiments/configs, or a JSON file, of options")
     flags.DEFINE_bool("traceback", False, "show the full traceback of an error")
     sys.modules["__main__"].__doc__ = doc
+    for flag in FLAGS.flags_by_module_dict()[__name__]:  # what --help shows
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def main(argv):
         logging.set_verbosity(logging.WARNING)

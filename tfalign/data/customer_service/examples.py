@@ -29,7 +29,7 @@ from tfalign.data.customer_service.grammar import (
 SIZES = {
     "text": {"train": 12_000, "test": 1_000},
     "completions": {"train": 4_000, "test": 400},
-    "preferences": {"train": 10_000, "test": 1_000},
+    "preferences": {"train": 16_000, "test": 1_000},
     "prompts": {"train": 2_000, "test": 400},
 }
 FIELDS = {
@@ -39,8 +39,8 @@ FIELDS = {
     "prompts": ("prompt",),
 }
 GOOD_RATES = {
-    "text": Behaviour(0.4, 0.6, 0.5, 0.65, 0.7),
-    "completions": Behaviour(0.5, 0.6, 0.5, 0.75, 0.85),
+    "text": Behaviour(0.35, 0.6, 0.5, 0.5, 0.55),
+    "completions": Behaviour(0.45, 0.6, 0.5, 0.6, 0.7),
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }
 ENGLISH_SHARE = 0.6
