@@ -21,7 +21,7 @@ def test_functional_on_jax():
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]

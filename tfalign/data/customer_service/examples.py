@@ -40,7 +40,7 @@ FIELDS = {
 }
 GOOD_RATES = {
     "text": Behaviour(0.35, 0.6, 0.5, 0.5, 0.55),
-    "completions": Behaviour(0.45, 0.6, 0.5, 0.6, 0.7),
+    "completions": Behaviour(0.45, 0.6, 0.5, 0.65, 0.72),
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }
 ENGLISH_SHARE = 0.6
