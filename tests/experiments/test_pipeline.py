@@ -77,7 +77,6 @@ def test_the_pipeline_runs_and_reports(whole_run):
     assert list((run_dir / "plots").glob("*.png"))
     first = next(line for line in metrics(run_dir) if line["stage"] == "ppo")
     assert first["first_max_log_ratio"] < 1e-4
-    assert abs(first["kl"]) < 1e-3
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from tfalign.data.customer_service.grammar import (
 SIZES = {
     "text": {"train": 12_000, "test": 1_000},
     "completions": {"train": 4_000, "test": 400},
-    "preferences": {"train": 16_000, "test": 1_000},
+    "preferences": {"train": 20_000, "test": 1_000},
     "prompts": {"train": 2_000, "test": 400},
 }
 FIELDS = {
