@@ -95,7 +95,7 @@ def evaluate(config, run, gold=None, seconds=None):
     report = Report(
         title=config.title,
         summary=config.summary,
-        command=" ".join(map(shlex.quote, ["python", "-m", "experiments.evaluate", *sys.argv[1:]])),
+        command=_command(),
         prompts=prompts,
         before=judged_before,
         after=judged_after,
@@ -104,6 +104,13 @@ def evaluate(config, run, gold=None, seconds=None):
         versions=package_versions(),
     )
     return write_report(report, run.path, run.path / "metrics.jsonl")
+
+
+def _command():
+    """The shell command this process was started by."""
+    spec = sys.modules["__main__"].__spec__
+    program = sys.argv[:1] if spec is None else ["-m", spec.name]
+    return " ".join(map(shlex.quote, ["python", *program, *sys.argv[1:]]))
 
 
 def _sampling(config):

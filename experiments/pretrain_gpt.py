@@ -18,36 +18,27 @@ from experiments.launch import launch, option
 from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.objectives import LanguageModelling
 from tfalign.text import train_byte_bpe
-from tfalign.training.evaluator import Evaluator
-from tfalign.training.learner import Learner
-from tfalign.training.optimizers import WarmupDecay, adamw
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/pretrain", "where the run lives")
     data: str = option(
         stages.EMBEDDED,
         '"embedded", or documents: FILE.jsonl with "text", text:FILE_OR_FOLDER_OR_ZIP, '
         "tfds:NAME:SPLIT; TRAIN::TEST names both splits",
     )
-    data_dir: str = option("runs/data", "where datasets are built")
-    on_bad: str = option("stop", "what a bad record does", ["stop", "skip"])
     vocab_size: int = option(1024, "of the tokenizer that is trained")
     preset: str = option("mini", "of models.gpt.PRESETS")
     width: int = option(0, "W; 0 keeps the preset's")
     num_layers: int = option(0, "blocks; 0 keeps the preset's")
     num_heads: int = option(0, "attention heads; 0 keeps the preset's")
     max_positions: int = option(128, "longest sequence the model can take")
-    precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     length: int = option(96, "tokens of a packed row")
-    batch_size: int = option(32, "rows of a batch")
-    accumulate: int = option(1, "micro-batches a batch is cut into")
     steps: int = option(800, "updates")
     learning_rate: float = option(2e-3, "at its peak")
     warmup_steps: int = option(50, "updates until the peak")
     weight_decay: float = option(0.1, "of matrices")
-    seed: int = option(0, "of initialisation and shuffling")
     log_every: int = option(20, "updates between lines in metrics.jsonl")
     save_every: int = option(200, "updates between checkpoints")
 
@@ -85,18 +76,7 @@ def pretrain(config, run):
     held_out = BatchStream(
         encode_texts(test, tokenizer), config.batch_size, packed_length=config.length, epochs=1
     )
-    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
-    optimizer = adamw(schedule, config.weight_decay)
-    objective = LanguageModelling()
-    learner = Learner(model, objective, optimizer, config.accumulate)
-    stages.train(
-        run,
-        "pretrain",
-        learner,
-        batches,
-        config,
-        evaluate=stages.on_last_step(config.steps, Evaluator(model, objective), list(held_out)),
-    )
+    stages.train(run, "pretrain", model, LanguageModelling(), batches, list(held_out), config)
     stages.save_model(run, "pretrain", model, tokenizer)
 
 

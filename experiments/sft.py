@@ -16,31 +16,16 @@ from experiments.launch import launch, option
 from tfalign.data import BatchStream, CompletionRecord, encode_completions
 from tfalign.models import from_pretrained
 from tfalign.objectives import LanguageModelling
-from tfalign.training.evaluator import Evaluator
-from tfalign.training.learner import Learner
-from tfalign.training.optimizers import WarmupDecay, adamw
 
 
 @dataclasses.dataclass(frozen=True)
-class SFTConfig:
+class SFTConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/sft", "where the run lives")
     model: str = option("runs/pretrain/models/pretrain", "directory of the model to start from")
     data: str = option(
         stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt" and "completion", tfds:NAME:SPLIT'
     )
-    data_dir: str = option("runs/data", "where datasets are built")
-    on_bad: str = option("stop", "what a bad or over-long record does", ["stop", "skip"])
-    precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     length: int = option(96, "longest prompt with completion, tokens")
-    batch_size: int = option(32, "rows of a batch")
-    accumulate: int = option(1, "micro-batches a batch is cut into")
-    steps: int = option(250, "updates")
-    learning_rate: float = option(5e-4, "at its peak")
-    warmup_steps: int = option(20, "updates until the peak")
-    weight_decay: float = option(0.01, "of matrices")
-    seed: int = option(0, "of shuffling")
-    log_every: int = option(10, "updates between lines in metrics.jsonl")
-    save_every: int = option(100, "updates between checkpoints")
 
 
 def fine_tune(config, run):
@@ -63,17 +48,7 @@ def fine_tune(config, run):
     buckets = stages.buckets(config.length)
     batches = BatchStream(train, config.batch_size, buckets, seed=config.seed)
     held_out = BatchStream(test, config.batch_size, buckets, epochs=1)
-    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
-    objective = LanguageModelling()
-    learner = Learner(model, objective, adamw(schedule, config.weight_decay), config.accumulate)
-    stages.train(
-        run,
-        "sft",
-        learner,
-        batches,
-        config,
-        evaluate=stages.on_last_step(config.steps, Evaluator(model, objective), list(held_out)),
-    )
+    stages.train(run, "sft", model, LanguageModelling(), batches, list(held_out), config)
     stages.save_model(run, "sft", model, tokenizer)
 
 

@@ -10,10 +10,14 @@ import time
 import keras
 import numpy as np
 
+from experiments.launch import option
 from tfalign import data
 from tfalign.models import CausalLM, GPTConfig, save_pretrained
 from tfalign.text import Tokenizer
+from tfalign.training.evaluator import Evaluator
+from tfalign.training.learner import Learner
 from tfalign.training.loop import run_steps
+from tfalign.training.optimizers import WarmupDecay, adamw
 from tfalign.training.run_directory import RunDirectory
 from tfalign.training.run_state import RunState
 
@@ -25,6 +29,24 @@ KINDS = {
     data.PreferenceRecord: "preferences",
     data.PromptRecord: "prompts",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedConfig:
+    """The options that pretraining, fine-tuning and reward modelling share."""
+
+    data_dir: str = option("runs/data", "where datasets are built")
+    on_bad: str = option("stop", "what a bad or over-long record does", ["stop", "skip"])
+    precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
+    batch_size: int = option(32, "rows of a batch, or pairs")
+    accumulate: int = option(1, "micro-batches a batch is cut into")
+    steps: int = option(250, "updates")
+    learning_rate: float = option(5e-4, "at its peak")
+    warmup_steps: int = option(20, "updates until the peak")
+    weight_decay: float = option(0.01, "of matrices")
+    seed: int = option(0, "of initialisation, shuffling and sampling")
+    log_every: int = option(10, "updates between lines in metrics.jsonl")
+    save_every: int = option(100, "updates between checkpoints")
 
 
 def read(source, kind, split, on_bad="stop", data_dir="", test_fraction=0.1):
@@ -116,26 +138,32 @@ def buckets(length):
     return [-(-2 * length // 3), length]
 
 
-def on_last_step(steps, evaluator, batches):
-    """``step -> dict``: the held-out means at the last step, nothing before."""
-    return lambda step: evaluator(batches) if step == steps else {}
-
-
-def train(run, stage, learner, batches, config, evaluate):
+def train(run, stage, model, objective, batches, held_out, config):
     """Supervised training of one stage, from its newest checkpoint to ``config.steps``.
+
+    AdamW with warm-up and cosine decay to a tenth; held-out means are logged with the last step.
 
     Args:
         run: RunDirectory.
         stage: str, its name in metrics and checkpoints.
-        learner: Learner.
+        model: keras.Model.
+        objective: see ``tfalign.objectives``.
         batches: BatchStream.
-        config: with ``steps``, ``log_every`` and ``save_every``.
-        evaluate: ``step -> dict of floats``, added to what the update says.
+        held_out: list of batches.
+        config: SupervisedConfig.
     """
+    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
+    learner = Learner(model, objective, adamw(schedule, config.weight_decay), config.accumulate)
+    evaluator = Evaluator(model, objective)
     state, first_step = resumable(run, stage, learner, {"batches": batches})
+
+    def update(step):
+        metrics = learner.update(next(batches))
+        return metrics | evaluator(held_out) if step == config.steps else metrics
+
     with run.metrics(stage, resume_step=first_step) as metrics:
         run_steps(
-            lambda step: learner.update(next(batches)) | evaluate(step),
+            update,
             config.steps,
             state,
             metrics,
@@ -143,7 +171,7 @@ def train(run, stage, learner, batches, config, evaluate):
             log_every=config.log_every,
             save_every=config.save_every,
             name=stage,
-            model=learner.model,
+            model=model,
         )
 
 

@@ -31,14 +31,11 @@ from tfalign.decoding import Generator
 from tfalign.models import BERTConfig, from_pretrained
 from tfalign.objectives import RewardModelling, score_pairs
 from tfalign.rewards import LearnedReward, RewardModel
-from tfalign.training.evaluator import Evaluator
-from tfalign.training.learner import Learner
-from tfalign.training.optimizers import WarmupDecay, adamw
 from tfalign.training.rollouts import RolloutWorker
 
 
 @dataclasses.dataclass(frozen=True)
-class RewardConfig:
+class RewardConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/reward", "where the run lives")
     model: str = option("runs/sft/models/sft", "language model whose trunk and tokenizer are used")
     trunk: str = option(
@@ -50,23 +47,13 @@ class RewardConfig:
         '"embedded", FILE.jsonl with "prompt", "chosen" and "rejected", anthropic:FILE, '
         "tfds:NAME:SPLIT",
     )
-    data_dir: str = option("runs/data", "where datasets are built")
-    on_bad: str = option("stop", "what a bad or over-long record does", ["stop", "skip"])
-    precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     length: int = option(96, "longest prompt with answer, tokens")
     max_new_tokens: int = option(48, "of the answers the scores are normalised on")
     max_prompt_tokens: int = option(48, "of their prompts")
-    batch_size: int = option(32, "pairs of a batch")
-    accumulate: int = option(1, "micro-batches a batch is cut into")
     centering: float = option(0.0, "coefficient of (chosen + rejected)^2")
     steps: int = option(300, "updates")
     learning_rate: float = option(3e-4, "at its peak")
-    warmup_steps: int = option(20, "updates until the peak")
-    weight_decay: float = option(0.01, "of matrices")
     normalize_batches: int = option(8, "batches of answers the scores are normalised on")
-    seed: int = option(0, "of initialisation, shuffling and sampling")
-    log_every: int = option(10, "updates between lines in metrics.jsonl")
-    save_every: int = option(100, "updates between checkpoints")
 
 
 def train_reward(config, run):
@@ -90,16 +77,8 @@ def train_reward(config, run):
     buckets = stages.buckets(config.length)
     batches = BatchStream(train, config.batch_size, buckets, seed=config.seed)
     held_out = list(BatchStream(test, config.batch_size, buckets, epochs=1))
-    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
-    objective = RewardModelling(config.centering)
-    learner = Learner(model, objective, adamw(schedule, config.weight_decay), config.accumulate)
     stages.train(
-        run,
-        "reward_model",
-        learner,
-        batches,
-        config,
-        evaluate=stages.on_last_step(config.steps, Evaluator(model, objective), held_out),
+        run, "reward_model", model, RewardModelling(config.centering), batches, held_out, config
     )
     _save_scores(run.path / "reward_model_scores.npz", model, held_out)
     prompts = encode_prompts(train.records, tokenizer, config.max_prompt_tokens, on_bad="skip")
