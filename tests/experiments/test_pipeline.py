@@ -42,7 +42,7 @@ def metrics(run_dir):
 def kill_during(process, run_dir, stage, step):
     """SIGKILL once the stage has logged this step."""
     file = run_dir / "metrics.jsonl"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline and process.poll() is None:
         if file.exists():
             text = file.read_text()

@@ -265,7 +265,7 @@ def test_fresh_processes_agree_to_the_bit():
             capture_output=True,
             text=True,
             check=True,
-            timeout=300,
+            timeout=1200,
         ).stdout.split()[-1]
         for run in range(2)
     ]

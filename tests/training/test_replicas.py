@@ -71,7 +71,7 @@ def results():
         env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1200,
         check=False,
     )
     assert process.returncode == 0, process.stderr[-4000:]
