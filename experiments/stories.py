@@ -115,8 +115,7 @@ def main(config):
     after = _show(worker, prompts, tokenizer, "after")
     reward_against_kl(
         run.plots / "reward_against_kl.png",
-        read_curves(run.path / "metrics.jsonl"),
-        "stories",
+        read_curves(run.path / "metrics.jsonl")["stories"],
         {"score": "animal reward"},
     )
     print(json.dumps({"reward_before": before, "reward_after": after}))
