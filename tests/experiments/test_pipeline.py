@@ -76,7 +76,9 @@ def test_the_pipeline_runs_and_reports(whole_run):
         assert (run_dir / file).stat().st_size > 0
     assert list((run_dir / "plots").glob("*.png"))
     first = next(line for line in metrics(run_dir) if line["stage"] == "ppo")
+    assert first["step"] == 1
     assert first["first_max_log_ratio"] < 1e-4
+    assert abs(first["kl"]) < 1e-3  # the policy still is its reference
 
 
 @pytest.mark.slow
