@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from experiments import stages
@@ -30,9 +29,7 @@ from tfalign.objectives import PPO
 from tfalign.rewards import LearnedReward
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.learner import Learner
-from tfalign.training.loop import run_steps
 from tfalign.training.on_policy import improve
-from tfalign.training.optimizers import WarmupDecay
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 
 
@@ -115,12 +112,6 @@ def align(config, run, gold=None):
     worker = RolloutWorker(
         actor_critic, reference, LearnedReward(reward_model), rollout_config(config, tokenizer)
     )
-    updates = config.steps * config.epochs * (config.batch_size // config.minibatch_size)
-    optimizer = keras.optimizers.Adam(
-        WarmupDecay(config.learning_rate, updates, shape="linear"),
-        epsilon=1e-5,
-        global_clipnorm=config.clip_norm,
-    )
     objective = PPO(
         config.temperature,
         config.clip,
@@ -128,6 +119,7 @@ def align(config, run, gold=None):
         config.value_coefficient,
         config.entropy_coefficient,
     )
+    optimizer = stages.ppo_optimizer(config, config.clip_norm)
     learner = Learner(actor_critic, objective, optimizer, config.accumulate)
     prompts = BatchStream(
         stages.tell(
@@ -165,18 +157,7 @@ def align(config, run, gold=None):
             metrics["gold_reward"] = _mean_gold(gold, tokenizer, rollout)
         return metrics
 
-    with run.metrics("ppo", resume_step=first_step) as metrics:
-        run_steps(
-            update,
-            config.steps,
-            state,
-            metrics,
-            first_step=first_step,
-            log_every=config.log_every,
-            save_every=config.save_every,
-            name="ppo",
-            model=actor_critic,
-        )
+    stages.repeat(run, "ppo", update, config, state, first_step)
     stages.save_model(run, "ppo", policy, tokenizer)
 
 

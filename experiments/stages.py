@@ -161,6 +161,11 @@ def train(run, stage, model, objective, batches, held_out, config):
         metrics = learner.update(next(batches))
         return metrics | evaluator(held_out) if step == config.steps else metrics
 
+    repeat(run, stage, update, config, state, first_step)
+
+
+def repeat(run, stage, update, config, state, first_step):
+    """``run_steps`` with a config's ``steps``, ``log_every`` and ``save_every``, logged to the run."""
     with run.metrics(stage, resume_step=first_step) as metrics:
         run_steps(
             update,
@@ -171,8 +176,18 @@ def train(run, stage, model, objective, batches, held_out, config):
             log_every=config.log_every,
             save_every=config.save_every,
             name=stage,
-            model=model,
         )
+
+
+def ppo_optimizer(config, clip_norm=1.0):
+    """Adam with epsilon 1e-5 and linear decay to 0 over all updates of a PPO run."""
+    minibatches = config.batch_size // config.minibatch_size
+    updates = config.steps * config.epochs * minibatches
+    return keras.optimizers.Adam(
+        WarmupDecay(config.learning_rate, updates, shape="linear"),
+        epsilon=1e-5,
+        global_clipnorm=clip_norm,
+    )
 
 
 def save_model(run, stage, model, tokenizer):

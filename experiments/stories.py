@@ -16,7 +16,6 @@ import json
 import re
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from experiments import stages
@@ -30,9 +29,7 @@ from tfalign.objectives import PPO
 from tfalign.rewards import TextReward
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
-from tfalign.training.loop import run_steps
 from tfalign.training.on_policy import improve
-from tfalign.training.optimizers import WarmupDecay
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 from tfalign.types import Prompts
 
@@ -49,6 +46,7 @@ class StoriesConfig:
     max_new_tokens: int = option(80, "longest story")
     batch_size: int = option(64, "stories of a batch of rollouts")
     minibatch_size: int = option(16, "stories of an update")
+    epochs: int = option(4, "passes over the rollouts")
     steps: int = option(60, "batches of rollouts")
     learning_rate: float = option(3e-4, "at the start; decays linearly to 0")
     kl_coefficient: float = option(0.05, "per nat")
@@ -78,13 +76,7 @@ def main(config):
         TextReward(animal_reward, tokenizer.decode),
         RolloutConfig(config.max_new_tokens, stop_tokens=(BOS,), pad_id=PAD),
     )
-    updates = config.steps * 4 * (config.batch_size // config.minibatch_size)
-    optimizer = keras.optimizers.Adam(
-        WarmupDecay(config.learning_rate, updates, shape="linear"),
-        epsilon=1e-5,
-        global_clipnorm=1.0,
-    )
-    learner = Learner(actor_critic, PPO(), optimizer)
+    learner = Learner(actor_critic, PPO(), stages.ppo_optimizer(config))
     prompts, kl_control = _prompts(tokenizer, config.batch_size), FixedKL(config.kl_coefficient)
     before = _show(worker, prompts, tokenizer, "before")
     state, first_step = stages.resumable(run, "stories", learner, {"kl": kl_control})
@@ -97,21 +89,12 @@ def main(config):
             kl_control,
             seed=config.seed,
             step=step,
+            epochs=config.epochs,
             minibatch_size=config.minibatch_size,
         )
         return metrics
 
-    with run.metrics("stories", resume_step=first_step) as metrics:
-        run_steps(
-            update,
-            config.steps,
-            state,
-            metrics,
-            first_step=first_step,
-            log_every=config.log_every,
-            save_every=config.save_every,
-            name="stories",
-        )
+    stages.repeat(run, "stories", update, config, state, first_step)
     after = _show(worker, prompts, tokenizer, "after")
     reward_against_kl(
         run.plots / "reward_against_kl.png",
