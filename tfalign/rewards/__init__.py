@@ -5,7 +5,36 @@ response_mask bool[B, R]) -> float32[B]``.
 """
 
 from tfalign.rewards import architectures
+from tfalign.rewards.combination import Combination
+from tfalign.rewards.errors import RewardError
+from tfalign.rewards.guarded import Guarded
 from tfalign.rewards.learned import LearnedReward, RewardModel
-from tfalign.rewards.rules import TextReward
+from tfalign.rewards.numbers import last_number, marked_number, parse_number
+from tfalign.rewards.rules import (
+    ExactMatch,
+    Format,
+    Length,
+    Mentions,
+    NumericMatch,
+    Repetition,
+)
+from tfalign.rewards.text_reward import TextReward
 
-__all__ = ["LearnedReward", "RewardModel", "TextReward", "architectures"]
+__all__ = [
+    "Combination",
+    "ExactMatch",
+    "Format",
+    "Guarded",
+    "LearnedReward",
+    "Length",
+    "Mentions",
+    "NumericMatch",
+    "Repetition",
+    "RewardError",
+    "RewardModel",
+    "TextReward",
+    "architectures",
+    "last_number",
+    "marked_number",
+    "parse_number",
+]

@@ -1,0 +1,38 @@
+"""The arithmetic task: its problems, its answers, its splits."""
+
+import pytest
+
+from tfalign.data.arithmetic import arithmetic_problems, solve
+
+
+def test_the_splits_are_all_problems_once():
+    train, test = arithmetic_problems("train"), arithmetic_problems("test")
+    prompts = [record.prompt for record in train + test]
+    assert len(prompts) == len(set(prompts)) == 5_050 + 5_050
+    assert 0.08 < len(test) / len(prompts) < 0.12
+    for sign in "+-":
+        assert any(sign in record.prompt for record in test)
+
+
+def test_the_answers_are_right_and_within_a_hundred():
+    for record in arithmetic_problems("train") + arithmetic_problems("test"):
+        assert int(record.completion) == eval(record.prompt.removesuffix("="))
+        assert record.completion == str(int(record.completion))
+        assert 0 <= int(record.completion) < 100
+
+
+def test_the_splits_are_the_same_everywhere():
+    """By a hash of the text, which no process seeds: known problems are held out."""
+    held_out = {record.prompt for record in arithmetic_problems("test")}
+    assert {"0+10=", "0+14=", "99-70=", "99-79="} <= held_out
+
+
+@pytest.mark.parametrize("prompt", ["", "1+2", "1*2=", "1 + 2=", "-1+2=", "1+2=3"])
+def test_what_is_no_problem_is_refused(prompt):
+    with pytest.raises(ValueError, match="A problem looks like"):
+        solve(prompt)
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="Received: split='dev'"):
+        arithmetic_problems("dev")
