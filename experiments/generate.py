@@ -1,7 +1,7 @@
 """Continues prompts with a trained model, token by token as they are drawn.
 
     python -m experiments.generate --model=runs/demo/models/ppo \\
-        --prompt="Customer: Where is my order K47?\\nAgent:"
+        --prompt="Customer: Where is my order 147?\\nAgent:"
     python -m experiments.generate --model=runs/demo/models/ppo        # interactive
 
 Without ``--prompt``, every line typed is a prompt (``\\n`` in it is a line break) until an empty

@@ -18,6 +18,7 @@ from experiments import stages
 from experiments.align import AlignConfig, align
 from experiments.evaluate import EvaluateConfig, evaluate
 from experiments.launch import launch, option
+from experiments.naive_bayes import NaiveBayes
 from experiments.pretrain_gpt import PretrainConfig, pretrain
 from experiments.sft import SFTConfig, fine_tune
 from experiments.train_reward import RewardConfig, train_reward
@@ -33,6 +34,9 @@ class PipelineConfig:
     run_dir: str = option("runs/demo", "where the run lives")
     data_dir: str = option("runs/data", "where datasets are built")
     seed: int = option(0, "of everything")
+    judge: str = option(
+        "", "what experiments.naive_bayes saved: the gold reward where the data has none of its own"
+    )
     pretrain: PretrainConfig = option(PretrainConfig(), "the first stage")
     sft: SFTConfig = option(SFTConfig(), "supervised fine-tuning")
     reward_model: RewardConfig = option(RewardConfig(), "learning the reward")
@@ -48,13 +52,13 @@ def run_pipeline(config):
     """
     run = RunDirectory(config.run_dir, dataclasses.asdict(config), stages.HARMLESS)
     stage_configs = _connected(config, run)
-    gold = gold_reward if config.ppo.data == stages.EMBEDDED else None
+    gold = _gold(config)
     watch = _SecondsOfRun(run)
     for stage, work in {
         "pretrain": pretrain,
         "sft": fine_tune,
         "reward_model": train_reward,
-        "ppo": lambda c, r: align(c, r, gold),
+        "ppo": lambda c, r: align(c, r, gold, stage="ppo"),
     }.items():
         if stages.model_directory(run, stage).exists():
             print(f"{stage}: done before")
@@ -63,6 +67,13 @@ def run_pipeline(config):
     return watch.measure(
         "evaluate", lambda: evaluate(stage_configs["evaluate"], run, gold, watch.seconds)
     )
+
+
+def _gold(config):
+    """The judge that nothing is trained on, a function of prompt and response; None for none."""
+    if config.ppo.data == stages.EMBEDDED:
+        return gold_reward
+    return NaiveBayes.load(config.judge) if config.judge else None
 
 
 def _connected(config, run):

@@ -1,81 +1,139 @@
 """Cuts the movie reviews (Pang and Lee 2004) into JSON lines for the pipeline.
 
-    python -m experiments.prepare_movie_reviews --source=../shared/data/movie_reviews/movie_reviews.zip
+    python -m experiments.prepare_movie_reviews --source=$DATA/movie_reviews/movie_reviews.zip
     python -m experiments.pipeline --config=movie_reviews
 
-Whole reviews go to one split by a hash of their name (a fifth is held out), and are cut into passages
-of some fifty words. The language model learns the passages; a preference pair is a passage of a
-positive review over one of a negative review, so that the reward model becomes a sentiment
-classifier (its score is positive for positive passages); a prompt is how a passage opens. Writes
-text, sft, preferences and prompts as OUT/KIND.SPLIT.jsonl. Seconds.
+The reviews are split by their published cross-validation folds (the number in their names), so that
+whoever judges has nothing in common with what is optimised: labels of folds 1-4 make the preferences
+the reward is learned from, labels of folds 5-8 the judge, and folds 9-10 are held out from all.
+
+A passage is a run of whole sentences of at least --words words. The language model learns whole
+reviews, then (sft) passages from their opening words; a preference is a passage of a positive review
+over one of a negative review; a prompt is how a passage opens. Writes text, sft, preferences and
+prompts as OUTPUT/KIND.SPLIT.jsonl, the held-out passages with their labels as
+OUTPUT/labelled.test.jsonl, and the judge as OUTPUT/judge.json. Seconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import re
 from pathlib import Path
 
 import numpy as np
 
 from experiments.launch import launch, option
+from experiments.naive_bayes import NaiveBayes
+from experiments.prepared import write_kinds
 from tfalign.data import TextRecord, read_records
 
 HEAD = "Review:"
+LABELS = ("pos", "neg")
+FOLDS = {"reward": range(0, 4), "judge": range(4, 8), "test": range(8, 10)}
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
-    source: str = option("../shared/data/movie_reviews/movie_reviews.zip", "the zip of reviews")
-    out: str = option("runs/movie_reviews_data", "where the JSON lines go")
-    words: int = option(50, "of a passage")
+    source: str = option("movie_reviews.zip", "zip or folder with pos/cvNNN_*.txt and neg/")
+    output: str = option("runs/movie_reviews_data", "where the JSON lines go")
+    words: int = option(20, "fewest words of a passage")
+    longest: int = option(40, "most words of a passage; longer ones are left out and counted")
     opening: int = option(6, "words of a prompt")
+    on_bad: str = option("stop", "what a bad record does", ["stop", "skip"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """One review; ``label`` is of LABELS, ``part`` of FOLDS, ``passages`` are lists of words."""
+
+    name: str
+    label: str
+    part: str
+    text: str
+    passages: list[list[str]]
 
 
 def main(config):
-    reviews = read_records(f"text:{config.source}", TextRecord)
-    passages = {"train": {"pos": [], "neg": []}, "test": {"pos": [], "neg": []}}
-    for review in reviews:
-        label = "pos" if "/pos/" in review.source else "neg"
-        name = review.source.rpartition(":")[0].rpartition("/")[2]
-        held_out = hashlib.sha256(name.encode()).digest()[0] % 5 == 0
-        words = review.text.split()
-        for start in range(0, len(words) - config.words + 1, config.words):
-            passage = words[start : start + config.words]
-            passages["test" if held_out else "train"][label].append(passage)
-    for split, by_label in passages.items():
-        _write_split(Path(config.out), split, by_label, config.opening)
-        print(f"{split}: {len(by_label['pos'])} positive, {len(by_label['neg'])} negative passages")
-
-
-def _write_split(out, split, by_label, opening):
+    records = read_records(f"text:{config.source}", TextRecord, config.on_bad)
+    print(f"reviews: {records.summary()}")
+    reviews = [_review(record, config) for record in records]
+    too_long = sum(len(p) > config.longest for review in reviews for p in review.passages)
+    print(f"passages: {too_long} of more than {config.longest} words left out")
     shuffled = np.random.default_rng(0)
-    both = by_label["pos"] + by_label["neg"]
-    order = shuffled.permutation(len(both))
-    text, sft, prompts = [], [], []
-    for index in order:
-        passage = both[index]
-        prompt = f"{HEAD} {' '.join(passage[:opening])}"
-        rest = " " + " ".join(passage[opening:])
-        text.append({"text": prompt + rest})
-        sft.append({"prompt": prompt, "completion": rest})
-        prompts.append({"prompt": prompt})
-    pairs = min(len(by_label["pos"]), len(by_label["neg"]))
-    sides = [shuffled.permutation(len(by_label[label]))[:pairs] for label in ("pos", "neg")]
-    preferences = [
-        {
-            "prompt": HEAD,
-            "chosen": " " + " ".join(by_label["pos"][p]),
-            "rejected": " " + " ".join(by_label["neg"][n]),
-        }
-        for p, n in zip(*sides)
+    for split, parts in {"train": ("reward", "judge"), "test": ("test",)}.items():
+        chosen = [review for review in reviews if review.part in parts]
+        labelled = [review for review in chosen if review.part != "judge"]
+        kinds = {"text": [{"text": f"{HEAD} {review.text}"} for review in chosen]}
+        kinds |= _openings(_passages(chosen, config), config.opening, shuffled)
+        kinds |= {"preferences": _preferences(labelled, config, shuffled)}
+        if split == "test":
+            kinds["labelled"] = _labelled(chosen, config)
+        write_kinds(config.output, split, kinds)
+    judge = NaiveBayes.fit(
+        *(
+            [" ".join(p) for p in _passages(reviews, config, part="judge", label=label)]
+            for label in LABELS
+        )
+    )
+    judge.save(Path(config.output) / "judge.json")
+
+
+def _review(record, config):
+    match = re.search(r"(pos|neg)/(cv(\d)\d\d_\d+)\.txt", record.source)
+    if match is None:
+        raise ValueError(
+            f"Reviews are named pos/cvNNN_NNNNN.txt or neg/... Received: {record.source}"
+        )
+    label, name, fold = match.groups()
+    part = next(part for part, folds in FOLDS.items() if int(fold) in folds)
+    text = " ".join(record.text.split())
+    return Review(name, label, part, text, _cut(record.text, config.words))
+
+
+def _cut(text, words):
+    """Whole sentences (lines) together until there are enough words; what is over is left out."""
+    passages, passage = [], []
+    for sentence in text.splitlines():
+        passage = passage + sentence.split()
+        if len(passage) >= words:
+            passages.append(passage)
+            passage = []
+    return passages
+
+
+def _passages(reviews, config, part=None, label=None):
+    """Their passages that are not too long; of one part or label, where given."""
+    return [
+        passage
+        for review in reviews
+        if part in (None, review.part) and label in (None, review.label)
+        for passage in review.passages
+        if len(passage) <= config.longest
     ]
-    kinds = {"text": text, "sft": sft, "preferences": preferences, "prompts": prompts}
-    out.mkdir(parents=True, exist_ok=True)
-    for kind, rows in kinds.items():
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (out / f"{kind}.{split}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _openings(passages, opening, shuffled):
+    """Each passage as a prompt, its first words, and the rest to be learned."""
+    order = shuffled.permutation(len(passages))
+    cut = [(passages[i][:opening], passages[i][opening:]) for i in order]
+    rows = [{"prompt": f"{HEAD} {' '.join(p)}", "completion": f" {' '.join(c)}"} for p, c in cut]
+    return {"sft": rows, "prompts": [{"prompt": row["prompt"]} for row in rows]}
+
+
+def _preferences(reviews, config, shuffled):
+    """Positive over negative passages, each in one pair at most."""
+    sides = [_passages(reviews, config, label=label) for label in LABELS]
+    pairs = zip(*(shuffled.permutation(len(side)) for side in sides))
+    chosen, rejected = ([" " + " ".join(passage) for passage in side] for side in sides)
+    return [{"prompt": HEAD, "chosen": chosen[c], "rejected": rejected[r]} for c, r in pairs]
+
+
+def _labelled(reviews, config):
+    return [
+        {"review": review.name, "label": review.label, "text": f"{HEAD} {' '.join(passage)}"}
+        for review in reviews
+        for passage in _passages([review], config)
+    ]
 
 
 if __name__ == "__main__":

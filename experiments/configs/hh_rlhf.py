@@ -1,35 +1,41 @@
 """Reward model and PPO on Anthropic's helpful-base preferences (Bai et al. 2022).
 
+    python -m experiments.prepare_hh_rlhf --source=$DATA/hh-rlhf/helpful-base.test.jsonl.gz
     python -m experiments.pipeline --config=hh_rlhf
 
-Reads ../shared/data/hh-rlhf (2,354 pairs, the official test split), or the folder TFALIGN_DATA_DIR
-names; a tenth of the prompts is held out by a hash. Dialogues that do not fit are skipped and
-counted.
+Dialogues of more than 256 tokens, and prompts of more than 160, are left out and counted.
+Seed 0: the reward model orders 62% of 272 held-out pairs right, no more than preferring the longer
+answer does (64%); PPO raises its score by 0.4 standard deviations at 3.4 nats. Nine minutes on two
+CPU cores that had other work.
 """
 
-import os
+from experiments.prepared import both_splits
 
-_DATA = os.environ.get("TFALIGN_DATA_DIR", "../shared/data")
-_PAIRS = f"anthropic:{_DATA}/hh-rlhf/helpful-base.test.jsonl.gz"
-_SHARED = {"data": _PAIRS, "on_bad": "skip"}
+_DATA = "runs/hh_rlhf_data"
 _LIMITS = {"max_prompt_tokens": 160, "max_new_tokens": 64}
 
 CONFIG = {
     "run_dir": "runs/hh_rlhf",
-    "pretrain": _SHARED
-    | {"vocab_size": 4096, "length": 256, "max_positions": 384, "batch_size": 16, "steps": 700}
-    | {"learning_rate": 1.5e-3},
-    "sft": _SHARED | {"length": 256, "batch_size": 16, "steps": 100},
-    "reward_model": _SHARED | {"length": 256, "batch_size": 16, "steps": 200} | _LIMITS,
-    "ppo": _SHARED | {"batch_size": 32, "minibatch_size": 8, "steps": 40} | _LIMITS,
+    "pretrain": {"data": both_splits(_DATA, "text"), "vocab_size": 4096, "preset": "mini_llama"}
+    | {"length": 256, "max_positions": 320, "batch_size": 8, "steps": 800}
+    | {"learning_rate": 3e-3},
+    "sft": {"data": both_splits(_DATA, "sft"), "length": 256, "on_bad": "skip"}
+    | {"batch_size": 16, "steps": 100},
+    "reward_model": {"data": both_splits(_DATA, "preferences"), "length": 256, "on_bad": "skip"}
+    | {"batch_size": 16, "steps": 160}
+    | _LIMITS,
+    "ppo": {"data": both_splits(_DATA, "prompts"), "on_bad": "skip", "batch_size": 32}
+    | {"minibatch_size": 8, "steps": 40, "learning_rate": 1e-4}
+    | {"kl": "adaptive", "kl_coefficient": 0.1, "kl_horizon": 1000.0}
+    | _LIMITS,
     "evaluate": {
-        "data": _PAIRS,
-        "num_prompts": 128,
+        "data": both_splits(_DATA, "prompts"),
         "batch_size": 32,
         "title": "Helpful-base preferences",
         "summary": (
-            "A small GPT, a reward model and PPO on 2,354 human preference pairs. There is no "
-            "gold reward: the reward model that was optimised is also the judge."
+            "A small GPT, a reward model and PPO on some two thousand human preferences. There is "
+            "no gold reward: the reward model that was optimised is also the judge, so the win "
+            "rate says how far PPO got, not how helpful the answers are."
         ),
     }
     | _LIMITS,

@@ -1,0 +1,58 @@
+"""Splits Anthropic's helpful-base preferences (Bai et al. 2022) into JSON lines for the pipeline.
+
+    python -m experiments.prepare_hh_rlhf --source=$DATA/hh-rlhf/helpful-base.test.jsonl.gz
+    python -m experiments.pipeline --config=hh_rlhf
+
+Dialogues are split by a hash of their opening turn: the prompt of one record is often the beginning
+of another's, and no dialogue may be on both sides. The chosen transcripts are the text, their last
+answers the completions. Writes text, sft, preferences and prompts as OUTPUT/KIND.SPLIT.jsonl.
+Seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.launch import launch, option
+from experiments.prepared import write_kinds
+from tfalign.data import PreferenceRecord, PromptRecord, read_records, split_by_prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    source: str = option("helpful-base.test.jsonl.gz", "JSON lines of chosen and rejected")
+    output: str = option("runs/hh_rlhf_data", "where the JSON lines go")
+    test_fraction: float = option(0.2, "share of openings held out")
+    on_bad: str = option("skip", "what a bad record does", ["stop", "skip"])
+
+
+def main(config):
+    records = read_records(f"anthropic:{config.source}", PreferenceRecord, config.on_bad)
+    print(f"dialogues: {records.summary()}")
+    openings = [PromptRecord(_opening(record)) for record in records]
+    held_out = {record.prompt for record in split_by_prompt(openings, config.test_fraction)[1]}
+    for split in ("train", "test"):
+        chosen = [
+            record for record in records if (_opening(record) in held_out) == (split == "test")
+        ]
+        write_kinds(config.output, split, _kinds(chosen))
+
+
+def _opening(record):
+    """The dialogue's first turn."""
+    return record.prompt.partition("\n\nAssistant:")[0]
+
+
+def _kinds(records):
+    return {
+        "text": [{"text": r.prompt + r.chosen} for r in records],
+        "sft": [{"prompt": r.prompt, "completion": r.chosen} for r in records],
+        "preferences": [
+            {"prompt": r.prompt, "chosen": r.chosen, "rejected": r.rejected} for r in records
+        ],
+        "prompts": [{"prompt": r.prompt} for r in records],
+    }
+
+
+if __name__ == "__main__":
+    launch(PrepareConfig, main, __doc__)
