@@ -39,7 +39,7 @@ PARTS = [
 TF_AGENTS_FACES = r"tfalign\.environments\.(?!mdp|gymnasium)\w+"
 WALLS = {
     "tf_agents": TF_AGENTS_FACES,
-    "gymnasium": r"tfalign\.environments\.gymnasium\w*",
+    "gymnasium": r"tfalign\.environments\.gymnasium\w*|experiments(\..+)?",
     "tensorflow_datasets": r"tfalign\.data(\..+)?",
     "tensorflow": rf"tfalign\.backend\.tensorflow|tfalign\.(data|training)(\..+)?|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",

@@ -140,3 +140,93 @@ def test_a_step_compiles_to_one_program(states):
 def test_no_new_tokens_are_refused(max_new_tokens):
     with pytest.raises(ValueError, match=f"Received: max_new_tokens={max_new_tokens}"):
         mdp.initial(PROMPTS, max_new_tokens)
+
+
+def _potential(state):
+    """Anything at all, and not 0 where an episode ends."""
+    return ops.cast(ops.sum(state.token_ids, axis=1), "float32") - 7.5
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.8])
+def test_shaping_adds_up_to_minus_the_potential_of_the_prompt(states, gamma):
+    shaped = [mdp.shaping(*pair, _potential, gamma) for pair in zip(states, states[1:])]
+    total = sum(gamma**t * np.asarray(x) for t, x in enumerate(shaped))
+    np.testing.assert_allclose(total, -np.asarray(_potential(states[0])), atol=1e-5)
+    np.testing.assert_array_equal(shaped[-1], 0.0)  # all had ended before
+
+
+def test_discount_is_gamma_until_termination(states):
+    np.testing.assert_allclose(mdp.discount(states[3], 0.9), [0.9, 0, 0, 0])
+
+
+def _process(**changes):
+    return mdp.TextGenerationMDP(
+        **{
+            "prompts": PROMPTS,
+            "score": _score,
+            "max_new_tokens": R,
+            "vocab_size": 10,
+            "stop_tokens": STOPS,
+            "pad_id": PAD,
+        }
+        | changes
+    )
+
+
+def test_the_process_is_the_functions_with_its_arguments(states):
+    def penalty(state, actions):
+        return 0.5 * ops.cast(actions, "float32")
+
+    process = _process(gamma=0.9, penalty=penalty, potential=_potential)
+    state = process.initial(np.arange(4, dtype="int32"))
+    for expected, got in zip(states[0], state):
+        np.testing.assert_array_equal(got, expected)
+    for before, after, actions in zip(states, states[1:], ACTIONS.T):
+        step = process.step(before, actions)
+        for expected, got in zip(after, step.state):
+            np.testing.assert_array_equal(got, expected)
+        scores = mdp.reward(before, after, _score)
+        running = ~np.asarray(mdp.terminal(before))
+        rewards = scores - 0.5 * actions * running + mdp.shaping(before, after, _potential, 0.9)
+        np.testing.assert_allclose(step.scores, scores)
+        np.testing.assert_allclose(step.rewards, rewards, atol=1e-5)
+    np.testing.assert_allclose(process.discount(states[3]), [0.9, 0, 0, 0])
+    np.testing.assert_array_equal(process.terminal(states[2]), [False, True, True, False])
+    assert np.all(process.action_mask(states[0])) and process.action_mask(states[0]).shape == (
+        4,
+        10,
+    )
+
+
+def test_the_limit_may_terminate():
+    process = _process(limit_terminates=True)
+    state = process.initial(np.arange(4, dtype="int32"))
+    for actions, terminated in zip(ACTIONS.T, (TERMINATED | TRUNCATED).T):
+        state, rewards, _ = process.step(state, actions)
+        np.testing.assert_array_equal(state.terminated, terminated)
+        assert not np.any(state.truncated)
+    np.testing.assert_array_equal(rewards, [39, 0, 0, 47])
+    np.testing.assert_array_equal(process.discount(state), np.zeros(4))
+
+
+def test_prompts_are_taken_by_index():
+    state = _process().initial(np.array([2, 0], "int32"))
+    np.testing.assert_array_equal(state.token_ids[:, :2], [[4, 5], [1, 2]])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"vocab_size": 0}, "vocab_size=0"),
+        ({"gamma": 1.5}, "gamma=1.5"),
+        ({"stop_tokens": (10,)}, "vocabulary of 10. Received: 10"),
+        ({"pad_id": -1}, "vocabulary of 10. Received: -1"),
+        ({"max_length": 4}, "The prompt of row 0 is too long: 2 tokens and max_new_tokens=3"),
+        ({"prompts": Prompts(PROMPTS.token_ids, PROMPTS.mask & [[1], [1], [0], [1]] > 0)}, "row 2"),
+        ({"prompts": Prompts(PROMPTS.token_ids * 2, PROMPTS.mask)}, "row 2 has an id outside"),
+    ],
+)
+def test_refuses_what_is_no_process(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _process(**changes)

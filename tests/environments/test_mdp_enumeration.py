@@ -3,6 +3,8 @@
 Three tokens, one of which stops, at most three of them: 15 responses and 7 states to act in.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras import ops
 from tfalign import backend
 from tfalign.decoding import Generator
 from tfalign.environments import mdp
+from tfalign.environments.tasks import best_returns
 from tfalign.functional.advantages import generalized_advantages
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.losses import policy_gradient_loss
@@ -269,3 +272,64 @@ def test_samples_give_the_exact_gradient_within_their_standard_error(
     error = np.sqrt(probabilities @ np.square(along - mean) / count)
     assert (np.abs(directions @ estimate - mean) < 3 * error).all()
     assert error[0] < 0.1 * np.linalg.norm(exact)  # a wrong sign or factor would show
+
+
+def _optimal(gamma, potential=None):
+    """(values, best first action) of every state, backwards from the ends: Bellman's optimality."""
+    process = mdp.TextGenerationMDP(
+        _prompts(1), _score, R, V, (STOP,), PAD, gamma, potential=potential
+    )
+    levels, rewards = [process.initial(np.zeros(1, "int32"))], []
+    for _ in range(R):
+        state = mdp.State(*(np.repeat(field, V, axis=0) for field in levels[-1]))
+        actions = np.tile(np.arange(V, dtype="int32"), len(levels[-1].token_ids))
+        following, earned, _ = process.step(state, actions)
+        levels.append(following)
+        rewards.append(np.asarray(earned))
+    values, best = np.zeros(V**R), {}
+    for level, earned in zip(levels[-2::-1], rewards[::-1]):
+        action_values = (earned + gamma * values).reshape(-1, V)
+        values = action_values.max(axis=1)  # 0 once an episode is over: nothing is earned there
+        written = _written(level.token_ids, level.response_mask)
+        best |= dict(zip(written, action_values.argmax(axis=1)))
+    return values[0], {y: best[y] for y in STATES}
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.7])
+def test_shaping_leaves_the_optimal_policy_as_it_is(gamma):
+    """Ng et al. 1999, theorem 1, and its corollary: values fall by the potential."""
+    table = np.random.default_rng(5).normal(scale=3.0, size=(P + R, V)).astype("float32")
+
+    def potential(state):
+        return ops.sum(
+            ops.where(state.padding_mask, table[np.arange(P + R), state.token_ids], 0), 1
+        )
+
+    value, best = _optimal(gamma)
+    shaped_value, shaped_best = _optimal(gamma, potential)
+    assert best == shaped_best
+    at_prompt = float(potential(mdp.initial(_prompts(1), R, PAD))[0])
+    assert shaped_value == pytest.approx(value - at_prompt, abs=1e-4)
+    returns = [gamma ** (len(y) - 1) * SCORES[y] for y in RESPONSES]
+    assert value == pytest.approx(max(returns), abs=1e-5)
+
+
+def test_shaping_that_is_no_potential_moves_the_optimum():
+    """So the test above can fail: a bonus for every step is not the difference of a potential."""
+    process = mdp.TextGenerationMDP(_prompts(1), _score, R, V, (STOP,), PAD)
+    eager = dataclasses.replace(
+        process, penalty=lambda state, actions: -10.0 * ops.ones(len(actions))
+    )
+    assert best_returns(process)[0] == pytest.approx(max(SCORES.values()), abs=1e-5)
+    long = max(SCORES[y] for y in RESPONSES if len(y) == R)
+    assert best_returns(eager)[0] == pytest.approx(10.0 * R + long, abs=1e-4)
+
+
+def test_best_returns_tries_what_is_allowed():
+    def no_zero(state):
+        return ops.broadcast_to(ops.arange(V) > 0, (len(state.token_ids), V))
+
+    process = mdp.TextGenerationMDP(_prompts(1), _score, R, V, (STOP,), PAD, allowed_tokens=no_zero)
+    assert best_returns(process)[0] == pytest.approx(
+        max(SCORES[y] for y in RESPONSES if 0 not in y), abs=1e-5
+    )

@@ -1,4 +1,4 @@
-"""A walk through the MDP, a full forward a step, is the fused loop with its rollouts."""
+"""A walk through the MDP or a face, a full forward a step, is the fused loop with its rollouts."""
 
 import keras
 import numpy as np
@@ -6,7 +6,13 @@ import pytest
 from keras import ops
 
 from tfalign.decoding import Generator, Greedy, Sampler
-from tfalign.environments import mdp
+from tfalign.environments import (
+    KLPenalty,
+    TextGenerationEnv,
+    TextGenerationMDP,
+    TextGenerationVectorEnv,
+    mdp,
+)
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
@@ -47,8 +53,7 @@ def worker(request):
     return RolloutWorker(SharedActorCritic(CausalLM(config)), CausalLM(config), score, rollouts)
 
 
-def _last_logits(model, state):
-    token_ids, padding_mask = mdp.observation(state)
+def _last_logits(model, token_ids, padding_mask):
     logits = model(token_ids, padding_mask=padding_mask)
     last = last_true_index(padding_mask)
     return ops.take_along_axis(logits, last[:, None, None], axis=1)
@@ -60,9 +65,9 @@ def _walk(worker, sampler):
     log_probs, rewards = [], []
     for t in range(R):
         uniforms = uniform(SEED, np.arange(B, dtype="int32"), np.int32(t))
-        logits = _last_logits(worker.actor_critic.policy, state)[:, 0]
+        logits = _last_logits(worker.actor_critic.policy, *mdp.observation(state))[:, 0]
         actions, action_log_probs = sampler.choose(logits, uniforms)
-        reference = _last_logits(worker.reference, state)
+        reference = _last_logits(worker.reference, *mdp.observation(state))
         ref_log_probs = token_log_probs(reference, actions[:, None], TEMPERATURE)[:, 0]
         following = mdp.transition(state, actions, STOPS)
         earned = mdp.reward(state, following, worker.reward, action_log_probs, ref_log_probs, BETA)
@@ -93,3 +98,60 @@ def test_walk_equals_rollout(worker, sampler, monkeypatch):
     if sampler != Greedy():
         assert len(set(np.asarray(state.response_length))) > 2, "the seed shows no ragged endings"
         assert {*np.asarray(state.terminated)} == {False, True}
+
+
+def _process(worker):
+    policy = worker.actor_critic.policy
+    penalty = KLPenalty(policy, worker.reference, BETA, TEMPERATURE)
+    return TextGenerationMDP(PROMPTS, worker.reward, R, V, STOPS, PAD, penalty=penalty)
+
+
+def _act(worker, observation, rows, t):
+    """What the sampler chooses for these rows with its own uniforms: (actions, log-probs)."""
+    mask = observation["padding_mask"].astype("bool")
+    logits = _last_logits(worker.actor_critic.policy, observation["token_ids"], mask)[:, 0]
+    chosen = worker.generator.sampler.choose(logits, uniform(SEED, rows, np.int32(t)))
+    return [np.asarray(x) for x in chosen]
+
+
+def test_a_walk_through_the_vector_environment_equals_rollout(worker):
+    rollout, _ = worker(PROMPTS, SEED, BETA)
+    vector = TextGenerationVectorEnv(B, _process(worker))
+    observation, _ = vector.reset(options={"prompt_index": np.arange(B)})
+    rows, running = np.arange(B, dtype="int32"), np.ones(B, "bool")
+    tokens, log_probs, rewards = [np.zeros((B, R)) for _ in range(3)]
+    for t in range(R):  # rows that are over go on to another episode, which is not looked at
+        actions, log_probs[:, t] = _act(worker, observation, rows, t)
+        tokens[:, t] = actions
+        observation, earned, terminations, truncations, _ = vector.step(actions)
+        rewards[:, t] = np.where(running, earned, 0.0)
+        running &= ~(terminations | truncations)
+    assert not running.any()
+    _equals_rollout(rollout, tokens, log_probs, rewards)
+
+
+def test_a_walk_through_the_single_environment_equals_rollout(worker):
+    rollout, _ = worker(PROMPTS, SEED, BETA)
+    env = TextGenerationEnv(_process(worker))
+    tokens, log_probs, rewards = [np.zeros((B, R)) for _ in range(3)]
+    for row in range(B):
+        observation, _ = env.reset(options={"prompt_index": row})
+        for t in range(R):
+            batch = {name: array[None] for name, array in observation.items()}
+            actions, log_probs[row, t] = _act(worker, batch, np.array([row], "int32"), t)
+            tokens[row, t] = actions[0]
+            observation, rewards[row, t], terminated, truncated, info = env.step(actions[0])
+            if terminated or truncated:
+                break
+        np.testing.assert_array_equal(info["response_mask"], rollout.response_mask[row])
+        np.testing.assert_array_equal(observation["token_ids"], rollout.token_ids[row])
+        assert info["score"] == pytest.approx(float(rollout.scores[row]), abs=1e-5)
+    _equals_rollout(rollout, tokens, log_probs, rewards)
+
+
+def _equals_rollout(rollout, tokens, log_probs, rewards):
+    mask = np.asarray(rollout.response_mask)
+    written = np.where(mask, np.asarray(rollout.token_ids)[:, P:], 0)
+    np.testing.assert_array_equal(np.where(mask, tokens, 0), written)
+    np.testing.assert_allclose(np.where(mask, log_probs, 0.0), rollout.log_probs, atol=1e-5)
+    np.testing.assert_allclose(rewards, rollout.rewards, atol=1e-5)

@@ -1,1 +1,29 @@
-"""Text generation as a Markov decision process: the pure core is ``environments.mdp``."""
+"""Text generation as a Markov decision process: ``mdp`` is the pure core, the rest are its faces.
+
+A face is imported when it is first asked for, so that none needs what another is built on.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    "HostReward": "gymnasium_wrappers",
+    "KLPenalty": "penalties",
+    "LearnedUser": "users",
+    "ScriptedUser": "users",
+    "TextGenerationEnv": "gymnasium_env",
+    "TextGenerationMDP": "mdp",
+    "TextGenerationVectorEnv": "gymnasium_vector_env",
+    "VectorHostReward": "gymnasium_wrappers",
+}
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])

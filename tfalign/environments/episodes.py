@@ -1,0 +1,155 @@
+"""Episodes walked from the host, with every argument and reward checked: what the eager faces share.
+
+A call that raises changes nothing, so an agent may correct itself, or begin anew.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfalign import backend
+from tfalign.environments.mdp import State, Step, initial
+from tfalign.types import Prompts
+
+
+class Episodes:
+    """B rows, each at its own step of its own episode.
+
+    Args:
+        mdp: TextGenerationMDP; its functions may be Python functions that know no graph.
+        num_rows: int, B.
+
+    Attributes:
+        state: State of numpy arrays; None before the first ``begin``.
+        action_mask: bool[B, V], the actions to choose from in it.
+
+    Raises:
+        ValueError: if ``num_rows`` is not positive.
+    """
+
+    def __init__(self, mdp, num_rows):
+        if num_rows < 1:
+            raise ValueError(f"num_rows must be at least 1. Received: num_rows={num_rows}")
+        self.mdp = mdp
+        self.num_rows = num_rows
+        self.state = None
+        self.action_mask = None
+        self._initial = backend.jit(
+            lambda token_ids, mask: initial(
+                Prompts(token_ids, mask), mdp.max_new_tokens, mdp.pad_id
+            )
+        )
+        # a user may be a Python function, which no compiler knows
+        self._transition = mdp.transition if mdp.user else backend.jit(mdp.transition)
+
+    @property
+    def prompt_columns(self):
+        """P."""
+        return self.mdp.prompts.token_ids.shape[1]
+
+    @property
+    def done(self):
+        """bool[B], rows whose episode is over."""
+        return self.state.terminated | self.state.truncated
+
+    def begin(self, prompts, rows=None):
+        """Begins new episodes.
+
+        Args:
+            prompts: Prompts of B rows and P columns, padded on either side.
+            rows: bool[B], which rows begin, the others go on; None for all.
+
+        Raises:
+            ValueError: if a prompt cannot begin an episode, naming the row.
+        """
+        rows = np.ones(self.num_rows, "bool") if rows is None else rows
+        self.mdp.check(prompts)
+        fresh = _to_numpy(self._initial(*prompts))
+        if self.state is not None:
+            fresh = State(
+                *(
+                    np.where(rows.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+                    for new, old in zip(fresh, self.state)
+                )
+            )
+        self._enter(fresh)
+
+    def step(self, actions):
+        """One action in every row that is not over; what stands in the others is ignored.
+
+        Args:
+            actions: int[B].
+
+        Returns:
+            Step of numpy arrays.
+
+        Raises:
+            RuntimeError: before the first ``begin``.
+            ValueError: if an action is no allowed id, or a reward is not finite, naming the row.
+        """
+        if self.state is None:
+            raise RuntimeError("step was called before the first episode began: call reset first")
+        actions = self._check_actions(np.asarray(actions))
+        following = _to_numpy(self._transition(self.state, actions))
+        rewards, scores = map(np.asarray, self.mdp.earned(self.state, actions, following))
+        if not np.isfinite(rewards).all():
+            row = int(np.argmin(np.isfinite(rewards)))
+            raise ValueError(f"The reward of row {row} is not finite. Received: {rewards[row]}")
+        self._enter(following)
+        return Step(following, rewards, scores)
+
+    def _enter(self, state):
+        self.action_mask = np.asarray(self.mdp.action_mask(state))
+        self.state = state
+
+    def _check_actions(self, actions):
+        if actions.shape != (self.num_rows,) or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(
+                f"Actions are int[{self.num_rows}]. Received: {actions.dtype}{list(actions.shape)}"
+            )
+        running = ~self.done
+        outside = running & ((actions < 0) | (actions >= self.mdp.vocab_size))
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise ValueError(
+                f"The action of row {row} is outside the vocabulary of {self.mdp.vocab_size}. "
+                f"Received: {actions[row]}"
+            )
+        actions = np.where(running, actions, self.mdp.pad_id).astype("int32")
+        forbidden = running & ~self.action_mask[np.arange(self.num_rows), actions]
+        if forbidden.any():
+            row = int(np.argmax(forbidden))
+            raise ValueError(
+                f"The action of row {row} is not allowed in its state. Received: {actions[row]}"
+            )
+        return actions
+
+
+def as_prompts(rows, columns, pad_id=0):
+    """Lists of ids as Prompts of a fixed width.
+
+    Args:
+        rows: list of lists of ids.
+        columns: int, P.
+        pad_id: int, what stands on the left of a shorter prompt.
+
+    Returns:
+        Prompts of numpy arrays.
+
+    Raises:
+        ValueError: if a prompt is empty or has more than P tokens, naming the row.
+    """
+    token_ids = np.full((len(rows), columns), pad_id, "int32")
+    mask = np.zeros((len(rows), columns), "bool")
+    for row, ids in enumerate(rows):
+        if not 0 < len(ids) <= columns:
+            raise ValueError(
+                f"The prompt of row {row} must have 1 to {columns} tokens. Received: {len(ids)}"
+            )
+        token_ids[row, columns - len(ids) :] = ids
+        mask[row, columns - len(ids) :] = True
+    return Prompts(token_ids, mask)
+
+
+def _to_numpy(state):
+    return State(*map(np.asarray, state))

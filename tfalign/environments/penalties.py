@@ -1,0 +1,46 @@
+"""What an action costs: the policy's divergence from its reference, token by token."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from tfalign import backend
+from tfalign.functional.kl import k1
+from tfalign.functional.log_probs import token_log_probs
+from tfalign.functional.masking import last_true_index
+
+
+class KLPenalty:
+    """beta (log pi(a | s) - log pi_ref(a | s)), the per-token KL of Ziegler et al. 2019, eq. 2.
+
+    For a face, whose agent hands over actions and no log-probs; a rollout, which has them, does
+    without these two forward passes a step. The reward follows the policy's weights as they move.
+    Compiled.
+
+    Args:
+        policy: CausalLM, the one that acts.
+        reference: CausalLM, frozen.
+        coefficient: float or scalar keras.Variable, beta.
+        temperature: float > 0, of the sampler, and of both log-probs.
+    """
+
+    def __init__(self, policy, reference, coefficient, temperature=1.0):
+        self.policy = policy
+        self.reference = reference
+        self.coefficient = coefficient
+        self.temperature = temperature
+        self.compiled = backend.jit(self._log_ratio, policy.variables + reference.variables)
+
+    def __call__(self, state, actions):
+        """float32[B], of the actions int32[B] in the states."""
+        return self.coefficient * self.compiled(state.token_ids, state.padding_mask, actions)
+
+    def _log_ratio(self, token_ids, padding_mask, actions):
+        last = last_true_index(padding_mask)[:, None, None]
+
+        def log_probs(model):
+            hidden = model.backbone(token_ids, padding_mask=padding_mask, training=False)
+            logits = model.logits(ops.take_along_axis(hidden, last, axis=1))
+            return token_log_probs(logits, actions[:, None], self.temperature)[:, 0]
+
+        return k1(log_probs(self.policy), log_probs(self.reference))
