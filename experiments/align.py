@@ -1,13 +1,17 @@
-"""Aligns a policy with a learned reward by PPO.
+"""Aligns a policy with a learned reward by PPO, or by any on-policy algorithm.
 
     python -m experiments.align --run_dir=runs/ppo --policy=runs/sft/models/sft \\
         --reward_model=runs/reward/models/reward_model
+    python -m experiments.align --algorithm=grpo --policy=DIR --reward_model=DIR
     python -m experiments.align --policy=DIR --reward_model=DIR --data=prompts.jsonl
+    python -m experiments.align --policy=DIR --reward_model=DIR --cost_model=DIR --cost_limit=0
 
-The second reads JSON lines with "prompt". The algorithm is that of Ziegler et al. 2019 and Stiennon
-et al. 2020 with the details of "The N implementation details of RLHF with PPO"; the learning rate
-is larger than theirs, as the models are smaller. Writes RUN_DIR/models/ppo. About two minutes on two
-CPU cores for the embedded data.
+The third reads JSON lines with "prompt"; the fourth holds a second model's mean score under a limit.
+The default is PPO as Ziegler et al. 2019 and Stiennon et al. 2020 have it, with the details of "The N
+implementation details of RLHF with PPO"; the learning rate is larger than theirs, as the models are
+smaller. The others and their papers' numbers stand in ``tfalign.training.algorithms``; an option of
+-1 or "" is the algorithm's own number, and one that it has no use for is refused. Writes
+RUN_DIR/models/ALGORITHM. About two minutes on two CPU cores for the embedded data.
 """
 
 from __future__ import annotations
@@ -19,30 +23,49 @@ import numpy as np
 from experiments import stages
 from experiments.launch import launch, option
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.functional import aggregation, kl
 from tfalign.models import (
+    Actor,
     SeparateActorCritic,
     SharedActorCritic,
     from_pretrained,
     separate_critic,
 )
-from tfalign.objectives import PPO
 from tfalign.rewards import LearnedReward
+from tfalign.training.algorithms import ALGORITHMS, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
+from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+
+_AGGREGATIONS = (
+    "token_mean",
+    "sequence_mean",
+    "fixed_length_mean",
+    "micro_batch_token_mean",
+)
+_ESTIMATORS = ("k1", "k2", "k3")
+_YES_NO = ("", "true", "false")
 
 
 @dataclasses.dataclass(frozen=True)
 class AlignConfig:
     run_dir: str = option("runs/ppo", "where the run lives")
+    algorithm: str = option("ppo", "how the policy learns", list(ALGORITHMS))
     policy: str = option(
         "runs/sft/models/sft", "directory of the policy, which is the reference too"
     )
     reward_model: str = option("runs/reward/models/reward_model", "directory of the reward model")
+    cost_model: str = option("", "directory of a second one, whose score is held under a limit")
+    cost_limit: float = option(0.0, "of the mean cost")
+    cost_rate: float = option(0.05, "by how much the price of a cost moves for an excess of 1")
     data: str = option(stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
     data_dir: str = option("runs/data", "where datasets are built")
     on_bad: str = option("stop", "what a bad or over-long record does", ["stop", "skip"])
+    on_bad_reward: str = option(
+        "stop", "what a batch does whose reward fails or is not finite", ["stop", "skip"]
+    )
     precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     critic: str = option(
         "shared", "a value head on the policy, or a trunk of its own", ["shared", "separate"]
@@ -55,20 +78,28 @@ class AlignConfig:
     stop_tokens: str = option("", "ids that end a response, comma-separated; EOS where empty")
     temperature: float = option(1.0, "of sampling, and of all log-probs")
     batch_size: int = option(64, "responses of a batch of rollouts")
-    minibatch_size: int = option(16, "responses of an update")
+    minibatch_size: int = option(-1, "responses of an update")
     accumulate: int = option(1, "micro-batches an update is cut into")
-    epochs: int = option(4, "passes over the rollouts")
+    group_size: int = option(-1, "completions of a prompt")
+    epochs: int = option(-1, "passes over the rollouts")
     steps: int = option(100, "batches of rollouts")
     learning_rate: float = option(2e-4, "at the start; decays linearly to 0")
     clip_norm: float = option(1.0, "global norm gradients are clipped to")
-    clip: float = option(0.2, "of the probability ratio")
-    value_clip: float = option(0.2, "of the values")
-    value_coefficient: float = option(0.1, "of the value loss")
+    clip: float = option(-1.0, "of the probability ratio")
+    clip_high: float = option(-1.0, "of the probability ratio upwards")
+    cap: float = option(-1.0, "of a truncated importance weight")
+    value_clip: float = option(-1.0, "of the values")
+    value_coefficient: float = option(-1.0, "of the value loss")
     entropy_coefficient: float = option(0.0, "of the entropy bonus")
-    gamma: float = option(1.0, "discount")
-    gae_lambda: float = option(0.95, "of advantage estimation")
-    whiten_rewards: bool = option(False, "scale per-token rewards to variance 1")
-    whiten_advantages: bool = option(True, "shift and scale advantages over the batch")
+    aggregate: str = option("", "how tokens make a loss", ["", *_AGGREGATIONS])
+    gamma: float = option(-1.0, "discount")
+    gae_lambda: float = option(-1.0, "of advantage estimation")
+    whiten_rewards: str = option("", "scale per-token rewards to variance 1", _YES_NO)
+    whiten_advantages: str = option("", "shift and scale advantages over the batch", _YES_NO)
+    redraws: int = option(-1, "times at most that groups of equal scores are drawn again")
+    drop_zero_spread: str = option("", "leave groups of equal scores out of the loss", _YES_NO)
+    overlong_share: float = option(-1.0, "of the longest response: where a score begins to fall")
+    mask_overlong: bool = option(False, "leave responses that never end out of the loss")
     missing_stop_score: float = option(
         -1.0, "score of a response that never ends, with --missing_stop=score"
     )
@@ -78,8 +109,10 @@ class AlignConfig:
     missing_stop: str = option(
         "penalty", "what a response that never ends gets", ["keep", "score", "penalty"]
     )
+    kl_in: str = option("", "where the KL penalty stands", ["", "reward", "loss"])
+    kl_estimator: str = option("", "of a KL in the loss", ["", *_ESTIMATORS])
     kl: str = option("fixed", "coefficient of the KL penalty", ["fixed", "adaptive"])
-    kl_coefficient: float = option(0.05, "per nat; where it starts, if adaptive")
+    kl_coefficient: float = option(-1.0, "per nat; where it starts, if adaptive")
     kl_target: float = option(6.0, "nats a response, if adaptive")
     kl_horizon: float = option(10_000.0, "episodes, if adaptive")
     target_kl: float = option(0.0, "stop an iteration's epochs at this approx-KL; 0 never")
@@ -88,42 +121,104 @@ class AlignConfig:
     save_every: int = option(10, "iterations between checkpoints")
 
     def __post_init__(self):
-        if self.batch_size % self.minibatch_size:
+        chosen = chosen_algorithm(self)
+        if self.batch_size % _minibatch_size(self, chosen):
             raise ValueError(
                 "--minibatch_size must divide --batch_size. Received: "
-                f"minibatch_size={self.minibatch_size}, batch_size={self.batch_size}"
+                f"minibatch_size={_minibatch_size(self, chosen)}, batch_size={self.batch_size}"
+            )
+        if self.batch_size % chosen.group_size:
+            raise ValueError(
+                "--group_size must divide --batch_size. Received: "
+                f"group_size={chosen.group_size}, batch_size={self.batch_size}"
+            )
+        if self.critic == "separate" and not chosen.needs_critic:
+            raise ValueError(
+                f"--algorithm={self.algorithm} has no critic. Received: critic={self.critic}"
+            )
+        if chosen.kl_in == "loss" and self.kl == "adaptive":
+            raise ValueError("--kl=adaptive moves a KL in the reward. Received: kl_in=loss")
+        if chosen.kl_in == "reward" and self.kl_estimator:
+            raise ValueError(
+                "--kl_estimator is of a KL in the loss, --kl_in=loss. "
+                f"Received: kl_estimator={self.kl_estimator}"
             )
 
 
-def align(config, run, gold=None):
+def chosen_algorithm(config):
+    """The Algorithm a config names, with the numbers it gives instead of the paper's.
+
+    Raises:
+        ValueError: if an option is given that the algorithm has no use for.
+    """
+    given = {
+        "temperature": config.temperature,
+        "entropy_coefficient": config.entropy_coefficient,
+        **{name: getattr(config, name) for name in _CHANGES if getattr(config, name) != -1},
+        **{name: getattr(config, name) == "true" for name in _SWITCHES if getattr(config, name)},
+    }
+    if config.kl_in:
+        given["kl_in"] = config.kl_in
+    if config.kl_estimator:
+        given["kl_estimator"] = getattr(kl, config.kl_estimator)
+    if config.aggregate:
+        given["aggregate"] = getattr(aggregation, config.aggregate)
+    return algorithm(config.algorithm, **given)
+
+
+_CHANGES = (
+    "group_size",
+    "epochs",
+    "clip",
+    "clip_high",
+    "cap",
+    "value_clip",
+    "value_coefficient",
+    "gamma",
+    "gae_lambda",
+    "redraws",
+    "overlong_share",
+    "kl_coefficient",
+)
+_SWITCHES = ("whiten_rewards", "whiten_advantages", "drop_zero_spread")
+
+
+def align(config, run, gold=None, reward=None, stage=None):
     """Improves the policy and saves it; goes on from the newest checkpoint of the run.
 
     Args:
         config: AlignConfig.
         run: RunDirectory.
-        gold: ``(prompt, response) -> float``, logged beside the learned reward and never trained
-            on; None where there is none.
+        gold: ``(prompt, response) -> float``, logged beside the reward and never trained on; None
+            where there is none.
+        reward: see ``RolloutWorker``; None for the reward model of the config.
+        stage: str, what checkpoints, metrics and the model go by; None for the algorithm's name.
     """
+    stage = stage or config.algorithm
+    chosen = chosen_algorithm(config)
     tokenizer = stages.load_tokenizer(config.policy)
     reference = from_pretrained(config.policy, dtype=config.precision)
     policy = from_pretrained(config.policy, dtype=config.precision)
-    reward_model = from_pretrained(config.reward_model, dtype=config.precision)
-    actor_critic = _actor_critic(config, policy, reward_model)
+    reward_model = None
+    if reward is None:
+        reward_model = from_pretrained(config.reward_model, dtype=config.precision)
+        reward = LearnedReward(reward_model)
     worker = RolloutWorker(
-        actor_critic, reference, LearnedReward(reward_model), rollout_config(config, tokenizer)
+        _actor_critic(config, chosen, policy, reward_model),
+        reference,
+        reward,
+        rollout_config(config, tokenizer),
+        chosen.credit,
+        chosen.baseline and chosen.baseline(),
+        _cost_limit(config),
     )
-    objective = PPO(
-        config.temperature,
-        config.clip,
-        config.value_clip,
-        config.value_coefficient,
-        config.entropy_coefficient,
-    )
-    optimizer = stages.ppo_optimizer(config, config.clip_norm)
-    learner = Learner(actor_critic, objective, optimizer, config.accumulate)
+    minibatch_size = _minibatch_size(config, chosen)
+    sized = dataclasses.replace(config, minibatch_size=minibatch_size, epochs=chosen.epochs)
+    optimizer = stages.ppo_optimizer(sized, config.clip_norm)
+    learner = Learner(worker.actor_critic, chosen.loss, optimizer, config.accumulate)
     prompts = BatchStream(
         stages.tell(
-            "ppo",
+            stage,
             encode_prompts(
                 stages.read(config.data, PromptRecord, "train", config.on_bad, config.data_dir),
                 tokenizer,
@@ -131,66 +226,85 @@ def align(config, run, gold=None):
                 config.on_bad,
             ),
         ),
-        config.batch_size,
+        config.batch_size // chosen.group_size,
         [config.max_prompt_tokens],
         seed=config.seed,
     )
-    kl_control = _kl_control(config)
+    kl_control = _kl_control(config, chosen)
     state, first_step = stages.resumable(
-        run, "ppo", learner, {"prompts": prompts, "kl": kl_control}
+        run, stage, learner, {"prompts": prompts, "kl": kl_control} | worker.stateful
     )
 
     def update(step):
-        batch = next(prompts)
         rollout, metrics = improve(
             worker,
             learner,
-            batch,
+            next(prompts),
             kl_control,
             seed=config.seed,
             step=step,
-            epochs=config.epochs,
-            minibatch_size=config.minibatch_size,
+            epochs=chosen.epochs,
+            minibatch_size=minibatch_size,
             target_kl=config.target_kl or None,
+            on_bad=config.on_bad_reward,
         )
-        if gold is not None:
+        if gold is not None and rollout is not None:
             metrics["gold_reward"] = _mean_gold(gold, tokenizer, rollout)
         return metrics
 
-    stages.repeat(run, "ppo", update, config, state, first_step)
-    stages.save_model(run, "ppo", policy, tokenizer)
+    stages.repeat(run, stage, update, config, state, first_step)
+    stages.save_model(run, stage, policy, tokenizer)
 
 
 def rollout_config(config, tokenizer):
-    """How the experiment's options say responses are sampled and credited."""
+    """How the experiment's options say responses are sampled, and which of them count."""
+    chosen = chosen_algorithm(config)
     given = tuple(int(token) for token in config.stop_tokens.split(",") if token)
     return RolloutConfig(
         config.max_new_tokens,
         temperature=config.temperature,
         stop_tokens=given or (tokenizer.eos_id,),
         pad_id=tokenizer.pad_id,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        whiten_rewards=config.whiten_rewards,
-        whiten_advantages=config.whiten_advantages,
+        group_size=chosen.group_size,
         missing_stop_score=config.missing_stop_score if config.missing_stop == "score" else None,
         missing_stop_penalty=(
             config.missing_stop_penalty if config.missing_stop == "penalty" else 0.0
         ),
+        overlong_buffer=round(chosen.overlong_share * config.max_new_tokens),
+        mask_overlong=config.mask_overlong,
+        redraws=chosen.redraws,
+        drop_zero_spread=chosen.drop_zero_spread,
     )
 
 
-def _actor_critic(config, policy, reward_model):
+def _minibatch_size(config, chosen):
+    """Responses of an update: as given, else the algorithm's share of a batch."""
+    if config.minibatch_size != -1:
+        return config.minibatch_size
+    return max(config.batch_size // chosen.minibatches, 1)
+
+
+def _actor_critic(config, chosen, policy, reward_model):
+    if not chosen.needs_critic:
+        return Actor(policy)
     if config.critic == "shared":
         return SharedActorCritic(policy)
     initial = reward_model if config.critic_from == "reward_model" else None
     return SeparateActorCritic(policy, separate_critic(policy, initial))
 
 
-def _kl_control(config):
+def _cost_limit(config):
+    if not config.cost_model:
+        return None
+    cost = LearnedReward(from_pretrained(config.cost_model, dtype=config.precision))
+    return CostLimit(cost, config.cost_limit, config.cost_rate)
+
+
+def _kl_control(config, chosen):
+    coefficient = chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0
     if config.kl == "fixed":
-        return FixedKL(config.kl_coefficient)
-    return AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
+        return FixedKL(coefficient)
+    return AdaptiveKL(coefficient, config.kl_target, config.kl_horizon)
 
 
 def _mean_gold(gold, tokenizer, rollout):
@@ -202,7 +316,7 @@ def main(config):
     from tfalign.data.customer_service import gold_reward
 
     gold = gold_reward if config.data == stages.EMBEDDED else None
-    align(config, stages.open_run("ppo", config), gold)
+    align(config, stages.open_run(config.algorithm, config), gold)
 
 
 if __name__ == "__main__":

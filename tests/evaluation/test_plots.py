@@ -125,3 +125,17 @@ def test_the_callers_matplotlib_settings_stay_as_they_were(tmp_path):
     before = dict(matplotlib.rcParams)
     plots.learning_curves(tmp_path / "a.png", {"ppo": {"kl": series(5)}})
     assert dict(matplotlib.rcParams) == before
+
+
+def test_overoptimisation_draws_both_rewards_and_the_law(tmp_path, figures):
+    distance = np.linspace(0, 2, 9)
+    curve = plots.GainCurve(distance, 2 * distance, distance * (1 - distance), np.sin, "sine")
+    plots.overoptimisation(tmp_path / "a.png", {"Best of n": curve, "PPO": curve})
+    assert [axes.get_title("left") for axes in figures[0].axes] == ["Best of n", "PPO"]
+    for axes in figures[0].axes:
+        proxy, gold = (points.get_offsets() for points in axes.collections)
+        np.testing.assert_array_equal(proxy, np.stack([distance, curve.proxy], axis=1))
+        np.testing.assert_array_equal(gold, np.stack([distance, curve.gold], axis=1))
+        (law,) = axes.lines
+        np.testing.assert_array_equal(law.get_ydata(), np.sin(law.get_xdata()))
+    assert png_size_and_dpi(tmp_path / "a.png")[2] == pytest.approx(150, abs=0.1)

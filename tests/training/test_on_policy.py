@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfalign.rewards.errors import RewardError
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.on_policy import improve
 from tfalign.types import Prompts, Rollout
@@ -22,6 +23,9 @@ class Worker:
         per_row = np.arange(ROWS)
         fields = [np.tile(per_row[:, None], (1, 2)) for _ in Rollout._fields[:-1]]
         return Rollout(*fields, scores=per_row), {"score": 3.5, "kl": 9.0}
+
+    def learn(self, statistics):
+        self.learnt = statistics
 
 
 class Learner:
@@ -107,6 +111,34 @@ def test_what_is_recorded():
         }
     )
     assert all(type(value) is float for value in logs.values())
+
+
+@pytest.mark.parametrize("on_bad", ["stop", "skip"])
+def test_a_bad_batch_stops_the_run_or_is_left_alone(on_bad):
+    def worker(*_):
+        raise RewardError("The score of row 3 is not finite. Received: nan")
+
+    learner, control = Learner(), AdaptiveKL(0.1)
+
+    def step():
+        return improve(worker, learner, PROMPTS, control, seed=0, step=1, on_bad=on_bad)
+
+    if on_bad == "stop":
+        with pytest.raises(RewardError, match="row 3"):
+            step()
+    else:
+        with pytest.warns(UserWarning, match="Batch 1 is skipped: The score of row 3"):
+            assert step() == (None, {"skipped": 1.0})
+    assert not learner.rows and control.coefficient == 0.1
+
+
+def test_on_bad_is_one_of_two():
+    with pytest.raises(ValueError, match="Received: on_bad='ignore'"):
+        run(on_bad="ignore")
+
+
+def test_baseline_and_cost_limit_learn_from_what_was_used():
+    assert run()[0].learnt == {"score": 3.5, "kl": 9.0}
 
 
 def test_kl_coefficient_moves_after_the_update():

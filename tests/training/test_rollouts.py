@@ -1,17 +1,27 @@
 """Rollouts: sampled and scored alike, and credited as the formulas say."""
 
+import dataclasses
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from tfalign.decoding import Greedy, generate
 from tfalign.models import (
+    Actor,
     CausalLM,
     GPTConfig,
     SeparateActorCritic,
     SharedActorCritic,
     separate_critic,
 )
-from tfalign.objectives import PPO
+from tfalign.objectives import GRPO, PPO
+from tfalign.rewards.errors import RewardError
+from tfalign.training.baselines import GreedyBaseline
+from tfalign.training.credit import GAE, LeaveOneOut, RewardToGo
+from tfalign.training.lagrange import CostLimit
+from tfalign.training.learner import Learner
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 from tfalign.types import Generation, Prompts
 
@@ -179,14 +189,10 @@ def test_rows_do_not_depend_on_their_batch(shared):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_names_the_row(shared, bad):
     worker, *_ = shared
-    scores = np.array([0, 1, bad, 2, bad], "float32")
-    with pytest.raises(ValueError, match=f"score of row 2 is not finite. Received: {bad}"):
-        worker._check(scores)
-    broken = RolloutWorker(
-        worker.actor_critic, worker.reference, lambda *_: np.full(B, bad), worker.config
-    )
+    scores = np.array([0, 1, bad, 2, bad, 0, 0, 0], "float32")
+    broken = RolloutWorker(worker.actor_critic, worker.reference, lambda *_: scores, worker.config)
     broken.generator = worker.generator
-    with pytest.raises(ValueError, match="score of row 0 is not finite"):
+    with pytest.raises(RewardError, match=f"score of row 2 is not finite. Received: {bad}"):
         broken(prompts(), seed=0, kl_coefficient=0.05)
 
 
@@ -224,11 +230,15 @@ def oracle(beta, scores, gamma=1.0, gae_lambda=0.95, whiten_rewards=False, white
     return rewards, advantages, returns
 
 
+CREDIT_CHOICES = {field.name for field in dataclasses.fields(GAE)}
+
+
 def credit(beta=0.3, tokens=TOKENS, **choices):
     """``RolloutWorker._credit`` of the arrays above."""
+    of_credit = {name: choices.pop(name) for name in CREDIT_CHOICES & choices.keys()}
     config = RolloutConfig(R, stop_tokens=(3,), **choices)
     model = SharedActorCritic(CausalLM(GPTConfig(V, 4, 1, 1, max_positions=8)))
-    worker = RolloutWorker(model, model.policy, None, config)
+    worker = RolloutWorker(model, model.policy, None, config, GAE(**of_credit))
     worker._reference_log_probs = lambda *_: np.where(MASK, REF_LOG_PROBS, np.nan)
     token_ids = np.concatenate([np.ones((4, 2), "int32"), tokens], axis=1)
     padding_mask = np.concatenate([np.ones((4, 2), "bool"), MASK], axis=1)
@@ -315,3 +325,146 @@ def test_join_puts_padding_in_front():
     token_ids, mask = RolloutWorker.join(asked, generation)
     np.testing.assert_array_equal(token_ids, [[9, 0, 5, 8, 0], [6, 7, 0, 3, 4]])
     np.testing.assert_array_equal(mask, [[0, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+
+
+# Groups, on a tiny model that needs no critic.
+
+
+def actor_worker(credit=None, reward=count_of_sevens, **choices):
+    policy, reference = CausalLM(MODEL), CausalLM(MODEL)
+    set_weights(policy, 0)
+    set_weights(reference, 1)
+    config = RolloutConfig(R, temperature=TEMPERATURE, stop_tokens=(3,), group_size=2, **choices)
+    return RolloutWorker(Actor(policy), reference, reward, config, credit or LeaveOneOut())
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    worker = actor_worker()
+    return worker, worker(prompts(), seed=11, kl_coefficient=0.05)
+
+
+def test_a_group_has_one_prompt_and_streams_of_its_own(grouped):
+    worker, (rollout, statistics) = grouped
+    token_ids = np.asarray(rollout.token_ids)
+    np.testing.assert_array_equal(token_ids[:, :P], np.repeat(prompts().token_ids, 2, axis=0))
+    assert (token_ids[0::2, P:] != token_ids[1::2, P:]).any(axis=1).mean() > 0.5
+    # completion g of a prompt draws from stream 2 * row_id + g, wherever its prompt stands
+    order = np.array([3, 0, 7, 1, 6, 2, 5, 4])
+    asked = prompts()
+    shuffled = Prompts(asked.token_ids[order], asked.mask[order])
+    again, _ = worker(shuffled, seed=11, kl_coefficient=0.05, row_ids=order)
+    groups = np.asarray(again.token_ids).reshape(B, 2, -1)
+    np.testing.assert_array_equal(groups, token_ids.reshape(B, 2, -1)[order])
+    scores = np.asarray(rollout.scores).reshape(B, 2)
+    assert statistics["spread"] == (scores[:, 0] != scores[:, 1]).mean()
+
+
+def test_without_a_critic_no_value_is_computed(grouped):
+    worker, (rollout, statistics) = grouped
+    assert worker.generator.value_head is None
+    assert not np.asarray(rollout.values).any()
+    assert "explained_variance" not in statistics
+    with_critic = worker_of(True, (3,), reference_seed=1)
+    unused = RolloutWorker(
+        with_critic.actor_critic, with_critic.reference, None, with_critic.config, RewardToGo()
+    )
+    assert unused.generator.value_head is None
+
+
+def test_groups_of_equal_scores_are_drawn_again(grouped):
+    """At most as often as allowed, all rows in the same program; others stay as they were."""
+    first, (rollout, statistics) = grouped
+    calls = []
+
+    def reward(*answered):
+        calls.append(answered)
+        return count_of_sevens(*answered)
+
+    worker = actor_worker(reward=reward, redraws=3)
+    worker.actor_critic.set_weights(first.actor_critic.get_weights())
+    again, redrawn = worker(prompts(), seed=11, kl_coefficient=0.05)
+    assert statistics["spread"] < 1 and 2 <= len(calls) <= 4
+    assert redrawn["spread"] > statistics["spread"]
+    assert worker.generator.compiled.traces == 1
+    scores = np.asarray(rollout.scores).reshape(B, 2)
+    spread = np.repeat(scores[:, 0] != scores[:, 1], 2)
+    for field in ("token_ids", "response_mask", "log_probs", "scores"):
+        np.testing.assert_array_equal(
+            np.asarray(getattr(again, field))[spread], np.asarray(getattr(rollout, field))[spread]
+        )
+    once_more, _ = worker(prompts(), seed=11, kl_coefficient=0.05)
+    np.testing.assert_array_equal(once_more.token_ids, again.token_ids)
+
+
+def test_redraws_are_bounded():
+    calls = []
+
+    def indifferent(token_ids, *_):
+        calls.append(1)
+        return np.zeros(len(token_ids), "float32")
+
+    worker = actor_worker(reward=indifferent, redraws=3, drop_zero_spread=True)
+    rollout, statistics = worker(prompts(), seed=0, kl_coefficient=0.05)
+    assert len(calls) == 4 and statistics["spread"] == 0
+    assert not np.asarray(rollout.response_mask).any()
+    learner = Learner(worker.actor_critic, GRPO(), keras.optimizers.SGD(1.0))
+    before = worker.actor_critic.get_weights()
+    scalars = learner.update(rollout)  # a batch of which nothing counts
+    assert all(np.isfinite(float(value)) for value in scalars.values())
+    for old, new in zip(before, worker.actor_critic.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_what_counts_in_the_loss():
+    """Rows 0 and 1 are one group, 2 and 3 another; row 1 never ends."""
+    scores = np.array([1, 1, 2, 0], "float32")
+    token_ids = np.concatenate([np.ones((4, 2), "int32"), TOKENS], axis=1)
+    generation = Generation(TOKENS, LOG_PROBS, MASK, None)
+
+    def counted(**choices):
+        worker = actor_worker(**choices)
+        worker._reference_log_probs = lambda *_: REF_LOG_PROBS
+        rollout, _ = worker._credit(token_ids, None, generation, scores, np.float32(0.0))
+        mask, advantages = np.asarray(rollout.response_mask), np.asarray(rollout.advantages)
+        rows = mask.any(axis=1)
+        np.testing.assert_array_equal(mask, MASK & rows[:, None])
+        return rows.tolist(), advantages[:, 0].tolist()
+
+    assert counted() == ([True] * 4, [0, 0, 2, -2])
+    assert counted(drop_zero_spread=True)[0] == [False, False, True, True]
+    assert counted(mask_overlong=True)[0] == [True, False, True, True]
+    # lengths 3, 5, 5, 1 of at most 5, the last 4 of which cost up to 1: 0.5, 1, 1 and 0
+    assert counted(overlong_buffer=4)[1] == [0.5, -0.5, 1, -1]
+
+
+def test_greedy_baseline_scores_the_greedy_response():
+    baseline = GreedyBaseline()
+    worker = RolloutWorker(
+        actor_worker().actor_critic,
+        actor_worker().reference,
+        count_of_sevens,
+        RolloutConfig(R, stop_tokens=(3,)),
+        RewardToGo(),
+        baseline,
+    )
+    greedy = generate(
+        worker.actor_critic.policy,
+        *prompts(),
+        max_new_tokens=R,
+        sampler=Greedy(),
+        stop_tokens=(3,),
+    )
+    expected = ((np.asarray(greedy.tokens) == 7) & np.asarray(greedy.mask)).sum(axis=1)
+    np.testing.assert_array_equal(baseline(worker, prompts()), expected)
+    rollout, _ = worker(prompts(), seed=0, kl_coefficient=0.0)
+    advantages, returns = np.asarray(rollout.advantages), np.asarray(rollout.returns)
+    np.testing.assert_allclose((returns - advantages)[:, 0], expected)
+    assert worker.stateful == {"baseline": baseline}
+
+
+def test_a_cost_that_is_not_finite_names_the_row():
+    worker = actor_worker()
+    worker.cost_limit = CostLimit(lambda token_ids, *_: np.full(len(token_ids), np.inf), 0.0)
+    with pytest.raises(RewardError, match="cost of row 0 is not finite. Received: inf"):
+        worker(prompts(), seed=0, kl_coefficient=0.0)

@@ -6,7 +6,7 @@ No text of a data set enters a picture: the bundled font has no Chinese.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -61,6 +61,16 @@ class Panel(NamedTuple):
     title: str
     unit: str
     metrics: Mapping[str, str]  # name in metrics.jsonl -> label
+
+
+class GainCurve(NamedTuple):
+    """Rewards along an optimisation, as gains over the reference."""
+
+    distance: np.ndarray  # float64[N], sqrt(KL)
+    proxy: np.ndarray  # float64[N]
+    gold: np.ndarray  # float64[N]
+    law: Callable[[np.ndarray], np.ndarray]  # distance -> gold gain, as fitted
+    formula: str  # its label
 
 
 PANELS = (
@@ -164,6 +174,35 @@ def reward_against_kl(
         bar.solids.set_alpha(1)
         _save(figure, file)
     return True
+
+
+def overoptimisation(file: str | os.PathLike, curves: Mapping[str, GainCurve]) -> None:
+    """Draws proxy and gold reward against sqrt(KL), a panel each, with the law of the gold one.
+
+    Args:
+        file: the PNG.
+        curves: title -> GainCurve.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(4.4 * len(curves) + 0.4, 3.6)
+        first = None
+        for number, (title, curve) in enumerate(curves.items(), start=1):
+            axes = first = figure.add_subplot(1, len(curves), number, sharey=first)
+            for colour, name, gain in (
+                (ORANGE, "proxy, which was optimised", curve.proxy),
+                (BLUE, "gold", curve.gold),
+            ):
+                axes.scatter(
+                    curve.distance, gain, color=colour, s=14, alpha=0.6, linewidths=0, label=name
+                )
+            d = np.linspace(0, max(curve.distance.max(), 1e-3), 200)[1:]
+            axes.plot(d, curve.law(d), color=INK, linewidth=1.8, label=curve.formula)
+            axes.set_title(title)
+            axes.set_xlabel("sqrt(KL to the reference), nats^0.5")
+            axes.legend(loc="best", handlelength=1.2)
+            if number == 1:
+                axes.set_ylabel("gain, standard deviations of the reference")
+        _save(figure, file)
 
 
 def score_distributions(

@@ -133,6 +133,44 @@ def discounted_returns(rewards, discounts, bootstrap):
     return reverse_recurrence(rewards + tail, discounts)
 
 
+def rewards_to_go(rewards, mask, gamma=1.0):
+    """Discounted sum of a token's reward and of those after it, within its response.
+
+    Args:
+        rewards: float32[B, R], per token.
+        mask: bool[B, R], true at real tokens, which come first in a row.
+        gamma: float in [0, 1], discount.
+
+    Returns:
+        float32[B, R], 0 where the mask is false.
+    """
+    rewards = ops.where(ops.cast(mask, "bool"), rewards, 0.0)
+    return discounted_returns(
+        rewards, gamma * ops.ones_like(rewards), ops.zeros_like(rewards[:, 0])
+    )
+
+
+def soft_overlong_penalty(lengths, max_length, buffer):
+    """What DAPO adds to the score of a long response (Yu et al. 2025, eq. 13).
+
+    0 up to max_length - buffer tokens, then linearly down to -1 at max_length.
+
+    Args:
+        lengths: float32[B], tokens.
+        max_length: int, tokens.
+        buffer: int in [1, max_length], tokens.
+
+    Returns:
+        float32[B] in [-1, 0].
+
+    Raises:
+        ValueError: if buffer is out of its range.
+    """
+    if not 1 <= buffer <= max_length:
+        raise ValueError(f"buffer must lie in [1, {max_length}]. Received: buffer={buffer}")
+    return ops.clip((max_length - buffer - lengths) / buffer, -1.0, 0.0)
+
+
 def vtrace(
     log_probs,
     old_log_probs,

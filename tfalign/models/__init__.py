@@ -1,7 +1,12 @@
 """Models: trunks (GPT, BERT), the encoder-decoder Transformer, and trunks with heads."""
 
 from tfalign.models import architectures, huggingface
-from tfalign.models.actor_critic import SeparateActorCritic, SharedActorCritic, separate_critic
+from tfalign.models.actor_critic import (
+    Actor,
+    SeparateActorCritic,
+    SharedActorCritic,
+    separate_critic,
+)
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.heads import (
@@ -25,6 +30,7 @@ from tfalign.models.tasks import (
 from tfalign.models.transformer import Transformer, TransformerConfig
 
 __all__ = [
+    "Actor",
     "BERT",
     "BERTConfig",
     "CausalLM",

@@ -1,7 +1,7 @@
-"""A policy with a critic: one trunk for both, or one each.
+"""A policy alone, or with a critic: one trunk for both, or one each.
 
-Both forms answer the same two questions, so that objectives and rollouts need not know which they
-have: ``states`` gives what a response's log-probs and values are computed from.
+All forms answer one question, so that objectives and rollouts need not know which they have: from
+which states are a response's log-probs computed, and what are those states worth?
 """
 
 from __future__ import annotations
@@ -10,6 +10,32 @@ import keras
 
 from tfalign.models.heads import ValueHead
 from tfalign.models.tasks import CausalLM, Critic
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class Actor(keras.Model):
+    """A policy without a critic, for algorithms that need none.
+
+    Args:
+        policy: CausalLM.
+    """
+
+    def __init__(self, policy, **kwargs):
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.built = True
+
+    def call(self, token_ids, padding_mask, response_length):
+        """As ``SharedActorCritic.call``, with None for the values."""
+        hidden = self.policy.backbone(token_ids, padding_mask=padding_mask)
+        return before_response(hidden, response_length), None
+
+    def get_config(self):
+        return _config_with_models(super().get_config(), policy=self.policy)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**_with_models_restored(config, "policy"))
 
 
 @keras.saving.register_keras_serializable("tfalign")

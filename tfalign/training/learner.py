@@ -62,7 +62,7 @@ class Learner:
 
     def _step(self, batch):
         loss, weight, metrics, gradients = self._sums(batch)
-        gradients = [gradient / weight for gradient in gradients]
+        gradients = [gradient / at_least_tiny(weight) for gradient in gradients]
         self.optimizer.apply(gradients, self.model.trainable_variables)
         return summary(loss, weight, metrics, gradients)
 
@@ -101,5 +101,10 @@ class Learner:
 def summary(loss, weight, metrics, gradients):
     """The scalars an update reports, from its sums and its mean gradients."""
     norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
-    means = {name: total / ops.maximum(count, 1e-8) for name, (total, count) in metrics.items()}
-    return {"loss": loss / weight, "weight": weight, "gradient_norm": norm} | means
+    means = {name: total / at_least_tiny(count) for name, (total, count) in metrics.items()}
+    return {"loss": loss / at_least_tiny(weight), "weight": weight, "gradient_norm": norm} | means
+
+
+def at_least_tiny(weight):
+    """The weight to divide by: a batch of which nothing counts has a loss and gradients of 0."""
+    return ops.maximum(weight, 1e-8)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from keras import ops, tree
+
+from tfalign.rewards.errors import RewardError
 
 
 def improve(
@@ -17,13 +21,14 @@ def improve(
     epochs=4,
     minibatch_size=None,
     target_kl=None,
+    on_bad="stop",
 ):
     """Samples a batch of rollouts and takes the policy through them.
 
     Args:
         worker: RolloutWorker.
         learner: Learner with an on-policy objective, such as PPO, on the worker's actor-critic.
-        prompts: Prompts of B rows.
+        prompts: Prompts, from which the worker makes rollouts of B rows.
         kl_control: FixedKL or AdaptiveKL.
         seed: int, of the run.
         step: int, number of the iteration; with the seed it decides all randomness.
@@ -31,23 +36,33 @@ def improve(
         minibatch_size: int dividing B; B where None.
         target_kl: float, nats a token; no further epoch follows one whose last minibatch's
             ``approx_kl`` exceeds it. None to go through all.
+        on_bad: "stop", or "skip" to leave a batch alone whose reward fails or is not finite.
 
     Returns:
-        (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over
+        (Rollout, dict of floats): (None, {"skipped": 1.0}) for a batch left alone, else the worker's statistics, the objective's metrics in mean over
         the updates, and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first
         minibatch's ratio was from 1, which on-policy means 0 up to rounding).
 
     Raises:
-        ValueError: if minibatches do not divide the batch.
+        ValueError: if minibatches do not divide the batch, or on_bad is unknown.
+        RewardError: by choice, if a reward fails or is not finite.
     """
-    rows = len(prompts.token_ids)
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f'on_bad is "stop" or "skip". Received: on_bad={on_bad!r}')
+    rollout_seed = np.random.SeedSequence([seed, step]).generate_state(1)[0]
+    try:
+        rollout, statistics = worker(prompts, rollout_seed, kl_control.coefficient)
+    except RewardError as error:
+        if on_bad == "stop":
+            raise
+        warnings.warn(f"Batch {step} is skipped: {error}", stacklevel=2)
+        return None, {"skipped": 1.0}
+    rows = len(rollout.scores)
     minibatch_size = minibatch_size or rows
     if rows % minibatch_size:
         raise ValueError(
             f"Minibatches of {minibatch_size} do not divide a batch of {rows} rollouts"
         )
-    rollout_seed = np.random.SeedSequence([seed, step]).generate_state(1)[0]
-    rollout, statistics = worker(prompts, rollout_seed, kl_control.coefficient)
     generator = np.random.default_rng([seed, step])
     updates = []
     for _ in range(epochs):
@@ -59,6 +74,7 @@ def improve(
             break
     coefficient = kl_control.coefficient
     kl_control.update(statistics["kl"], rows)
+    worker.learn(statistics)
     metrics = {key: float(np.mean([float(u[key]) for u in updates])) for key in updates[0]}
     return rollout, (
         statistics

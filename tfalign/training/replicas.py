@@ -60,7 +60,7 @@ class ReplicatedUpdate:
         context = tf.distribute.get_replica_context()
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(batch))
         loss, weight, metrics, gradients = sums
-        gradients = [gradient / weight for gradient in gradients]
+        gradients = [gradient / tf.maximum(weight, 1e-8) for gradient in gradients]
         # Keras clips on each replica and adds up what comes out. Clipping must see the whole
         # gradient, so the first replica hands that in and the others add zeros to it.
         is_first = tf.equal(context.replica_id_in_sync_group, 0)

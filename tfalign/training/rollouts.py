@@ -1,74 +1,127 @@
-"""From prompts to all an on-policy update needs: respond, score, compare with the reference.
+"""From prompts to all an on-policy update needs: respond, score, compare with the reference, credit.
 
 Three phases, each one program: the decode loop; the reward; and the rest, which is the reference's
-log-probs, the values where the decode loop did not have them, rewards per token and advantages.
-Log-probs and values that the decode loop knows are not computed again.
+log-probs, the values where the decode loop did not have them, and the credit's rewards per token and
+advantages. Log-probs and values that the decode loop knows are not computed again, and without a
+need for values there are none.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
 from tfalign import backend
 from tfalign.decoding import Generator, Sampler
-from tfalign.functional.advantages import generalized_advantages, place_rewards
+from tfalign.functional.advantages import group_has_spread, soft_overlong_penalty
 from tfalign.functional.kl import k1
 from tfalign.functional.log_probs import token_log_probs
-from tfalign.functional.masking import masked_sum, masked_variance, masked_whiten
-from tfalign.models import SharedActorCritic
+from tfalign.functional.masking import masked_sum, masked_variance
+from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.actor_critic import before_response
-from tfalign.types import Rollout
+from tfalign.rewards.errors import RewardError
+from tfalign.training.credit import GAE, Scored
+from tfalign.types import Array, Generation, Prompts, Rollout
 
 
 @dataclasses.dataclass(frozen=True)
 class RolloutConfig:
-    """How responses are sampled and credited; the defaults are those of Ziegler et al. 2019.
+    """How responses are sampled, and which of them count.
 
     Attributes:
         max_new_tokens: R.
         temperature: of the sampler, and of all log-probs.
         stop_tokens: ids that end a response.
         pad_id: what stands after the end.
-        gamma: discount.
-        gae_lambda: of generalised advantage estimation.
-        whiten_rewards: scale the per-token rewards to variance 1, keeping their mean.
-        whiten_advantages: shift and scale the advantages over the real tokens of the batch.
+        group_size: G, completions of every prompt; they stand next to each other, so a batch of
+            prompts gives a rollout of G times as many rows.
         missing_stop_score: score of a response that never ended, instead of the reward model's;
             None to keep it.
         missing_stop_penalty: taken off the score of a response that never ended.
+        overlong_buffer: tokens before the limit over which a score falls by up to 1 (DAPO, Yu et
+            al. 2025, eq. 13); 0 for no such penalty.
+        mask_overlong: leave responses that never ended out of the loss.
+        redraws: how often at most the groups whose scores are all equal are drawn again, all rows
+            at once (the bounded form of DAPO's dynamic sampling).
+        drop_zero_spread: leave groups whose scores are all equal out of the loss. They have no
+            policy gradient either way; their KL term, and their tokens in a mean, go too.
+
+    Raises:
+        ValueError: if group_size is not positive, or one completion a prompt is to be compared.
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     stop_tokens: tuple[int, ...] = ()
     pad_id: int = 0
-    gamma: float = 1.0
-    gae_lambda: float = 0.95
-    whiten_rewards: bool = False
-    whiten_advantages: bool = True
+    group_size: int = 1
     missing_stop_score: float | None = None
     missing_stop_penalty: float = 0.0
+    overlong_buffer: int = 0
+    mask_overlong: bool = False
+    redraws: int = 0
+    drop_zero_spread: bool = False
+
+    def __post_init__(self):
+        compares = self.redraws > 0 or self.drop_zero_spread
+        if self.group_size < 1 or (compares and self.group_size < 2):
+            raise ValueError(
+                "group_size must be at least 1, and 2 where groups of equal scores are drawn again "
+                f"or dropped. Received: group_size={self.group_size}"
+            )
+
+
+class ScoredResponses(NamedTuple):
+    """Responses to prompts, and what the reward says of them."""
+
+    generation: Generation
+    token_ids: Array  # int32[B, T], left-padded prompt, then response
+    padding_mask: Array  # bool[B, T]
+    scores: Array  # float32[B], less the price of the costs
+    rewards: Array  # float32[B], the reward's own
+    costs: Array | None  # float32[B]; None without a limit on them
 
 
 class RolloutWorker:
     """Samples rollouts from a policy.
 
     Args:
-        actor_critic: SharedActorCritic or SeparateActorCritic.
+        actor_critic: Actor, SharedActorCritic or SeparateActorCritic.
         reference: CausalLM, frozen.
         reward: ``(token_ids, padding_mask, response_mask) -> float32[B]``, see ``rewards``.
         config: RolloutConfig.
+        credit: see ``training.credit``; ``GAE()`` where None.
+        baseline: see ``training.baselines``; None for 0.
+        cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
+
+    Raises:
+        ValueError: if the credit needs a critic or a group and there is none.
     """
 
-    def __init__(self, actor_critic, reference, reward, config):
+    def __init__(
+        self,
+        actor_critic,
+        reference,
+        reward,
+        config,
+        credit=None,
+        baseline=None,
+        cost_limit=None,
+    ):
         self.actor_critic = actor_critic
         self.reference = reference
         self.reward = reward
         self.config = config
-        self._shared = isinstance(actor_critic, SharedActorCritic)
+        self.credit = GAE() if credit is None else credit
+        self.baseline = baseline
+        self.cost_limit = cost_limit
+        self._check_needs()
+        with_values = self.credit.needs_values
+        self._shared = with_values and isinstance(actor_critic, SharedActorCritic)
+        self._separate = with_values and not self._shared
         self.generator = Generator(
             actor_critic.policy,
             config.max_new_tokens,
@@ -77,7 +130,7 @@ class RolloutWorker:
             config.pad_id,
             actor_critic.value_head if self._shared else None,
         )
-        critic = [] if self._shared else actor_critic.critic.variables
+        critic = actor_critic.critic.variables if self._separate else []
         self.compiled = backend.jit(self._credit, reference.variables + critic)
 
     def __call__(self, prompts, seed, kl_coefficient, row_ids=None):
@@ -87,24 +140,72 @@ class RolloutWorker:
             prompts: Prompts.
             seed: int in [0, 2**32).
             kl_coefficient: float, beta.
-            row_ids: int32[B], see ``Generator``.
+            row_ids: int32[number of prompts], see ``Generator``; completion g of a prompt draws
+                from stream G * row_id + g.
 
         Returns:
             (Rollout, statistics): statistics maps names to floats, all in mean over responses:
             "score", "kl" (nats, summed over a response's tokens), "response_length" (tokens), "ended"
-            (share that drew a stop token), "return", "explained_variance".
+            (share that drew a stop token), "return"; with a critic "explained_variance"; with groups
+            "spread" (share of responses whose group's scores differ); with a cost limit "cost",
+            "price" and "reward" (the score before the cost was charged).
 
         Raises:
-            ValueError: if a score is not finite, naming the row.
+            RewardError: if a score or a cost is not finite, naming the row.
         """
-        generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
-        token_ids, padding_mask = self.join(prompts, generation)
-        scores = self.reward(token_ids, padding_mask, generation.mask)
-        self._check(scores)
+        prompts, row_ids = self._repeated(prompts, row_ids)
+        answers = self._answers(prompts, seed, row_ids)
+        baseline = np.zeros(len(prompts.token_ids), "float32")
+        if self.baseline is not None:
+            baseline = self.baseline(self, prompts)
         rollout, statistics = self.compiled(
-            token_ids, padding_mask, generation, scores, np.float32(kl_coefficient)
+            answers.token_ids,
+            answers.padding_mask,
+            answers.generation,
+            answers.scores,
+            np.float32(kl_coefficient),
+            baseline,
         )
-        return rollout, {name: float(value) for name, value in statistics.items()}
+        statistics = {name: float(value) for name, value in statistics.items()}
+        if self.cost_limit is not None:
+            statistics["cost"] = float(np.mean(answers.costs))
+            statistics["reward"] = float(np.mean(answers.rewards))
+            statistics["price"] = float(self.cost_limit.price)
+        return rollout, statistics
+
+    def learn(self, statistics):
+        """Lets the baseline and the cost limit take in the statistics of a batch that was used."""
+        if self.baseline is not None:
+            self.baseline.update(statistics["return"])
+        if self.cost_limit is not None:
+            self.cost_limit.update(statistics["cost"])
+
+    @property
+    def stateful(self):
+        """dict of what a checkpoint must hold besides the weights, see ``RunState``."""
+        members = {"baseline": self.baseline, "cost_limit": self.cost_limit}
+        return {name: member for name, member in members.items() if member is not None}
+
+    def score(self, prompts, generation):
+        """What the reward, and the cost limit, say of given responses.
+
+        Args:
+            prompts: Prompts of B rows.
+            generation: Generation of B rows.
+
+        Returns:
+            ScoredResponses.
+
+        Raises:
+            RewardError: if a score or a cost is not finite, naming the row.
+        """
+        answered = *self.join(prompts, generation), generation.mask
+        rewards = _checked("score", self.reward(*answered))
+        if self.cost_limit is None:
+            return ScoredResponses(generation, *answered[:2], rewards, rewards, None)
+        costs = _checked("cost", self.cost_limit(*answered))
+        scores = np.asarray(rewards - self.cost_limit.price * costs, "float32")
+        return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
 
     @staticmethod
     def join(prompts, generation):
@@ -116,40 +217,76 @@ class RolloutWorker:
         padding_mask = np.concatenate([left_mask, np.asarray(generation.mask)], axis=1)
         return token_ids.astype("int32"), padding_mask.astype("bool")
 
-    def _credit(self, token_ids, padding_mask, generation, scores, kl_coefficient):
-        config, mask = self.config, generation.mask
+    def _check_needs(self):
+        name = type(self.credit).__name__
+        if self.credit.needs_values and isinstance(self.actor_critic, Actor):
+            raise ValueError(f"{name} needs a critic. Received: actor_critic of type Actor")
+        if self.credit.needs_group and self.config.group_size < 2:
+            raise ValueError(
+                f"{name} compares completions of one prompt, of which there must be at least 2. "
+                f"Received: group_size={self.config.group_size}"
+            )
+
+    def _repeated(self, prompts, row_ids):
+        """Every prompt, and its stream of random numbers, once for each of its completions."""
+        size = self.config.group_size
+        if size == 1:
+            return prompts, row_ids
+        row_ids = np.arange(len(prompts.token_ids)) if row_ids is None else np.asarray(row_ids)
+        prompts = Prompts(*(np.repeat(np.asarray(field), size, axis=0) for field in prompts))
+        return prompts, (size * row_ids[:, None] + np.arange(size)).ravel()
+
+    def _answers(self, prompts, seed, row_ids):
+        """ScoredResponses; groups without spread are drawn again while ``redraws`` lasts."""
+        answers = self._answer(prompts, seed, row_ids)
+        for attempt in range(1, self.config.redraws + 1):
+            stale = ~np.asarray(self._spread(answers.scores))
+            if not stale.any():
+                break
+            fresh_seed = np.random.SeedSequence([int(seed), attempt]).generate_state(1)[0]
+            fresh = self._answer(prompts, fresh_seed, row_ids)
+            answers = _replaced(answers, fresh, stale)
+        return answers
+
+    def _answer(self, prompts, seed, row_ids):
+        generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
+        return self.score(prompts, generation)
+
+    def _credit(self, token_ids, padding_mask, generation, scores, kl_coefficient, baseline=None):
+        mask = generation.mask
         ref_log_probs = ops.where(mask, self._reference_log_probs(token_ids, padding_mask), 0.0)
-        values = generation.values if self._shared else self._values(token_ids, padding_mask)
-        values = ops.where(mask, values, 0.0)
         kl = ops.where(mask, k1(generation.log_probs, ref_log_probs), 0.0)
+        values = self._values(token_ids, padding_mask, generation)
         ended = self._ended(generation)
-        scores = self._without_stop(scores, ended)
-        rewards = place_rewards(scores, kl, mask, kl_coefficient)
-        if config.whiten_rewards:
-            rewards = masked_whiten(rewards, mask, shift_mean=False)
-        advantages, returns = generalized_advantages(
-            rewards, values, mask, config.gamma, config.gae_lambda
+        spread = self._spread(scores)
+        counted = mask & self._counts(ended, spread)[:, None]
+        scores = self._without_stop(scores, ended) + self._overlong_penalty(mask)
+        if baseline is None:
+            baseline = ops.zeros_like(scores)
+        credited = self.credit(
+            Scored(scores, kl, mask, values, baseline, self.config.group_size), kl_coefficient
         )
         statistics = {
             "score": ops.mean(scores),
             "kl": ops.mean(ops.sum(kl, axis=1)),
             "response_length": ops.mean(ops.sum(ops.cast(mask, "float32"), axis=1)),
             "ended": ops.mean(ops.cast(ended, "float32")),
-            "return": ops.mean(masked_sum(rewards, mask, axis=1)),
-            "explained_variance": _explained_variance(values, returns, mask),
+            "return": ops.mean(masked_sum(credited.rewards, mask, axis=1)),
         }
-        if config.whiten_advantages:
-            advantages = masked_whiten(advantages, mask)
+        if values is not None:
+            statistics["explained_variance"] = _explained_variance(values, credited.returns, mask)
+        if self.config.group_size > 1:
+            statistics["spread"] = ops.mean(ops.cast(spread, "float32"))
         rollout = Rollout(
             token_ids=token_ids,
             padding_mask=padding_mask,
-            response_mask=mask,
+            response_mask=counted,
             log_probs=generation.log_probs,
             ref_log_probs=ref_log_probs,
-            values=values,
-            rewards=rewards,
-            advantages=advantages,
-            returns=returns,
+            values=ops.zeros_like(kl) if values is None else values,
+            rewards=credited.rewards,
+            advantages=credited.advantages,
+            returns=credited.returns,
             scores=scores,
         )
         return rollout, statistics
@@ -160,9 +297,29 @@ class RolloutWorker:
         logits = self.reference.logits(before_response(hidden, length))
         return token_log_probs(logits, token_ids[:, -length:], self.config.temperature)
 
-    def _values(self, token_ids, padding_mask):
+    def _values(self, token_ids, padding_mask, generation):
+        """float32[B, R], 0 where masked; None where the credit does not ask for them."""
+        if not self.credit.needs_values:
+            return None
+        if self._shared:
+            return ops.where(generation.mask, generation.values, 0.0)
         values = self.actor_critic.critic(token_ids, padding_mask=padding_mask, training=False)
-        return before_response(values, self.config.max_new_tokens)
+        return ops.where(generation.mask, before_response(values, self.config.max_new_tokens), 0.0)
+
+    def _spread(self, scores):
+        """bool[B], whether the scores of a response's group differ; all true without groups."""
+        if self.config.group_size == 1:
+            return ops.ones_like(scores, "bool")
+        return group_has_spread(scores, self.config.group_size)
+
+    def _counts(self, ended, spread):
+        """bool[B], whether a response has a part in the loss."""
+        counts = ops.ones_like(ended)
+        if self.config.mask_overlong:
+            counts = counts & ended
+        if self.config.drop_zero_spread:
+            counts = counts & spread
+        return counts
 
     def _ended(self, generation):
         """bool[B], whether a stop token was drawn."""
@@ -179,12 +336,35 @@ class RolloutWorker:
             return scores
         return ops.where(ended, scores, config.missing_stop_score)
 
-    @staticmethod
-    def _check(scores):
-        scores = np.asarray(scores)
-        if not np.isfinite(scores).all():
-            row = int(np.argmin(np.isfinite(scores)))
-            raise ValueError(f"The score of row {row} is not finite. Received: {scores[row]}")
+    def _overlong_penalty(self, mask):
+        if not self.config.overlong_buffer:
+            return 0.0
+        lengths = ops.sum(ops.cast(mask, "float32"), axis=1)
+        return soft_overlong_penalty(
+            lengths, self.config.max_new_tokens, self.config.overlong_buffer
+        )
+
+
+def _checked(what, scores):
+    """float32[B] of finite numbers."""
+    scores = np.asarray(scores, "float32")
+    if not np.isfinite(scores).all():
+        row = int(np.argmin(np.isfinite(scores)))
+        raise RewardError(f"The {what} of row {row} is not finite. Received: {scores[row]}")
+    return scores
+
+
+def _replaced(answers, others, rows):
+    """ScoredResponses with those of other answers in the chosen rows, bool[B]."""
+
+    def choose(kept, new):
+        if kept is None:
+            return None
+        kept = np.asarray(kept)
+        return np.where(rows.reshape(-1, *[1] * (kept.ndim - 1)), np.asarray(new), kept)
+
+    generation = Generation(*map(choose, answers.generation, others.generation))
+    return ScoredResponses(generation, *map(choose, answers[1:], others[1:]))
 
 
 def _explained_variance(values, returns, mask):

@@ -1,0 +1,204 @@
+"""An alignment problem so small that every response is known, with the policy that solves it.
+
+A prompt, V tokens of which the last one stops, at most R tokens: every response can be listed, its
+probability computed, and the optimum of E[reward] - beta KL(pi || pi_ref) is
+
+    pi*(y) = pi_ref(y) exp(r(y) / beta) / Z
+
+(Korbak et al. 2022, "RL with KL penalties is better viewed as Bayesian inference", eq. 5). The
+policies here are tables of logits, one row a prefix, behind the interface of a CausalLM, so that
+the library's own decode loop, rollouts and Learner train them and no network stands between an
+algorithm and its optimum.
+"""
+
+from __future__ import annotations
+
+import types
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfalign.functional.log_probs import token_log_probs
+from tfalign.models.actor_critic import before_response
+from tfalign.types import Prompts
+
+PROMPT = 0  # the only prompt is this one token
+
+
+class Problem:
+    """A random reference and random rewards.
+
+    Prefixes are numbered as a V-ary heap: the empty one is 0, and prefix n continued by token a is
+    V n + a + 1.
+
+    Args:
+        vocab_size: int, V; the token V - 1 stops.
+        horizon: int, R, most tokens of a response.
+        seed: int, of the reference's logits and of the rewards, both N(0, 1).
+
+    Attributes:
+        responses: int32[N, R], all of them, 0 after the end.
+        mask: bool[N, R], true up to and including the stop token.
+        rewards: float32[N].
+        ref_logits: float32[number of prefixes, V].
+    """
+
+    def __init__(self, vocab_size=6, horizon=4, seed=0):
+        self.vocab_size = vocab_size
+        self.horizon = horizon
+        self.stop_token = vocab_size - 1
+        responses = sorted(self._extensions(()))
+        lengths = np.array([len(response) for response in responses])
+        self.mask = np.arange(horizon) < lengths[:, None]
+        self.responses = np.zeros(self.mask.shape, "int32")
+        self.responses[self.mask] = np.concatenate(responses)
+        self.num_prefixes = sum(vocab_size**t for t in range(horizon))
+        rng = np.random.default_rng(seed)
+        self.ref_logits = rng.normal(size=(self.num_prefixes, vocab_size)).astype("float32")
+        self.rewards = rng.normal(size=len(responses)).astype("float32")
+        self._rewards_of_prefix = np.full(sum(vocab_size**t for t in range(horizon + 1)), np.nan)
+        self._rewards_of_prefix[self._heap_numbers(self.responses, self.mask)] = self.rewards
+
+    def reward(self, token_ids, padding_mask, response_mask):
+        """float32[B], as ``RolloutWorker`` asks for it; NaN for what is no complete response."""
+        return self.rewards_of(self._rewards_of_prefix, token_ids, response_mask)
+
+    def table(self, values):
+        """``float[N]`` of every response as a function of rollouts, such as a cost."""
+        of_prefix = np.full(len(self._rewards_of_prefix), np.nan)
+        of_prefix[self._heap_numbers(self.responses, self.mask)] = values
+        return lambda token_ids, _, mask: self.rewards_of(of_prefix, token_ids, mask)
+
+    def rewards_of(self, of_prefix, token_ids, response_mask):
+        response = np.asarray(token_ids)[:, -self.horizon :]
+        numbers = self._heap_numbers(response, np.asarray(response_mask))
+        return of_prefix[numbers].astype("float32")
+
+    def prompts(self, rows):
+        """Prompts: the one prompt, ``rows`` times."""
+        return Prompts(np.full((rows, 1), PROMPT, "int32"), np.ones((rows, 1), "bool"))
+
+    def policy(self):
+        """A TabularLM that starts as the reference."""
+        return TabularLM(self.ref_logits)
+
+    def inputs(self):
+        """All responses behind the prompt: (token_ids int32[N, 1 + R], padding_mask bool)."""
+        prompts = self.prompts(len(self.responses))
+        return (
+            np.concatenate([prompts.token_ids, self.responses], axis=1),
+            np.concatenate([prompts.mask, self.mask], axis=1),
+        )
+
+    def token_log_probs(self, policy):
+        """float64[N, R], of every token of every response; 0 where masked."""
+        token_ids, padding_mask = self.inputs()
+        hidden = policy.backbone(token_ids, padding_mask=padding_mask)
+        logits = policy.logits(before_response(hidden, self.horizon))
+        log_probs = ops.convert_to_numpy(token_log_probs(logits, self.responses))
+        return np.where(self.mask, log_probs.astype("float64"), 0.0)
+
+    def probabilities(self, policy):
+        """float64[N], of every response; they sum to 1."""
+        return np.exp(self.token_log_probs(policy).sum(axis=1))
+
+    def optimum(self, beta, rewards=None):
+        """float64[N], pi*; ``rewards`` instead of the problem's own where given."""
+        rewards = self.rewards if rewards is None else rewards
+        reference = self.probabilities(self.policy())
+        weights = reference * np.exp((rewards - rewards.max()).astype("float64") / beta)
+        return weights / weights.sum()
+
+    def _extensions(self, prefix):
+        if len(prefix) == self.horizon or self.stop_token in prefix:
+            return [prefix]
+        continued = ((*prefix, token) for token in range(self.vocab_size))
+        return [response for longer in continued for response in self._extensions(longer)]
+
+    def _heap_numbers(self, responses, mask):
+        number = np.zeros(len(responses), "int64")
+        for tokens, real in zip(responses.T, mask.T):
+            number = np.where(real, self.vocab_size * number + tokens + 1, number)
+        return number
+
+
+def total_variation(p, q):
+    """Half the sum of |p - q|: the largest difference in probability of any set of responses."""
+    return 0.5 * float(np.abs(np.asarray(p) - np.asarray(q)).sum())
+
+
+class TabularLM(keras.Model):
+    """A table of next-token logits, one row a prefix, with a CausalLM's interface.
+
+    Args:
+        logits: float32[number of prefixes, V].
+    """
+
+    def __init__(self, logits):
+        super().__init__()
+        self.backbone = PrefixTable(np.asarray(logits, "float32"))
+        self.config = types.SimpleNamespace(width=self.backbone.width, max_positions=2**30)
+        self.built = True
+
+    def call(self, token_ids, padding_mask=None):
+        return self.logits(self.backbone(token_ids, padding_mask=padding_mask))
+
+    def logits(self, hidden, kernel=None):
+        del kernel
+        return hidden
+
+    def readout_kernel(self):
+        """There is none: the hidden states are the logits."""
+        return None
+
+
+class TabularCritic(keras.Model):
+    """A table of values, one a prefix, 0 at first.
+
+    Args:
+        num_prefixes: int.
+        vocab_size: int, V.
+    """
+
+    def __init__(self, num_prefixes, vocab_size):
+        super().__init__()
+        self.backbone = PrefixTable(np.zeros((num_prefixes, 1), "float32"), vocab_size)
+        self.built = True
+
+    def call(self, token_ids, padding_mask=None, training=None):
+        return self.backbone(token_ids, padding_mask=padding_mask)[..., 0]
+
+
+class PrefixTable(keras.layers.Layer):
+    """Looks up the row of every prefix; the cache of its decode loop is the prefix' number."""
+
+    def __init__(self, table, vocab_size=None):
+        super().__init__()
+        self.width = table.shape[1]
+        self.vocab_size = vocab_size or self.width
+        self.table = self.add_weight(
+            name="table", shape=table.shape, initializer=keras.initializers.Constant(table)
+        )
+        self.built = True
+
+    def call(self, token_ids, padding_mask=None, training=None):
+        """float32[B, T, width], of the prefix that ends at each column; column 0 is the prompt."""
+        token_ids = ops.cast(token_ids, "int32")
+        number = ops.zeros_like(token_ids[:, 0])
+        numbers = [number]
+        for column in range(1, token_ids.shape[1]):
+            number = self._longer(number, token_ids[:, column])
+            numbers.append(number)
+        return ops.take(self.table, ops.stack(numbers, axis=1), axis=0)
+
+    def new_cache(self, rows, columns):
+        return ops.zeros((rows,), "int32")
+
+    def extend(self, token_ids, cache, column, visible, positions):
+        number = ops.where(positions[:, 0] == 0, 0, self._longer(cache, token_ids[:, 0]))
+        return ops.take(self.table, number, axis=0)[:, None], number
+
+    def _longer(self, number, tokens):
+        """A complete response is no prefix: its number is held within the table and not used."""
+        return ops.minimum(self.vocab_size * number + tokens + 1, self.table.shape[0] - 1)

@@ -1,0 +1,112 @@
+"""Every on-policy algorithm against the exact optimum of a problem that can be enumerated.
+
+    python -m experiments.exact_optimum
+    python -m experiments.exact_optimum --algorithms=ppo,rloo --betas=0.5 --steps=600
+
+Six tokens of which one stops, at most four of them: 781 responses, a random reference and random
+rewards. With the KL in the reward the optimum is pi* ~ pi_ref exp(reward / beta) (see
+``experiments.enumerable``), and an algorithm that maximises that objective must arrive there. Prints
+the total variation distance to it, before and after, for each algorithm and beta; 0.05 is the mark.
+The policies are tables, trained by the library's own rollouts, credits, objectives and Learner with
+the algorithm's own numbers, but for the batch and KL: beta in the reward. Five to fifteen seconds a
+cell on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from experiments.enumerable import Problem, TabularCritic, total_variation
+from experiments.launch import launch, option
+from tfalign.evaluation.markdown import table
+from tfalign.models import Actor, SeparateActorCritic
+from tfalign.training.algorithms import ALGORITHMS, algorithm
+from tfalign.training.kl_control import FixedKL
+from tfalign.training.learner import Learner
+from tfalign.training.on_policy import improve
+from tfalign.training.optimizers import WarmupDecay
+from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+
+# All but DAPO, which is GRPO but for what it does with groups of equal scores: none here are.
+EXACT = tuple(name for name in ALGORITHMS if name != "dapo")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactOptimumConfig:
+    algorithms: str = option(",".join(EXACT), "which, comma-separated")
+    betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
+    vocab_size: int = option(6, "tokens, the last of which stops")
+    horizon: int = option(4, "most tokens of a response")
+    steps: int = option(800, "batches of rollouts")
+    batch_size: int = option(512, "responses of a batch")
+    learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0")
+    seed: int = option(0, "of the problem and of sampling")
+
+
+def main(config):
+    betas = [float(beta) for beta in config.betas.split(",")]
+    problem = Problem(config.vocab_size, config.horizon, config.seed)
+    start = problem.probabilities(problem.policy())
+    rows = [["(reference)", *(_shown(start, problem, beta) for beta in betas)]]
+    for name in config.algorithms.split(","):
+        cells = []
+        for beta in betas:
+            policy = solve(problem, name, beta, config)
+            cells.append(_shown(problem.probabilities(policy), problem, beta))
+        rows.append([name, *cells])
+        print(*rows[-1], flush=True)
+    print(table(["total variation to the optimum", *(f"beta {beta}" for beta in betas)], rows))
+
+
+def solve(problem, name, beta, config):
+    """The TabularLM an algorithm arrives at.
+
+    Args:
+        problem: Problem.
+        name: str, a key of ``ALGORITHMS``.
+        beta: float, KL coefficient, in the reward.
+        config: ExactOptimumConfig.
+    """
+    chosen = algorithm(name, kl_in="reward", kl_coefficient=beta)
+    policy = problem.policy()
+    model = Actor(policy)
+    if chosen.needs_critic:
+        critic = TabularCritic(problem.num_prefixes, problem.vocab_size)
+        model = SeparateActorCritic(policy, critic)
+    worker = RolloutWorker(
+        model,
+        problem.policy(),
+        problem.reward,
+        RolloutConfig(
+            problem.horizon, stop_tokens=(problem.stop_token,), group_size=chosen.group_size
+        ),
+        chosen.credit,
+        chosen.baseline and chosen.baseline(),
+    )
+    updates = config.steps * chosen.epochs * chosen.minibatches
+    optimizer = keras.optimizers.Adam(
+        WarmupDecay(config.learning_rate, updates, shape="linear"), beta_2=0.99
+    )
+    learner = Learner(model, chosen.loss, optimizer)
+    for step in range(1, config.steps + 1):
+        improve(
+            worker,
+            learner,
+            problem.prompts(config.batch_size // chosen.group_size),
+            FixedKL(beta),
+            seed=config.seed,
+            step=step,
+            epochs=chosen.epochs,
+            minibatch_size=config.batch_size // chosen.minibatches,
+        )
+    return policy
+
+
+def _shown(probabilities, problem, beta):
+    return f"{total_variation(probabilities, problem.optimum(beta)):.3f}"
+
+
+if __name__ == "__main__":
+    launch(ExactOptimumConfig, main, __doc__)

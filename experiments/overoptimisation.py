@@ -1,0 +1,220 @@
+"""Over-optimises a deliberately small reward model, by best-of-n and by PPO.
+
+    python -m experiments.overoptimisation --demo=runs/demo --run_dir=runs/overoptimisation
+
+Takes the fine-tuned policy of a demo run as the reference and learns a reward model that is far too
+small from too few of its preferences; the gold reward, hidden from training, judges. PPO runs
+without a KL penalty, as in Gao et al. 2022 ("Scaling Laws for Reward Model Overoptimization"), which
+this reproduces in small: with d = sqrt(KL), gold gains d (alpha - beta d) under best-of-n and
+d (alpha - beta log d) under RL; it rises and falls while the proxy goes on rising. Gains are in
+standard deviations of the reference's rewards. Writes report.json, report.md and
+plots/overoptimisation.png to RUN_DIR.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments import stages
+from experiments.align import AlignConfig, align
+from experiments.launch import launch, option
+from experiments.train_reward import RewardConfig, train_reward
+from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.data.customer_service import gold_reward
+from tfalign.decoding import Generator
+from tfalign.evaluation import plots
+from tfalign.evaluation.curves import read_curves
+from tfalign.evaluation.markdown import number, table
+from tfalign.evaluation.overoptimisation import (
+    best_of_n_kl,
+    best_of_n_means,
+    fit_best_of_n,
+    fit_rl,
+)
+from tfalign.models import from_pretrained
+from tfalign.rewards import LearnedReward, TextReward
+from tfalign.training.checkpoint import write_json_atomically
+from tfalign.training.rollouts import RolloutWorker
+
+_LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
+
+
+@dataclasses.dataclass(frozen=True)
+class OveroptimisationConfig:
+    run_dir: str = option("runs/overoptimisation", "where the run lives")
+    demo: str = option("runs/demo", "run directory whose fine-tuned policy is the reference")
+    data_dir: str = option("runs/data", "where datasets are built")
+    seed: int = option(0, "of everything")
+    reward_layers: int = option(1, "blocks of the small reward model")
+    reward_width: int = option(32, "its width")
+    num_prompts: int = option(64, "held-out prompts of best-of-n")
+    samples: int = option(256, "responses to each, so the largest n")
+    reward_model: RewardConfig = option(
+        RewardConfig(length=90, on_bad="skip", batch_size=16, steps=300, **_LIMITS),
+        "learning the proxy; steps and batch size say how many preferences it sees",
+    )
+    ppo: AlignConfig = option(
+        AlignConfig(
+            kl_coefficient=0.0, missing_stop="keep", steps=150, learning_rate=3e-5, **_LIMITS
+        ),
+        "PPO against the proxy",
+    )
+
+
+def main(config):
+    run = stages.open_run("overoptimisation", config)
+    reference = str(Path(config.demo) / "models" / "sft")
+    proxy = _learn_proxy(config, run, reference)
+    base, best_of_n = _best_of_n(config, run, reference, proxy)
+    if not stages.model_directory(run, "ppo").exists():
+        align(
+            _connected(config, config.ppo, policy=reference, reward_model=proxy), run, gold_reward
+        )
+    curves = {"Best of n": best_of_n, "PPO": _rl(run, base)}
+    plots.overoptimisation(run.plots / "overoptimisation.png", curves)
+    _report(run, curves)
+
+
+def _connected(config, stage_config, **inputs):
+    """A stage's config with the run's places and the models of the stages before."""
+    places = {name: getattr(config, name) for name in ("run_dir", "data_dir", "seed")}
+    return dataclasses.replace(stage_config, **places, **inputs)
+
+
+def _learn_proxy(config, run, reference):
+    """The directory of a reward model on a small trunk of random weights."""
+    if not stages.model_directory(run, "reward_model").exists():
+        stages.seed_everything(config.seed)
+        tokenizer = stages.load_tokenizer(reference)
+        trunk = stages.new_model(
+            "tiny_llama",
+            tokenizer.vocab_size,
+            config.reward_model.length,
+            "float32",
+            width=config.reward_width,
+            num_layers=config.reward_layers,
+        )
+        stages.save_model(run, "small_trunk", trunk, tokenizer)
+        trunk_directory = str(stages.model_directory(run, "small_trunk"))
+        train_reward(
+            _connected(config, config.reward_model, model=trunk_directory, normalize_on=reference),
+            run,
+        )
+    return str(stages.model_directory(run, "reward_model"))
+
+
+def _best_of_n(config, run, reference, proxy):
+    """(_Base, GainCurve over n) from ``samples`` responses to each prompt."""
+    file = run.path / "best_of_n.npz"
+    if not file.exists():
+        proxies, golds = _sample(config, reference, proxy)
+        np.savez(file, proxies=proxies, golds=golds)
+    with np.load(file) as rewards:
+        proxies, golds = rewards["proxies"], rewards["golds"]
+    if golds.std() == 0:
+        raise ValueError(
+            f"The gold reward is {golds.mean():g} for every answer of {reference}: there is "
+            "nothing to optimise"
+        )
+    base = _Base(proxies.mean(), proxies.std(), golds.mean(), golds.std())
+    sizes = np.unique(np.geomspace(1, config.samples, 25).astype(int))
+    means = (best_of_n_means(proxies, rewards, sizes) for rewards in (proxies, golds))
+    return base, _curve(fit_best_of_n, "d", base, best_of_n_kl(sizes), *means)
+
+
+def _sample(config, reference, proxy):
+    """Proxy and gold rewards of responses to held-out prompts: float32[prompts, samples] each."""
+    tokenizer = stages.load_tokenizer(reference)
+    generator = Generator(
+        from_pretrained(reference),
+        config.ppo.max_new_tokens,
+        stop_tokens=(tokenizer.eos_id,),
+        pad_id=tokenizer.pad_id,
+    )
+    learned = LearnedReward(from_pretrained(proxy))
+    gold = TextReward(gold_reward, tokenizer.decode)
+    records = stages.read(config.ppo.data, PromptRecord, "test", data_dir=config.data_dir)
+    examples = encode_prompts(records, tokenizer, config.ppo.max_prompt_tokens, on_bad="skip")
+    prompts = next(BatchStream(examples, config.num_prompts, [config.ppo.max_prompt_tokens]))
+    proxies, golds = [], []
+    for seed in tqdm(range(config.samples), desc="best of n", unit="sample"):
+        generation = generator(prompts.token_ids, prompts.mask, seed)
+        answered = *RolloutWorker.join(prompts, generation), generation.mask
+        proxies.append(np.asarray(learned(*answered)))
+        golds.append(gold(*answered))
+    return np.stack(proxies, axis=1), np.stack(golds, axis=1)
+
+
+def _rl(run, base):
+    """GainCurve over PPO's iterations; KL and rewards are those of each batch of rollouts."""
+    series = read_curves(run.path / "metrics.jsonl")["ppo"]
+    kl, proxy, gold = (series[name].values for name in ("kl", "score", "gold_reward"))
+    return _curve(fit_rl, "log d", base, kl, proxy, gold)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Base:
+    """Mean and standard deviation of the reference's rewards."""
+
+    proxy_mean: float
+    proxy_std: float
+    gold_mean: float
+    gold_std: float
+
+
+def _curve(fit, bend, base, kl, proxy, gold):
+    distance = np.sqrt(np.maximum(kl, 0.0))  # an estimate may fall below 0
+    gold_gain = (gold - base.gold_mean) / base.gold_std
+    law = fit(distance, gold_gain)
+    return plots.GainCurve(
+        distance,
+        (proxy - base.proxy_mean) / base.proxy_std,
+        gold_gain,
+        law,
+        f"d ({law.alpha:.2f} - {law.beta:.2f} {bend})",
+    )
+
+
+def _report(run, curves):
+    """report.json and report.md: the laws, where they peak and what is left of the gain."""
+    values = {title: _summary(curve) for title, curve in curves.items()}
+    write_json_atomically(run.path / "report.json", values)
+    rows = [[title, *map(number, summary.values())] for title, summary in values.items()]
+    names = [name.replace("_", " ") for name in next(iter(values.values()))]
+    (run.path / "report.md").write_text(
+        "# Over-optimisation of a small reward model\n\n"
+        f"{table(['optimiser', *names], rows)}\n\n"
+        "Gains are in standard deviations of the reference's rewards, KL in nats; alpha, beta and "
+        "R^2 are of the gold gain's law, the peak is the law's within the distances measured.\n\n"
+        "![Proxy and gold reward against sqrt(KL)](plots/overoptimisation.png)\n",
+        encoding="utf-8",
+    )
+    print(json.dumps(values, indent=2))
+    print(f"report: {run.path}/report.md")
+
+
+def _summary(curve):
+    """dict of floats."""
+    distance = np.linspace(0, curve.distance.max(), 1000)[1:]
+    gold = curve.law(distance)
+    last = -(-len(curve.gold) // 20)  # points the end is the mean of
+    summary = {
+        "alpha": curve.law.alpha,
+        "beta": curve.law.beta,
+        "r_squared": curve.law.r_squared,
+        "kl_at_peak": distance[gold.argmax()] ** 2,
+        "gold_at_peak": gold.max(),
+        "kl_at_end": np.mean(np.square(curve.distance[-last:])),
+        "gold_at_end": curve.gold[-last:].mean(),
+        "proxy_at_end": curve.proxy[-last:].mean(),
+    }
+    return {name: float(value) for name, value in summary.items()}
+
+
+if __name__ == "__main__":
+    launch(OveroptimisationConfig, main, __doc__)

@@ -1,0 +1,43 @@
+"""The arithmetic experiment in a few steps, and what it must reach in all of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.arithmetic import ArithmeticConfig, main
+from experiments.sft import SFTConfig
+
+
+@pytest.mark.slow
+def test_a_small_run_reports_and_is_not_run_again(tmp_path):
+    sft = SFTConfig(length=10, batch_size=8, steps=3, warmup_steps=1, log_every=1)
+    config = ArithmeticConfig(
+        run_dir=str(tmp_path),
+        preset="tiny_llama",
+        width=16,
+        num_layers=1,
+        examples=64,
+        sft=sft,
+        problems=4,
+        group_size=2,
+        steps=3,
+        warmup_steps=1,
+        log_every=1,
+    )
+    main(config)
+    report = json.loads((tmp_path / "report.json").read_text())
+    for stage in ("sft", "grpo"):
+        for way in ("greedy", "sampled"):
+            low, high = report[stage][way]["ci95"]
+            assert 0 <= low <= report[stage][way]["right"] <= high <= 1
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    grpo = [line for line in lines if line["stage"] == "grpo"]
+    assert [line["step"] for line in grpo] == [1, 2, 3]
+    assert all(line["first_max_log_ratio"] < 1e-4 for line in grpo)
+    assert abs(grpo[0]["kl"]) < 1e-3  # the policy still is its reference
+    model = tmp_path / "models" / "grpo" / "model.safetensors"
+    written = model.stat().st_mtime_ns
+    main(config)
+    assert model.stat().st_mtime_ns == written

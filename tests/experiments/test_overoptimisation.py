@@ -1,0 +1,62 @@
+"""Over-optimisation in a few steps: every part runs, and the report says what was measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import overoptimisation, stages
+from experiments.align import AlignConfig
+from experiments.overoptimisation import OveroptimisationConfig, _Base, _curve, _summary, main
+from experiments.train_reward import RewardConfig
+from tfalign.evaluation.overoptimisation import fit_best_of_n
+from tfalign.text import train_byte_bpe
+
+
+def test_summary_of_a_known_law():
+    base = _Base(proxy_mean=1.0, proxy_std=2.0, gold_mean=-1.0, gold_std=0.5)
+    d = np.linspace(0, 2, 101)
+    curve = _curve(fit_best_of_n, "d", base, d**2, 1.0 + 2.0 * d, -1.0 + 0.5 * d * (3 - 2 * d))
+    np.testing.assert_allclose(curve.proxy, d)
+    np.testing.assert_allclose(curve.gold, d * (3 - 2 * d), atol=1e-12)
+    summary = _summary(curve)
+    assert summary["kl_at_peak"] == pytest.approx(0.75**2, rel=0.01)
+    assert summary["gold_at_peak"] == pytest.approx(0.75 * 1.5, rel=0.01)
+    assert (summary["alpha"], summary["beta"]) == pytest.approx((3, 2))
+    assert summary["gold_at_end"] < -1.5 < 1.5 < summary["proxy_at_end"]
+
+
+@pytest.mark.slow
+def test_a_small_run_reports(tmp_path, monkeypatch):
+    monkeypatch.setattr(overoptimisation, "gold_reward", lambda prompt, answer: len(answer))
+    preferences = [
+        {"prompt": f"Q{i}", "chosen": "yes " * (i % 3), "rejected": "no"} for i in range(1, 80)
+    ]
+    data = tmp_path / "preferences.jsonl"
+    data.write_text("\n".join(map(json.dumps, preferences)))
+    demo = stages.RunDirectory(tmp_path / "demo", {}, stages.HARMLESS)
+    tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
+    model = stages.new_model("tiny", tokenizer.vocab_size, 64, "float32", num_layers=1, width=16)
+    stages.save_model(demo, "sft", model, tokenizer)
+    quick = {"data": str(data), "on_bad": "skip", "batch_size": 4, "log_every": 1}
+    quick |= {"max_prompt_tokens": 8, "max_new_tokens": 8}
+    config = OveroptimisationConfig(
+        run_dir=str(tmp_path / "run"),
+        demo=str(tmp_path / "demo"),
+        data_dir=str(tmp_path / "data"),
+        reward_width=16,
+        num_prompts=4,
+        samples=4,
+        reward_model=RewardConfig(length=32, steps=3, warmup_steps=1, normalize_batches=1, **quick),
+        ppo=AlignConfig(steps=3, minibatch_size=4, epochs=1, **quick),
+    )
+    main(config)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert set(report) == {"Best of n", "PPO"}
+    assert all(np.isfinite(list(values.values())).all() for values in report.values())
+    assert (tmp_path / "run" / "plots" / "overoptimisation.png").stat().st_size > 0
+    models = (tmp_path / "run" / "models" / "ppo" / "model.safetensors").stat().st_mtime_ns
+    main(config)  # a stage that is done is not run again
+    assert (tmp_path / "run" / "models" / "ppo" / "model.safetensors").stat().st_mtime_ns == models

@@ -1,0 +1,154 @@
+"""Algorithms arrive at the exact optimum pi_ref exp(reward / beta) / Z of an enumerable problem."""
+
+import keras
+import numpy as np
+import pytest
+
+from experiments.enumerable import Problem, total_variation
+from experiments.exact_optimum import EXACT, ExactOptimumConfig, solve
+from tfalign.decoding import Greedy, generate
+from tfalign.models import Actor
+from tfalign.objectives import Reinforce
+from tfalign.training.credit import LeaveOneOut
+from tfalign.training.kl_control import FixedKL
+from tfalign.training.lagrange import CostLimit
+from tfalign.training.learner import Learner
+from tfalign.training.on_policy import improve
+from tfalign.training.optimizers import WarmupDecay
+from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+
+SMALL = Problem(3, 2)
+MARK = 0.05
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return Problem(6, 4)
+
+
+def distance(problem, name, beta, **changes):
+    policy = solve(problem, name, beta, ExactOptimumConfig(**changes))
+    return total_variation(problem.probabilities(policy), problem.optimum(beta))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("ppo", 40), ("rloo", 100)])
+def test_a_small_problem_is_solved(name, steps):
+    assert distance(SMALL, name, 0.5, steps=steps, batch_size=128) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
+def test_six_tokens_four_steps(whole, name, beta):
+    start = total_variation(whole.probabilities(whole.policy()), whole.optimum(beta))
+    assert start > 0.3
+    assert distance(whole, name, beta) <= MARK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(EXACT) - {"ppo", "reinforce", "rloo", "grpo"}))
+def test_the_others_too(whole, name):
+    assert distance(whole, name, 0.5) <= MARK
+
+
+def test_the_problem_itself():
+    """7 responses by hand: stop; 0 or 1 and then any of three."""
+    assert SMALL.responses.tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [2, 0]]
+    assert SMALL.mask.sum(axis=1).tolist() == [2] * 6 + [1]
+    policy = SMALL.policy()
+    table = np.exp(SMALL.ref_logits.astype("float64"))
+    table /= table.sum(axis=1, keepdims=True)
+    by_hand = [*(table[0, 0] * table[1]), *(table[0, 1] * table[2]), table[0, 2]]
+    np.testing.assert_allclose(SMALL.probabilities(policy), by_hand, rtol=1e-5)
+    token_ids, _ = SMALL.inputs()
+    np.testing.assert_array_equal(SMALL.reward(token_ids, None, SMALL.mask), SMALL.rewards)
+
+
+def test_the_table_decodes_as_it_scores():
+    """The cached prefix of the decode loop is the one of the full pass."""
+    policy = SMALL.policy()
+    prompts = SMALL.prompts(2_000)
+    drawn = generate(
+        policy, prompts.token_ids, max_new_tokens=2, stop_tokens=(SMALL.stop_token,), seed=3
+    )
+    tokens = np.where(drawn.mask, drawn.tokens, 0)
+    rows = [SMALL.responses.tolist().index(row) for row in tokens.tolist()]
+    expected = SMALL.token_log_probs(policy)[rows]
+    np.testing.assert_allclose(drawn.log_probs, expected, atol=1e-5)
+    shares = np.bincount(rows, minlength=7) / 2_000
+    p = SMALL.probabilities(policy)
+    assert (np.abs(shares - p) < 4 * np.sqrt(p * (1 - p) / 2_000)).all()
+    greedy = generate(
+        policy, [[0]], max_new_tokens=2, sampler=Greedy(), stop_tokens=(SMALL.stop_token,)
+    )
+    assert np.asarray(greedy.tokens)[0, 0] == SMALL.ref_logits[0].argmax()
+
+
+def test_optimum_is_where_no_reweighing_helps():
+    """E[reward] - beta KL of pi* is beta log Z, and lower for any other distribution."""
+    beta, reference = 0.5, SMALL.probabilities(SMALL.policy())
+    best = SMALL.optimum(beta)
+
+    def objective(p):
+        return p @ SMALL.rewards - beta * (p @ np.log(p / reference))
+
+    log_z = np.log(reference @ np.exp(SMALL.rewards / beta))
+    assert objective(best) == pytest.approx(beta * log_z, abs=1e-6)
+    rng = np.random.default_rng(0)
+    assert all(objective(rng.dirichlet(np.ones(7))) < objective(best) for _ in range(100))
+
+
+def constrained_optimum(problem, costs, limit, beta):
+    """pi* of reward - price * cost at the smallest price, by bisection, that holds the limit."""
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        price = (low + high) / 2
+        optimum = problem.optimum(beta, problem.rewards - price * costs)
+        low, high = (low, price) if optimum @ costs <= limit else (price, high)
+    return optimum, price
+
+
+def test_expected_cost_is_held_under_its_limit():
+    beta, steps = 0.5, 200
+    costs = np.random.default_rng(1).normal(size=7).astype("float32")
+    limit = float(SMALL.optimum(beta) @ costs) - 0.4  # which the optimum without a limit breaks
+    optimum, price = constrained_optimum(SMALL, costs, limit, beta)
+    assert price > 1
+    cost_limit = CostLimit(SMALL.table(costs), limit, rate=0.1)
+    policy = SMALL.policy()
+    worker = RolloutWorker(
+        Actor(policy),
+        SMALL.policy(),
+        SMALL.reward,
+        RolloutConfig(2, stop_tokens=(SMALL.stop_token,), group_size=4),
+        LeaveOneOut(),
+        cost_limit=cost_limit,
+    )
+    optimizer = keras.optimizers.Adam(WarmupDecay(0.1, steps, shape="linear"))
+    learner = Learner(worker.actor_critic, Reinforce(), optimizer)
+    for step in range(1, steps + 1):
+        _, metrics = improve(
+            worker, learner, SMALL.prompts(64), FixedKL(beta), seed=0, step=step, epochs=1
+        )
+    found = SMALL.probabilities(policy)
+    assert found @ costs <= limit + 0.03
+    assert total_variation(found, optimum) <= MARK
+    assert cost_limit.price == pytest.approx(price, rel=0.15)
+    assert metrics["score"] == pytest.approx(
+        metrics["reward"] - metrics["price"] * metrics["cost"], abs=1e-4
+    )
+    resumed = CostLimit(None, limit)
+    resumed.restore(cost_limit.state())
+    assert resumed.price == cost_limit.price
+
+
+def test_a_cost_under_its_limit_is_free():
+    cost_limit = CostLimit(None, limit=1.0, rate=0.5, price=0.2)
+    cost_limit.update(0.9)
+    assert cost_limit.price == pytest.approx(0.15)
+    cost_limit.update(0.0)
+    assert cost_limit.price == 0.0
+    cost_limit.update(3.0)
+    assert cost_limit.price == 1.0
+    with pytest.raises(ValueError, match="Received: rate=0, price=0.0"):
+        CostLimit(None, 1.0, rate=0)

@@ -1,0 +1,85 @@
+"""What the on-policy objectives share: one forward pass, entropy, a KL term, aggregation, metrics.
+
+An algorithm's own file says what it makes of a token's log-prob, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from keras import ops
+
+from tfalign.functional.aggregation import token_mean
+from tfalign.functional.kl import k3
+from tfalign.functional.log_probs import entropy, token_log_probs
+from tfalign.functional.masking import masked_sum
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyObjective:
+    """A loss of each response token's log-prob; subclasses define ``terms``.
+
+    Dropout stays off: the sampling policy had none.
+
+    Attributes:
+        temperature: the sampler's; log-probs are those of softmax(logits / temperature).
+        entropy_coefficient: weight of the entropy bonus.
+        kl_coefficient: weight of the KL penalty in the loss, where it is not in the reward.
+        kl_estimator: of ``functional.kl``. The gradient of k2 is that of the KL of each token's
+            distribution, k3's is close to it near the reference; k1's is 0 in the mean.
+        aggregate: of ``functional.aggregation``, from tokens to the loss of the batch.
+    """
+
+    temperature: float = 1.0
+    entropy_coefficient: float = 0.0
+    kl_coefficient: float = 0.0
+    kl_estimator: Callable = k3
+    aggregate: Callable = token_mean
+
+    def terms(self, log_probs, values, batch):
+        """What the algorithm makes of the tokens.
+
+        Args:
+            log_probs: float32[B, R], current policy, nats.
+            values: float32[B, R], current critic; None without one.
+            batch: Rollout.
+
+        Returns:
+            (loss float32[B, R], metrics): metrics maps names to float32[B, R].
+        """
+        raise NotImplementedError
+
+    def __call__(self, model, batch, training=True):
+        """Sum over the batch, and what to divide it by.
+
+        Args:
+            model: Actor, SharedActorCritic or SeparateActorCritic.
+            batch: Rollout.
+            training: not used.
+
+        Returns:
+            (loss_sum float32[], weight float32[], metrics): metrics are in mean over tokens,
+            whatever the aggregation.
+        """
+        del training
+        mask = batch.response_mask
+        length = mask.shape[1]
+        hidden, values = model(batch.token_ids, batch.padding_mask, response_length=length)
+        logits = model.policy.logits(hidden)
+        log_probs = token_log_probs(logits, batch.token_ids[:, -length:], self.temperature)
+        loss, per_token = self.terms(log_probs, values, batch)
+        token_entropy = entropy(logits, self.temperature)
+        log_ratio = log_probs - batch.log_probs
+        per_token |= {"entropy": token_entropy, "approx_kl": 0.5 * ops.square(log_ratio)}
+        if self.entropy_coefficient:
+            loss = loss - self.entropy_coefficient * token_entropy
+        if self.kl_coefficient:
+            kl = self.kl_estimator(log_probs, batch.ref_log_probs)
+            loss = loss + self.kl_coefficient * kl
+            per_token["kl_loss"] = kl
+        tokens = ops.sum(ops.cast(mask, "float32"))
+        metrics = {name: (masked_sum(x, mask), tokens) for name, x in per_token.items()}
+        largest = ops.max(ops.where(mask, ops.abs(log_ratio), 0.0))
+        metrics["max_log_ratio"] = (largest, ops.ones_like(largest))
+        return *self.aggregate(loss, mask), metrics

@@ -1,0 +1,193 @@
+"""The on-policy algorithms by name: a credit, an objective and their paper's numbers.
+
+All run on the same RolloutWorker, Learner and loop. What a paper's numbers are for is large models;
+sizes of groups and coefficients are its, learning rates are the experiment's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from tfalign.functional.aggregation import fixed_length_mean, token_mean
+from tfalign.objectives import (
+    A2C,
+    GRPO,
+    GSPO,
+    PPO,
+    PolicyObjective,
+    Reinforce,
+    TruncatedImportance,
+    VTrace,
+)
+from tfalign.training.baselines import GreedyBaseline, MovingBaseline
+from tfalign.training.credit import (
+    GAE,
+    Credit,
+    GroupCentred,
+    GroupRelative,
+    LeaveOneOut,
+    RewardToGo,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """What an on-policy algorithm is, beside the models and the learning rate.
+
+    Attributes:
+        credit: see ``training.credit``.
+        objective: see ``objectives``; its KL coefficient is 0, ``kl_coefficient`` says it.
+        source: where its numbers come from.
+        kl_coefficient: beta, of the KL in the reward or in the loss.
+        kl_in: "reward" or "loss".
+        group_size: completions of a prompt.
+        epochs: passes over a batch of rollouts.
+        minibatches: updates of a pass.
+        baseline: makes what is subtracted from returns, see ``training.baselines``; None for 0.
+        redraws: see ``RolloutConfig``.
+        drop_zero_spread: see ``RolloutConfig``.
+        overlong_share: ``RolloutConfig.overlong_buffer`` as a share of the longest response.
+    """
+
+    credit: Credit
+    objective: PolicyObjective
+    source: str
+    kl_coefficient: float = 0.05
+    kl_in: str = "reward"
+    group_size: int = 1
+    epochs: int = 1
+    minibatches: int = 1
+    baseline: Callable | None = None
+    redraws: int = 0
+    drop_zero_spread: bool = False
+    overlong_share: float = 0.0
+
+    def __post_init__(self):
+        if self.kl_in not in ("reward", "loss"):
+            raise ValueError(f'kl_in is "reward" or "loss". Received: kl_in={self.kl_in!r}')
+
+    @property
+    def needs_critic(self):
+        return self.credit.needs_values
+
+    @property
+    def loss(self):
+        """The objective, with the KL penalty where that is in the loss."""
+        in_loss = self.kl_coefficient if self.kl_in == "loss" else 0.0
+        return dataclasses.replace(self.objective, kl_coefficient=in_loss)
+
+
+ALGORITHMS = {
+    "ppo": Algorithm(
+        GAE(),
+        PPO(),
+        "Schulman et al. 2017; Ziegler et al. 2019; Huang et al. 2024",
+        epochs=4,
+        minibatches=4,
+    ),
+    "a2c": Algorithm(GAE(), A2C(), "Mnih et al. 2016; Huang et al. 2022"),
+    "vtrace": Algorithm(GAE(whiten_advantages=False), VTrace(), "Espeholt et al. 2018"),
+    "reinforce": Algorithm(RewardToGo(), Reinforce(), "Williams 1992"),
+    "reinforce_moving": Algorithm(
+        RewardToGo(), Reinforce(), "Williams 1992, section 2", baseline=MovingBaseline
+    ),
+    "reinforce_baseline": Algorithm(
+        GAE(gae_lambda=1.0, whiten_advantages=False), A2C(), "Sutton and Barto 2018, section 13.4"
+    ),
+    "reinforce_pp": Algorithm(
+        RewardToGo(whiten_advantages=True),
+        GRPO(aggregate=token_mean),
+        "Hu 2025, REINFORCE++",
+        kl_coefficient=0.01,
+    ),
+    "remax": Algorithm(RewardToGo(), Reinforce(), "Li et al. 2023", baseline=GreedyBaseline),
+    "rloo": Algorithm(LeaveOneOut(), Reinforce(), "Ahmadian et al. 2024", group_size=4),
+    "grpo": Algorithm(
+        GroupRelative(),
+        GRPO(),
+        "Shao et al. 2024; their groups are of 64",
+        kl_coefficient=0.04,
+        kl_in="loss",
+        group_size=8,
+    ),
+    "dr_grpo": Algorithm(
+        GroupCentred(),
+        GRPO(aggregate=fixed_length_mean),
+        "Liu et al. 2025",
+        kl_coefficient=0.0,
+        kl_in="loss",
+        group_size=8,
+    ),
+    "dapo": Algorithm(
+        GroupRelative(),
+        GRPO(aggregate=token_mean, clip_high=0.28),
+        "Yu et al. 2025; their groups are of 16, and drawn until they spread",
+        kl_coefficient=0.0,
+        kl_in="loss",
+        group_size=8,
+        minibatches=4,
+        redraws=2,
+        drop_zero_spread=True,
+        overlong_share=0.2,
+    ),
+    "cispo": Algorithm(
+        GroupRelative(),
+        TruncatedImportance(),
+        "MiniMax 2025; Khatri et al. 2025",
+        kl_coefficient=0.0,
+        kl_in="loss",
+        group_size=8,
+        minibatches=4,
+    ),
+    "gspo": Algorithm(
+        GroupRelative(),
+        GSPO(),
+        "Zheng et al. 2025",
+        kl_coefficient=0.0,
+        kl_in="loss",
+        group_size=8,
+        minibatches=4,
+    ),
+}
+
+
+def algorithm(name, **changes):
+    """An algorithm with some of its numbers changed.
+
+    Args:
+        name: str, a key of ``ALGORITHMS``.
+        **changes: by the name of a field of Algorithm, of its credit or of its objective.
+
+    Returns:
+        Algorithm.
+
+    Raises:
+        ValueError: if the name is unknown, or a change is of nothing this algorithm has.
+
+    >>> algorithm("rloo", group_size=2).group_size
+    2
+    >>> algorithm("rloo", clip=0.1)
+    Traceback (most recent call last):
+    ValueError: clip does not apply to the algorithm rloo. Received: clip=0.1
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f"Algorithms are {', '.join(ALGORITHMS)}. Received: {name!r}")
+    chosen = ALGORITHMS[name]
+    for field, value in changes.items():
+        chosen = _changed(name, chosen, field, value)
+    return chosen
+
+
+def _changed(name, chosen, field, value):
+    if field in _fields(chosen):
+        return dataclasses.replace(chosen, **{field: value})
+    for part in ("credit", "objective"):
+        if field in _fields(getattr(chosen, part)):
+            changed = dataclasses.replace(getattr(chosen, part), **{field: value})
+            return dataclasses.replace(chosen, **{part: changed})
+    raise ValueError(f"{field} does not apply to the algorithm {name}. Received: {field}={value}")
+
+
+def _fields(record):
+    return {field.name for field in dataclasses.fields(record)}

@@ -1,0 +1,75 @@
+"""What was to be expected of a response before it was drawn.
+
+A baseline is subtracted from returns. It may depend on the prompt and on the past, but not on the
+response: then it changes the variance of the policy gradient and not its mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfalign.decoding import Generator, Greedy
+
+
+class MovingBaseline:
+    """The mean return of past batches, older ones counting less (Williams 1992, section 2).
+
+    Args:
+        decay: float in [0, 1), weight of the past at every update.
+
+    Raises:
+        ValueError: if decay is out of its range.
+    """
+
+    def __init__(self, decay=0.9):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1). Received: decay={decay}")
+        self.decay = decay
+        self.value = None
+
+    def __call__(self, worker, prompts):
+        """float32[B], the same for all rows; 0 before the first update."""
+        del worker
+        return np.full(len(prompts.token_ids), self.value or 0.0, "float32")
+
+    def update(self, mean_return):
+        """Takes in a batch's mean return, after the batch was used."""
+        if self.value is None:
+            self.value = float(mean_return)
+        self.value = self.decay * self.value + (1 - self.decay) * float(mean_return)
+
+    def state(self):
+        return {"value": self.value}
+
+    def restore(self, state):
+        self.value = state["value"]
+
+
+class GreedyBaseline:
+    """The score of the policy's own greedy response (ReMax, Li et al. 2023, algorithm 1): one more
+    generation and one more scoring of every prompt."""
+
+    def __init__(self):
+        self._generator = None
+
+    def __call__(self, worker, prompts):
+        """float32[B]; ``worker`` is the RolloutWorker whose policy, reward and limits are used."""
+        if self._generator is None:
+            config = worker.config
+            self._generator = Generator(
+                worker.actor_critic.policy,
+                config.max_new_tokens,
+                Greedy(),
+                config.stop_tokens,
+                config.pad_id,
+            )
+        return worker.score(prompts, self._generator(prompts.token_ids, prompts.mask)).scores
+
+    def update(self, mean_return):
+        """Nothing is remembered."""
+
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        """Nothing was remembered."""

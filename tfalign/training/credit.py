@@ -1,0 +1,175 @@
+"""Credit: from what a response earned to what each of its tokens is praised or blamed for.
+
+A credit is a small frozen object, ``credit(scored, kl_coefficient) -> Credited``. It is half of an
+on-policy algorithm; the other half is an objective, which says how far a token's probability
+follows its advantage. All credits start from the same per-token rewards: minus beta times the KL at
+every token, plus the score at the last. With a coefficient of 0 there is no KL in the reward, and
+the objective may carry it instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from keras import ops
+
+from tfalign.functional.advantages import (
+    dr_grpo_advantages,
+    generalized_advantages,
+    grpo_advantages,
+    place_rewards,
+    rewards_to_go,
+    rloo_advantages,
+)
+from tfalign.functional.masking import masked_sum, masked_whiten
+from tfalign.types import Array
+
+
+class Scored(NamedTuple):
+    """What a credit may look at."""
+
+    scores: Array  # float32[B]
+    kl: Array  # float32[B, R], log pi - log pi_ref of each token, nats; 0 where masked
+    mask: Array  # bool[B, R], true at real tokens
+    values: Array | None  # float32[B, R], 0 where masked; None without a critic
+    baseline: Array  # float32[B], what was to be expected of a response before it was drawn, or 0
+    group_size: int  # completions of a prompt, next to each other
+
+
+class Credited(NamedTuple):
+    """What a credit says; float32[B, R] each, 0 where masked."""
+
+    rewards: Array
+    advantages: Array
+    returns: Array  # the critic's targets
+
+
+class Credit:
+    """Base of all credits.
+
+    Attributes:
+        needs_values: whether a critic must have looked at every state.
+        needs_group: whether completions of a prompt are compared.
+    """
+
+    needs_values = False
+    needs_group = False
+
+    def __call__(self, scored, kl_coefficient):
+        """Rewards, advantages and returns.
+
+        Args:
+            scored: Scored.
+            kl_coefficient: float32[], beta, of the KL in the reward.
+
+        Returns:
+            Credited.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class GAE(Credit):
+    """Generalised advantage estimation from a critic (Schulman et al. 2016); the defaults are those
+    of Ziegler et al. 2019. With ``gae_lambda=1`` an advantage is the return less the value.
+
+    Attributes:
+        gamma: discount.
+        gae_lambda: 1 trusts the rewards, 0 the critic.
+        whiten_rewards: scale the per-token rewards to variance 1, keeping their mean.
+        whiten_advantages: shift and scale the advantages over the real tokens of the batch.
+    """
+
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    whiten_rewards: bool = False
+    whiten_advantages: bool = True
+    needs_values = True
+
+    def __call__(self, scored, kl_coefficient):
+        rewards = _rewards(scored, kl_coefficient)
+        if self.whiten_rewards:
+            rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
+        advantages, returns = generalized_advantages(
+            rewards, scored.values, scored.mask, self.gamma, self.gae_lambda
+        )
+        if self.whiten_advantages:
+            advantages = masked_whiten(advantages, scored.mask)
+        return Credited(rewards, advantages, returns)
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardToGo(Credit):
+    """A token is credited with all that followed it, less the baseline of its response.
+
+    REINFORCE (Williams 1992); with a ``GreedyBaseline`` ReMax (Li et al. 2023, algorithm 1); whitened
+    REINFORCE++ (Hu 2025, section 3).
+
+    Attributes:
+        gamma: discount.
+        whiten_advantages: shift and scale the advantages over the real tokens of the batch.
+    """
+
+    gamma: float = 1.0
+    whiten_advantages: bool = False
+
+    def __call__(self, scored, kl_coefficient):
+        rewards = _rewards(scored, kl_coefficient)
+        returns = rewards_to_go(rewards, scored.mask, self.gamma)
+        baseline = ops.expand_dims(scored.baseline, -1)
+        advantages = ops.where(scored.mask, returns - baseline, 0.0)
+        if self.whiten_advantages:
+            advantages = masked_whiten(advantages, scored.mask)
+        return Credited(rewards, advantages, returns)
+
+
+class _WholeResponse(Credit):
+    """All tokens of a response share one advantage, relative to its group."""
+
+    needs_group = True
+
+    def relative(self, totals, group_size):
+        """float32[B], advantages, from float32[B], what each response earned in all."""
+        raise NotImplementedError
+
+    def __call__(self, scored, kl_coefficient):
+        rewards = _rewards(scored, kl_coefficient)
+        totals = scored.scores - kl_coefficient * masked_sum(scored.kl, scored.mask, axis=1)
+        advantages = ops.expand_dims(self.relative(totals, scored.group_size), -1)
+        return Credited(
+            rewards,
+            ops.where(scored.mask, advantages, 0.0),
+            rewards_to_go(rewards, scored.mask),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupRelative(_WholeResponse):
+    """GRPO: in standard deviations of the group (Shao et al. 2024, section 4.1.2).
+
+    A group of equal scores gets exactly 0.
+    """
+
+    def relative(self, totals, group_size):
+        return grpo_advantages(totals, group_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupCentred(_WholeResponse):
+    """Dr. GRPO: less the group's mean, not divided by its spread (Liu et al. 2025, section 3.2)."""
+
+    def relative(self, totals, group_size):
+        return dr_grpo_advantages(totals, group_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneOut(_WholeResponse):
+    """RLOO: less the mean of the others of the group (Ahmadian et al. 2024, eq. 7)."""
+
+    def relative(self, totals, group_size):
+        return rloo_advantages(totals, group_size)
+
+
+def _rewards(scored, kl_coefficient):
+    return place_rewards(scored.scores, scored.kl, scored.mask, kl_coefficient)

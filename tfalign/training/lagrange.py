@@ -1,0 +1,50 @@
+"""Holding expected cost under a limit while reward is maximised."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class CostLimit:
+    """A second model's cost, priced so that its expectation stays at or below a limit.
+
+    The score becomes reward - lambda * cost; lambda rises while a batch's mean cost exceeds the limit
+    and falls, not below 0, while it does not (dual ascent: Ray et al. 2019, "Benchmarking safe
+    exploration"; for language models Dai et al. 2023, "Safe RLHF", eq. 9). With a KL penalty in the
+    reward the policy tends to pi_ref exp((reward - lambda * cost) / beta), lambda being the smallest
+    price at which the limit holds.
+
+    Args:
+        cost: ``(token_ids, padding_mask, response_mask) -> float32[B]``, as a reward is given.
+        limit: float, of the expected cost.
+        rate: float > 0, by how much lambda moves for an excess of 1.
+        price: float >= 0, lambda at the start.
+
+    Raises:
+        ValueError: if rate or price is out of its range.
+    """
+
+    def __init__(self, cost, limit, rate=0.05, price=0.0):
+        if not (rate > 0 and price >= 0):
+            raise ValueError(
+                "rate must be positive and price not negative. "
+                f"Received: rate={rate}, price={price}"
+            )
+        self.cost = cost
+        self.limit = limit
+        self.rate = rate
+        self.price = price
+
+    def __call__(self, token_ids, padding_mask, response_mask):
+        """float32[B], the cost of each row, not yet priced."""
+        return np.asarray(self.cost(token_ids, padding_mask, response_mask))
+
+    def update(self, mean_cost):
+        """Moves the price after a batch of this mean cost."""
+        self.price = max(0.0, self.price + self.rate * (float(mean_cost) - self.limit))
+
+    def state(self):
+        return {"price": self.price}
+
+    def restore(self, state):
+        self.price = state["price"]
