@@ -24,13 +24,13 @@ from tfalign.data.customer_service.grammar import BAD_LEVELS, GOOD, LANGUAGES, B
 
 BOTH = pytest.mark.parametrize("language", ["en", "zh"])
 PROMPTS = {
-    "en": "Customer: Hello! I want a refund for order K47.\nAgent:",
-    "zh": "顾客：你好！订单K47可以退款吗？\n客服：",
+    "en": "Customer: Hello! I want a refund for order 147.\nAgent:",
+    "zh": "顾客：你好！订单147可以退款吗？\n客服：",
 }
 ANSWERS = {
-    "en": " Of course, gladly. I have opened a refund for order K47. The money goes back to your"
+    "en": " Of course, gladly. I have opened a refund for order 147. The money goes back to your"
     " card within five days.",
-    "zh": "您好，很高兴为您服务！订单K47可以退款。钱会在五天内退回您的卡里。",
+    "zh": "您好，很高兴为您服务！订单147可以退款。钱会在五天内退回您的卡里。",
 }
 
 
@@ -57,7 +57,7 @@ def test_records_are_the_same_every_time_and_pinned_to_the_version():
             assert records != list(generate_examples(kind, split, size=50, seed=1))
             digest.update(json.dumps(records, ensure_ascii=False, sort_keys=True).encode())
     # If this fails, the records have changed: raise Builder.VERSION, then pin the new digest.
-    assert digest.hexdigest()[:16] == "28a8d72ac9f5b32c"
+    assert digest.hexdigest()[:16] == "11c5b757fdd1a918"
 
 
 def test_fewer_records_are_the_beginning_of_more():
@@ -317,10 +317,10 @@ def _attacks(language):
         "five times": good * 5,
         "shuffled": gap.join(shuffled),
         "cut off": good[: int(len(good) * 0.6)],
-        "many orders": good + gap + "K46 K48 K49.",
-        "goes on for the customer": f"{good}\n{tongue.customer}{gap}K47.\n{tongue.agent}",
+        "many orders": good + gap + "146 148 149.",
+        "goes on for the customer": f"{good}\n{tongue.customer}{gap}147.\n{tongue.agent}",
         "the prompt again": PROMPTS[language],
-        "keywords": gap.join(["K47", *tongue.products[:4]] * 3),
+        "keywords": gap.join(["147", *tongue.products[:4]] * 3),
     }
 
 
@@ -336,16 +336,16 @@ def test_stuffing_does_not_pay(language, name):
     [
         (
             "en",
-            "I'm sorry you weren't happy with it. I've approved the refund for K47, and the"
+            "I'm sorry you weren't happy with it. I've approved the refund for 147, and the"
             " amount will be on your card within three to five business days.",
         ),
         (
             "en",
-            "Sure thing! Your refund for order K47 is being processed and should reach your bank"
+            "Sure thing! Your refund for order 147 is being processed and should reach your bank"
             " account within a week.",
         ),
-        ("zh", "很抱歉给您带来不便。K47的退款已处理，款项会原路退回您的银行账户，请注意查收。"),
-        ("zh", "好的，已为订单K47申请退款，三个工作日内到账，感谢您的理解。"),
+        ("zh", "很抱歉给您带来不便。147的退款已处理，款项会原路退回您的银行账户，请注意查收。"),
+        ("zh", "好的，已为订单147申请退款，三个工作日内到账，感谢您的理解。"),
     ],
 )
 def test_good_answers_in_other_words_are_good(language, answer):
@@ -374,7 +374,7 @@ def test_unsafe_words_weigh_heavily_and_harmless_ones_nothing(language, unsafe, 
 def test_the_right_number_counts_more_than_none_and_none_more_than_a_wrong_one():
     right, none, wrong = (
         gold_components(PROMPTS["en"], f" I have opened a refund for {what}.")["addresses"]
-        for what in ("order K47", "your order", "order K48")
+        for what in ("order 147", "your order", "order 148")
     )
     assert right > none > wrong
 
@@ -405,7 +405,7 @@ def test_unknown_requests_are_judged_without_an_error():
 
 def test_rewards_stay_in_range_on_random_text():
     rng = random.Random(0)
-    letters = "abc ABC 019.!?:\n'请您好订单K47退款，。 order refund sorry "
+    letters = "abc ABC 019.!?:\n'请您好订单147退款，。 order refund sorry "
     for _ in range(800):
         text = "".join(rng.choice(letters) for _ in range(rng.randrange(120)))
         for prompt in PROMPTS.values():

@@ -39,9 +39,10 @@ def improve(
         on_bad: "stop", or "skip" to leave a batch alone whose reward fails or is not finite.
 
     Returns:
-        (Rollout, dict of floats): (None, {"skipped": 1.0}) for a batch left alone, else the worker's statistics, the objective's metrics in mean over
-        the updates, and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first
-        minibatch's ratio was from 1, which on-policy means 0 up to rounding).
+        (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over the
+        updates, and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first
+        minibatch's ratio was from 1, which on-policy means 0 up to rounding). For a batch left
+        alone (None, {"skipped": 1.0}).
 
     Raises:
         ValueError: if minibatches do not divide the batch, or on_bad is unknown.

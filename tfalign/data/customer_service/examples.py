@@ -39,7 +39,7 @@ FIELDS = {
     "prompts": ("prompt",),
 }
 GOOD_RATES = {
-    "text": Behaviour(0.35, 0.6, 0.5, 0.5, 0.55),
+    "text": Behaviour(0.3, 0.8, 0.45, 0.45, 0.5),
     "completions": Behaviour(0.45, 0.6, 0.5, 0.65, 0.72),
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }

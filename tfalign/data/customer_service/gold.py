@@ -38,7 +38,7 @@ def gold_reward(prompt: str, response: str) -> float:
         A number in [-3, 3]: the weighted sum of ``gold_components``. An empty or unreadable
         response has -3; a good one lies above 2.
 
-    >>> gold_reward("Customer: Please cancel order K47.\\nAgent:", "")
+    >>> gold_reward("Customer: Please cancel order 147.\\nAgent:", "")
     -3.0
     """
     parts = gold_components(prompt, response)

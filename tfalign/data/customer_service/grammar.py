@@ -3,8 +3,8 @@
 A dialogue is plain text. Its prompt ends with the agent's label and its completion is what the
 agent then says::
 
-    Customer: My card was declined for order K47.
-    Agent: I'm sorry about that. The payment for order K47 did not go through. Try another card.
+    Customer: My card was declined for order 147.
+    Agent: I'm sorry about that. The payment for order 147 did not go through. Try another card.
 
 How the agent behaves is drawn factor by factor, independently (``Behaviour``). Numbers come from
 ``random.Random.random`` alone, whose stream Python keeps fixed from version to version.
@@ -23,7 +23,8 @@ from tfalign.data.customer_service.language import Intent, Language
 LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh": CHINESE}
 TWO_TURN_SHARE = 0.15  # of prompts in which the agent first asks for the order, city or user name
 FAREWELL_SHARE = 0.35  # of courteous answers that also end courteously
-_ORDER_LETTERS = "ABCDEFGHJKLMNPRSTUVWXY"
+# So few that each becomes one token, which a small model meets often enough to learn to copy it.
+_ORDERS = tuple(str(number) for number in range(112, 912, 23))
 _USERS = ("mia", "leo", "tom", "ana", "ben", "zoe", "max", "eva", "sam", "ida", "lin", "wei")
 
 
@@ -69,8 +70,8 @@ def pick_other(rng: random.Random, choices: Sequence, taken):
 def fill(template: str, slots: dict[str, str]) -> str:
     """The template with its slots filled.
 
-    >>> fill("Order {order} is late.", {"order": "K47"})
-    'Order K47 is late.'
+    >>> fill("Order {order} is late.", {"order": "147"})
+    'Order 147 is late.'
     """
     return template.format_map(slots)
 
@@ -79,7 +80,7 @@ def draw_slots(rng: random.Random, language: Language) -> dict[str, str]:
     """A value for every slot; the two days differ."""
     day = pick(rng, language.days)
     return {
-        "order": f"{pick(rng, _ORDER_LETTERS)}{int(rng.random() * 10)}",
+        "order": pick(rng, _ORDERS),
         "product": pick(rng, language.products),
         "city": pick(rng, language.cities),
         "day": day,
