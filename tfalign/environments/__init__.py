@@ -14,6 +14,8 @@ _HOMES = {
     "ScriptedUser": "users",
     "TextGenerationEnv": "gymnasium_env",
     "TextGenerationMDP": "mdp",
+    "TextGenerationPyEnvironment": "tf_agents_py_environment",
+    "TextGenerationTFEnvironment": "tf_agents_tf_environment",
     "TextGenerationVectorEnv": "gymnasium_vector_env",
     "VectorHostReward": "gymnasium_wrappers",
 }

@@ -1,0 +1,59 @@
+"""What the TF-Agents faces share: the import itself, and the specs.
+
+TF-Agents is built on Keras 2, which TensorFlow hands it if asked before the import. Keras 3, which
+has its own name, is untouched.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+try:
+    from tf_agents.environments import py_environment, tf_environment
+    from tf_agents.specs import array_spec, tensor_spec
+    from tf_agents.trajectories import time_step
+except ImportError as error:
+    raise ImportError(
+        f"TF-Agents cannot be imported ({error}): pip install 'tfalign[agents]' installs it"
+    ) from error
+
+__all__ = [
+    "array_spec",
+    "py_environment",
+    "tensor_spec",
+    "tf_environment",
+    "time_step",
+]
+
+
+def observation_spec(mdp):
+    """What a policy sees of one row: a dict of array specs.
+
+    "token_ids" int32[T], the prompt on the left, then what has been written, then padding;
+    "padding_mask" int32[T], 1 at real tokens; and, if the process has a mask, "action_mask"
+    int32[V], 1 where an action is allowed.
+    """
+    columns = mdp.prompts.token_ids.shape[1] + mdp.max_new_tokens
+    spec = {
+        "token_ids": _integers(columns, mdp.vocab_size, "token_ids"),
+        "padding_mask": _integers(columns, 2, "padding_mask"),
+    }
+    if mdp.allowed_tokens is not None:
+        spec["action_mask"] = _integers(mdp.vocab_size, 2, "action_mask")
+    return spec
+
+
+def action_spec(mdp):
+    """The next token: an int32 scalar in [0, V)."""
+    return array_spec.BoundedArraySpec((), "int32", 0, mdp.vocab_size - 1, "token")
+
+
+def split_action_mask(observation):
+    """(observation without its mask, mask), the ``observation_and_action_constraint_splitter``."""
+    rest = {name: x for name, x in observation.items() if name != "action_mask"}
+    return rest, observation["action_mask"]
+
+
+def _integers(columns, count, name):
+    return array_spec.BoundedArraySpec((columns,), "int32", 0, count - 1, name)
