@@ -97,7 +97,7 @@ def oracle(objective, logits, values, batch):
         PPO(value_coefficient=0.0),
         PPO(value_coefficient=2.0, entropy_coefficient=0.3),
     ],
-    ids=str,
+    ids=["defaults", "cooler", "tighter values", "no values", "entropy"],
 )
 def test_terms_and_coefficients(objective, logits, values, rollout):
     loss_sum, weight, metrics = objective(GivenActorCritic(logits, values), rollout)
