@@ -27,7 +27,7 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e .[test]
+	$(BIN)/python -m pip install --quiet -e .[all]
 	touch $@
 
 # parity with transformers: PEER=python of an environment with transformers and torch

@@ -7,7 +7,11 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-AGENTS = ["tf-agents==0.19.0", "tf_keras>=2.19,<2.22"]
+# tf-agents pins a pygame that has no wheel for CPython 3.12
+AGENTS = [
+    "tf-agents==0.19.0; python_version < '3.12'",
+    "tf_keras>=2.19,<2.22; python_version < '3.12'",
+]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
 
 setup(
