@@ -38,6 +38,37 @@ class PreferencePairs(NamedTuple):
     margin: Array  # float32[B], how much better the chosen one should score; 0 where unknown
 
 
+class RankedResponses(NamedTuple):
+    """K responses to each prompt, the best first, laid out as rollouts are.
+
+    A prompt with fewer responses has rows without a response token; they count nowhere.
+    """
+
+    token_ids: Array  # int32[B, K, T], left-padded prompt, then response
+    padding_mask: Array  # bool[B, K, T]
+    response_mask: Array  # bool[B, K, R]
+    ref_log_probs: Array  # float32[B, K], the reference's, summed over a response; 0 without one
+
+
+class LabelledResponses(NamedTuple):
+    """A response to each prompt that was liked or not; beside it the response to another prompt."""
+
+    token_ids: Array  # int32[B, 2, T], left-padded prompt, then its own and another's response
+    padding_mask: Array  # bool[B, 2, T]
+    response_mask: Array  # bool[B, 2, R]
+    ref_log_probs: Array  # float32[B, 2], the reference's, summed over a response
+    desirable: Array  # bool[B]
+
+
+class LabelledSteps(NamedTuple):
+    """Answers of several steps, each of which is right or wrong."""
+
+    token_ids: Array  # int32[B, T], prompt and answer, right-padded
+    padding_mask: Array  # bool[B, T]
+    step_ends: Array  # bool[B, T], true at the last token of each step
+    labels: Array  # bool[B, T], whether the step that ends there is right
+
+
 class Generation(NamedTuple):
     """What the decode loop returns."""
 

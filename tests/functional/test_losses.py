@@ -104,25 +104,48 @@ def test_scores_of_pairs_by_hand():
     np.testing.assert_array_equal(losses.pair_accuracy(chosen, rejected), [1.0, 0.5, 0.0])
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
-def test_dpo_by_hand(label_smoothing, compiled):
-    # h = (log 9 - 0) - (0 - 0), beta 1/2: sigma(beta h) = 3/4. The gradient of the chosen one is
-    # beta * (sigma(beta h) - (1 - s)).
-    arrays = [np.array([number], "float32") for number in (np.log(9.0), 0.0, 0.0, 0.0)]
-    values, gradients = compiled(
-        lambda *args: losses.dpo_loss(*args, beta=0.5, label_smoothing=label_smoothing)
-    )(*arrays)
-    loss = -(1 - label_smoothing) * np.log(0.75) - label_smoothing * np.log(0.25)
-    np.testing.assert_allclose(values, [loss], rtol=1e-6)
-    slope = 0.5 * (0.75 - (1 - label_smoothing))
-    np.testing.assert_allclose(gradients, [[slope], [-slope], [0.0], [0.0]], rtol=1e-5)
+def test_a_ranking_by_hand(compiled):
+    """Scores log 4, log 2, log 1: the best is chosen with 4/7, the second among the rest with 2/3."""
+    scores = np.log(np.array([[4.0, 2.0, 1.0], [1.0, 1.0, 9.0], [5.0, 1.0, 1.0]], "float32"))
+    present = np.array([[True, True, True], [True, True, False], [True, False, False]])
+    values, (gradient,) = compiled(losses.plackett_luce_loss)(scores, present)
+    expected = [-np.log(4 / 7) - np.log(2 / 3), np.log(2), 0.0]
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-7)
+    # of row 0: softmax over all less the best, and over the last two less the second
+    slopes = [[4 / 7 - 1, 2 / 7 + 2 / 3 - 1, 1 / 7 + 1 / 3], [-0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+    np.testing.assert_allclose(gradient, slopes, atol=1e-6)
+    values, (gradient,) = compiled(losses.best_of_k_loss)(scores, present)
+    np.testing.assert_allclose(values, [-np.log(4 / 7), np.log(2), 0.0], rtol=1e-6, atol=1e-7)
+    slopes = [[4 / 7 - 1, 2 / 7, 1 / 7], [-0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+    np.testing.assert_allclose(gradient, slopes, atol=1e-6)
 
 
-def test_dpo_is_finite_at_extreme_log_probs(compiled):
-    arrays = [np.array([number], "float32") for number in (-1e5, 0.0, 0.0, -1e5)]
-    values, gradients = compiled(losses.dpo_loss)(*arrays)
-    np.testing.assert_allclose(values, [2e4], rtol=1e-6)
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
+@pytest.mark.parametrize("loss", [losses.plackett_luce_loss, losses.best_of_k_loss])
+def test_a_ranking_of_two_is_bradley_terry(loss, rng):
+    scores = rng.normal(size=(5, 2)).astype("float32")
+    np.testing.assert_allclose(
+        loss(scores, np.ones((5, 2), "bool")),
+        losses.bradley_terry_loss(scores[:, 0], scores[:, 1]),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("loss", [losses.plackett_luce_loss, losses.best_of_k_loss])
+def test_rankings_are_finite_at_extreme_scores_and_without_responses(loss, rng, compiled):
+    scores = (1e4 * rng.normal(size=(64, 4))).astype("float32")
+    present = rng.random((64, 4)) < 0.5
+    values, (gradient,) = compiled(loss)(scores, present)
+    assert np.isfinite(values).all() and np.isfinite(gradient).all()
+    assert not gradient[~present].any() and not values[present.sum(axis=1) < 2].any()
+    assert (values >= 0).all() and np.abs(gradient).max() > 0.5
+
+
+def test_binary_loss_by_hand(compiled):
+    logits = np.array([[np.log(3.0), np.log(3.0), 1e4, 1e4]], "float32")
+    labels = np.array([[True, False, True, False]])
+    values, (gradient,) = compiled(losses.binary_loss)(logits, labels)
+    np.testing.assert_allclose(values, [[-np.log(0.75), -np.log(0.25), 0.0, 1e4]], rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-0.25, 0.75, 0.0, 1.0]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +154,6 @@ def test_dpo_is_finite_at_extreme_log_probs(compiled):
         (lambda x: losses.clipped_policy_loss(x, x, x, -1), "clip=-1"),
         (lambda x: losses.clipped_policy_loss(x, x, x, 0.2, 0.0), "clip_high=0.0"),
         (lambda x: losses.clipped_value_loss(x, x, x, 0), "clip=0"),
-        (lambda x: losses.dpo_loss(x, x, x, x, beta=0), "beta=0"),
-        (lambda x: losses.dpo_loss(x, x, x, x, label_smoothing=0.5), "label_smoothing=0.5"),
     ],
 )
 def test_options_out_of_range_are_refused(call, received):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfalign.functional import advantages, kl, losses, masking
+from tfalign.functional import advantages, kl, losses, masking, preference_losses
 from tfalign.functional.log_probs import entropy, token_log_probs
 
 
@@ -76,8 +76,8 @@ def masked_variance(x, mask):
 def dpo(per_token_logps, ref_seq_logps, beta, label_smoothing, layout, seed):
     chosen, rejected = np.split(per_token_logps.sum(axis=-1), 2)
     ref_chosen, ref_rejected = np.split(ref_seq_logps, 2)
-    loss = losses.dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta, label_smoothing)
-    return ops.mean(loss)
+    gaps = preference_losses.log_ratio_gap(chosen, rejected, ref_chosen, ref_rejected)
+    return ops.mean(preference_losses.dpo_loss(gaps, beta, label_smoothing))
 
 
 def k1(logprobs, ref_logprobs):

@@ -6,10 +6,13 @@ log-probs) gets no gradient here, whether or not the caller has stopped it.
 
 from __future__ import annotations
 
+import numpy as np
 from keras import ops
 
 from tfalign.functional.log_probs import probability_ratio
-from tfalign.functional.masking import masked_mean
+from tfalign.functional.masking import masked_mean, masked_sum
+
+_ABSENT = -1e30  # a score nothing is chosen with; finite, so that no gradient is NaN
 
 
 def policy_gradient_loss(log_probs, advantages):
@@ -178,43 +181,47 @@ def pair_accuracy(chosen_scores, rejected_scores):
     return 0.5 * (1.0 + ops.sign(chosen_scores - rejected_scores))
 
 
-def dpo_loss(
-    chosen_log_probs,
-    rejected_log_probs,
-    ref_chosen_log_probs,
-    ref_rejected_log_probs,
-    beta=0.1,
-    label_smoothing=0.0,
-):
-    """Direct preference optimisation (Rafailov et al. 2023, eq. 7), labels smoothed as cDPO's.
+def plackett_luce_loss(scores, present):
+    """-log probability of a ranking, best first (Plackett 1975; Xia et al. 2008, ListMLE).
 
-    -(1 - s) log sigma(beta h) - s log sigma(-beta h), where h = (chosen - ref_chosen) -
-    (rejected - ref_rejected) (Mitchell 2023, 'A note on DPO with noisy preferences', eq. 3).
+    The best is chosen among all with probability softmax(scores), the second among the rest, and so
+    on; for two responses it is the Bradley-Terry loss.
 
     Args:
-        chosen_log_probs: float32[B], summed over the preferred response, nats.
-        rejected_log_probs: float32[B], summed over the other.
-        ref_chosen_log_probs: float32[B], under the frozen reference; no gradient flows.
-        ref_rejected_log_probs: float32[B], under the frozen reference; no gradient flows.
-        beta: float > 0, strength of the KL constraint.
-        label_smoothing: float in [0, 0.5), probability that a label is wrong.
+        scores: float32[B, K], of the responses to a prompt, from the best to the worst.
+        present: bool[B, K], false where a prompt has fewer responses.
 
     Returns:
-        float32[B], nats; the caller reduces.
-
-    Raises:
-        ValueError: if beta or label_smoothing is a Python number outside its range.
+        float32[B], nats; 0 where fewer than two are present. The caller reduces.
     """
-    _check_positive("beta", beta)
-    if isinstance(label_smoothing, (int, float)) and not 0 <= label_smoothing < 0.5:
-        raise ValueError(
-            f"label_smoothing must lie in [0, 0.5). Received: label_smoothing={label_smoothing}"
-        )
-    chosen_log_ratios = chosen_log_probs - ops.stop_gradient(ref_chosen_log_probs)
-    rejected_log_ratios = rejected_log_probs - ops.stop_gradient(ref_rejected_log_probs)
-    logits = beta * (chosen_log_ratios - rejected_log_ratios)
-    agreement, disagreement = ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
-    return -(1.0 - label_smoothing) * agreement - label_smoothing * disagreement
+    num = scores.shape[-1]
+    not_before = np.tril(np.ones((num, num), "bool")).T  # [i, j]: j is not ranked before i
+    among = ops.logical_and(ops.expand_dims(present, -2), not_before)
+    left = ops.where(among, ops.expand_dims(scores, -2), _ABSENT)
+    return masked_sum(ops.logsumexp(left, axis=-1) - scores, present, axis=-1)
+
+
+def best_of_k_loss(scores, present):
+    """-log softmax(scores)[0]: the best is chosen among all (Ziegler et al. 2019, eq. 1).
+
+    Args and returns are those of ``plackett_luce_loss``; only the first one's rank matters. 0 where
+    the best is absent.
+    """
+    among = ops.logsumexp(ops.where(present, scores, _ABSENT), axis=-1)
+    return ops.where(present[:, 0], among - scores[:, 0], 0.0)
+
+
+def binary_loss(logits, labels):
+    """-log sigma(logit) of what is true, -log sigma(-logit) of what is not.
+
+    Args:
+        logits: float32[...].
+        labels: bool[...].
+
+    Returns:
+        float32[...], nats; the caller masks and reduces.
+    """
+    return -ops.log_sigmoid(ops.where(labels, logits, -logits))
 
 
 def _surrogates(log_probs, old_log_probs, advantages, clip, clip_high):

@@ -5,26 +5,47 @@ micro-batches and ragged lengths add up to exactly the global mean. Metrics are 
 """
 
 from tfalign.objectives.a2c import A2C
+from tfalign.objectives.cpo import CPO
+from tfalign.objectives.dpo import DPO
 from tfalign.objectives.grpo import GRPO
 from tfalign.objectives.gspo import GSPO
+from tfalign.objectives.ipo import IPO
+from tfalign.objectives.kto import KTO
 from tfalign.objectives.language_modelling import LanguageModelling
+from tfalign.objectives.orpo import ORPO
+from tfalign.objectives.pair_objective import PairObjective
 from tfalign.objectives.policy_objective import PolicyObjective
 from tfalign.objectives.ppo import PPO
 from tfalign.objectives.reinforce import Reinforce
+from tfalign.objectives.response_log_probs import ResponseLogProbs, response_log_probs
 from tfalign.objectives.reward_modelling import RewardModelling, score_pairs
+from tfalign.objectives.robust_dpo import RobustDPO
+from tfalign.objectives.simpo import SimPO
+from tfalign.objectives.slic import SLiC
 from tfalign.objectives.truncated_importance import TruncatedImportance
 from tfalign.objectives.vtrace import VTrace
 
 __all__ = [
     "A2C",
+    "CPO",
+    "DPO",
     "GRPO",
     "GSPO",
+    "IPO",
+    "KTO",
+    "ORPO",
     "PPO",
     "LanguageModelling",
+    "PairObjective",
     "PolicyObjective",
     "Reinforce",
+    "ResponseLogProbs",
+    "RewardModelling",
+    "RobustDPO",
+    "SLiC",
+    "SimPO",
     "TruncatedImportance",
     "VTrace",
-    "RewardModelling",
+    "response_log_probs",
     "score_pairs",
 ]

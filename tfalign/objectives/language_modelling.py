@@ -6,8 +6,8 @@ import dataclasses
 
 from keras import ops
 
-from tfalign.functional.log_probs import chunked_token_log_probs, token_log_probs
 from tfalign.functional.masking import masked_sum
+from tfalign.objectives.response_log_probs import read_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,7 @@ class LanguageModelling:
     those of the completion in fine-tuning.
 
     Attributes:
-        chunk: compute the vocabulary's logits for this many positions at a time, forward and
-            backward, so that [B, T, V] never exists; None for all at once.
+        chunk: see ``response_log_probs.read_out``.
     """
 
     chunk: int | None = None
@@ -40,13 +39,7 @@ class LanguageModelling:
             :, :-1
         ]
         targets, mask = batch.token_ids[:, 1:], batch.loss_mask[:, 1:]
-        if self.chunk is None:
-            log_probs = token_log_probs(model.logits(hidden), targets)
-        else:
-            log_probs, _ = chunked_token_log_probs(
-                hidden, model.readout_kernel(), targets, self.chunk
-            )
-        loss = -masked_sum(log_probs, mask)
+        loss = -masked_sum(read_out(model, hidden, targets, self.chunk), mask)
         weight = ops.sum(ops.cast(mask, "float32"))
         real = ops.cast(batch.padding_mask, "float32")
         tokens, rows = ops.sum(real), ops.sum(ops.ones_like(real[:, 0]))

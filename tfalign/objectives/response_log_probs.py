@@ -1,0 +1,68 @@
+"""Log-probs of whole responses, for all objectives that compare them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from keras import ops
+
+from tfalign.functional.log_probs import chunked_token_log_probs, token_log_probs
+from tfalign.functional.masking import masked_sum
+from tfalign.models.actor_critic import before_response
+from tfalign.types import Array
+
+
+class ResponseLogProbs(NamedTuple):
+    """Of each of K responses to B prompts."""
+
+    totals: Array  # float32[B, K], summed over the response's tokens, nats
+    lengths: Array  # float32[B, K], tokens
+
+    @property
+    def means(self):
+        """float32[B, K], nats a token; 0 for a response without one."""
+        return self.totals / ops.maximum(self.lengths, 1.0)
+
+
+def response_log_probs(model, batch, training=False, chunk=None):
+    """One forward pass over all responses; logits at their own columns alone.
+
+    Args:
+        model: CausalLM.
+        batch: RankedResponses or LabelledResponses.
+        training: bool, whether dropout is on.
+        chunk: int, see ``read_out``.
+
+    Returns:
+        ResponseLogProbs.
+    """
+    num_prompts, num_responses, num_columns = batch.token_ids.shape
+    length = batch.response_mask.shape[-1]
+    token_ids = ops.reshape(batch.token_ids, (num_prompts * num_responses, num_columns))
+    padding_mask = ops.reshape(batch.padding_mask, token_ids.shape)
+    hidden = model.backbone(token_ids, padding_mask=padding_mask, training=training)
+    log_probs = read_out(model, before_response(hidden, length), token_ids[:, -length:], chunk)
+    per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
+    return ResponseLogProbs(
+        masked_sum(per_token, batch.response_mask, axis=-1),
+        ops.sum(ops.cast(batch.response_mask, "float32"), axis=-1),
+    )
+
+
+def read_out(model, hidden, tokens, chunk=None):
+    """Log-probs of tokens from the states before them.
+
+    Args:
+        model: CausalLM.
+        hidden: float[B, R, W].
+        tokens: int32[B, R].
+        chunk: int, positions whose logits are computed at a time, forward and backward, so that
+            [B, R, V] never exists; None for all at once.
+
+    Returns:
+        float32[B, R], nats.
+    """
+    if chunk is None:
+        return token_log_probs(model.logits(hidden), tokens)
+    log_probs, _ = chunked_token_log_probs(hidden, model.readout_kernel(), tokens, chunk)
+    return log_probs

@@ -1,0 +1,24 @@
+"""Direct preference optimisation for labels of which a known share is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfalign.functional.preference_losses import robust_dpo_loss
+from tfalign.objectives.pair_objective import PairObjective
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobustDPO(PairObjective):
+    """DPO's loss, unbiased where a label is wrong with probability s (Chowdhury et al. 2024).
+
+    Attributes:
+        beta: strength of the KL constraint.
+        label_smoothing: s; their experiments have 0.1 to 0.4.
+    """
+
+    beta: float = 0.1
+    label_smoothing: float = 0.1
+
+    def loss(self, gaps):
+        return robust_dpo_loss(gaps, self.beta, self.label_smoothing)
