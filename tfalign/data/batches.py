@@ -14,7 +14,7 @@ import zlib
 import numpy as np
 
 from tfalign.data.encoding import LanguageModelExamples
-from tfalign.types import LanguageModelBatch, PreferencePairs
+from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts
 
 
 class BatchStream:
@@ -29,8 +29,7 @@ class BatchStream:
     chosen anew each time; without, one batch of an epoch may have fewer rows.
 
     Args:
-        examples: what ``encode_texts``, ``encode_completions``, ``encode_preferences`` or
-            ``encode_prompts`` returned.
+        examples: what one of the functions ``encode_...`` returned.
         batch_size: int, rows of a batch.
         bucket_lengths: ints, the columns a batch may have.
         packed_length: int, the columns of packed rows; instead of buckets, for texts and
@@ -214,7 +213,7 @@ def count_tokens(batch):
     """int, the real tokens in a batch of any kind, prompt and answer."""
     if isinstance(batch, PreferencePairs):
         return int(np.count_nonzero(batch.chosen_mask) + np.count_nonzero(batch.rejected_mask))
-    mask = batch.padding_mask if isinstance(batch, LanguageModelBatch) else batch.mask
+    mask = batch.mask if isinstance(batch, Prompts) else batch.padding_mask
     return int(np.count_nonzero(mask))
 
 

@@ -208,14 +208,14 @@ def encode_texts(records, tokenizer, max_tokens=None, on_bad="stop"):
         BadRecordError: as said; the message begins with the record's file and line.
         ValueError: if nothing is left.
     """
-    head, tail = _ends(tokenizer)
+    head, tail = sequence_ends(tokenizer)
     rows = [head + ids + tail for ids in tokenizer.encode_batch([r.text for r in records])]
-    kept, bad = _fitting(records, on_bad, (("the document", rows, max_tokens),))
+    kept, bad = keep_fitting(records, on_bad, (("the document", rows, max_tokens),))
     rows = [rows[index] for index in kept]
     return LanguageModelExamples(
         records=tuple(records[index] for index in kept),
         bad=bad,
-        pad_id=_pad_id(tokenizer),
+        pad_id=padding_id(tokenizer),
         tokens=Ragged(rows),
         first_targets=np.ones(len(rows), np.int32),
     )
@@ -237,18 +237,18 @@ def encode_completions(records, tokenizer, max_tokens=None, max_prompt_tokens=No
     Raises:
         BadRecordError, ValueError: as ``encode_texts``.
     """
-    prompts = _encode_prompts(records, tokenizer)
+    prompts = encode_prompt_ids(records, tokenizer)
     rows = _answered(prompts, [r.completion for r in records], tokenizer)
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
         ("the prompt with its completion", rows, max_tokens),
     )
-    kept, bad = _fitting(records, on_bad, checks)
+    kept, bad = keep_fitting(records, on_bad, checks)
     prompt_lengths = [len(prompts[index]) for index in kept]
     return LanguageModelExamples(
         records=tuple(records[index] for index in kept),
         bad=bad,
-        pad_id=_pad_id(tokenizer),
+        pad_id=padding_id(tokenizer),
         tokens=Ragged([rows[index] for index in kept]),
         first_targets=np.maximum(np.array(prompt_lengths, np.int32), 1),
     )
@@ -269,7 +269,7 @@ def encode_preferences(records, tokenizer, max_tokens=None, max_prompt_tokens=No
         BadRecordError: also where the two answers have the same tokens.
         ValueError: as ``encode_texts``.
     """
-    prompts = _encode_prompts(records, tokenizer)
+    prompts = encode_prompt_ids(records, tokenizer)
     chosen = _answered(prompts, [r.chosen for r in records], tokenizer)
     rejected = _answered(prompts, [r.rejected for r in records], tokenizer)
     checks = (
@@ -277,11 +277,15 @@ def encode_preferences(records, tokenizer, max_tokens=None, max_prompt_tokens=No
         ("the prompt with its chosen answer", chosen, max_tokens),
         ("the prompt with its rejected answer", rejected, max_tokens),
     )
-    kept, bad = _fitting(records, on_bad, checks, different=(chosen, rejected))
+    equal = [
+        "chosen and rejected have the same tokens" if one == other else None
+        for one, other in zip(chosen, rejected)
+    ]
+    kept, bad = keep_fitting(records, on_bad, checks, equal)
     return PreferenceExamples(
         records=tuple(records[index] for index in kept),
         bad=bad,
-        pad_id=_pad_id(tokenizer),
+        pad_id=padding_id(tokenizer),
         chosen=Ragged([chosen[index] for index in kept]),
         rejected=Ragged([rejected[index] for index in kept]),
         margins=np.array([records[index].margin for index in kept], np.float32),
@@ -301,29 +305,30 @@ def encode_prompts(records, tokenizer, max_prompt_tokens=None, on_bad="stop"):
     Raises:
         BadRecordError, ValueError: as ``encode_texts``.
     """
-    rows = _encode_prompts(records, tokenizer)
-    kept, bad = _fitting(records, on_bad, (("the prompt", rows, max_prompt_tokens),))
+    rows = encode_prompt_ids(records, tokenizer)
+    kept, bad = keep_fitting(records, on_bad, (("the prompt", rows, max_prompt_tokens),))
     return PromptExamples(
         records=tuple(records[index] for index in kept),
         bad=bad,
-        pad_id=_pad_id(tokenizer),
+        pad_id=padding_id(tokenizer),
         tokens=Ragged([rows[index] for index in kept]),
     )
 
 
-def _encode_prompts(records, tokenizer):
-    head, _ = _ends(tokenizer)
+def encode_prompt_ids(records, tokenizer):
+    """list of lists of int, [BOS] prompt each."""
+    head, _ = sequence_ends(tokenizer)
     return [head + ids for ids in tokenizer.encode_batch([r.prompt for r in records])]
 
 
 def _answered(prompts, answers, tokenizer):
-    _, tail = _ends(tokenizer)
+    _, tail = sequence_ends(tokenizer)
     return [
         prompt + answer + tail for prompt, answer in zip(prompts, tokenizer.encode_batch(answers))
     ]
 
 
-def _ends(tokenizer):
+def sequence_ends(tokenizer):
     """What stands before and behind an example: ([BOS] or [CLS] or [], [EOS] or [SEP])."""
     head = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.cls_id
     tail = tokenizer.eos_id if tokenizer.eos_id is not None else tokenizer.sep_id
@@ -335,17 +340,32 @@ def _ends(tokenizer):
     return ([] if head is None else [head]), [tail]
 
 
-def _pad_id(tokenizer):
+def padding_id(tokenizer):
+    """int, what stands at padding."""
     return 0 if tokenizer.pad_id is None else tokenizer.pad_id
 
 
-def _fitting(records, on_bad, checks, different=None):
-    """(indices of the records that fit, tuple of BadRecord)."""
+def keep_fitting(records, on_bad, checks, reasons=None):
+    """Which encoded records can be used.
+
+    Args:
+        records: sequence of records.
+        on_bad: "stop" or "skip".
+        checks: tuples of what is checked (str), its ids by record, and their limit or None.
+        reasons: what else is wrong with each record, str or None; None for nothing.
+
+    Returns:
+        (list of the indices of the records that fit, tuple of BadRecord).
+
+    Raises:
+        BadRecordError: by choice, at the first that does not fit.
+        ValueError: if none does.
+    """
     policy = BadRecordPolicy(on_bad)
     kept = []
     for index, record in enumerate(records):
-        reason = _reason_against(index, checks, different)
-        if reason is None:
+        reason = _reason_against(index, checks) or (reasons and reasons[index])
+        if not reason:
             kept.append(index)
         else:
             policy.handle(BadRecordError(record.source or f"record {index}", reason))
@@ -354,12 +374,10 @@ def _fitting(records, on_bad, checks, different=None):
     return kept, tuple(policy.bad)
 
 
-def _reason_against(index, checks, different):
+def _reason_against(index, checks):
     for what, rows, limit in checks:
         if not rows[index]:
             return f"{what} has no tokens"
         if limit is not None and len(rows[index]) > limit:
             return f"{what} has {len(rows[index])} tokens, more than {limit}"
-    if different is not None and different[0][index] == different[1][index]:
-        return "chosen and rejected have the same tokens"
     return None

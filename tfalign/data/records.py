@@ -29,6 +29,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 _ASSISTANT_TURN = "\n\nAssistant:"
 _SHOWN = 60  # characters of a value that a message repeats
 
@@ -67,6 +69,46 @@ class PreferenceRecord:
     rejected: str
     margin: float = 0.0
     source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledRecord:
+    """An answer by itself that was liked (``label`` is true) or not."""
+
+    prompt: str
+    completion: str
+    label: bool
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedRecord:
+    """Two answers to one prompt, or more, the best first."""
+
+    prompt: str
+    completions: tuple[str, ...]
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepsRecord:
+    """An answer in steps; ``labels`` says of each whether it is right."""
+
+    prompt: str
+    steps: tuple[str, ...]
+    labels: tuple[bool, ...]
+    source: str = ""
+
+
+KINDS = (
+    TextRecord,
+    PromptRecord,
+    CompletionRecord,
+    PreferenceRecord,
+    LabelledRecord,
+    RankedRecord,
+    StepsRecord,
+)
 
 
 class BadRecordError(ValueError):
@@ -151,7 +193,7 @@ def read_records(source, kind, on_bad="stop", data_dir=None):
 
     Args:
         source: str, see the module's docstring.
-        kind: TextRecord, PromptRecord, CompletionRecord or PreferenceRecord.
+        kind: one of the record classes of this module, ``KINDS``.
         on_bad: "stop" raises at the first bad record, "skip" counts it and goes on.
         data_dir: where TensorFlow datasets are kept; by default where they always are.
 
@@ -159,8 +201,8 @@ def read_records(source, kind, on_bad="stop", data_dir=None):
         Records.
 
     Raises:
-        BadRecordError: a missing field, a wrong type, empty text, chosen == rejected, a line that
-            is not JSON or not UTF-8; the message begins with file and line.
+        BadRecordError: a missing field, a wrong type, empty text, equal answers, steps without
+            labels, a line that is not JSON or not UTF-8; the message begins with file and line.
         FileNotFoundError: there is no such file.
         ValueError: the source cannot be understood, is damaged, or holds no usable record.
     """
@@ -203,44 +245,74 @@ def split_by_prompt(records, test_fraction):
     return train, test
 
 
+def unpaired(records):
+    """Preferences as single answers, one liked and one not: LabelledRecords, twice as many.
+
+    Args:
+        records: sequence of PreferenceRecord.
+
+    >>> [r.label for r in unpaired([PreferenceRecord("Hi.", "Hello!", "What?")])]
+    [True, False]
+    """
+    return [
+        LabelledRecord(record.prompt, completion, label, record.source)
+        for record in records
+        for completion, label in ((record.chosen, True), (record.rejected, False))
+    ]
+
+
 def _split_columns(source, kind):
     address, _, query = source.partition("?")
     columns = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(set(columns) - set(_field_types(kind)))
+    names = [field.name for field in _fields(kind)]
+    unknown = sorted(set(columns) - set(names))
     if unknown:
         raise ValueError(
-            f"A {kind.__name__} has the fields {', '.join(_field_types(kind))}. "
+            f"A {kind.__name__} has the fields {', '.join(names)}. "
             f"Received: {unknown[0]}={columns[unknown[0]]} in {source}"
         )
     return address, columns
 
 
-def _field_types(kind):
-    if kind not in (TextRecord, PromptRecord, CompletionRecord, PreferenceRecord):
+def _fields(kind):
+    if kind not in KINDS:
         raise ValueError(f"kind must be one of the record classes. Received: kind={kind!r}")
-    return {
-        field.name: float if field.name == "margin" else str
-        for field in dataclasses.fields(kind)
-        if field.name != "source"
-    }
+    return [field for field in dataclasses.fields(kind) if field.name != "source"]
 
 
 def _record(kind, row, columns, where):
     values = {}
-    for name, field_type in _field_types(kind).items():
-        column = columns.get(name, name)
-        if field_type is float:
-            values[name] = _number(row.get(column, 0.0), column, where)
-        elif column in row:
-            values[name] = _text(row[column], column, where)
-        else:
+    for field in _fields(kind):
+        column = columns.get(field.name, field.name)
+        if column in row:
+            values[field.name] = _READERS[field.type](row[column], column, where)
+        elif field.default is dataclasses.MISSING:
             known = ", ".join(map(str, row)) or "none"
             raise BadRecordError(
                 where, f"the field {column!r} is missing. Received fields: {known}"
             )
-    if kind is PreferenceRecord and values["chosen"] == values["rejected"]:
-        raise BadRecordError(where, "chosen == rejected")
-    return kind(**values, source=where)
+    record = kind(**values, source=where)
+    reason = _contradiction(record)
+    if reason:
+        raise BadRecordError(where, reason)
+    return record
+
+
+def _contradiction(record):
+    """What is wrong with a record whose fields are right one by one; None for nothing."""
+    if isinstance(record, PreferenceRecord) and record.chosen == record.rejected:
+        return "chosen == rejected"
+    if isinstance(record, RankedRecord):
+        if len(record.completions) < 2:
+            return f"a ranking needs two completions. Received: {len(record.completions)}"
+        if len(set(record.completions)) < len(record.completions):
+            return "two completions are equal"
+    if isinstance(record, StepsRecord) and len(record.steps) != len(record.labels):
+        return (
+            "every step needs a label. "
+            f"Received: {len(record.steps)} steps and {len(record.labels)} labels"
+        )
+    return None
 
 
 def _text(value, column, where):
@@ -266,6 +338,40 @@ def _number(value, column, where):
             where, f"the field {column!r} must be a finite number. Received: {_shown(value)}"
         )
     return float(value)
+
+
+def _truth(value, column, where):
+    if isinstance(value, (bool, np.bool_, numbers.Integral)) and value in (0, 1):
+        return bool(value)
+    raise BadRecordError(
+        where, f"the field {column!r} must be true or false. Received: {_shown(value)}"
+    )
+
+
+def _several(read_one):
+    """A reader of lists whose members ``read_one`` reads."""
+
+    def read(value, column, where):
+        if not isinstance(value, (list, tuple, np.ndarray)):
+            raise BadRecordError(
+                where, f"the field {column!r} must be a list. Received: {_shown(value)}"
+            )
+        if not len(value):
+            raise BadRecordError(where, f"the field {column!r} is empty")
+        return tuple(
+            read_one(member, f"{column}[{index}]", where) for index, member in enumerate(value)
+        )
+
+    return read
+
+
+_READERS = {  # by a field's annotation
+    "str": _text,
+    "float": _number,
+    "bool": _truth,
+    "tuple[str, ...]": _several(_text),
+    "tuple[bool, ...]": _several(_truth),
+}
 
 
 def _decode(data, where, what):
