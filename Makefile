@@ -32,7 +32,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 # parity with transformers: PEER=python of an environment with transformers and torch
 parity: $(VENV)/.installed-test
-	$(BIN)/python tests/parity/run.py --peer-python $(PEER)
+	PYTHONPATH=. $(BIN)/python tests/parity/run.py --peer-python $(PEER)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -65,7 +65,7 @@ def _labelled(config):
 
 
 def _scores(model, examples, config):
-    """float[N], the model's scores as they were before they were normalised."""
+    """float[N], the model's scores without the constant that normalised them."""
     reward = LearnedReward(model)
     stream = BatchStream(
         examples, config.batch_size, [config.length], epochs=1, drop_remainder=False
@@ -73,7 +73,7 @@ def _scores(model, examples, config):
     scores = np.zeros(len(examples))
     for batch in stream:
         scores[stream.indices] = np.asarray(reward(batch.token_ids, batch.padding_mask, None))
-    return (scores - float(model.head.shift)) / float(model.head.gain)
+    return scores - float(model.head.dense.bias[0])
 
 
 def _by_review(values, positive, reviews):

@@ -39,7 +39,6 @@ CONTEXT = _random.normal(size=(B, S, W)).astype("float32")
 KERNEL = _random.normal(size=(W, V)).astype("float32")
 IDS = _random.integers(0, V, size=(B, T)).astype("int32")
 POSITIONS = np.broadcast_to(np.arange(T, dtype="int32"), (B, T))
-PADDING = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], "bool")
 CAUSAL = np.broadcast_to(np.tril(np.ones((T, T), "bool")), (B, 1, T, T))
 
 
@@ -93,6 +92,20 @@ CASES = [
         {"x": HIDDEN, "attention_mask": CAUSAL, "positions": POSITIONS},
         SAME,
         5,
+    ),
+    Case(
+        "scaled rotary attention with normalised heads",
+        lambda dtype: MultiHeadAttention(
+            2,
+            rotary_base=100.0,
+            rotary_scaling={"rope_type": "linear", "factor": 2.0},
+            head_norm_epsilon=1e-6,
+            use_bias=False,
+            dtype=dtype,
+        ),
+        {"x": HIDDEN, "positions": POSITIONS},
+        SAME,
+        6,
     ),
     Case(
         "cross attention",
@@ -192,9 +205,9 @@ CASES = [
     Case(
         "scalar reward head",
         lambda dtype: ScalarRewardHead(dtype=dtype),
-        {"hidden": HIDDEN, "padding_mask": PADDING},
+        {"features": HIDDEN[:, 0]},
         ("float32", (B,)),
-        4,
+        2,
     ),
 ]
 every_layer = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

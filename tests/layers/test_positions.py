@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfalign.layers import LearnedPositions, SinusoidalPositions, rotate
+from tfalign.layers import LearnedPositions, SinusoidalPositions, rotary_frequencies, rotate
 
 
 def test_sinusoidal_values_of_the_paper():
@@ -69,3 +69,47 @@ def test_far_positions_keep_their_angles_under_half_precision():
     turned = ops.cast(rotate(ones, np.array([[1_000, 1_001]])), "float32")
     expected = [[math.cos(p) - math.sin(p), math.cos(p) + math.sin(p)] for p in (1_000, 1_001)]
     np.testing.assert_allclose(turned[0, 0], expected, atol=0.02)
+
+
+def test_linear_scaling_divides_positions():
+    heads = np.random.default_rng(0).normal(size=(1, 2, 4, 6)).astype("float32")
+    positions = np.array([[0, 8, 12, 400]])
+    scaled = rotate(heads, positions, 100.0, {"rope_type": "linear", "factor": 4.0})
+    np.testing.assert_allclose(scaled, rotate(heads, positions // 4, 100.0), atol=1e-5)
+
+
+def test_llama3_scaling_keeps_fast_planes_and_slows_slow_ones():
+    """Turns in 64 positions: 10.2, 1.0 and 0.1; below 0.5 slowed by 8, above 4 kept, between mixed."""
+    plain, _ = rotary_frequencies(6, 1_000.0)
+    scaled, magnitude = rotary_frequencies(
+        6,
+        1_000.0,
+        {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 0.5,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    )
+    turns = 64 * plain / (2 * math.pi)
+    assert turns == pytest.approx([10.186, 1.0186, 0.10186], rel=1e-3)
+    kept = (turns[1] - 0.5) / 3.5
+    np.testing.assert_allclose(scaled / plain, [1, kept + (1 - kept) / 8, 1 / 8], rtol=1e-5)
+    assert magnitude == 1
+
+
+def test_yarn_mixes_by_plane_and_lengthens():
+    """Peng et al. 2023: planes of more than 32 turns stay, of less than 1 are slowed by s, and
+    queries and keys grow by 0.1 ln s + 1."""
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2_048}
+    plain, _ = rotary_frequencies(64, 10_000.0)
+    scaled, magnitude = rotary_frequencies(64, 10_000.0, scaling)
+    turns = 2_048 * plain / (2 * math.pi)
+    np.testing.assert_allclose((scaled / plain)[turns > 45], 1, rtol=1e-6)
+    np.testing.assert_allclose((scaled / plain)[turns < 0.7], 0.25, rtol=1e-6)
+    assert (np.diff(scaled / plain) <= 0).all()
+    assert magnitude == pytest.approx(0.1 * math.log(4) + 1)
+    heads = np.ones((1, 1, 3, 64), "float32")
+    norms = np.linalg.norm(rotate(heads, np.array([[0, 1, 9]]), 10_000.0, scaling), axis=-1)
+    np.testing.assert_allclose(norms, 8 * magnitude, rtol=1e-5)

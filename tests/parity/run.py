@@ -2,10 +2,11 @@
 
     python tests/parity/run.py --peer-python PATH/TO/python
 
-where the other interpreter has torch and transformers (4.57 was used). For every case transformers
-writes a random model with its outputs; tfalign loads it, must give the same outputs, and writes it
-again; transformers loads that and must give the same outputs too. Absolute tolerance 1e-4, rows
-padded on the left and on the right.
+where the other interpreter has torch and transformers (5.23 was used). For every case transformers
+writes a random model with what it computes; tfalign loads it, must compute the same, and writes it
+again; transformers loads that and must compute the same too. Compared are logits (or hidden states)
+and the states after every block, rows padded on the left and on the right, to 1e-4, and a hundred
+greedily decoded tokens, which must be identical.
 """
 
 import argparse
@@ -17,7 +18,8 @@ import tempfile
 import numpy as np
 
 import tfalign.rewards  # noqa: F401  # registers the reward models' architectures
-from tfalign.models import from_pretrained, save_pretrained
+from tfalign.decoding import Greedy, generate
+from tfalign.models import CausalLM, from_pretrained, save_pretrained
 
 TOLERANCE = 1e-4
 OTHER_SIDE = pathlib.Path(__file__).with_name("transformers_side.py")
@@ -35,6 +37,7 @@ def main():
             _load_and_save(folder / case)
         subprocess.run([peer, OTHER_SIDE, "read", folder], check=True)
         worst = [_report(folder / case) for case in cases]
+    print(f"{len(cases)} cases, largest difference {max(worst):.1e}")
     if not max(worst) <= TOLERANCE:  # NaN fails too
         sys.exit(f"The largest difference must be at most {TOLERANCE}. Received: {max(worst):.2e}")
 
@@ -42,15 +45,41 @@ def main():
 def _load_and_save(folder):
     model = from_pretrained(folder / "theirs")
     theirs = np.load(folder / "theirs.npz")
+    states = _recorded_states(model)
     outputs = {}
     for side in ("right", "left"):
         call = {"padding_mask": theirs[f"{side}_mask"]}
-        if (folder.name).startswith("bert"):
+        if folder.name.startswith(("Bert", "Roberta")):
             call["token_type_ids"] = theirs[f"{side}_types"].astype("int32")
         output = np.asarray(model(theirs[f"{side}_token_ids"].astype("int32"), **call))
         outputs[f"{side}_output"] = output.reshape(theirs[f"{side}_output"].shape)
+        outputs[f"{side}_states"] = np.stack(states)
+        states.clear()
+    if isinstance(model, CausalLM):
+        prompts = theirs["left_token_ids"].astype("int32"), theirs["left_mask"]
+        new = theirs["continued"].shape[1]
+        outputs["continued"] = generate(
+            model, *prompts, max_new_tokens=new, sampler=Greedy()
+        ).tokens
     np.savez(folder / "ours.npz", **outputs)
-    save_pretrained(model, folder / "ours", entries={"pad_token_id": 0})
+    pad_id = 1 if folder.name.startswith("Roberta") else 0
+    save_pretrained(model, folder / "ours", entries={"pad_token_id": pad_id})
+
+
+def _recorded_states(model):
+    """A list that the states after every block go to; the last one after a decoder's final norm."""
+    trunk, states = getattr(model, "backbone", model), []
+    layers = list(trunk.blocks)
+    if hasattr(trunk, "final_norm"):
+        layers[-1] = trunk.final_norm
+    for layer in layers:
+
+        def call(*args, original=layer.call, **kwargs):
+            states.append(original(*args, **kwargs))
+            return states[-1]
+
+        layer.call = call
+    return states
 
 
 def _report(folder):
@@ -60,17 +89,23 @@ def _report(folder):
     for direction, file in (("in", "ours.npz"), ("out", "ours_by_them.npz")):
         outputs = np.load(folder / file)
         for side in ("right", "left"):
+            mask = theirs[f"{side}_mask"]
             output, expected = outputs[f"{side}_output"], theirs[f"{side}_output"]
             if expected.ndim == 3:  # per token: padding columns hold no meaning
-                mask = theirs[f"{side}_mask"]
                 output, expected = output[mask], expected[mask]
             elif side == "left" and direction == "in":
                 # transformers pools the first column, padding or not; tfalign the first token
                 expected = theirs["right_output"]
+            states = np.abs(outputs[f"{side}_states"] - theirs[f"{side}_states"])[:, mask]
             differences[f"{direction} {side}"] = float(np.abs(output - expected).max())
-    shown = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
-    print(f"{folder.name}: largest output {np.abs(theirs['right_output']).max():.1f}; {shown}")
-    return max(differences.values())
+            differences[f"{direction} {side} states"] = float(states.max())
+        if "continued" in theirs:
+            equal = np.array_equal(outputs["continued"], theirs["continued"])
+            differences[f"{direction} continued"] = 0.0 if equal else float("inf")
+    worst = max(differences, key=differences.get)
+    largest = np.abs(theirs["right_output"]).max()
+    print(f"{folder.name}: {differences[worst]:.1e} ({worst}), largest output {largest:.1f}")
+    return differences[worst]
 
 
 if __name__ == "__main__":

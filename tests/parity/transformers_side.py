@@ -1,4 +1,4 @@
-"""The other side of ``run.py``: transformers writes models with their logits, and reads ours.
+"""The other side of ``run.py``: transformers writes models with what they compute, and reads ours.
 
 Runs in an environment of its own, which has torch and transformers and not tfalign:
 
@@ -15,111 +15,106 @@ import sys
 import numpy as np
 import torch
 import transformers
-from transformers import BertConfig, GPT2Config, LlamaConfig
 
-BATCH, LENGTH = 3, 11
-REAL = (11, 4, 7)  # tokens of each row
+torch.set_num_threads(1)  # the models are tiny
+LENGTH, REAL = 40, (40, 13, 27)  # columns, and tokens of each row
+CONTINUED = 100  # tokens decoded greedily
+POSITIONS = LENGTH + CONTINUED
 
-_GPT2 = {"vocab_size": 37, "n_positions": 16, "bos_token_id": 0, "eos_token_id": 0}
-_LLAMA = {"vocab_size": 37, "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 0}
-_BERT = {"vocab_size": 37, "max_position_embeddings": 16}
-_BERT_ODD = _BERT | {
-    "hidden_size": 30,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 5,
-    "intermediate_size": 50,
-    "type_vocab_size": 3,
-    "hidden_act": "gelu_new",
-    "layer_norm_eps": 1e-6,
+_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 35}
+_LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
 }
-_BERT_PLAIN = _BERT | {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 96,
+# Two configurations of every kind: odd numbers of heads and sizes, tied and untied, biases,
+# activations, windows shorter than the text, rotary positions stretched beyond their first length.
+_ODD = {"hidden_size": 36, "num_hidden_layers": 3, "num_attention_heads": 9, "head_dim": 6}
+_ODD |= {"num_key_value_heads": 3, "intermediate_size": 43, "rms_norm_eps": 1e-5}
+_FEW = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3}
+_FEW |= {"num_key_value_heads": 1, "intermediate_size": 32}
+_BIASED = {"attention_bias": True, "tie_word_embeddings": True}
+_WINDOWED = {"use_sliding_window": True, "sliding_window": 7}
+_MIXED = _WINDOWED | {"max_window_layers": 1}
+_BERT_ODD = {"hidden_size": 30, "num_hidden_layers": 3, "num_attention_heads": 5}
+_BERT_ODD |= {"intermediate_size": 50, "layer_norm_eps": 1e-6}
+_BERT_FEW = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+_BERT_FEW |= {"intermediate_size": 96}
+_DISTIL_ODD = {"dim": 30, "n_layers": 3, "n_heads": 5, "hidden_dim": 50, "activation": "relu"}
+_DISTIL_FEW = {"dim": 24, "n_layers": 2, "n_heads": 2, "hidden_dim": 96}
+DECODERS = {
+    "GPT2": (
+        {"n_embd": 35, "n_layer": 3, "n_head": 5, "n_inner": 41, "tie_word_embeddings": False}
+        | {"activation_function": "gelu", "layer_norm_epsilon": 1e-4},
+        {"n_embd": 24, "n_layer": 2, "n_head": 3},
+    ),
+    "Llama": (
+        _ODD | {"rope_parameters": _LLAMA3 | {"rope_theta": 777.0}},
+        _FEW | _BIASED | {"mlp_bias": True},
+    ),
+    "Mistral": (
+        _ODD | {"sliding_window": 7, "rope_parameters": _YARN | {"rope_theta": 500.0}},
+        _FEW | {"sliding_window": None, "tie_word_embeddings": True},
+    ),
+    "Qwen2": (
+        _ODD | _MIXED | {"rope_parameters": _YARN | {"rope_theta": 1e4, "beta_fast": 4.0}},
+        _FEW | _WINDOWED | {"layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "Qwen3": (
+        _ODD | _MIXED,
+        _FEW | _BIASED | {"rope_parameters": {"rope_type": "linear", "factor": 3.0}},
+    ),
+    "SmolLM3": (
+        _ODD | {"no_rope_layers": [1, 0, 1], "tie_word_embeddings": False},
+        _FEW | _WINDOWED | {"no_rope_layers": [0, 1], "attention_bias": True},
+    ),
+}
+ENCODERS = {
+    "Bert": (_BERT_ODD | {"type_vocab_size": 3, "hidden_act": "gelu_new"}, _BERT_FEW),
+    "Roberta": (_BERT_ODD | {"type_vocab_size": 1}, _BERT_FEW),
+    "DistilBert": (_DISTIL_ODD, _DISTIL_FEW),
 }
 
-# case -> (class, configuration); odd head counts, tied and untied, biases, other activations
-CASES = {
-    "gpt2": ("GPT2LMHeadModel", GPT2Config(n_embd=24, n_layer=2, n_head=2, **_GPT2)),
-    "gpt2_odd_untied": (
-        "GPT2LMHeadModel",
-        GPT2Config(
-            n_embd=35,
-            n_layer=3,
-            n_head=5,
-            n_inner=41,
-            activation_function="gelu",
-            layer_norm_epsilon=1e-4,
-            tie_word_embeddings=False,
-            **_GPT2,
-        ),
-    ),
-    "gpt2_trunk": ("GPT2Model", GPT2Config(n_embd=24, n_layer=2, n_head=3, **_GPT2)),
-    "llama_odd_untied": (
-        "LlamaForCausalLM",
-        LlamaConfig(
-            hidden_size=30,
-            num_hidden_layers=3,
-            num_attention_heads=9,
-            num_key_value_heads=3,
-            head_dim=6,
-            intermediate_size=43,
-            rope_theta=777.0,
-            rms_norm_eps=1e-5,
-            **_LLAMA,
-        ),
-    ),
-    "llama_tied_biased": (
-        "LlamaForCausalLM",
-        LlamaConfig(
-            hidden_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            num_key_value_heads=1,
-            intermediate_size=32,
-            attention_bias=True,
-            mlp_bias=True,
-            tie_word_embeddings=True,
-            **_LLAMA,
-        ),
-    ),
-    "gpt2_score": (
-        "GPT2ForSequenceClassification",
-        GPT2Config(n_embd=24, n_layer=2, n_head=3, num_labels=1, pad_token_id=0, **_GPT2),
-    ),
-    "llama_score": (
-        "LlamaForSequenceClassification",
-        LlamaConfig(
-            hidden_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=6,
-            num_key_value_heads=2,
-            intermediate_size=32,
-            num_labels=1,
-            pad_token_id=0,
-            **_LLAMA,
-        ),
-    ),
-    "bert": ("BertModel", BertConfig(**_BERT_PLAIN)),
-    "bert_odd": ("BertModel", BertConfig(**_BERT_ODD)),
-    "bert_masked_lm": ("BertForMaskedLM", BertConfig(**_BERT_PLAIN)),
-    "bert_masked_lm_odd": ("BertForMaskedLM", BertConfig(**_BERT_ODD)),
-    "bert_classifier": (
-        "BertForSequenceClassification",
-        BertConfig(num_labels=3, classifier_dropout=0.3, **_BERT_PLAIN),
-    ),
-    "bert_tagger": ("BertForTokenClassification", BertConfig(num_labels=5, **_BERT_ODD)),
-}
+
+def _cases():
+    """case -> (class, configuration)."""
+    cases = {}
+    for kind, (odd, few) in (DECODERS | ENCODERS).items():
+        language_model = "ForMaskedLM"
+        if kind in DECODERS:
+            language_model = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
+        for suffix, choices, more in (
+            (language_model, odd, {}),
+            (language_model, few, {}),
+            ("Model", odd, {}),
+            ("ForSequenceClassification", odd, {"num_labels": 1}),
+            ("ForSequenceClassification", few, {"num_labels": 3}),
+            *([("ForTokenClassification", few, {"num_labels": 5})] if kind in ENCODERS else []),
+        ):
+            pad = 1 if kind == "Roberta" else 0
+            sizes = {"vocab_size": 37, "pad_token_id": pad, "bos_token_id": 2, "eos_token_id": 3}
+            positions = "n_positions" if kind == "GPT2" else "max_position_embeddings"
+            config = getattr(transformers, f"{kind}Config")(
+                **{positions: POSITIONS + 2 * (kind == "Roberta")}, **sizes, **choices, **more
+            )
+            name = f"{kind}{suffix}_{'odd' if choices is odd else 'few'}"
+            cases[name] = f"{kind}{suffix}", config
+    return cases
+
+
+CASES = _cases()
 
 
 def _inputs(config):
     """Rows padded on the right and the same rows padded on the left."""
     random = np.random.default_rng(0)
-    token_ids = random.integers(1, config.vocab_size, size=(BATCH, LENGTH))
-    types = random.integers(0, getattr(config, "type_vocab_size", 1), size=(BATCH, LENGTH))
+    shape = (len(REAL), LENGTH)
+    token_ids = random.integers(2, config.vocab_size, size=shape)
+    types = random.integers(0, getattr(config, "type_vocab_size", 1), size=shape)
     mask = np.arange(LENGTH)[None, :] < np.array(REAL)[:, None]
-    token_ids *= mask  # id 0 is padding, which transformers' scorers go by
+    token_ids = np.where(mask, token_ids, config.pad_token_id)  # which transformers' scorers go by
     inputs = {}
     for side in ("right", "left"):
         shifts = [LENGTH - n if side == "left" else 0 for n in REAL]
@@ -129,20 +124,33 @@ def _inputs(config):
 
 
 def _outputs(model, inputs):
-    """Logits or hidden states; positions count real tokens, as in tfalign."""
+    """Logits or hidden states, and the states after every block; positions count real tokens, as in
+    tfalign."""
     outputs = {}
+    kind = model.config.model_type
     for side in ("right", "left"):
         mask = inputs[f"{side}_mask"].astype("int64")
+        first = 2 if kind == "roberta" else 0
         call = {
             "input_ids": torch.tensor(inputs[f"{side}_token_ids"]),
             "attention_mask": torch.tensor(mask),
-            "position_ids": torch.tensor(np.maximum(np.cumsum(mask, axis=1) - 1, 0)),
+            "position_ids": torch.tensor(np.maximum(np.cumsum(mask, axis=1) - 1, 0) + first),
         }
-        if model.config.model_type == "bert":
+        if kind in ("bert", "roberta"):
             call["token_type_ids"] = torch.tensor(inputs[f"{side}_types"])
         with torch.no_grad():
-            result = model(**call)
+            result = model(**call, output_hidden_states=True)
         outputs[f"{side}_output"] = result[0].numpy()
+        outputs[f"{side}_states"] = torch.stack(result.hidden_states[1:]).numpy()
+    if type(model).__name__.endswith(("LMHeadModel", "ForCausalLM")):
+        model.generation_config.eos_token_id = None
+        continued = model.generate(
+            torch.tensor(inputs["left_token_ids"]),
+            attention_mask=torch.tensor(inputs["left_mask"].astype("int64")),
+            max_new_tokens=CONTINUED,
+            do_sample=False,
+        )
+        outputs["continued"] = continued[:, LENGTH:].numpy()
     return outputs
 
 

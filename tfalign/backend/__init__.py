@@ -3,6 +3,7 @@
 ``jit``             compile a function of tensors into one XLA program per input shape
 ``value_and_grad``  a scalar function's value and its gradients for Keras variables
 ``fori_loop``       a compiled loop whose body may change variables, such as dropout's seeds
+``assign_part``     part of a variable set without a second copy of it
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on
@@ -14,13 +15,13 @@ from __future__ import annotations
 import keras
 
 if keras.backend.backend() == "tensorflow":
-    from tfalign.backend.tensorflow import fori_loop, jit, value_and_grad
+    from tfalign.backend.tensorflow import assign_part, fori_loop, jit, value_and_grad
 elif keras.backend.backend() == "jax":
-    from tfalign.backend.jax import fori_loop, jit, value_and_grad
+    from tfalign.backend.jax import assign_part, fori_loop, jit, value_and_grad
 else:
     raise ImportError(
         "tfalign runs on Keras' tensorflow and jax backends. "
         f"Received: KERAS_BACKEND={keras.backend.backend()}"
     )
 
-__all__ = ["fori_loop", "jit", "value_and_grad"]
+__all__ = ["assign_part", "fori_loop", "jit", "value_and_grad"]

@@ -1,5 +1,5 @@
-"""``jit``, ``value_and_grad`` and ``fori_loop`` on JAX, where Keras variables are threaded through by
-hand."""
+"""``jit``, ``value_and_grad``, ``fori_loop`` and ``assign_part`` on JAX, where Keras variables are
+threaded through by hand."""
 
 from __future__ import annotations
 
@@ -64,6 +64,17 @@ def fori_loop(lower, upper, body, initial):
     values, state = jax.lax.fori_loop(lower, upper, thread, (initial, dict(outer.state_mapping)))
     outer.state_mapping.update(state)
     return values
+
+
+def assign_part(variable, values, start, axis):
+    """As in ``backend.tensorflow``."""
+    values = jax.numpy.asarray(values, variable.dtype)
+    if values.shape != tuple(variable.shape):
+        whole = variable.value
+        place = [slice(None)] * whole.ndim
+        place[axis] = slice(start, start + values.shape[axis])
+        values = whole.at[tuple(place)].set(values)
+    variable.assign(values)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""``jit``, ``value_and_grad`` and ``fori_loop`` on TensorFlow."""
+"""``jit``, ``value_and_grad``, ``fori_loop`` and ``assign_part`` on TensorFlow."""
 
 from __future__ import annotations
 
@@ -66,3 +66,21 @@ def fori_loop(lower, upper, body, initial):
         The values after the last round.
     """
     return ops.fori_loop(lower, upper, body, initial)
+
+
+def assign_part(variable, values, start, axis):
+    """Sets part of a Keras variable, without a second copy of it where the backend can.
+
+    Args:
+        variable: Keras variable.
+        values: array, cast to the variable's dtype; as large as the variable but along ``axis``.
+        start: int, where on the axis its first element goes.
+        axis: int; not looked at where ``values`` is the whole.
+    """
+    values = tf.cast(values, variable.dtype)
+    if values.shape == variable.shape:
+        variable.assign(values)
+        return
+    place = [slice(None)] * len(variable.shape)
+    place[axis] = slice(start, start + values.shape[axis])
+    variable.value[tuple(place)].assign(values)

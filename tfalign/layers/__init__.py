@@ -9,7 +9,12 @@ from tfalign.layers.blocks import CrossAttentionBlock, TransformerBlock, normali
 from tfalign.layers.embeddings import TokenEmbedding
 from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
 from tfalign.layers.masks import banded_mask, causal_mask, key_mask, segment_mask
-from tfalign.layers.positions import LearnedPositions, SinusoidalPositions, rotate
+from tfalign.layers.positions import (
+    LearnedPositions,
+    SinusoidalPositions,
+    rotary_frequencies,
+    rotate,
+)
 
 __all__ = [
     "CrossAttentionBlock",
@@ -26,6 +31,7 @@ __all__ = [
     "causal_mask",
     "key_mask",
     "normalization",
+    "rotary_frequencies",
     "rotate",
     "scaled_dot_product_attention",
     "segment_mask",

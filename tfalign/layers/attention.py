@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from tfalign.layers.positions import rotate
+from tfalign.layers.initializers import Normal
+from tfalign.layers.positions import rotary_frequencies, rotate
 
 
 class KeyValueCache(NamedTuple):
@@ -55,6 +56,9 @@ class MultiHeadAttention(keras.layers.Layer):
         num_key_value_heads: int, G, dividing H; H where None.
         head_dim: int, D; W / H where None.
         rotary_base: float, base of rotary positions; None for no rotation.
+        rotary_scaling: mapping, see ``layers.positions.rotary_frequencies``.
+        head_norm_epsilon: float, RMSNorm of every query and key head before its rotation (Henry et
+            al. 2020, as in Qwen3); None for none.
         use_bias: bool, of the query, key and value projections.
         use_output_bias: bool, of the output projection; ``use_bias`` where None.
         dropout: float, rate on the attention weights.
@@ -82,6 +86,8 @@ class MultiHeadAttention(keras.layers.Layer):
         num_key_value_heads=None,
         head_dim=None,
         rotary_base=None,
+        rotary_scaling=None,
+        head_norm_epsilon=None,
         use_bias=True,
         use_output_bias=None,
         dropout=0.0,
@@ -94,6 +100,8 @@ class MultiHeadAttention(keras.layers.Layer):
         self.num_key_value_heads = num_key_value_heads or num_heads
         self.head_dim = head_dim
         self.rotary_base = rotary_base
+        self.rotary_scaling = rotary_scaling
+        self.head_norm_epsilon = head_norm_epsilon
         self.use_bias = use_bias
         self.use_output_bias = use_bias if use_output_bias is None else use_output_bias
         self.dropout = dropout
@@ -117,6 +125,8 @@ class MultiHeadAttention(keras.layers.Layer):
             raise ValueError(
                 f"Rotary positions need an even head_dim. Received: head_dim={self.head_dim}"
             )
+        if self.rotary_base is not None:
+            rotary_frequencies(self.head_dim, self.rotary_base, self.rotary_scaling)  # refuses
         context_shape = context_shape or x_shape
         heads_width = self.num_heads * self.head_dim
         groups_width = self.num_key_value_heads * self.head_dim
@@ -126,9 +136,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.output_projection = keras.layers.Dense(
             width,
             use_bias=self.use_output_bias,
-            kernel_initializer=keras.initializers.RandomNormal(
-                stddev=self.output_initializer_range
-            ),
+            kernel_initializer=Normal(stddev=self.output_initializer_range),
             dtype=self.dtype_policy,
             name="output",
         )
@@ -136,13 +144,14 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key.build(context_shape)
         self.value.build(context_shape)
         self.output_projection.build((*x_shape[:-1], heads_width))
+        self.query_norm, self.key_norm = self._head_norm("query_norm"), self._head_norm("key_norm")
         self.weights_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
         self.built = True
 
     def call(self, x, attention_mask=None, positions=None, context=None, training=None):
         context = x if context is None else context
-        queries = self._turn(self._split(self.query(x)), positions)
-        keys = self._turn(self._split(self.key(context)), positions)
+        queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
+        keys = self._turn(self._split(self.key(context)), self.key_norm, positions)
         values = self._split(self.value(context))
         return self._attend(queries, keys, values, attention_mask, training)
 
@@ -165,13 +174,13 @@ class MultiHeadAttention(keras.layers.Layer):
         Returns:
             (float[B, N, W], KeyValueCache).
         """
-        keys = self._turn(self._split(self.key(x)), positions)
+        keys = self._turn(self._split(self.key(x)), self.key_norm, positions)
         start = (0, 0, column, 0)
         cache = KeyValueCache(
             ops.slice_update(cache.keys, start, keys),
             ops.slice_update(cache.values, start, self._split(self.value(x))),
         )
-        queries = self._turn(self._split(self.query(x)), positions)
+        queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
         return self._attend(queries, cache.keys, cache.values, mask), cache
 
     def _attend(self, queries, keys, values, mask, training=None):
@@ -195,14 +204,27 @@ class MultiHeadAttention(keras.layers.Layer):
         split = ops.reshape(x, (batch, length, width // self.head_dim, self.head_dim))
         return ops.transpose(split, (0, 2, 1, 3))
 
-    def _turn(self, heads, positions):
-        return heads if self.rotary_base is None else rotate(heads, positions, self.rotary_base)
+    def _turn(self, heads, norm, positions):
+        """Query or key heads, float[B, n, T, D], normalised and rotated as configured."""
+        heads = heads if norm is None else norm(heads)
+        if self.rotary_base is None:
+            return heads
+        return rotate(heads, positions, self.rotary_base, self.rotary_scaling)
+
+    def _head_norm(self, name):
+        if self.head_norm_epsilon is None:
+            return None
+        norm = keras.layers.RMSNormalization(
+            epsilon=self.head_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        norm.build((None, None, None, self.head_dim))
+        return norm
 
     def _dense(self, units, name):
         return keras.layers.Dense(
             units,
             use_bias=self.use_bias,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=self.initializer_range),
+            kernel_initializer=Normal(stddev=self.initializer_range),
             dtype=self.dtype_policy,
             name=name,
         )
@@ -216,6 +238,8 @@ class MultiHeadAttention(keras.layers.Layer):
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
             "rotary_base": self.rotary_base,
+            "rotary_scaling": self.rotary_scaling,
+            "head_norm_epsilon": self.head_norm_epsilon,
             "use_bias": self.use_bias,
             "use_output_bias": self.use_output_bias,
             "dropout": self.dropout,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfalign.layers.initializers import Normal
+
 
 @keras.saving.register_keras_serializable("tfalign")
 class TokenEmbedding(keras.layers.Layer):
@@ -32,7 +34,7 @@ class TokenEmbedding(keras.layers.Layer):
         self.initializer_range = initializer_range
 
     def build(self, token_ids_shape=None):
-        initializer = keras.initializers.RandomNormal(stddev=self.initializer_range)
+        initializer = Normal(stddev=self.initializer_range)
         self.embeddings = self.add_weight(
             name="embeddings", shape=(self.vocab_size, self.width), initializer=initializer
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from tfalign.layers.initializers import Normal
+
 
 @keras.saving.register_keras_serializable("tfalign")
 class FeedForward(keras.layers.Layer):
@@ -59,7 +61,7 @@ class FeedForward(keras.layers.Layer):
         return keras.layers.Dense(
             units,
             use_bias=self.use_bias,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),
+            kernel_initializer=Normal(stddev=stddev),
             dtype=self.dtype_policy,
             name=name,
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
+
+from tfalign.layers.initializers import Normal
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -33,7 +37,7 @@ class LearnedPositions(keras.layers.Layer):
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.max_positions, self.width),
-            initializer=keras.initializers.RandomNormal(stddev=self.initializer_range),
+            initializer=Normal(stddev=self.initializer_range),
         )
         self.built = True
 
@@ -82,7 +86,8 @@ class SinusoidalPositions(keras.layers.Layer):
         self.built = True
 
     def call(self, positions):
-        angles = _angles(positions, self.width, self.base)
+        frequencies, _ = rotary_frequencies(self.width, self.base)
+        angles = ops.cast(positions, "float32")[..., None] * frequencies
         interleaved = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
         return ops.cast(
             ops.reshape(interleaved, (*ops.shape(positions), self.width)), self.compute_dtype
@@ -95,7 +100,7 @@ class SinusoidalPositions(keras.layers.Layer):
         return super().get_config() | {"width": self.width, "base": self.base}
 
 
-def rotate(heads, positions, base=10_000.0):
+def rotate(heads, positions, base=10_000.0, scaling=None):
     """Rotary position embedding (Su et al. 2021, eq. 34; the half-split layout of GPT-NeoX).
 
     Feature i of the first half and feature i of the second half form a plane that is turned by
@@ -106,17 +111,103 @@ def rotate(heads, positions, base=10_000.0):
         heads: float[B, H, T, D], D even.
         positions: int32[B, T].
         base: float.
+        scaling: mapping, see ``rotary_frequencies``.
 
     Returns:
         float[B, H, T, D] in the dtype of ``heads``; the angles are float32 in any case.
     """
-    angles = _angles(positions, heads.shape[-1], base)[:, None]
-    cos, sin = ops.cast(ops.cos(angles), heads.dtype), ops.cast(ops.sin(angles), heads.dtype)
+    frequencies, magnitude = rotary_frequencies(heads.shape[-1], base, scaling)
+    angles = (ops.cast(positions, "float32")[..., None] * frequencies)[:, None]
+    cos = ops.cast(ops.cos(angles) * magnitude, heads.dtype)
+    sin = ops.cast(ops.sin(angles) * magnitude, heads.dtype)
     first, second = ops.split(heads, 2, axis=-1)
     return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def _angles(positions, width, base):
-    """float32[..., width / 2]: position / base^(2i / width)."""
-    frequencies = np.power(base, -np.arange(0, width, 2) / width).astype("float32")
-    return ops.cast(positions, "float32")[..., None] * frequencies
+def rotary_frequencies(width, base, scaling=None):
+    """How fast each plane of a head turns, and how much longer the turn makes it.
+
+    Args:
+        width: int, D.
+        base: float.
+        scaling: how a model was stretched to longer texts, as config.json states it: a mapping of
+            "rope_type", one of ``ROTARY_SCALINGS``, and that function's arguments; None for
+            base^(-2i/D).
+
+    Returns:
+        (float32[D/2], radians a position; float).
+
+    Raises:
+        ValueError: if the scaling is not known or its arguments are not those it takes.
+    """
+    frequencies = np.power(base, -np.arange(0, width, 2) / width)
+    if scaling is None:
+        return frequencies.astype("float32"), 1.0
+    choices = dict(scaling)
+    kind = choices.pop("rope_type", None)
+    if kind not in ROTARY_SCALINGS:
+        raise ValueError(
+            f"Rotary positions can be scaled by {', '.join(ROTARY_SCALINGS)}; others change with the"
+            f" length of the text, which a cache of turned keys cannot. Received: {kind!r}"
+        )
+    try:
+        scaled, magnitude = ROTARY_SCALINGS[kind](frequencies, **choices)
+    except TypeError as error:
+        raise ValueError(f"Rotary positions: {error}. Received: {dict(scaling)}") from None
+    return scaled.astype("float32"), magnitude
+
+
+def linear(frequencies, factor):
+    """Positions divided by ``factor`` (Chen et al. 2023, "Extending context window of large language
+    models via positional interpolation")."""
+    return frequencies / factor, 1.0
+
+
+def llama3(
+    frequencies, factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
+):
+    """Planes that turn less than ``low_freq_factor`` times in the original length are slowed down by
+    ``factor``, those that turn more than ``high_freq_factor`` times stay, and those between are mixed
+    linearly (Llama 3.1's own code, apply_scaling in models/llama3/reference_impl/model.py)."""
+    turns = original_max_position_embeddings * frequencies / (2 * math.pi)
+    kept = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
+    return frequencies * (kept + (1 - kept) / factor), 1.0
+
+
+def yarn(
+    frequencies,
+    factor,
+    original_max_position_embeddings,
+    attention_factor=None,
+    beta_fast=None,
+    beta_slow=None,
+    mscale=None,
+    mscale_all_dim=None,
+    truncate=True,
+):
+    """Planes that turn fewer than ``beta_slow`` times in the original length are slowed down by
+    ``factor``, those that turn more than ``beta_fast`` times stay, those between are mixed by their
+    index; queries and keys grow by ``attention_factor`` (Peng et al. 2023, "YaRN", sections 3.2 and
+    3.4; ``mscale`` and ``mscale_all_dim`` are DeepSeek's form of it)."""
+    planes = len(frequencies)
+    growth = -math.log(frequencies[1] / frequencies[0]) if planes > 1 else 1.0  # per plane, in nats
+
+    def plane_of(turns):
+        return math.log(original_max_position_embeddings / (turns * 2 * math.pi)) / growth
+
+    low, high = plane_of(beta_fast or 32), plane_of(beta_slow or 1)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, 2 * planes - 1)
+    slowed = np.clip((np.arange(planes) - low) / (high - low or 0.001), 0, 1)
+
+    def magnitude(scale=1.0):
+        return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    if attention_factor is None:
+        both = mscale and mscale_all_dim
+        attention_factor = magnitude(mscale) / magnitude(mscale_all_dim) if both else magnitude()
+    return frequencies * (slowed / factor + 1 - slowed), attention_factor
+
+
+ROTARY_SCALINGS = {"linear": linear, "llama3": llama3, "yarn": yarn}

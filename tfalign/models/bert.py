@@ -17,6 +17,7 @@ from tfalign.layers import (
     key_mask,
     normalization,
 )
+from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface import PretrainedModel
 
@@ -32,8 +33,9 @@ class BERTConfig(ModelConfig):
         num_heads: attention heads.
         hidden_dim: inner width of the feed-forward network; None for 4 * width.
         max_positions: longest sequence.
-        num_token_types: kinds of segments (sentence A and sentence B).
+        num_token_types: kinds of segments (sentence A and sentence B); 0 for none, as DistilBERT.
         activation: of the feed-forward network and the masked-LM head.
+        pooler_activation: "tanh", or DistilBERT's "relu".
         norm_epsilon: added to the variance.
         dropout: rate on embeddings, attention weights and sub-layer outputs (0.1 in the paper).
         initializer_range: standard deviation of the kernels.
@@ -47,6 +49,7 @@ class BERTConfig(ModelConfig):
     max_positions: int = 512
     num_token_types: int = 2
     activation: str = "gelu"
+    pooler_activation: str = "tanh"
     norm_epsilon: float = 1e-12
     dropout: float = 0.0
     initializer_range: float = 0.02
@@ -77,7 +80,8 @@ class BERT(PretrainedModel, keras.Model):
     Call arguments:
         token_ids: int32[B, T].
         padding_mask: bool[B, T], true at real tokens, padding on either side; None for all.
-        token_type_ids: int32[B, T], 0 for the first segment, 1 for the second; None for all 0.
+        token_type_ids: int32[B, T], 0 for the first segment, 1 for the second; None for all 0. Not
+            looked at by a model without token types.
 
     Returns:
         float[B, T, W]. Padding columns hold no meaning.
@@ -94,9 +98,11 @@ class BERT(PretrainedModel, keras.Model):
         self.position_embedding = LearnedPositions(
             c.max_positions, c.width, name="position_embedding", **shared
         )
-        self.type_embedding = TokenEmbedding(
-            c.num_token_types, c.width, name="type_embedding", **shared
-        )
+        self.type_embedding = None
+        if c.num_token_types:
+            self.type_embedding = TokenEmbedding(
+                c.num_token_types, c.width, name="type_embedding", **shared
+            )
         self.embedding_norm = normalization(
             "layer", c.norm_epsilon, "embedding_norm", self.dtype_policy
         )
@@ -104,8 +110,8 @@ class BERT(PretrainedModel, keras.Model):
         self.blocks = [self._block(index) for index in range(c.num_layers)]
         self.pooler = keras.layers.Dense(
             c.width,
-            activation="tanh",
-            kernel_initializer=keras.initializers.RandomNormal(stddev=c.initializer_range),
+            activation=c.pooler_activation,
+            kernel_initializer=Normal(stddev=c.initializer_range),
             dtype=self.dtype_policy,
             name="pooler",
         )
@@ -115,13 +121,11 @@ class BERT(PretrainedModel, keras.Model):
         padding_mask = (
             ops.ones_like(token_ids, dtype="bool") if padding_mask is None else padding_mask
         )
-        if token_type_ids is None:
-            token_type_ids = ops.zeros_like(token_ids)
-        x = (
-            self.token_embedding(token_ids)
-            + self.position_embedding(positions_from_mask(padding_mask))
-            + self.type_embedding(token_type_ids)
-        )
+        x = self.token_embedding(token_ids)
+        x = x + self.position_embedding(positions_from_mask(padding_mask))
+        if self.type_embedding is not None:
+            types = ops.zeros_like(token_ids) if token_type_ids is None else token_type_ids
+            x = x + self.type_embedding(types)
         x = self.embedding_norm(x)
         if self.config.dropout:
             x = self.embedding_dropout(x, training=training)
@@ -131,7 +135,9 @@ class BERT(PretrainedModel, keras.Model):
         return x
 
     def pool(self, hidden, padding_mask=None):
-        """tanh of a linear map of the first real token's state: float[B, W].
+        """What stands for the whole text, read at the first real token: float[B, W].
+
+        A linear map of its state and an activation (Devlin et al. 2019, tanh).
 
         Args:
             hidden: float[B, T, W], from a call.
@@ -165,7 +171,8 @@ class BERT(PretrainedModel, keras.Model):
     def _build_all(self):
         shape = (None, None, self.config.width)
         for embedding in (self.token_embedding, self.position_embedding, self.type_embedding):
-            embedding.build()
+            if embedding is not None:
+                embedding.build()
         for layer in (self.embedding_norm, *self.blocks):
             layer.build(shape)
         self.pooler.build((None, self.config.width))

@@ -21,7 +21,8 @@ class ModelConfig:
             raise ValueError(
                 f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
             )
-        return cls(**values)
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values | lists)  # JSON has no tuples
 
     def to_dict(self):
         return dataclasses.asdict(self)

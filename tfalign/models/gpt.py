@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import keras
 from keras import ops
 
-from tfalign.functional.masking import positions_from_mask
+from tfalign.functional.masking import last_true_index, positions_from_mask
 from tfalign.layers import (
     FeedForward,
     GatedFeedForward,
@@ -39,13 +40,19 @@ class GPTConfig(ModelConfig):
         hidden_dim: inner width of the feed-forward network; None for 4 * width.
         max_positions: longest sequence.
         rotary_base: base of rotary positions (Su et al. 2021); None for learned positions.
+        rotary_scaling: how rotary positions were stretched, see ``layers.rotary_frequencies``.
+        unrotated_blocks: numbers of the blocks that do without positions (NoPE, Yang et al. 2025).
         norm: "layer" or "rms".
         norm_epsilon: added to the variance.
         activation: of the feed-forward network, see ``layers.FeedForward``.
         gated: gated feed-forward (SwiGLU with activation "silu").
         use_bias: biases in projections and feed-forward.
-        attention_window: odd-numbered blocks see only this many last tokens, as GPT-3's locally
-            banded layers (Brown et al. 2020, section 2.1); None for dense attention everywhere.
+        attention_bias: biases of query, key and value; ``use_bias`` where None.
+        attention_output_bias: bias of the attention's output; ``attention_bias`` where None.
+        head_norm: RMSNorm of every query and key head, as Qwen3.
+        attention_window: some blocks see only this many last tokens; None for dense attention.
+        windowed_blocks: numbers of those blocks; None for the odd ones, as GPT-3's locally banded
+            layers (Brown et al. 2020, section 2.1).
         tied: read-out with the transposed token embedding.
         dropout: rate on embeddings, attention weights and sub-layer outputs.
         initializer_range: standard deviation of the kernels; the residual projections' is divided
@@ -61,12 +68,18 @@ class GPTConfig(ModelConfig):
     hidden_dim: int | None = None
     max_positions: int = 1024
     rotary_base: float | None = None
+    rotary_scaling: Mapping | None = None
+    unrotated_blocks: tuple[int, ...] = ()
     norm: str = "layer"
     norm_epsilon: float = 1e-5
     activation: str = "gelu_tanh"
     gated: bool = False
     use_bias: bool = True
+    attention_bias: bool | None = None
+    attention_output_bias: bool | None = None
+    head_norm: bool = False
     attention_window: int | None = None
+    windowed_blocks: tuple[int, ...] | None = None
     tied: bool = True
     dropout: float = 0.0
     initializer_range: float = 0.02
@@ -168,6 +181,18 @@ class GPT(PretrainedModel, keras.Model):
             x = block(x, attention_mask=mask, positions=positions, training=training)
         return self.final_norm(x)
 
+    def pool(self, hidden, padding_mask=None):
+        """What stands for the whole text, the last real token's state: float[B, W].
+
+        Args:
+            hidden: float[B, T, W], from a call.
+            padding_mask: bool[B, T]; None where the last column is real in every row.
+        """
+        if padding_mask is None:
+            return hidden[:, -1]
+        last = last_true_index(padding_mask)
+        return ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+
     def new_cache(self, batch_size, length):
         """Empty key-value caches of ``length`` columns, one a block."""
         return [block.attention.new_cache(batch_size, length) for block in self.blocks]
@@ -209,12 +234,14 @@ class GPT(PretrainedModel, keras.Model):
         return x
 
     def _mask_per_block(self, mask, band, length):
-        """``mask`` for dense blocks, and for every second one ``mask`` within the window."""
+        """``mask`` for dense blocks, and ``mask`` within the window for the others."""
         window = self.config.attention_window
         if window is None:
             return [mask] * len(self.blocks)
         banded = mask & band(length, window)
-        return [banded if index % 2 else mask for index in range(len(self.blocks))]
+        numbers, windowed = range(len(self.blocks)), self.config.windowed_blocks
+        windowed = numbers[1::2] if windowed is None else windowed
+        return [banded if number in windowed else mask for number in numbers]
 
     def _block(self, index):
         c = self.config
@@ -226,8 +253,11 @@ class GPT(PretrainedModel, keras.Model):
                 c.num_heads,
                 c.num_key_value_heads,
                 head_dim=c.head_dim,
-                rotary_base=c.rotary_base,
-                use_bias=c.use_bias,
+                rotary_base=None if index in c.unrotated_blocks else c.rotary_base,
+                rotary_scaling=c.rotary_scaling,
+                head_norm_epsilon=c.norm_epsilon if c.head_norm else None,
+                use_bias=c.use_bias if c.attention_bias is None else c.attention_bias,
+                use_output_bias=c.attention_output_bias,
                 dropout=c.dropout,
                 name="attention",
                 **shared,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from tfalign.functional.masking import last_true_index
 from tfalign.layers import activation_function
+from tfalign.layers.initializers import Normal
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -182,53 +182,45 @@ class ValueHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfalign")
 class ScalarRewardHead(keras.layers.Layer):
-    """A score read at the last real token, with the normalisation stored beside it.
+    """A score for what stands for the whole text, ``GPT.pool`` or ``BERT.pool``.
 
-    The kernel starts as N(0, 1/sqrt(W + 1)), the bias at zero (Stiennon et al. 2020). ``gain`` and
-    ``shift`` are not trained: they are set so that scores have mean 0 and standard deviation 1 on
-    samples of the reference policy, and travel with the weights.
+    The kernel starts as N(0, 1/sqrt(W + 1)), the bias at zero (Stiennon et al. 2020).
 
     Call arguments:
-        hidden: float[B, T, W].
-        padding_mask: bool[B, T], at least one true a row.
+        features: float[B, W].
 
     Returns:
         float32[B].
     """
 
-    def build(self, hidden_shape, padding_mask_shape=None):
-        width = hidden_shape[-1]
-        self.dense = _dense(self, 1, (width + 1) ** -0.5, "dense")
-        self.dense.build(hidden_shape)
-        self.gain = self.add_weight(name="gain", shape=(), initializer="ones", trainable=False)
-        self.shift = self.add_weight(name="shift", shape=(), initializer="zeros", trainable=False)
+    def build(self, features_shape):
+        start = Normal(stddev=(features_shape[-1] + 1) ** -0.5)
+        self.dense = keras.layers.Dense(1, kernel_initializer=start, dtype="float32", name="dense")
+        self.dense.build(features_shape)
         self.built = True
 
-    def call(self, hidden, padding_mask):
-        last = last_true_index(padding_mask)
-        final = ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-        raw = ops.cast(self.dense(final)[:, 0], "float32")
-        return raw * ops.cast(self.gain, "float32") + ops.cast(self.shift, "float32")
+    def call(self, features):
+        return self.dense(features)[:, 0]
 
-    def compute_output_shape(self, hidden_shape, padding_mask_shape):
-        return hidden_shape[:1]
+    def compute_output_shape(self, features_shape):
+        return features_shape[:1]
 
     def normalize(self, mean, std):
-        """Moves ``gain`` and ``shift`` so that scores of this mean and deviation become N(0, 1).
+        """Scales and shifts the linear map, so that scores of this mean and deviation become N(0, 1).
 
         Raises:
             ValueError: if ``std`` is not a positive finite number.
         """
         if not 0 < std < float("inf"):
             raise ValueError(f"Scores must spread to be normalised. Received: std={std}")
-        self.gain.assign(self.gain / std)
-        self.shift.assign((self.shift - mean) / std)
+        self.dense.kernel.assign(self.dense.kernel / std)
+        self.dense.bias.assign((self.dense.bias - mean) / std)
 
 
 def _dense(layer, units, stddev, name):
     return keras.layers.Dense(
         units,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),
+        kernel_initializer=Normal(stddev=stddev),
         dtype=layer.dtype_policy,
         name=name,
     )

@@ -7,8 +7,8 @@ a model on a higher floor can ``register`` more.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -22,9 +22,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tfalign import backend
+from tfalign.layers.initializers import weights_to_be_loaded
+
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _INDEX, _WRITING = "model.safetensors.index.json", ".writing"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_PIECE = 1_000_000  # numbers of a tensor read at a time
 _FLOATS = ("F64", "F32", "F16", "BF16")
 REQUIRED = object()
 
@@ -35,6 +39,7 @@ class Transform(NamedTuple):
     to_file: Callable[[list[np.ndarray]], np.ndarray]
     from_file: Callable[[np.ndarray, list[tuple[int, ...]]], list[np.ndarray]]
     file_shape: Callable[[list[tuple[int, ...]]], tuple[int, ...]]
+    axis: int | None  # of the weights that the tensor's rows lie on, where it may be read in pieces
 
 
 def _join(arrays):
@@ -45,9 +50,9 @@ def _part(tensor, shapes):
     return np.split(tensor, np.cumsum([shape[-1] for shape in shapes])[:-1], axis=-1)
 
 
-SAME = Transform(lambda a: a[0], lambda t, _: [t], lambda s: s[0])
-TRANSPOSED = Transform(lambda a: a[0].T, lambda t, _: [t.T], lambda s: s[0][::-1])
-JOINED = Transform(_join, _part, lambda s: (*s[0][:-1], sum(shape[-1] for shape in s)))
+SAME = Transform(lambda a: a[0], lambda t, _: [t], lambda s: s[0], axis=0)
+TRANSPOSED = Transform(lambda a: a[0].T, lambda t, _: [t.T], lambda s: s[0][::-1], axis=1)
+JOINED = Transform(_join, _part, lambda s: (*s[0][:-1], sum(shape[-1] for shape in s)), axis=0)
 
 
 class Row(NamedTuple):
@@ -84,11 +89,16 @@ class Family(NamedTuple):
     prefix: str  # of the trunk's tensors in a model with a head; files have them with or without
     ignored: str = r"(?!)"  # pattern of tensors that carry no weight of these models
     complete: Callable[[Any], Any] = lambda config: config  # None replaced by what it stands for
-    read: Callable[[dict], dict] = lambda entries: entries  # other generations of config.json
+    read: Callable[[dict], dict] = lambda entries: entries  # what transformers writes to ``fields``
+    write: Callable[[dict], dict] = lambda entries: entries  # and back
 
 
 class Architecture(NamedTuple):
-    """A class of transformers and the tfalign model it stands for."""
+    """A class of transformers and the tfalign model it stands for.
+
+    Its rows come before those of the family: what they place is not placed again. Of several with
+    one name, the last one registered that ``applies`` is taken.
+    """
 
     name: str
     family: Family
@@ -97,14 +107,16 @@ class Architecture(NamedTuple):
     prefix: str = ""  # of the trunk's tensors
     read_head: Callable[[dict], dict] = lambda entries: {}  # config.json -> further arguments
     write_head: Callable[[Any], dict] = lambda model: {}  # model -> further entries of config.json
+    adapt: Callable[[Any, Any], Any] = lambda config, tensors: config  # to what the file holds
+    applies: Callable[[dict], bool] = lambda entries: True  # to this config.json
 
 
-_architectures: dict[str, Architecture] = {}
+_architectures: list[Architecture] = []
 
 
 def register(architecture: Architecture) -> None:
     """Lets ``from_pretrained`` and ``save_pretrained`` know an architecture."""
-    _architectures[architecture.name] = architecture
+    _architectures.append(architecture)
 
 
 class PretrainedModel:
@@ -118,8 +130,8 @@ class PretrainedModel:
 def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | None = None):
     """The model of a Hugging Face directory: config.json and model.safetensors, whole or in shards.
 
-    Everything is checked before the first weight is set, and tensors are read one by one, so that
-    memory holds the model and one tensor.
+    Everything is checked before the first weight is set, and tensors are read in pieces of a few
+    megabytes, so that memory holds the model once.
 
     Args:
         directory: as ``transformers`` and ``save_pretrained`` write it.
@@ -137,21 +149,23 @@ def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | N
     file = directory / _CONFIG
     entries = _read_json(file)
     architecture = _named(file, entries)
-    entries = architecture.family.read(entries)
-    config = _config_from_entries(file, architecture.family, entries)
+    family = architecture.family
+    entries = family.read(entries)
+    config = _config_from_entries(file, family, entries)
     head = architecture.read_head(entries)
     if dropout is not None:
         config = config.replace(dropout=dropout)
         head |= {"dropout": dropout} if "dropout" in head else {}
-    with contextlib.ExitStack() as stack:
-        tensors = _open_tensors(directory, stack)
-        model = architecture.model_class(config, dtype=dtype, **head)
-        for row, variables, name in _located(architecture, model, tensors, directory):
-            arrays = row.transform.from_file(
-                tensors[name].get_tensor(name), [tuple(v.shape) for v in variables]
-            )
-            for variable, array in zip(variables, arrays):
-                variable.assign(np.asarray(array).astype(variable.dtype))
+    tensors = _listed(directory)
+    with weights_to_be_loaded():
+        model = architecture.model_class(architecture.adapt(config, tensors), dtype=dtype, **head)
+    _trunk(model).model_type = family.model_type
+    located, absent = _located(architecture, model, tensors, directory)
+    for row, variables, name in located:
+        _read_into(variables, row.transform, tensors[name], name)
+    for layer, weight in absent:
+        variable = getattr(layer, weight)
+        variable.assign(getattr(layer, f"{weight}_initializer")(variable.shape, variable.dtype))
     return model
 
 
@@ -192,20 +206,28 @@ def save_pretrained(
 # Which architecture
 
 
+def _trunk(model):
+    return getattr(model, "backbone", model)
+
+
 def _named(file, entries):
     names = entries.get("architectures") or []
-    for name in names:
-        if name in _architectures:
-            return _architectures[name]
+    for architecture in reversed(_architectures):
+        if architecture.name in names and architecture.applies(entries):
+            return architecture
+    known = dict.fromkeys(architecture.name for architecture in _architectures)
     raise ValueError(
-        f"{file}: the supported architectures are {', '.join(_architectures)}."
+        f"{file}: the supported architectures are {', '.join(known)}."
         f" Received: architectures={names}"
     )
 
 
 def _fitting(model):
-    """The first architecture of the model's class that can express its configuration."""
-    candidates = [a for a in _architectures.values() if a.model_class is type(model)]
+    """The first architecture of the model's class that can express its configuration; those of the
+    kind its trunk was loaded from come first."""
+    candidates = [a for a in _architectures if a.model_class is type(model)]
+    loaded_from = getattr(_trunk(model), "model_type", None)
+    candidates.sort(key=lambda a: a.family.model_type != loaded_from)
     reasons = []
     for architecture in candidates:
         misfit = _misfit(architecture.family, model.config)
@@ -266,7 +288,8 @@ def _entries_from_config(architecture, model):
             value = next(theirs for theirs, ours in field.names.items() if ours == value)
         entries |= dict.fromkeys((field.theirs, *field.also), value)
     dtype = keras.backend.standardize_dtype(model.weights[0].dtype)
-    return entries | family.supported | {"dtype": dtype} | architecture.write_head(model)
+    entries |= family.supported | {"dtype": dtype}
+    return architecture.write_head(model) | family.write(entries)
 
 
 # Weights
@@ -274,6 +297,7 @@ def _entries_from_config(architecture, model):
 
 class _BoundRow(NamedTuple):
     row: Row
+    owner: Any
     variables: list
     names: tuple[str, ...]  # spellings in files, the one to write first
 
@@ -284,20 +308,21 @@ def _bound(architecture, model):
     Raises:
         ValueError: if a weight of the model stands in none.
     """
-    family = architecture.family
-    trunk = getattr(model, "backbone", model)
+    family, trunk = architecture.family, _trunk(model)
     prefixes = tuple(dict.fromkeys((architecture.prefix, family.prefix, "")))
-    rows = [
+    rows = [(row, model, (row.name,)) for row in architecture.rows]
+    rows += [
         (row, trunk, tuple(prefix + row.name for prefix in prefixes))
         for row in family.rows(trunk.config)
     ]
-    rows += [(row, model, (row.name,)) for row in architecture.rows]
-    bound = []
+    bound, placed = [], set()
     for row, owner, names in rows:
         variables = [_attribute(owner, path) for path in row.paths]
-        if all(variable is not None for variable in variables):
-            bound.append(_BoundRow(row, variables, tuple(s for n in names for s in _spellings(n))))
-    placed = {id(variable) for row in bound for variable in row.variables}
+        if any(variable is None or id(variable) in placed for variable in variables):
+            continue
+        placed |= {id(variable) for variable in variables}
+        spellings = tuple(spelling for name in names for spelling in _spellings(name))
+        bound.append(_BoundRow(row, owner, variables, spellings))
     homeless = [weight.path for weight in model.weights if id(weight) not in placed]
     if homeless:
         raise ValueError(f"{architecture.name} has no place for {', '.join(homeless)}")
@@ -319,26 +344,29 @@ def _spellings(name):
 
 
 def _located(architecture, model, tensors, directory):
-    """(row, variables, tensor name) of every row, all names, shapes and dtypes checked."""
-    located, known = [], set()
-    for row, variables, names in _bound(architecture, model):
+    """((row, variables, tensor name) of every row, all names, shapes and dtypes checked;
+    (layer, weight's name) of what the file may lack and does)."""
+    located, absent, known = [], [], set()
+    for row, owner, variables, names in _bound(architecture, model):
         name = next((name for name in names if name in tensors), None)
         if name is None:
-            if row.optional:
-                continue
-            raise ValueError(f"{directory}: tensor {names[0]!r} is missing.")
+            if not row.optional:
+                raise ValueError(f"{directory}: tensor {names[0]!r} is missing.")
+            paths = [path.rpartition(".") for path in row.paths]
+            absent += [(_attribute(owner, layer), weight) for layer, _, weight in paths]
+            continue
         known.add(name)
-        held = tensors[name].get_slice(name)
+        held = tensors[name]
         expected = row.transform.file_shape([tuple(v.shape) for v in variables])
-        if tuple(held.get_shape()) != tuple(expected):
+        if held.shape != tuple(expected):
             raise ValueError(
                 f"{directory}: tensor {name!r} must have shape {tuple(expected)}."
-                f" Received: shape={tuple(held.get_shape())}"
+                f" Received: shape={held.shape}"
             )
-        if held.get_dtype() not in _FLOATS:
+        if held.dtype not in _FLOATS:
             raise ValueError(
                 f"{directory}: tensor {name!r} must be one of {', '.join(_FLOATS)}."
-                f" Received: dtype={held.get_dtype()}"
+                f" Received: dtype={held.dtype}"
             )
         located.append((row, variables, name))
     ignored = re.compile(architecture.family.ignored)
@@ -348,14 +376,22 @@ def _located(architecture, model, tensors, directory):
                 f"{directory}: a {architecture.name} has no tensor {name!r}; is config.json of"
                 " another model?"
             )
-    return located
+    return located, absent
 
 
 # Files
 
 
-def _open_tensors(directory, stack):
-    """Tensor name -> the open file that holds it."""
+class _Held(NamedTuple):
+    """A tensor in a file."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _listed(directory):
+    """Tensor name -> _Held, of all files of a directory."""
     if (directory / _INDEX).exists():
         listed = _read_json(directory / _INDEX).get("weight_map", {})
         files = sorted(set(listed.values()))
@@ -367,14 +403,38 @@ def _open_tensors(directory, stack):
         if Path(name).name != name or not file.is_file():
             raise ValueError(f"{file} is missing.")
         try:
-            opened = stack.enter_context(safe_open(file, framework="numpy"))
+            with safe_open(file, framework="numpy") as opened:
+                slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
+                tensors |= {
+                    key: _Held(file, tuple(part.get_shape()), part.get_dtype())
+                    for key, part in slices.items()
+                }
         except SafetensorError as error:
             raise ValueError(f"{file} is truncated or not a safetensors file: {error}.") from error
-        tensors |= dict.fromkeys(opened.keys(), opened)
     for name, file in listed.items():
         if name not in tensors:
             raise ValueError(f"{directory / file}: tensor {name!r} of {_INDEX} is missing.")
     return tensors
+
+
+def _read_into(variables, transform, held, name):
+    """Sets weights from a tensor, piece by piece.
+
+    The file is opened for every piece: a page of a mapped file that was touched counts as memory
+    until the file is closed.
+    """
+    shapes = [tuple(variable.shape) for variable in variables]
+    rows, size = (held.shape or (1,))[0], math.prod(held.shape)
+    whole = size <= _PIECE or len(held.shape) < 2 or transform.axis is None
+    step = rows if whole else max(1, _PIECE * rows // size)
+    for start in range(0, rows, step):
+        with safe_open(held.file, framework="numpy") as opened:
+            if whole:
+                piece = opened.get_tensor(name)
+            else:
+                piece = opened.get_slice(name)[start : min(start + step, rows)]
+        for variable, array in zip(variables, transform.from_file(piece, shapes)):
+            backend.assign_part(variable, array, start, transform.axis)
 
 
 def _read_json(file):
@@ -411,7 +471,7 @@ def _write_shards(folder, shards):
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors" if shards[1:] else _WEIGHTS
         tensors = {}
-        for row, variables, names in shard:
+        for row, _, variables, names in shard:
             arrays = [keras.ops.convert_to_numpy(v) for v in variables]
             tensors[names[0]] = np.asarray(row.transform.to_file(arrays), order="C")
         save_file(tensors, folder / file, metadata={"format": "pt"})  # transformers asks for it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfalign.models.bert import BERT
+from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.heads import (
     CausalLMHead,
@@ -16,11 +16,17 @@ from tfalign.models.heads import (
 )
 from tfalign.models.huggingface import PretrainedModel
 
+_TRUNKS = {GPTConfig: GPT, BERTConfig: BERT}
 
-class _TaskModel(PretrainedModel, keras.Model):
-    """A trunk under ``backbone`` and what it needs to save and restore itself."""
 
-    backbone_class: type
+class TaskModel(PretrainedModel, keras.Model):
+    """A trunk under ``backbone`` and what it needs to save and restore itself.
+
+    Args:
+        backbone: GPT or BERT, a configuration of either, or a dict of its fields.
+    """
+
+    backbone_class: type  # that a dict is of
 
     def __init__(self, backbone, **kwargs):
         is_trunk = isinstance(backbone, keras.Model)
@@ -31,7 +37,8 @@ class _TaskModel(PretrainedModel, keras.Model):
         self.built = True
 
     def _trunk(self, config):
-        return self.backbone_class(config, dtype=self.dtype_policy, name="backbone")
+        trunk = _TRUNKS.get(type(config), self.backbone_class)
+        return trunk(config, dtype=self.dtype_policy, name="backbone")
 
     @property
     def config(self):
@@ -41,12 +48,23 @@ class _TaskModel(PretrainedModel, keras.Model):
     def _features_shape(self):
         return (None, None, self.config.width)
 
+    def _hidden(self, token_ids, padding_mask, token_type_ids, training):
+        """The trunk's states, float[B, T, W]; a decoder is not told of token types."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.backbone(token_ids, padding_mask=padding_mask, training=training, **types)
+
     def get_config(self):
-        return super().get_config() | {"backbone": self.config.to_dict()}
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return super().get_config() | {"backbone": backbone}
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**config | {"backbone": backbone})
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class CausalLM(_TaskModel):
+class CausalLM(TaskModel):
     """A GPT with its read-out: the language model, and the policy of reinforcement learning.
 
     Args:
@@ -87,7 +105,7 @@ class CausalLM(_TaskModel):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class Critic(_TaskModel):
+class Critic(TaskModel):
     """A GPT trunk with a value head: float32[B, T], the value of the state after each column."""
 
     backbone_class = GPT
@@ -102,7 +120,7 @@ class Critic(_TaskModel):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class MaskedLM(_TaskModel):
+class MaskedLM(TaskModel):
     """A BERT that predicts every column's token from both sides: float32[B, T, V]."""
 
     backbone_class = BERT
@@ -121,14 +139,12 @@ class MaskedLM(_TaskModel):
         self.head.build(self._features_shape)
 
     def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
-        hidden = self.backbone(
-            token_ids, padding_mask=padding_mask, token_type_ids=token_type_ids, training=training
-        )
+        hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
         return self.head(hidden, kernel=self.backbone.readout_kernel())
 
 
-class _Classifier(_TaskModel):
-    """A BERT and a classifier head; subclasses say which features the head sees."""
+class _Classifier(TaskModel):
+    """A trunk and a classifier head; subclasses say which features the head sees."""
 
     backbone_class = BERT
     head_class: type
@@ -147,9 +163,7 @@ class _Classifier(_TaskModel):
         self.head.build(self._features_shape)
 
     def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
-        hidden = self.backbone(
-            token_ids, padding_mask=padding_mask, token_type_ids=token_type_ids, training=training
-        )
+        hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
         return self.head(self._features(hidden, padding_mask), training=training)
 
     def _features(self, hidden, padding_mask):
@@ -161,7 +175,7 @@ class _Classifier(_TaskModel):
 
 @keras.saving.register_keras_serializable("tfalign")
 class SequenceClassifier(_Classifier):
-    """A class for a text or a pair of texts: float32[B, C], logits."""
+    """A class for a text or a pair of texts: float32[B, C], logits of what ``backbone.pool`` reads."""
 
     head_class = PooledClassifierHead
 

@@ -1,28 +1,33 @@
-"""How reward models stand in Hugging Face directories: ``transformers``' one-label sequence
-classifiers where the trunk is a GPT, with the bias and the normalisation as further tensors."""
+"""Reward models in Hugging Face directories: ``transformers``' sequence classifiers with one label."""
 
 from __future__ import annotations
 
-from tfalign.models.architectures import BERT_FAMILY, GPT2, LLAMA, READOUT, TFALIGN_GPT
-from tfalign.models.huggingface import TRANSPOSED, Architecture, Row, register
+from tfalign.models.architectures import (
+    CLASSIFIER,
+    DECODERS,
+    ENCODERS,
+    SCORE,
+    TFALIGN_GPT,
+    has_one_label,
+    tied_unless_stored,
+)
+from tfalign.models.huggingface import Architecture, register
 from tfalign.rewards.learned import RewardModel
 
-_HEAD = (
-    Row(("head.dense.kernel",), "score.weight", TRANSPOSED),
-    Row(("head.dense.bias",), "score.bias", optional=True),
-    Row(("head.gain",), "score.gain", optional=True),
-    Row(("head.shift",), "score.shift", optional=True),
-    READOUT._replace(optional=True),  # an untied trunk brings its read-out along
-)
+_ONE_LABEL = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
 
-for _name, _family, _prefix in (
-    ("GPT2ForSequenceClassification", GPT2, "transformer."),
-    ("LlamaForSequenceClassification", LLAMA, "model."),
-    ("TfalignRewardModel", TFALIGN_GPT, "backbone."),
-    ("TfalignBertRewardModel", BERT_FAMILY, "bert."),
-):
+for _name, _family in (DECODERS | ENCODERS).items():
+    _is_decoder = _name in DECODERS
     register(
         Architecture(
-            _name, _family, RewardModel, _HEAD, _prefix, write_head=lambda model: {"num_labels": 1}
+            f"{_name}ForSequenceClassification",
+            _family,
+            RewardModel,
+            SCORE if _is_decoder else CLASSIFIER[_name],
+            _family.prefix,
+            write_head=lambda model: _ONE_LABEL,
+            applies=has_one_label,
+            **({"adapt": tied_unless_stored} if _is_decoder else {}),
         )
     )
+register(Architecture("TfalignRewardModel", TFALIGN_GPT, RewardModel, SCORE, "backbone."))

@@ -6,13 +6,12 @@ import keras
 import numpy as np
 
 from tfalign import backend
-from tfalign.models import BERT, GPT, BERTConfig, ScalarRewardHead
-
-_TRUNKS = {"GPT": GPT, "BERT": BERT}
+from tfalign.models import GPT, ScalarRewardHead
+from tfalign.models.tasks import TaskModel
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class RewardModel(keras.Model):
+class RewardModel(TaskModel):
     """Scores a prompt with its response (Stiennon et al. 2020, section 3.4).
 
     Args:
@@ -21,39 +20,23 @@ class RewardModel(keras.Model):
     Call arguments:
         token_ids: int32[B, T].
         padding_mask: bool[B, T], true at real tokens, padding on either side.
+        token_type_ids: int32[B, T], for a BERT; None for all 0.
 
     Returns:
-        float32[B], read at the last real token.
+        float32[B], read where the trunk's ``pool`` reads: at a GPT's last real token, at a BERT's
+        first.
     """
 
+    backbone_class = GPT
+
     def __init__(self, backbone, **kwargs):
-        super().__init__(**kwargs)
-        self.backbone = self._trunk(backbone)
+        super().__init__(backbone, **kwargs)
         self.head = ScalarRewardHead(dtype=self.dtype_policy, name="head")
-        self.head.build((None, None, self.backbone.config.width))
-        self.built = True
+        self.head.build((None, self.config.width))
 
-    def _trunk(self, backbone):
-        if isinstance(backbone, keras.Model):
-            return backbone
-        if isinstance(backbone, dict):
-            return _TRUNKS[backbone["trunk"]](backbone["config"], dtype=self.dtype_policy)
-        trunk = BERT if isinstance(backbone, BERTConfig) else GPT
-        return trunk(backbone, dtype=self.dtype_policy, name="backbone")
-
-    @property
-    def config(self):
-        return self.backbone.config
-
-    def call(self, token_ids, padding_mask, training=None):
-        hidden = self.backbone(token_ids, padding_mask=padding_mask, training=training)
-        return self.head(hidden, padding_mask=padding_mask)
-
-    def get_config(self):
-        trunk = type(self.backbone).__name__
-        return super().get_config() | {
-            "backbone": {"trunk": trunk, "config": self.config.to_dict()}
-        }
+    def call(self, token_ids, padding_mask, token_type_ids=None, training=None):
+        hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
+        return self.head(self.backbone.pool(hidden, padding_mask))
 
 
 class LearnedReward:
@@ -83,7 +66,7 @@ class LearnedReward:
         return self.compiled(token_ids, padding_mask)
 
     def normalize(self, batches):
-        """Sets the model's gain and shift so that these samples score N(0, 1).
+        """Scales and shifts the model's head so that these samples score N(0, 1).
 
         Args:
             batches: iterable of (token_ids int32[B, T], padding_mask bool[B, T]) sampled from

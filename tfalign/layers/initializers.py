@@ -1,0 +1,32 @@
+"""How kernels start, unless weights from a file are about to take their place."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+
+import keras
+from keras import ops
+
+_to_be_loaded = contextvars.ContextVar("to_be_loaded", default=False)
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class Normal(keras.initializers.RandomNormal):
+    """N(0, stddev^2); zeros while ``weights_to_be_loaded``."""
+
+    def __call__(self, shape, dtype=None):
+        if _to_be_loaded.get():
+            return ops.zeros(shape, dtype)
+        return super().__call__(shape, dtype)
+
+
+@contextlib.contextmanager
+def weights_to_be_loaded():
+    """Layers built within draw no random kernels: drawing those of a large model takes long, and for
+    a moment several times the memory of its largest."""
+    token = _to_be_loaded.set(True)
+    try:
+        yield
+    finally:
+        _to_be_loaded.reset(token)
