@@ -97,6 +97,16 @@ def test_fori_loop_may_assign():
     assert float(after) == float(counter.value) == 13
 
 
+def test_assign_part_sets_that_part_alone():
+    variable = keras.Variable(np.zeros((3, 4), "float32"))
+    backend.assign_part(variable, np.ones((2, 4), "float64"), 1, axis=0)
+    np.testing.assert_array_equal(variable.value, [[0] * 4, [1] * 4, [1] * 4])
+    backend.assign_part(variable, np.full((3, 1), 2, "float32"), 3, axis=1)
+    np.testing.assert_array_equal(variable.value, [[0, 0, 0, 2], [1, 1, 1, 2], [1, 1, 1, 2]])
+    backend.assign_part(variable, np.full((3, 4), 5), 0, axis=None)
+    np.testing.assert_array_equal(variable.value, np.full((3, 4), 5))
+
+
 _FOLDER = pathlib.Path(__file__).parent
 
 

@@ -77,10 +77,14 @@ def assign_part(variable, values, start, axis):
         start: int, where on the axis its first element goes.
         axis: int; not looked at where ``values`` is the whole.
     """
-    values = tf.cast(values, variable.dtype)
-    if values.shape == variable.shape:
+    values, shape = tf.cast(values, variable.dtype), variable.shape
+    if values.shape == shape:
         variable.assign(values)
         return
-    place = [slice(None)] * len(variable.shape)
-    place[axis] = slice(start, start + values.shape[axis])
-    variable.value[tuple(place)].assign(values)
+    begin, end = [0] * len(shape), list(shape)
+    begin[axis], end[axis] = start, start + values.shape[axis]
+    # not `variable.value[...]`, which reads the variable first: then writing copies it whole
+    for copy in getattr(variable.value, "values", [variable.value]):  # one a replica
+        tf.raw_ops.ResourceStridedSliceAssign(
+            ref=copy.handle, begin=begin, end=end, strides=[1] * len(shape), value=values
+        )

@@ -28,7 +28,7 @@ from tfalign.layers.initializers import weights_to_be_loaded
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _INDEX, _WRITING = "model.safetensors.index.json", ".writing"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_PIECE = 1_000_000  # numbers of a tensor read at a time
+_PIECE = 500_000  # numbers of a tensor read at a time
 _FLOATS = ("F64", "F32", "F16", "BF16")
 REQUIRED = object()
 
