@@ -5,8 +5,10 @@
     python -m experiments.align --algorithm=grpo --policy=DIR --reward_model=DIR
     python -m experiments.align --policy=DIR --reward_model=DIR --data=prompts.jsonl
     python -m experiments.align --policy=DIR --reward_model=DIR --cost_model=DIR --cost_limit=0
+    python -m experiments.align --algorithm=vtrace --refresh_every=8 --policy=DIR --reward_model=DIR
 
-The third reads JSON lines with "prompt"; the fourth holds a second model's mean score under a limit.
+The third reads JSON lines with "prompt"; the fourth holds a second model's mean score under a limit;
+in the fifth the policy of up to seven batches ago samples, as where sampling runs beside training.
 The default is PPO as Ziegler et al. 2019 and Stiennon et al. 2020 have it, with the details of "The N
 implementation details of RLHF with PPO"; the learning rate is larger than theirs, as the models are
 smaller. The others and their papers' numbers stand in ``tfalign.training.algorithms``; an option of
@@ -83,6 +85,9 @@ class AlignConfig:
     group_size: int = option(-1, "completions of a prompt")
     epochs: int = option(-1, "passes over the rollouts")
     steps: int = option(100, "batches of rollouts")
+    refresh_every: int = option(
+        1, "batches that an older policy samples before it is brought up to date; 1 is on-policy"
+    )
     learning_rate: float = option(2e-4, "at the start; decays linearly to 0")
     clip_norm: float = option(1.0, "global norm gradients are clipped to")
     clip: float = option(-1.0, "of the probability ratio")
@@ -131,6 +136,10 @@ class AlignConfig:
             raise ValueError(
                 "--group_size must divide --batch_size. Received: "
                 f"group_size={chosen.group_size}, batch_size={self.batch_size}"
+            )
+        if self.refresh_every < 1:
+            raise ValueError(
+                f"--refresh_every must be at least 1. Received: refresh_every={self.refresh_every}"
             )
         if self.critic == "separate" and not chosen.needs_critic:
             raise ValueError(
@@ -199,6 +208,7 @@ def align(config, run, gold=None, reward=None, stage=None):
     tokenizer = stages.load_tokenizer(config.policy)
     reference = from_pretrained(config.policy, dtype=config.precision)
     policy = from_pretrained(config.policy, dtype=config.precision)
+    behind = config.refresh_every > 1
     reward_model = None
     if reward is None:
         reward_model = from_pretrained(config.reward_model, dtype=config.precision)
@@ -211,6 +221,7 @@ def align(config, run, gold=None, reward=None, stage=None):
         chosen.credit,
         chosen.baseline and chosen.baseline(),
         _cost_limit(config),
+        from_pretrained(config.policy, dtype=config.precision) if behind else None,
     )
     minibatch_size = _minibatch_size(config, chosen)
     sized = dataclasses.replace(config, minibatch_size=minibatch_size, epochs=chosen.epochs)
@@ -232,10 +243,16 @@ def align(config, run, gold=None, reward=None, stage=None):
     )
     kl_control = _kl_control(config, chosen)
     state, first_step = stages.resumable(
-        run, stage, learner, {"prompts": prompts, "kl": kl_control} | worker.stateful
+        run,
+        stage,
+        learner,
+        {"prompts": prompts, "kl": kl_control} | worker.stateful,
+        more_variables=worker.variables,
     )
 
     def update(step):
+        if behind and step % config.refresh_every == 1:
+            worker.refresh_sampler()
         rollout, metrics = improve(
             worker,
             learner,

@@ -2,6 +2,7 @@
 
     python -m experiments.exact_optimum
     python -m experiments.exact_optimum --algorithms=ppo,rloo --betas=0.5 --steps=600
+    python -m experiments.exact_optimum --algorithms=vtrace,reinforce --refresh_every=0 --cap=1e9
 
 Six tokens of which one stops, at most four of them: 781 responses, a random reference and random
 rewards. With the KL in the reward the optimum is pi* ~ pi_ref exp(reward / beta) (see
@@ -10,6 +11,10 @@ the total variation distance to it, before and after, for each algorithm and bet
 The policies are tables, trained by the library's own rollouts, credits, objectives and Learner with
 the algorithm's own numbers, but for the batch and KL: beta in the reward. Five to fifteen seconds a
 cell on two CPU cores.
+
+With ``--refresh_every`` an older policy samples: that of up to so many batches ago, or with 0 the
+reference to the end. Algorithms that correct for it still arrive at pi*; to truncate their weights
+(``--cap``) is a bias as long as the two policies differ.
 """
 
 from __future__ import annotations
@@ -29,19 +34,22 @@ from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 
-# All but DAPO, which is GRPO but for what it does with groups of equal scores: none here are.
-EXACT = tuple(name for name in ALGORITHMS if name != "dapo")
-
 
 @dataclasses.dataclass(frozen=True)
 class ExactOptimumConfig:
-    algorithms: str = option(",".join(EXACT), "which, comma-separated")
+    algorithms: str = option(",".join(ALGORITHMS), "which, comma-separated")
     betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
     vocab_size: int = option(6, "tokens, the last of which stops")
     horizon: int = option(4, "most tokens of a response")
     steps: int = option(800, "batches of rollouts")
     batch_size: int = option(512, "responses of a batch")
     learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0")
+    refresh_every: int = option(
+        1, "batches an older policy samples before it is brought up to date; 0 never, 1 on-policy"
+    )
+    cap: float = option(
+        -1.0, "largest importance weight, where there is one; -1 the algorithm's own"
+    )
     seed: int = option(0, "of the problem and of sampling")
 
 
@@ -69,7 +77,7 @@ def solve(problem, name, beta, config):
         beta: float, KL coefficient, in the reward.
         config: ExactOptimumConfig.
     """
-    chosen = algorithm(name, kl_in="reward", kl_coefficient=beta)
+    chosen = algorithm(name, kl_in="reward", kl_coefficient=beta, **_caps(name, config.cap))
     policy = problem.policy()
     model = Actor(policy)
     if chosen.needs_critic:
@@ -84,6 +92,7 @@ def solve(problem, name, beta, config):
         ),
         chosen.credit,
         chosen.baseline and chosen.baseline(),
+        sampler=None if config.refresh_every == 1 else problem.policy(),
     )
     updates = config.steps * chosen.epochs * chosen.minibatches
     optimizer = keras.optimizers.Adam(
@@ -91,6 +100,8 @@ def solve(problem, name, beta, config):
     )
     learner = Learner(model, chosen.loss, optimizer)
     for step in range(1, config.steps + 1):
+        if config.refresh_every > 1 and step % config.refresh_every == 1:
+            worker.refresh_sampler()
         improve(
             worker,
             learner,
@@ -102,6 +113,12 @@ def solve(problem, name, beta, config):
             minibatch_size=config.batch_size // chosen.minibatches,
         )
     return policy
+
+
+def _caps(name, cap):
+    """The fields of an algorithm's objective that truncate importance weights, at this value."""
+    fields = {field.name for field in dataclasses.fields(ALGORITHMS[name].objective)}
+    return {} if cap == -1 else dict.fromkeys(fields & {"cap", "clip_rho", "clip_trace"}, cap)
 
 
 def _shown(probabilities, problem, beta):

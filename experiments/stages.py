@@ -101,12 +101,11 @@ def open_run(stage, config):
     return RunDirectory(config.run_dir, {stage: dataclasses.asdict(config)}, HARMLESS)
 
 
-def resumable(run, stage, learner, stateful, keep_last=2):
+def resumable(run, stage, learner, stateful, keep_last=2, more_variables=None):
     """The stage's RunState, restored to its newest checkpoint: (run_state, steps done)."""
+    variables = {"model": learner.model.variables, "optimizer": learner.optimizer.variables}
     state = RunState(
-        run.checkpointer(stage, keep_last=keep_last),
-        {"model": learner.model.variables, "optimizer": learner.optimizer.variables},
-        stateful,
+        run.checkpointer(stage, keep_last=keep_last), variables | (more_variables or {}), stateful
     )
     step = state.restore()
     if step:

@@ -5,6 +5,8 @@ gradient of a token's log-prob with respect to its row of logits is e_token - pi
 algorithm should do in the mean is a sum in NumPy over all responses, or over all pairs.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 from keras import ops
@@ -28,8 +30,15 @@ RNG = np.random.default_rng(2)
 LOGITS = RNG.normal(size=PROBLEM.ref_logits.shape).astype("float32")
 VALUES = RNG.normal(size=(len(LOGITS), 1)).astype("float32")
 # Whitening divides by a deviation that is estimated from the very batch: see test_credit.
-NAMES = [name for name in ALGORITHMS if name != "dapo"]
-UNBIASED = {"reinforce", "reinforce_moving", "reinforce_baseline", "remax", "vtrace"}
+CLIPPED = [name for name, chosen in ALGORITHMS.items() if hasattr(chosen.objective, "clip")]
+UNBIASED = {
+    "reinforce",
+    "reinforce_moving",
+    "reinforce_baseline",
+    "reinforce_is",
+    "remax",
+    "vtrace",
+}
 
 
 def policy_of(logits):
@@ -133,7 +142,7 @@ def to_go(rewards):
     return rewards[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_samples_give_the_enumerated_gradient_within_three_standard_errors(name):
     chosen = chosen_algorithm(name)
     worker = worker_of(chosen)
@@ -153,6 +162,19 @@ def test_samples_give_the_enumerated_gradient_within_three_standard_errors(name)
     found = np.einsum("sv,dsv->d", sampled, directions)
     assert (np.abs(found - centre) < 3 * error).all(), (found - centre) / error
     assert error[0] < 0.15 * np.linalg.norm(mean)  # a wrong sign or factor would show
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_at_ratio_one_the_clip_changes_nothing(name):
+    """So what was shown above of the clipped gradient holds without a clip."""
+    chosen = chosen_algorithm(name)
+    worker = worker_of(chosen)
+    rollout, _ = worker(PROBLEM.prompts(64), seed=6, kl_coefficient=BETA)
+    wide = dict.fromkeys({"clip", "clip_high"} & vars(chosen.loss).keys(), 1e6)
+    clipped, _ = gradient_of(worker, chosen.loss, rollout)
+    free, _ = gradient_of(worker, dataclasses.replace(chosen.loss, **wide), rollout)
+    np.testing.assert_allclose(clipped, free, atol=1e-5)
+    assert np.abs(free).max() > 0.1
 
 
 @pytest.mark.parametrize("name", sorted(UNBIASED | {"rloo", "dr_grpo"}))

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfalign.functional.log_probs import probability_ratio
-from tfalign.functional.masking import masked_mean, masked_sum
+from tfalign.functional.masking import masked_sum
 
 _ABSENT = -1e30  # a score nothing is chosen with; finite, so that no gradient is NaN
 
@@ -50,7 +50,7 @@ def clipped_policy_loss(log_probs, old_log_probs, advantages, clip, clip_high=No
     return -ops.minimum(*_surrogates(log_probs, old_log_probs, advantages, clip, clip_high))
 
 
-def truncated_policy_loss(log_probs, old_log_probs, advantages, cap):
+def truncated_policy_loss(log_probs, log_ratios, advantages, cap):
     """-min(rho, cap) A log pi, the weight without gradient (CISPO, MiniMax 2025, eq. 4).
 
     Importance sampling whose weights are truncated (Ionides 2008; IMPALA's rho-bar): rollouts of an
@@ -59,7 +59,8 @@ def truncated_policy_loss(log_probs, old_log_probs, advantages, cap):
 
     Args:
         log_probs: float32[B, R], current policy, nats.
-        old_log_probs: float32[B, R], sampling policy; no gradient flows.
+        log_ratios: float32[B, R], log rho by which each token is weighed, see
+            ``functional.importance``; no gradient flows.
         advantages: float32[B, R]; no gradient flows.
         cap: float > 0, largest weight; inf for none.
 
@@ -70,24 +71,8 @@ def truncated_policy_loss(log_probs, old_log_probs, advantages, cap):
         ValueError: if cap is a Python number that is not positive.
     """
     _check_positive("cap", cap)
-    ratios = probability_ratio(ops.stop_gradient(log_probs), ops.stop_gradient(old_log_probs))
+    ratios = probability_ratio(ops.stop_gradient(log_ratios), ops.zeros_like(log_ratios))
     return ops.minimum(ratios, cap) * policy_gradient_loss(log_probs, advantages)
-
-
-def sequence_log_ratio(log_probs, old_log_probs, mask):
-    """Mean over a response's tokens of log pi - log pi_old (GSPO, Zheng et al. 2025, eq. 7).
-
-    Args:
-        log_probs: float32[B, R], current policy, nats.
-        old_log_probs: float32[B, R], sampling policy; no gradient flows.
-        mask: bool[B, R], true at real tokens.
-
-    Returns:
-        float32[B, R], the same at all tokens of a response.
-    """
-    log_ratios = log_probs - ops.stop_gradient(old_log_probs)
-    means = masked_mean(log_ratios, mask, axis=1)
-    return ops.broadcast_to(ops.expand_dims(means, -1), log_probs.shape)
 
 
 def clip_is_active(log_probs, old_log_probs, advantages, clip, clip_high=None):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from keras import ops
 
 from tfalign.functional.aggregation import sequence_mean
-from tfalign.functional.losses import clip_is_active, clipped_policy_loss, sequence_log_ratio
+from tfalign.functional.importance import sequence_log_ratio
+from tfalign.functional.losses import clip_is_active, clipped_policy_loss
 from tfalign.objectives.policy_objective import PolicyObjective
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tfalign.functional.aggregation import fixed_length_mean, token_mean
+from tfalign.functional.importance import log_ratio_to_go
 from tfalign.objectives import (
     A2C,
     GRPO,
@@ -94,6 +95,11 @@ ALGORITHMS = {
     ),
     "reinforce_baseline": Algorithm(
         GAE(gae_lambda=1.0, whiten_advantages=False), A2C(), "Sutton and Barto 2018, section 13.4"
+    ),
+    "reinforce_is": Algorithm(
+        RewardToGo(),
+        TruncatedImportance(log_ratio=log_ratio_to_go),
+        "Precup et al. 2000; truncated as by Ionides 2008",
     ),
     "reinforce_pp": Algorithm(
         RewardToGo(whiten_advantages=True),

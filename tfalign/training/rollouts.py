@@ -96,6 +96,8 @@ class RolloutWorker:
         credit: see ``training.credit``; ``GAE()`` where None.
         baseline: see ``training.baselines``; None for 0.
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
+        sampler: CausalLM that draws the responses, an older copy of the policy; None for the policy
+            itself. Log-probs of a rollout are the sampler's, KL and values those of today.
 
     Raises:
         ValueError: if the credit needs a critic or a group and there is none.
@@ -110,6 +112,7 @@ class RolloutWorker:
         credit=None,
         baseline=None,
         cost_limit=None,
+        sampler=None,
     ):
         self.actor_critic = actor_critic
         self.reference = reference
@@ -118,20 +121,22 @@ class RolloutWorker:
         self.credit = GAE() if credit is None else credit
         self.baseline = baseline
         self.cost_limit = cost_limit
+        self.sampler = sampler
         self._check_needs()
-        with_values = self.credit.needs_values
-        self._shared = with_values and isinstance(actor_critic, SharedActorCritic)
-        self._separate = with_values and not self._shared
+        needs_values = self.credit.needs_values
+        shared = isinstance(actor_critic, SharedActorCritic)
         self.generator = Generator(
-            actor_critic.policy,
+            actor_critic.policy if sampler is None else sampler,
             config.max_new_tokens,
             Sampler(temperature=config.temperature),
             config.stop_tokens,
             config.pad_id,
-            actor_critic.value_head if self._shared else None,
+            actor_critic.value_head if needs_values and shared and sampler is None else None,
         )
-        critic = actor_critic.critic.variables if self._separate else []
-        self.compiled = backend.jit(self._credit, reference.variables + critic)
+        touched = [] if sampler is None else actor_critic.variables
+        if needs_values and not shared:
+            touched = touched + actor_critic.critic.variables
+        self.compiled = backend.jit(self._credit, reference.variables + touched)
 
     def __call__(self, prompts, seed, kl_coefficient, row_ids=None):
         """Responses to a batch of prompts.
@@ -147,8 +152,9 @@ class RolloutWorker:
             (Rollout, statistics): statistics maps names to floats, all in mean over responses:
             "score", "kl" (nats, summed over a response's tokens), "response_length" (tokens), "ended"
             (share that drew a stop token), "return"; with a critic "explained_variance"; with groups
-            "spread" (share of responses whose group's scores differ); with a cost limit "cost",
-            "price" and "reward" (the score before the cost was charged).
+            "spread" (share of responses whose group's scores differ); with a sampler "behind" (nats, its
+            KL to the policy); with a cost limit "cost", "price" and "reward" (the score before the
+            cost was charged).
 
         Raises:
             RewardError: if a score or a cost is not finite, naming the row.
@@ -179,6 +185,15 @@ class RolloutWorker:
             self.baseline.update(statistics["return"])
         if self.cost_limit is not None:
             self.cost_limit.update(statistics["cost"])
+
+    def refresh_sampler(self):
+        """Brings the sampler up to date with the policy."""
+        self.sampler.set_weights(self.actor_critic.policy.get_weights())
+
+    @property
+    def variables(self):
+        """dict of Keras variables a checkpoint must hold besides the learner's, see ``RunState``."""
+        return {} if self.sampler is None else {"sampler": self.sampler.variables}
 
     @property
     def stateful(self):
@@ -255,8 +270,8 @@ class RolloutWorker:
     def _credit(self, token_ids, padding_mask, generation, scores, kl_coefficient, baseline=None):
         mask = generation.mask
         ref_log_probs = ops.where(mask, self._reference_log_probs(token_ids, padding_mask), 0.0)
-        kl = ops.where(mask, k1(generation.log_probs, ref_log_probs), 0.0)
-        values = self._values(token_ids, padding_mask, generation)
+        log_probs, values = self._today(token_ids, padding_mask, generation)
+        kl = ops.where(mask, k1(log_probs, ref_log_probs), 0.0)
         ended = self._ended(generation)
         spread = self._spread(scores)
         counted = mask & self._counts(ended, spread)[:, None]
@@ -273,6 +288,9 @@ class RolloutWorker:
             "ended": ops.mean(ops.cast(ended, "float32")),
             "return": ops.mean(masked_sum(credited.rewards, mask, axis=1)),
         }
+        if self.sampler is not None:
+            behind = masked_sum(k1(generation.log_probs, log_probs), mask, axis=1)
+            statistics["behind"] = ops.mean(behind)
         if values is not None:
             statistics["explained_variance"] = _explained_variance(values, credited.returns, mask)
         if self.config.group_size > 1:
@@ -292,19 +310,30 @@ class RolloutWorker:
         return rollout, statistics
 
     def _reference_log_probs(self, token_ids, padding_mask):
-        length = self.config.max_new_tokens
         hidden = self.reference.backbone(token_ids, padding_mask=padding_mask, training=False)
-        logits = self.reference.logits(before_response(hidden, length))
-        return token_log_probs(logits, token_ids[:, -length:], self.config.temperature)
+        hidden = before_response(hidden, self.config.max_new_tokens)
+        return self._log_probs(self.reference, hidden, token_ids)
 
-    def _values(self, token_ids, padding_mask, generation):
-        """float32[B, R], 0 where masked; None where the credit does not ask for them."""
+    def _log_probs(self, model, hidden, token_ids):
+        response = token_ids[:, -self.config.max_new_tokens :]
+        return token_log_probs(model.logits(hidden), response, self.config.temperature)
+
+    def _today(self, token_ids, padding_mask, generation):
+        """(log-probs of the policy float32[B, R], values float32[B, R] or None), as they are now; what
+        the decode loop said is not computed again."""
+        log_probs, values = generation.log_probs, generation.values
+        if self.sampler is not None:
+            hidden, values = self.actor_critic(
+                token_ids, padding_mask, response_length=self.config.max_new_tokens
+            )
+            log_probs = self._log_probs(self.actor_critic.policy, hidden, token_ids)
+        elif self.credit.needs_values and values is None:
+            critic = self.actor_critic.critic
+            values = critic(token_ids, padding_mask=padding_mask, training=False)
+            values = before_response(values, self.config.max_new_tokens)
         if not self.credit.needs_values:
-            return None
-        if self._shared:
-            return ops.where(generation.mask, generation.values, 0.0)
-        values = self.actor_critic.critic(token_ids, padding_mask=padding_mask, training=False)
-        return ops.where(generation.mask, before_response(values, self.config.max_new_tokens), 0.0)
+            return log_probs, None
+        return log_probs, ops.where(generation.mask, values, 0.0)
 
     def _spread(self, scores):
         """bool[B], whether the scores of a response's group differ; all true without groups."""

@@ -1,0 +1,138 @@
+"""``experiments.align`` on a model of a few weights: it survives bad rewards by choice, and a run whose
+rollouts come from an older policy goes on where it was killed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import stages
+from experiments.align import AlignConfig, align
+from tfalign.models import from_pretrained
+from tfalign.rewards import Guarded, RewardError, TextReward
+from tfalign.text import train_byte_bpe
+
+ROWS = 4
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """(directory of a tiny policy, file of prompts, tokenizer)."""
+    folder = tmp_path_factory.mktemp("start")
+    tokenizer = train_byte_bpe([], 259)
+    stages.seed_everything(0)
+    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
+    run = stages.RunDirectory(folder / "run", {}, stages.HARMLESS)
+    stages.save_model(run, "policy", model, tokenizer)
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
+    return str(stages.model_directory(run, "policy")), str(prompts), tokenizer
+
+
+def run_of(start, path, rule, gold=None, **options):
+    """Trains with a rule as the reward: lines of metrics.jsonl, and the run."""
+    policy, prompts, tokenizer = start
+    defaults = {"algorithm": "reinforce", "steps": 4, "save_every": 1, "batch_size": ROWS}
+    config = AlignConfig(
+        run_dir=str(path),
+        policy=policy,
+        data=prompts,
+        max_prompt_tokens=4,
+        max_new_tokens=4,
+        **defaults | options,
+    )
+    run = stages.open_run(config.algorithm, config)
+    align(config, run, gold, reward=TextReward(rule, tokenizer.decode))
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines], run
+
+
+def raises():
+    raise RuntimeError("the judge is out")
+
+
+class FailsNowAndThen:
+    """The length of a response, but in some batches the first row's reward fails."""
+
+    def __init__(self, failures):
+        self.failures, self.batch, self.row = failures, 1, 0
+
+    def __call__(self, prompt, response):
+        fail = self.failures.get(self.batch)
+        self.row = (self.row + 1) % ROWS
+        if fail or self.row == 0:
+            self.batch, self.row = self.batch + 1, 0
+        return fail() if fail else len(response)
+
+
+def test_a_run_survives_bad_batches_by_choice(start, tmp_path):
+    failures = {2: lambda: np.nan, 3: lambda: -np.inf, 5: raises}
+    rule = FailsNowAndThen(failures)
+    with pytest.warns(UserWarning, match="is skipped: The reward of row 0") as warned:
+        lines, run = run_of(start, tmp_path, rule, on_bad_reward="skip", steps=6)
+    told = [str(warning.message) for warning in warned]
+    assert sum("Received: nan" in message for message in told) == 1
+    assert sum("Received: -inf" in message for message in told) == 1
+    assert sum("RuntimeError: the judge is out" in message for message in told) == 1
+    assert [line.get("skipped", 0) for line in lines] == [0, 1, 1, 0, 1, 0]
+    assert all(np.isfinite(line["loss"]) for line in lines if "skipped" not in line)
+    weights = from_pretrained(stages.model_directory(run, "reinforce")).get_weights()
+    assert all(np.isfinite(weight).all() for weight in weights)
+
+
+@pytest.mark.slow
+def test_a_bad_batch_stops_the_run_otherwise(start, tmp_path):
+    with pytest.raises(RewardError, match="row 0 failed with RuntimeError: the judge is out"):
+        run_of(start, tmp_path, FailsNowAndThen({2: raises}))
+
+
+def hangs(prompt, response):
+    while response:
+        pass
+    return 1.0
+
+
+@pytest.mark.slow
+def test_a_reward_that_hangs_is_given_up_on(start, tmp_path):
+    reward = Guarded(hangs, timeout=0.2, fallback=-1.0)
+    lines, _ = run_of(start, tmp_path, reward, steps=2)
+    assert lines[0]["score"] < 0 and reward.fallbacks > 0
+    with pytest.warns(UserWarning, match="no answer within 0.2 seconds"):
+        lines, _ = run_of(
+            start, tmp_path / "skip", Guarded(hangs, timeout=0.2), steps=1, on_bad_reward="skip"
+        )
+    assert lines[0]["skipped"] == 1
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_an_older_sampler_survives_a_kill(start, tmp_path):
+    def length(prompt, response):
+        return len(response)
+
+    calls = []
+
+    def dies_in_batch_three(prompt, response):
+        calls.append(response)
+        if len(calls) > 2 * ROWS:
+            raise Killed
+        return 0.0
+
+    options = {"algorithm": "reinforce_is", "refresh_every": 3, "steps": 5, "learning_rate": 1e-2}
+    expected, whole = run_of(start, tmp_path / "whole", length, **options)
+    with pytest.raises(Killed):
+        run_of(start, tmp_path / "cut", length, dies_in_batch_three, **options)
+    found, cut = run_of(start, tmp_path / "cut", length, **options)
+    behind = [line["behind"] for line in expected]
+    assert np.abs(behind)[[0, 3]].max() < 1e-6 and np.abs(behind)[[1, 2, 4]].min() > 1e-6
+    assert [line["loss"] for line in found] == [line["loss"] for line in expected]
+    for ours, theirs in zip(
+        *(
+            from_pretrained(stages.model_directory(run, "reinforce_is")).get_weights()
+            for run in (whole, cut)
+        )
+    ):
+        np.testing.assert_array_equal(ours, theirs)
