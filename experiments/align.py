@@ -6,9 +6,11 @@
     python -m experiments.align --policy=DIR --reward_model=DIR --data=prompts.jsonl
     python -m experiments.align --policy=DIR --reward_model=DIR --cost_model=DIR --cost_limit=0
     python -m experiments.align --algorithm=vtrace --refresh_every=8 --policy=DIR --reward_model=DIR
+    python -m experiments.align --policy=DIR --reward_model=DIR1,DIR2,DIR3 --ensemble=worst
 
 The third reads JSON lines with "prompt"; the fourth holds a second model's mean score under a limit;
-in the fifth the policy of up to seven batches ago samples, as where sampling runs beside training.
+in the fifth the policy of up to seven batches ago samples, as where sampling runs beside training;
+the sixth trusts the least of three rewards.
 The default is PPO as Ziegler et al. 2019 and Stiennon et al. 2020 have it, with the details of "The N
 implementation details of RLHF with PPO"; the learning rate is larger than theirs, as the models are
 smaller. The others and their papers' numbers stand in ``tfalign.training.algorithms``; an option of
@@ -33,7 +35,13 @@ from tfalign.models import (
     from_pretrained,
     separate_critic,
 )
-from tfalign.rewards import LearnedReward
+from tfalign.rewards import (
+    Ensemble,
+    LearnedReward,
+    mean_less_deviation,
+    mean_less_variance,
+    worst_case,
+)
 from tfalign.training.algorithms import ALGORITHMS, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit
@@ -49,6 +57,11 @@ _AGGREGATIONS = (
 )
 _ESTIMATORS = ("k1", "k2", "k3")
 _YES_NO = ("", "true", "false")
+_BOUNDS = {
+    "deviation": mean_less_deviation,
+    "variance": mean_less_variance,
+    "worst": worst_case,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +71,11 @@ class AlignConfig:
     policy: str = option(
         "runs/sft/models/sft", "directory of the policy, which is the reference too"
     )
-    reward_model: str = option("runs/reward/models/reward_model", "directory of the reward model")
+    reward_model: str = option(
+        "runs/reward/models/reward_model",
+        "directory of the reward model; several, comma-separated, are an ensemble",
+    )
+    ensemble: str = option("deviation", "what an ensemble's mean is lowered by", list(_BOUNDS))
     cost_model: str = option("", "directory of a second one, whose score is held under a limit")
     cost_limit: float = option(0.0, "of the mean cost")
     cost_rate: float = option(0.05, "by how much the price of a cost moves for an excess of 1")
@@ -211,8 +228,7 @@ def align(config, run, gold=None, reward=None, stage=None):
     behind = config.refresh_every > 1
     reward_model = None
     if reward is None:
-        reward_model = from_pretrained(config.reward_model, dtype=config.precision)
-        reward = LearnedReward(reward_model)
+        reward, reward_model = learned_reward(config)
     worker = RolloutWorker(
         _actor_critic(config, chosen, policy, reward_model),
         reference,
@@ -271,6 +287,17 @@ def align(config, run, gold=None, reward=None, stage=None):
 
     stages.repeat(run, stage, update, config, state, first_step)
     stages.save_model(run, stage, policy, tokenizer)
+
+
+def learned_reward(config):
+    """(the reward of ``config.reward_model``, an Ensemble where there are several; the first model)."""
+    models = [
+        from_pretrained(directory, dtype=config.precision)
+        for directory in config.reward_model.split(",")
+    ]
+    rewards = [LearnedReward(model) for model in models]
+    reward = rewards[0] if len(rewards) == 1 else Ensemble(rewards, _BOUNDS[config.ensemble])
+    return reward, models[0]
 
 
 def rollout_config(config, tokenizer):

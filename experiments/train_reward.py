@@ -3,8 +3,10 @@
     python -m experiments.train_reward --run_dir=runs/reward --model=runs/sft/models/sft
     python -m experiments.train_reward --model=DIR --data=mine.jsonl --run_dir=runs/mine_reward
     python -m experiments.train_reward --data=anthropic:helpful-base.jsonl.gz --on_bad=skip ...
+    python -m experiments.train_reward --data=ranked.jsonl --rankings=plackett_luce ...
 
-The second reads JSON lines with "prompt", "chosen" and "rejected". The trunk starts from the given
+The second reads JSON lines with "prompt", "chosen" and "rejected", and "margin" where there is one; the
+fourth "prompt" and "completions", best first. The trunk starts from the given
 language model, or (``--trunk=bert``) from a fresh BERT of its size; Bradley-Terry loss (Stiennon
 et al. 2020). Held-out scores go to RUN_DIR/reward_model_scores.npz; then the scores are normalised
 to N(0, 1) on answers that ``--normalize_on`` gives to held-in prompts, and the numbers saved with
@@ -17,6 +19,7 @@ import dataclasses
 import itertools
 
 import numpy as np
+from keras import ops
 
 from experiments import stages
 from experiments.launch import launch, option
@@ -24,14 +27,29 @@ from tfalign import backend
 from tfalign.data import (
     BatchStream,
     PreferenceRecord,
+    RankedRecord,
     encode_preferences,
     encode_prompts,
+    encode_ranked,
 )
 from tfalign.decoding import Generator
+from tfalign.functional.losses import (
+    all_pairs_loss,
+    best_of_k_loss,
+    plackett_luce_loss,
+    ranked_pairs,
+)
 from tfalign.models import BERTConfig, from_pretrained
-from tfalign.objectives import RewardModelling, score_pairs
+from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.training.rollouts import RolloutWorker
+from tfalign.types import PreferencePairs
+
+_RANKING_LOSSES = {
+    "plackett_luce": plackett_luce_loss,
+    "best_of_k": best_of_k_loss,
+    "all_pairs": all_pairs_loss,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +69,18 @@ class RewardConfig(stages.SupervisedConfig):
     max_new_tokens: int = option(48, "of the answers the scores are normalised on")
     max_prompt_tokens: int = option(48, "of their prompts")
     centering: float = option(0.0, "coefficient of (chosen + rejected)^2")
+    rankings: str = option(
+        "", "records are rankings of several answers: the loss of those", ["", *_RANKING_LOSSES]
+    )
     steps: int = option(300, "updates")
     learning_rate: float = option(3e-4, "at its peak")
     normalize_batches: int = option(8, "batches of answers the scores are normalised on")
+
+    def __post_init__(self):
+        if self.rankings and self.data == stages.EMBEDDED:
+            raise ValueError("The embedded data has pairs, no rankings: --rankings needs --data")
+        if self.rankings and self.centering:
+            raise ValueError(f"--centering is of pairs. Received: rankings={self.rankings}")
 
 
 def train_reward(config, run):
@@ -63,27 +90,30 @@ def train_reward(config, run):
     model = RewardModel(_trunk(config), dtype=config.precision)
     tokenizer = stages.load_tokenizer(config.model)
     train, test = (
-        stages.tell(
-            f"reward_model {split}",
-            encode_preferences(
-                stages.read(config.data, PreferenceRecord, split, config.on_bad, config.data_dir),
-                tokenizer,
-                max_tokens=config.length,
-                on_bad=config.on_bad,
-            ),
-        )
+        stages.tell(f"reward_model {split}", _encoded(config, tokenizer, split))
         for split in ("train", "test")
     )
-    buckets = stages.buckets(config.length)
-    batches = BatchStream(train, config.batch_size, buckets, seed=config.seed)
-    held_out = list(BatchStream(test, config.batch_size, buckets, epochs=1))
-    stages.train(
-        run, "reward_model", model, RewardModelling(config.centering), batches, held_out, config
-    )
+    columns = stages.buckets(config.max_prompt_tokens if config.rankings else config.length)
+    batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
+    held_out = list(BatchStream(test, min(config.batch_size, len(test)), columns, epochs=1))
+    objective = RewardModelling(config.centering)
+    if config.rankings:
+        objective = RankedRewardModelling(_RANKING_LOSSES[config.rankings])
+    stages.train(run, "reward_model", model, objective, batches, held_out, config)
     _save_scores(run.path / "reward_model_scores.npz", model, held_out)
     prompts = encode_prompts(train.records, tokenizer, config.max_prompt_tokens, on_bad="skip")
     print("reward_model: normalised on", _normalize(config, model, policy, prompts, tokenizer))
     stages.save_model(run, "reward_model", model, tokenizer)
+
+
+def _encoded(config, tokenizer, split):
+    """PreferenceExamples, or RankedExamples with --rankings."""
+    kind = RankedRecord if config.rankings else PreferenceRecord
+    records = stages.read(config.data, kind, split, config.on_bad, config.data_dir)
+    if config.rankings:
+        limits = config.max_prompt_tokens, config.max_new_tokens
+        return encode_ranked(records, tokenizer, *limits, on_bad=config.on_bad)
+    return encode_preferences(records, tokenizer, max_tokens=config.length, on_bad=config.on_bad)
 
 
 def _trunk(config):
@@ -102,11 +132,26 @@ def _trunk(config):
 
 
 def _save_scores(file, model, batches):
-    """Scores of held-out pairs before normalisation, for the report's accuracy and calibration."""
-    score = backend.jit(lambda batch: score_pairs(model, batch), model.variables)
-    pairs = [score(batch) for batch in batches]
-    chosen, rejected = (np.concatenate([np.asarray(p[side]) for p in pairs]) for side in (0, 1))
-    np.savez(file, chosen=chosen, rejected=rejected)
+    """Scores of held-out pairs before normalisation, for the report's accuracy and calibration; of a
+    ranking all its pairs."""
+    score = backend.jit(lambda batch: _scored_pairs(model, batch), model.variables)
+    chosen, rejected = [], []
+    for batch in batches:
+        higher, lower, count = (np.asarray(x) for x in score(batch))
+        chosen.append(higher[count])
+        rejected.append(lower[count])
+    np.savez(file, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
+
+
+def _scored_pairs(model, batch):
+    """(chosen float32[...], rejected float32[...], bool[...] which of them are pairs)."""
+    if isinstance(batch, PreferencePairs):
+        chosen, rejected = score_pairs(model, batch)
+        return chosen, rejected, ops.ones_like(chosen, "bool")
+    scores, present = score_ranked(model, batch)
+    pairs = ranked_pairs(present)
+    higher, lower = ops.expand_dims(scores, -1), ops.expand_dims(scores, -2)
+    return ops.broadcast_to(higher, pairs.shape), ops.broadcast_to(lower, pairs.shape), pairs
 
 
 def _normalize(config, model, policy, prompts, tokenizer):

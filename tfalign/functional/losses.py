@@ -196,6 +196,23 @@ def best_of_k_loss(scores, present):
     return ops.where(present[:, 0], among - scores[:, 0], 0.0)
 
 
+def all_pairs_loss(scores, present):
+    """The Bradley-Terry loss in mean over all pairs of a ranking (Ouyang et al. 2022, eq. 1).
+
+    Args and returns are those of ``plackett_luce_loss``.
+    """
+    higher, lower = ops.expand_dims(scores, -1), ops.expand_dims(scores, -2)
+    return masked_mean(bradley_terry_loss(higher, lower), ranked_pairs(present), axis=(-2, -1))
+
+
+def ranked_pairs(present):
+    """bool[B, K, K], true where i is ranked above j and both are present, bool[B, K]."""
+    num = present.shape[-1]
+    above = np.triu(np.ones((num, num), "bool"), 1)
+    both = ops.logical_and(ops.expand_dims(present, -1), ops.expand_dims(present, -2))
+    return ops.logical_and(both, above)
+
+
 def binary_loss(logits, labels):
     """-log sigma(logit) of what is true, -log sigma(-logit) of what is not.
 

@@ -16,6 +16,8 @@ from tfalign.objectives.orpo import ORPO
 from tfalign.objectives.pair_objective import PairObjective
 from tfalign.objectives.policy_objective import PolicyObjective
 from tfalign.objectives.ppo import PPO
+from tfalign.objectives.process_reward_modelling import ProcessRewardModelling
+from tfalign.objectives.ranked_reward_modelling import RankedRewardModelling, score_ranked
 from tfalign.objectives.reinforce import Reinforce
 from tfalign.objectives.response_log_probs import ResponseLogProbs, response_log_probs
 from tfalign.objectives.reward_modelling import RewardModelling, score_pairs
@@ -38,6 +40,8 @@ __all__ = [
     "LanguageModelling",
     "PairObjective",
     "PolicyObjective",
+    "ProcessRewardModelling",
+    "RankedRewardModelling",
     "Reinforce",
     "ResponseLogProbs",
     "RewardModelling",
@@ -48,4 +52,5 @@ __all__ = [
     "VTrace",
     "response_log_probs",
     "score_pairs",
+    "score_ranked",
 ]

@@ -6,10 +6,22 @@ response_mask bool[B, R]) -> float32[B]``.
 
 from tfalign.rewards import architectures
 from tfalign.rewards.combination import Combination
+from tfalign.rewards.ensemble import (
+    Ensemble,
+    mean_less_deviation,
+    mean_less_variance,
+    worst_case,
+)
 from tfalign.rewards.errors import RewardError
 from tfalign.rewards.guarded import Guarded
 from tfalign.rewards.learned import LearnedReward, RewardModel
 from tfalign.rewards.numbers import last_number, marked_number, parse_number
+from tfalign.rewards.process import (
+    ProcessReward,
+    ProcessRewardModel,
+    product_of_steps,
+    worst_step,
+)
 from tfalign.rewards.rules import (
     ExactMatch,
     Format,
@@ -22,6 +34,7 @@ from tfalign.rewards.text_reward import TextReward
 
 __all__ = [
     "Combination",
+    "Ensemble",
     "ExactMatch",
     "Format",
     "Guarded",
@@ -29,6 +42,8 @@ __all__ = [
     "Length",
     "Mentions",
     "NumericMatch",
+    "ProcessReward",
+    "ProcessRewardModel",
     "Repetition",
     "RewardError",
     "RewardModel",
@@ -36,5 +51,10 @@ __all__ = [
     "architectures",
     "last_number",
     "marked_number",
+    "mean_less_deviation",
+    "mean_less_variance",
     "parse_number",
+    "product_of_steps",
+    "worst_case",
+    "worst_step",
 ]

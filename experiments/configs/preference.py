@@ -1,0 +1,22 @@
+"""DPO on the demo's preferences, from its fine-tuned policy.
+
+    python -m experiments.pipeline --config=demo
+    python -m experiments.preference --config=preference
+    python -m experiments.preference --config=preference --loss=ipo --run_dir=runs/ipo
+    python -m experiments.evaluate --run_dir=runs/dpo_report --before=runs/demo/models/sft \\
+        --after=runs/dpo/models/dpo --reward_model=runs/demo/models/reward_model
+
+Rafailov et al. 2023 (appendix B): beta 0.1, batches of 64 pairs, RMSprop at 1e-6 with a warm-up of 150
+updates, for a model of 2.8 billion weights. Here AdamW at 2e-4 and batches of 32: the model is small.
+The other losses' coefficients are their papers' (``tfalign.training.preferences``).
+"""
+
+CONFIG = {
+    "run_dir": "runs/dpo",
+    "policy": "runs/demo/models/sft",
+    "max_prompt_tokens": 42,
+    "max_new_tokens": 48,
+    "on_bad": "skip",
+    "steps": 300,
+    "learning_rate": 2e-4,
+}
