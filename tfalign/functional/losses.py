@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfalign.functional.log_probs import probability_ratio
-from tfalign.functional.masking import masked_sum
+from tfalign.functional.masking import masked_mean, masked_sum
 
 _ABSENT = -1e30  # a score nothing is chosen with; finite, so that no gradient is NaN
 
