@@ -33,6 +33,7 @@ setup(
         "absl-py>=2.1",
         "tokenizers>=0.20",
         "safetensors>=0.4.5",
+        "jinja2>=3.1.6",
         "ml_dtypes>=0.4",
         "matplotlib>=3.8",
         "tensorboard>=2.19",

@@ -6,6 +6,8 @@ import json
 import random
 
 import pytest
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from tfalign.text import (
     StreamDecoder,
@@ -207,32 +209,138 @@ def _bytes_of(tokenizer, token_id):
     return bytes(table[character] for character in tokenizer.token(token_id))
 
 
-def test_published_gpt2_vocabulary(shared_data):
+def test_published_gpt2_vocabulary(shared_data, tmp_path):
     folder = shared_data / "gpt2-bpe"
     roles = {"bos": "<|endoftext|>", "eos": "<|endoftext|>"}
     gpt2 = read_byte_bpe(folder / "encoder.json", folder / "vocab.bpe", roles)
     assert (gpt2.vocab_size, gpt2.eos_id) == (50_257, 50_256)
-    for case in _fixtures(shared_data, "gpt2"):
-        assert gpt2.encode(case["text"], allow_special=True) == case["ids"]
-        assert gpt2.decode(case["ids"], skip_special=False) == case["text"]
+    theirs = _as_published(gpt2, tmp_path)
+    cases = _fixtures(shared_data, "gpt2")
+    assert len(cases) == 26
+    for case in cases:
+        ids = gpt2.encode(case["text"], allow_special=True)
+        assert ids == case["ids"]
+        assert [gpt2.token(token_id) for token_id in ids] == case["tokens"]
+        assert gpt2.decode(ids, skip_special=False) == case["text"]
+        assert theirs.decode(ids, skip_special=False) == case["decoded"]
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "lower_case"),
+    ("name", "file", "lower_case", "count"),
     [
-        ("bert-base-uncased", "bert-base-uncased-vocab.txt", True),
-        ("bert-base-chinese (bge-small-zh-v1.5)", "bert-base-chinese-vocab.txt", False),
-        ("bert-base-chinese (bge-base-zh-v1.5)", "bert-base-chinese-vocab.txt", True),
+        ("bert-base-uncased", "bert-base-uncased-vocab.txt", True, 30),
+        ("bert-base-chinese (bge-small-zh-v1.5)", "bert-base-chinese-vocab.txt", False, 19),
+        ("bert-base-chinese (bge-base-zh-v1.5)", "bert-base-chinese-vocab.txt", True, 7),
     ],
 )
-def test_published_bert_vocabularies(shared_data, name, file, lower_case):
+def test_published_bert_vocabularies(shared_data, name, file, lower_case, count, tmp_path):
     bert = read_word_piece(shared_data / "bert-vocab" / file, lower_case=lower_case)
-    for case in _fixtures(shared_data, name):
+    theirs = _as_published(bert, tmp_path, {"type": "WordPiece", "prefix": "##", "cleanup": True})
+    cases = _fixtures(shared_data, name)
+    assert len(cases) == count
+    for case in cases:
         texts = [case["text"], *([case["text_pair"]] if "text_pair" in case else [])]
-        ids = [bert.cls_id]
-        for text in texts:
-            ids += [*bert.encode(text, allow_special=True), bert.sep_id]
+        parts = [bert.encode(text, allow_special=True) for text in texts]
+        ids = [bert.cls_id] + [token_id for part in parts for token_id in (*part, bert.sep_id)]
         assert ids == case["ids"]
+        tokens = [bert.token(token_id) for part in parts for token_id in part]
+        assert tokens == case["tokens"]
+        assert theirs.decode(ids, skip_special=False) == case["decoded"]
+
+
+def _as_published(tokenizer, folder, decoder=None):
+    """The tokenizer through a tokenizer.json as the hub has it: with its decoder, and cleaning up."""
+    tokenizer.save(folder)
+    for name, changes in (
+        ("tokenizer.json", {"decoder": decoder} if decoder else {}),
+        ("tokenizer_config.json", {"clean_up_tokenization_spaces": True}),
+    ):
+        entries = json.loads((folder / name).read_text(encoding="utf-8")) | changes
+        (folder / name).write_text(json.dumps(entries), encoding="utf-8")
+    return Tokenizer.load(folder)
+
+
+def _core(model, normalizer=None, pre_tokenizer=None, decoder=None):
+    core = tokenizers.Tokenizer(model)
+    for name, part in zip(
+        ("normalizer", "pre_tokenizer", "decoder"), (normalizer, pre_tokenizer, decoder)
+    ):
+        if part is not None:
+            setattr(core, name, part)
+    core.add_special_tokens(["<unk>", "<s>", "</s>"])
+    core.add_tokens(["<tool>"])
+    return core
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_SPECIAL = ["<unk>", "<s>", "</s>"]
+_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_PIECES = [*_SPECIAL, *_BYTES, "▁", *_LETTERS, "▁th", "▁the", "he", "th"]
+_KINDS = {
+    "SentencePiece's BPE with bytes (Llama 2)": lambda: _core(
+        models.BPE(
+            {piece: at for at, piece in enumerate(_PIECES)},
+            [("t", "h"), ("▁", "th"), ("h", "e"), ("▁th", "e")],
+            unk_token="<unk>",
+            byte_fallback=True,
+            fuse_unk=True,
+        ),
+        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+        None,
+        decoders.Sequence(
+            [
+                decoders.Replace("▁", " "),
+                decoders.ByteFallback(),
+                decoders.Fuse(),
+                decoders.Strip(" ", 1, 0),
+            ]
+        ),
+    ),
+    "Unigram (T5, XLM-R)": lambda: _core(
+        models.Unigram([(piece, -float(len(_PIECES) - at)) for at, piece in enumerate(_PIECES)], 0),
+        None,
+        pre_tokenizers.Metaspace(),
+        decoders.Metaspace(),
+    ),
+    "WordLevel": lambda: _core(
+        models.WordLevel(
+            {word: at for at, word in enumerate([*_SPECIAL, "the", "cat"])}, unk_token="<unk>"
+        ),
+        None,
+        pre_tokenizers.WhitespaceSplit(),
+    ),
+    "WordPiece": lambda: _core(
+        models.WordPiece(
+            {word: at for at, word in enumerate([*_SPECIAL, "the", "c", "##at"])},
+            unk_token="<unk>",
+        ),
+        None,
+        pre_tokenizers.WhitespaceSplit(),
+        decoders.WordPiece("##"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_tokenizer_json_of_any_kind(kind, tmp_path):
+    """Ids and text are the tokenizers library's own; nobody can type a special token."""
+    core = _KINDS[kind]()
+    core.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert dict(tokenizer.special_ids) == {"unk": 0, "bos": 1, "eos": 2}
+    for text in ("the cat", "the  the", "thé <tool> cat", "the <tool>"):
+        expected = core.encode(text, add_special_tokens=False).ids
+        assert tokenizer.encode(text) == expected
+        assert tokenizer.decode(expected) == core.decode(expected)
+    typed = "the </s> cat <s>"
+    assert not {1, 2} & set(tokenizer.encode(typed))
+    assert {1, 2} <= set(tokenizer.encode(typed, allow_special=True))
+    assert tokenizer.decode(tokenizer.encode("the", bos=True, eos=True)) == "the"
+    assert (tokenizer.token(1), tokenizer.token(2)) == ("<s>", "</s>")
+    tokenizer.save(tmp_path / "again")
+    again = Tokenizer.load(tmp_path / "again")
+    assert again.encode(typed) == tokenizer.encode(typed)
+    assert again.vocab_size == tokenizer.vocab_size == core.get_vocab_size()
 
 
 def _fixtures(shared_data, name):

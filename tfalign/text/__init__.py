@@ -1,5 +1,11 @@
-"""Text to token ids and back."""
+"""Text and conversations to token ids, and back."""
 
+from tfalign.text.chat import (
+    Message,
+    encode_answer,
+    encode_conversation,
+    render_conversation,
+)
 from tfalign.text.tokenizers import (
     BYTE_BPE_SPECIAL_TOKENS,
     WORD_PIECE_SPECIAL_TOKENS,
@@ -14,10 +20,14 @@ from tfalign.text.tokenizers import (
 __all__ = [
     "BYTE_BPE_SPECIAL_TOKENS",
     "WORD_PIECE_SPECIAL_TOKENS",
+    "Message",
     "StreamDecoder",
     "Tokenizer",
+    "encode_answer",
+    "encode_conversation",
     "read_byte_bpe",
     "read_word_piece",
+    "render_conversation",
     "train_byte_bpe",
     "train_word_piece",
 ]

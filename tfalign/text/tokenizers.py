@@ -17,6 +17,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from tfalign.text.chat import read_template
+
 BYTE_BPE_SPECIAL_TOKENS = types.MappingProxyType(
     {"pad": "<|pad|>", "bos": "<|bos|>", "eos": "<|eos|>"}
 )
@@ -26,6 +28,7 @@ WORD_PIECE_SPECIAL_TOKENS = types.MappingProxyType(
 
 _TOKENIZER_FILE = "tokenizer.json"
 _ROLES_FILE = "tokenizer_config.json"  # Hugging Face's name and keys: "eos_token": "<|eos|>"
+_TEMPLATE_FILE = "chat_template.jinja"  # or "chat_template" in that file
 _ROLE_SUFFIX = "_token"
 
 # What a tokenizer.json without a roles file calls its special tokens; the first one present wins.
@@ -42,6 +45,9 @@ _USUAL_SPELLINGS = {
 # Han characters and full-width punctuation stand without spaces between them.
 _SPACE_BEFORE_HAN = tokenizers.Regex(r"^ (?=[\p{Han}\x{3000}-\x{303f}\x{ff00}-\x{ffef}])")
 _REPLACEMENT = "\ufffd"
+# What loses its spaces, one after the other, when a decoded text is cleaned up as transformers does.
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+_NO_WORD = "\0"  # before a word, makes it one that texts do not have
 _INSIDE_WORD = "##"  # begins a WordPiece token that does not begin a word
 
 
@@ -52,9 +58,13 @@ class Tokenizer:
         core: ``tokenizers.Tokenizer``; the wrapper keeps a copy of its own.
         special_tokens: mapping of role to spelling, for instance ``{"eos": "<|eos|>"}``. A "pad"
             spelled like the "eos" is taken as absent, since it would hide where a text ends.
+        chat_template: str, the Jinja source that writes conversations, see ``text.chat``; None for none.
+        clean_up: bool, whether ``decode`` takes out spaces before punctuation and within English
+            contractions ("clean_up_tokenization_spaces" of transformers); text is lost by it.
 
     Attributes:
         special_tokens, special_ids: mappings of role to spelling, and of role to id.
+        special_spellings: frozenset of str, those of all special tokens, of a role or not.
         vocab_size: int, one more than the largest id.
 
     Raises:
@@ -67,7 +77,7 @@ class Tokenizer:
     True
     """
 
-    def __init__(self, core, special_tokens):
+    def __init__(self, core, special_tokens, chat_template=None, clean_up=False):
         roles = dict(special_tokens)
         if "eos" in roles and roles.get("pad") == roles["eos"]:
             del roles["pad"]
@@ -76,24 +86,25 @@ class Tokenizer:
                 raise ValueError(
                     f"The {role} token must be in the vocabulary. Received: {spelling!r}"
                 )
-        self._plain = _copy(core)
-        self._plain.add_special_tokens(list(roles.values()))
-        self._plain.no_padding()
-        self._plain.no_truncation()
-        self._special = _copy(self._plain)
-        self._plain.encode_special_tokens = True
+        self._special = _copy(core)
+        self._special.add_special_tokens(list(roles.values()))
+        self._special.no_padding()
+        self._special.no_truncation()
         self._special.encode_special_tokens = False
+        added = self._special.get_added_tokens_decoder().items()
+        special = {token_id: token.content for token_id, token in added if token.special}
+        self._skipped = frozenset(special)
+        self.special_spellings = frozenset(special.values())
+        self._plain = _without_words(self._special, self.special_spellings - {roles.get("unk")})
+        self._plain.encode_special_tokens = True
+        self.chat_template = chat_template
+        self.clean_up = clean_up
         self.special_tokens = types.MappingProxyType(roles)
         self.special_ids = types.MappingProxyType(
             {role: core.token_to_id(spelling) for role, spelling in roles.items()}
         )
         # Rows that an embedding needs; ids of a published vocabulary may have gaps.
-        self.vocab_size = max(self._plain.get_vocab().values()) + 1
-        self._skipped = frozenset(
-            token_id
-            for token_id, token in self._plain.get_added_tokens_decoder().items()
-            if token.special
-        )
+        self.vocab_size = max(self._special.get_vocab().values()) + 1
         self._check_plain_text_is_plain()
 
     @property
@@ -159,18 +170,28 @@ class Tokenizer:
             raise ValueError(_why_not_text(texts)) from None
         return [head + encoding.ids + tail for encoding in encodings]
 
+    def encode_located(self, text):
+        """Ids of a text whose special tokens count as such, and where in it each token begins.
+
+        Returns:
+            (list of int, list of int); for text that a program wrote, as ``text.chat`` does.
+        """
+        encoding = self._special.encode(text, add_special_tokens=False)
+        return encoding.ids, [start for start, _ in encoding.offsets]
+
     def decode(self, ids, skip_special=True):
         """Ids (ints, or an integer array) to str; bytes that are not UTF-8 become U+FFFD."""
-        return self._plain.decode([int(i) for i in ids], skip_special_tokens=skip_special)
+        return self.decode_batch([ids], skip_special)[0]
 
     def decode_batch(self, rows, skip_special=True):
         """``decode`` of many rows, on all cores. Returns a list of str."""
         rows = [[int(i) for i in row] for row in rows]
-        return self._plain.decode_batch(rows, skip_special_tokens=skip_special)
+        texts = self._special.decode_batch(rows, skip_special_tokens=skip_special)
+        return [_without_spaces(text) for text in texts] if self.clean_up else texts
 
     def token(self, token_id):
         """str, the vocabulary's spelling of the id, or None where there is none."""
-        return self._plain.id_to_token(int(token_id))
+        return self._special.id_to_token(int(token_id))
 
     def save(self, directory):
         """Writes ``tokenizer.json`` and the roles into ``directory``, as transformers reads them."""
@@ -178,7 +199,10 @@ class Tokenizer:
         directory.mkdir(parents=True, exist_ok=True)
         roles = {role + _ROLE_SUFFIX: spelling for role, spelling in self.special_tokens.items()}
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
-        config["clean_up_tokenization_spaces"] = False
+        config["clean_up_tokenization_spaces"] = self.clean_up
+        if self.chat_template is not None:
+            config["chat_template"] = self.chat_template
+        (directory / _TEMPLATE_FILE).unlink(missing_ok=True)  # it would come before ours
         (directory / _TOKENIZER_FILE).write_text(
             self._special.to_str(pretty=True), encoding="utf-8", newline="\n"
         )
@@ -207,9 +231,12 @@ class Tokenizer:
             core = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # noqa: BLE001 (the library raises no narrower one)
             raise ValueError(f"{file} is not a tokenizer.json: {error}") from None
+        config = _read_config(file.with_name(_ROLES_FILE))
         if special_tokens is None:
-            special_tokens = _read_roles(file.with_name(_ROLES_FILE)) or _usual_roles(core)
-        return cls(core, special_tokens)
+            special_tokens = _roles(config) or _usual_roles(core)
+        template = read_template(config, file.with_name(_TEMPLATE_FILE))
+        clean_up = bool(config.get("clean_up_tokenization_spaces"))
+        return cls(core, special_tokens, template, clean_up)
 
     def _required(self, role):
         if role not in self.special_ids:
@@ -220,7 +247,7 @@ class Tokenizer:
     def _check_plain_text_is_plain(self):
         for role, token_id in self.special_ids.items():
             spelling = self.special_tokens[role]
-            if role != "unk" and token_id in self.encode(spelling):
+            if role != "unk" and (spelling.isalnum() or token_id in self.encode(spelling)):
                 raise ValueError(
                     f"The {role} token must not be a word that plain text can hold; use brackets "
                     f"around letters, as in '<|eos|>'. Received: {spelling!r}"
@@ -230,7 +257,8 @@ class Tokenizer:
 class StreamDecoder:
     """Text out of tokens as they come, never half a character.
 
-    What ``push`` returned so far, and ``flush`` at the end, add up to ``tokenizer.decode`` of all.
+    What ``push`` returned so far, and ``flush`` at the end, add up to ``tokenizer.decode`` of all, if
+    that does not clean up.
 
     >>> tokenizer = train_byte_bpe(["a"], vocab_size=259)
     >>> stream = StreamDecoder(tokenizer)
@@ -390,10 +418,41 @@ def _copy(core):
     return tokenizers.Tokenizer.from_str(core.to_str())
 
 
-def _read_roles(file):
-    if not file.is_file():
-        return None
-    config = json.loads(file.read_text(encoding="utf-8"))
+def _without_words(core, spellings):
+    """A copy whose model does not have these words, if it is of a kind that finds whole words in a
+    text; their ids stay taken."""
+    entries = json.loads(core.to_str())
+    model = entries["model"]
+    spellings = spellings - {model.get("unk_token")}
+    if model["type"] == "Unigram":  # a list of pieces with their log-probabilities
+        hidden = spellings & {piece for piece, _ in model["vocab"]}
+        model["vocab"] = [[_hide(piece, hidden), score] for piece, score in model["vocab"]]
+    elif model["type"] in ("WordLevel", "WordPiece"):
+        hidden = spellings & model["vocab"].keys()
+        model["vocab"] = {_hide(word, hidden): at for word, at in model["vocab"].items()}
+    else:
+        return _copy(core)
+    entries["added_tokens"] = [
+        token for token in entries["added_tokens"] if token["content"] not in hidden
+    ]
+    return tokenizers.Tokenizer.from_str(json.dumps(entries))
+
+
+def _hide(word, hidden):
+    return _NO_WORD + word if word in hidden else word
+
+
+def _without_spaces(text):
+    for spaced in _SPACED:
+        text = text.replace(spaced, spaced.strip())
+    return text
+
+
+def _read_config(file):
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _roles(config):
     roles = {}
     for key, value in config.items():
         spelling = value.get("content") if isinstance(value, dict) else value
