@@ -3,7 +3,8 @@
     python -m experiments.sft --run_dir=runs/sft --model=runs/pretrain/models/pretrain
     python -m experiments.sft --model=DIR --data=mine.jsonl --run_dir=runs/mine_sft
 
-The second reads JSON lines with "prompt" and "completion". The loss is on the completion alone.
+The second reads JSON lines with "prompt" and "completion". The loss is on the completion alone, with
+``--conversations`` on all that the assistant says in JSON lines with "messages".
 Writes RUN_DIR/models/sft. About 30 seconds on two CPU cores for the embedded data.
 """
 
@@ -13,7 +14,13 @@ import dataclasses
 
 from experiments import stages
 from experiments.launch import launch, option
-from tfalign.data import BatchStream, CompletionRecord, encode_completions
+from tfalign.data import (
+    BatchStream,
+    CompletionRecord,
+    ConversationRecord,
+    encode_completions,
+    encode_conversations,
+)
 from tfalign.models import from_pretrained
 from tfalign.objectives import LanguageModelling
 
@@ -25,6 +32,7 @@ class SFTConfig(stages.SupervisedConfig):
     data: str = option(
         stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt" and "completion", tfds:NAME:SPLIT'
     )
+    conversations: bool = option(False, 'whole conversations: JSON lines with "messages"')
     length: int = option(96, "longest prompt with completion, tokens")
 
 
@@ -33,11 +41,14 @@ def fine_tune(config, run):
     stages.seed_everything(config.seed)
     model = from_pretrained(config.model, dtype=config.precision)
     tokenizer = stages.load_tokenizer(config.model)
+    kind, encode = CompletionRecord, encode_completions
+    if config.conversations:
+        kind, encode = ConversationRecord, encode_conversations
     train, test = (
         stages.tell(
             f"sft {split}",
-            encode_completions(
-                stages.read(config.data, CompletionRecord, split, config.on_bad, config.data_dir),
+            encode(
+                stages.read(config.data, kind, split, config.on_bad, config.data_dir),
                 tokenizer,
                 max_tokens=config.length,
                 on_bad=config.on_bad,

@@ -22,6 +22,7 @@ from tfalign.training.run_directory import RunDirectory
 from tfalign.training.run_state import RunState
 
 EMBEDDED = "embedded"
+_CHAT = "chat:"
 HARMLESS = {"run_dir", "data_dir", "log_every", "save_every"}  # a continued run may change these
 KINDS = {
     data.TextRecord: "text",
@@ -54,7 +55,8 @@ def read(source, kind, split, on_bad="stop", data_dir="", test_fraction=0.1):
     else what ``data.read_records`` reads, split by a hash of the prompt.
 
     Args:
-        source: str; "train.jsonl::test.jsonl" names a file for each split.
+        source: str; "train.jsonl::test.jsonl" names a file for each split, "chat:" before it all
+            makes of prompts what the user says, for a model that has a chat template.
         kind: a record class.
         split: "train" or "test".
         on_bad: "stop" or "skip".
@@ -64,6 +66,9 @@ def read(source, kind, split, on_bad="stop", data_dir="", test_fraction=0.1):
     Returns:
         sequence of records; what was skipped is printed.
     """
+    if source.startswith(_CHAT):
+        records = read(source.removeprefix(_CHAT), kind, split, on_bad, data_dir, test_fraction)
+        return [data.as_conversation(record) for record in records]
     if source == EMBEDDED:
         rows = data.load_customer_service(KINDS[kind], split, data_dir)
         return [kind(source=f"{EMBEDDED}:{split}:{i}", **row) for i, row in enumerate(rows)]
@@ -194,9 +199,8 @@ def save_model(run, stage, model, tokenizer):
     final = model_directory(run, stage)
     writing = final.with_name(f".{stage}.writing")
     shutil.rmtree(writing, ignore_errors=True)
-    save_pretrained(
-        model, writing, {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
-    )
+    ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
+    save_pretrained(model, writing, {name: at for name, at in ids.items() if at is not None})
     tokenizer.save(writing)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(writing, final)

@@ -70,7 +70,7 @@ def test_the_boundary_is_between_tokens():
     assert len(merging.encode(prompt + answer)) < 4
     examples = encode_completions([CompletionRecord(prompt, answer)], merging)
     prompts = encode_prompts([PromptRecord(prompt)], merging)
-    first_target = examples.first_targets[0]
+    first_target = int(np.argmax(examples.is_target))
     assert examples.tokens[0][:first_target].tolist() == prompts.tokens[0].tolist()
     assert merging.decode(examples.tokens[0][first_target:]) == answer
 

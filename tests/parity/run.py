@@ -6,10 +6,12 @@ where the other interpreter has torch and transformers (5.23 was used). For ever
 writes a random model with what it computes; tfalign loads it, must compute the same, and writes it
 again; transformers loads that and must compute the same too. Compared are logits (or hidden states)
 and the states after every block, rows padded on the left and on the right, to 1e-4, and a hundred
-greedily decoded tokens, which must be identical.
+greedily decoded tokens, which must be identical. So must be the ids of conversations, for tokenizers
+and chat templates of several kinds.
 """
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import numpy as np
 import tfalign.rewards  # noqa: F401  # registers the reward models' architectures
 from tfalign.decoding import Greedy, generate
 from tfalign.models import CausalLM, from_pretrained, save_pretrained
+from tfalign.text import Message, Tokenizer, encode_conversation, render_conversation
 
 TOLERANCE = 1e-4
 OTHER_SIDE = pathlib.Path(__file__).with_name("transformers_side.py")
@@ -32,14 +35,36 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         subprocess.run([peer, OTHER_SIDE, "write", folder], check=True)
-        cases = sorted(path.name for path in folder.iterdir())
+        for case in sorted((folder / "chat").iterdir()):
+            _compare_conversations(case)
+        cases = sorted((folder / "models").iterdir())
         for case in cases:
-            _load_and_save(folder / case)
+            _load_and_save(case)
         subprocess.run([peer, OTHER_SIDE, "read", folder], check=True)
-        worst = [_report(folder / case) for case in cases]
+        worst = [_report(case) for case in cases]
     print(f"{len(cases)} cases, largest difference {max(worst):.1e}")
     if not max(worst) <= TOLERANCE:  # NaN fails too
         sys.exit(f"The largest difference must be at most {TOLERANCE}. Received: {max(worst):.2e}")
+
+
+def _compare_conversations(folder):
+    tokenizer = Tokenizer.load(folder)
+    for number, case in enumerate(json.loads((folder / "expected.json").read_text())):
+        messages = [Message(**message) for message in case["messages"]]
+        encoded = encode_conversation(tokenizer, messages, case["open_ended"])
+        ids, theirs = encoded.token_ids, case["token_ids"]
+        if any(theirs[: len(prompt)] != prompt for prompt in case["asked"]):
+            # the whole conversation would have other tokens there than a model is asked with
+            theirs = case["asked"][0] + ids[len(case["asked"][0]) :]
+            print(f"{folder.name}, conversation {number}: only the first prompt's ids are compared")
+        same = [
+            render_conversation(tokenizer, messages, case["open_ended"]) == case["text"],
+            ids == theirs,
+            case["from_assistant"] in (None, [int(said) for said in encoded.from_assistant]),
+        ]
+        if not all(same):
+            sys.exit(f"{folder.name}, conversation {number}: text, ids, mask are equal: {same}")
+    print(f"{folder.name}: conversations equal")
 
 
 def _load_and_save(folder):

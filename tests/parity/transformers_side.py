@@ -5,13 +5,15 @@ Runs in an environment of its own, which has torch and transformers and not tfal
     python tests/parity/transformers_side.py write FOLDER
     python tests/parity/transformers_side.py read FOLDER
 
-``write`` makes FOLDER/<case>/theirs (a directory of save_pretrained) and theirs.npz (inputs,
-outputs). ``read`` takes FOLDER/<case>/ours and inputs of theirs.npz and writes ours_by_them.npz.
+``write`` makes FOLDER/models/<case>/theirs (a directory of save_pretrained) and theirs.npz (inputs,
+outputs), and FOLDER/chat (see ``chat_side``). ``read`` takes FOLDER/models/<case>/ours and inputs of
+theirs.npz and writes ours_by_them.npz.
 """
 
 import pathlib
 import sys
 
+import chat_side
 import numpy as np
 import torch
 import transformers
@@ -155,6 +157,8 @@ def _outputs(model, inputs):
 
 
 def write(folder):
+    chat_side.write(folder / "chat")
+    folder = folder / "models"
     for case, (name, config) in CASES.items():
         torch.manual_seed(0)
         model = getattr(transformers, name)(config).eval()
@@ -168,6 +172,7 @@ def write(folder):
 
 
 def read(folder):
+    folder = folder / "models"
     for case, (name, _) in CASES.items():
         model, report = getattr(transformers, name).from_pretrained(
             folder / case / "ours", output_loading_info=True

@@ -1,12 +1,22 @@
 """Records of text, their encoding, and streams of batches."""
 
 from tfalign.data.batches import BatchStream, count_tokens, next_token_targets
+from tfalign.data.conversions import (
+    as_completions,
+    as_conversation,
+    as_conversations,
+    as_prompts,
+    chosen_completions,
+    paired,
+    unpaired,
+)
 from tfalign.data.customer_service import load_customer_service
 from tfalign.data.encoding import (
     LanguageModelExamples,
     PreferenceExamples,
     PromptExamples,
     encode_completions,
+    encode_conversations,
     encode_preferences,
     encode_prompts,
     encode_texts,
@@ -24,6 +34,7 @@ from tfalign.data.records import (
     BadRecord,
     BadRecordError,
     CompletionRecord,
+    ConversationRecord,
     LabelledRecord,
     PreferenceRecord,
     PromptRecord,
@@ -33,7 +44,6 @@ from tfalign.data.records import (
     TextRecord,
     read_records,
     split_by_prompt,
-    unpaired,
 )
 
 __all__ = [
@@ -41,6 +51,7 @@ __all__ = [
     "BadRecordError",
     "BatchStream",
     "CompletionRecord",
+    "ConversationRecord",
     "LabelledExamples",
     "LabelledRecord",
     "LanguageModelExamples",
@@ -54,8 +65,14 @@ __all__ = [
     "StepExamples",
     "StepsRecord",
     "TextRecord",
+    "as_completions",
+    "as_conversation",
+    "as_conversations",
+    "as_prompts",
+    "chosen_completions",
     "count_tokens",
     "encode_completions",
+    "encode_conversations",
     "encode_labelled",
     "encode_preferences",
     "encode_prompts",
@@ -64,6 +81,7 @@ __all__ = [
     "encode_texts",
     "load_customer_service",
     "next_token_targets",
+    "paired",
     "read_records",
     "separator_id",
     "split_by_prompt",

@@ -279,7 +279,6 @@ class _PackedRows:
     num_rows: int
     starts: np.ndarray  # in the examples' flat tokens
     lengths: np.ndarray
-    first_targets: np.ndarray  # counted from the stretch's start
     rows: np.ndarray
     columns: np.ndarray
     segments: np.ndarray  # 1, 2, ... in each row
@@ -308,8 +307,6 @@ class _Packing:
         offsets = packed_length * _count_up(counts)
         self._starts = examples.tokens.starts[self._owner] + offsets
         self._lengths = np.minimum(lengths[self._owner] - offsets, packed_length)
-        # What begins a row has nothing before it to be predicted from.
-        self._first_targets = np.maximum(examples.first_targets[self._owner] - offsets, 1)
 
     def plan(self, seed, epoch):
         """list of _PackedRows, the epoch's batches in order."""
@@ -341,7 +338,6 @@ class _Packing:
             num_rows=int(rows[-1]) + 1,
             starts=self._starts[pieces],
             lengths=self._lengths[pieces],
-            first_targets=self._first_targets[pieces],
             rows=rows,
             columns=columns,
             segments=segments,
@@ -362,7 +358,8 @@ class _Packing:
         loss_mask = np.zeros(shape, bool)
         token_ids.flat[target] = self._examples.tokens.tokens[source]
         segment_ids.flat[target] = spread(packed.segments)
-        loss_mask.flat[target] = within >= spread(packed.first_targets)
+        # what begins a stretch has nothing before it to be predicted from
+        loss_mask.flat[target] = self._examples.is_target[source] & (within > 0)
         return LanguageModelBatch(token_ids, segment_ids > 0, loss_mask, segment_ids)
 
 

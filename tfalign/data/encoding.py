@@ -2,7 +2,8 @@
 
 Prompt and completion are tokenised on their own and then joined, so that the boundary between
 them is one between tokens. An example begins with one BOS, where the tokenizer has it (or CLS), and
-ends with EOS (or SEP), except a prompt, which the policy continues.
+ends with EOS (or SEP), except a prompt, which the policy continues. A prompt that is a conversation,
+and the answer to it, are written by the tokenizer's chat template, special tokens included.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from tfalign.data.records import BadRecord, BadRecordError, BadRecordPolicy, summarise
+from tfalign.text import encode_answer, encode_conversation
 from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts
 
 
@@ -65,11 +67,18 @@ class Ragged:
             raise ValueError(
                 f"A row of {lengths.max()} tokens does not fit. Received: columns={columns}"
             )
+        mask, places = self.places(indices, columns, left)
+        token_ids = np.full(mask.shape, pad_id, np.int32)
+        token_ids[mask] = self.tokens[places]
+        return token_ids, mask
+
+    def places(self, indices, columns, left=False):
+        """Where the tokens of a rectangle stand: (bool[B, columns], true at real tokens; int64[number
+        of those], their places in ``tokens``)."""
+        lengths = self.lengths[indices][:, None]
         column = np.arange(columns)[None, :] - (columns - lengths if left else 0)
         mask = (column >= 0) & (column < lengths)
-        token_ids = np.full(mask.shape, pad_id, np.int32)
-        token_ids[mask] = self.tokens[(self.starts[indices][:, None] + column)[mask]]
-        return token_ids, mask
+        return mask, (self.starts[indices][:, None] + column)[mask]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +124,16 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModelExamples(Examples):
-    """Texts, or prompts with completions.
+    """Texts, prompts with completions, or conversations.
 
     Attributes:
         tokens: Ragged.
-        first_targets: int32[N], the first position that is a target; those behind it are too.
+        is_target: bool[sum of lengths], which of ``tokens.tokens`` are to be predicted; the first of
+            an example is not, having nothing before it.
     """
 
     tokens: Ragged
-    first_targets: np.ndarray
+    is_target: np.ndarray
 
     @property
     def lengths(self):
@@ -131,12 +141,13 @@ class LanguageModelExamples(Examples):
 
     @property
     def arrays(self):
-        return (self.tokens.tokens, self.tokens.lengths, self.first_targets)
+        return (self.tokens.tokens, self.tokens.lengths, self.is_target)
 
     def batch(self, indices, columns):
         token_ids, mask = self.tokens.padded(indices, columns, self.pad_id)
-        is_target = np.arange(columns)[None, :] >= self.first_targets[indices][:, None]
-        return LanguageModelBatch(token_ids, mask, mask & is_target, mask.astype(np.int32))
+        loss_mask = np.zeros_like(mask)
+        loss_mask[mask] = self.is_target[self.tokens.places(indices, columns)[1]]
+        return LanguageModelBatch(token_ids, mask, loss_mask, mask.astype(np.int32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,15 +221,9 @@ def encode_texts(records, tokenizer, max_tokens=None, on_bad="stop"):
     """
     head, tail = sequence_ends(tokenizer)
     rows = [head + ids + tail for ids in tokenizer.encode_batch([r.text for r in records])]
-    kept, bad = keep_fitting(records, on_bad, (("the document", rows, max_tokens),))
-    rows = [rows[index] for index in kept]
-    return LanguageModelExamples(
-        records=tuple(records[index] for index in kept),
-        bad=bad,
-        pad_id=padding_id(tokenizer),
-        tokens=Ragged(rows),
-        first_targets=np.ones(len(rows), np.int32),
-    )
+    checks = (("the document", rows, max_tokens),)
+    targets = [[True] * len(row) for row in rows]
+    return _language_model_examples(records, rows, targets, tokenizer, checks, on_bad)
 
 
 def encode_completions(records, tokenizer, max_tokens=None, max_prompt_tokens=None, on_bad="stop"):
@@ -238,19 +243,52 @@ def encode_completions(records, tokenizer, max_tokens=None, max_prompt_tokens=No
         BadRecordError, ValueError: as ``encode_texts``.
     """
     prompts = encode_prompt_ids(records, tokenizer)
-    rows = _answered(prompts, [r.completion for r in records], tokenizer)
+    rows = _answered(records, prompts, [r.completion for r in records], tokenizer)
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
         ("the prompt with its completion", rows, max_tokens),
     )
-    kept, bad = keep_fitting(records, on_bad, checks)
-    prompt_lengths = [len(prompts[index]) for index in kept]
+    targets = [
+        [column >= len(prompt) for column in range(len(row))] for prompt, row in zip(prompts, rows)
+    ]
+    return _language_model_examples(records, rows, targets, tokenizer, checks, on_bad)
+
+
+def encode_conversations(records, tokenizer, max_tokens=None, on_bad="stop"):
+    """Whole conversations, as the tokenizer's chat template writes them; what the assistant says is
+    a target, with the end of its turns.
+
+    Args:
+        records: sequence of ConversationRecord.
+        tokenizer: ``tfalign.text.Tokenizer`` with a chat template.
+        max_tokens: int, longest conversation allowed, None for any.
+        on_bad: "stop" or "skip", as for ``encode_texts``.
+
+    Returns:
+        LanguageModelExamples.
+
+    Raises:
+        BadRecordError: as ``encode_texts``, and where the assistant says nothing.
+        ValueError: as ``encode_texts``, and where the template refuses a conversation.
+    """
+    encoded = [encode_conversation(tokenizer, record.messages) for record in records]
+    rows, targets = [one.token_ids for one in encoded], [one.from_assistant for one in encoded]
+    checks = (("the conversation", rows, max_tokens),)
+    silent = [None if any(row[1:]) else "the assistant says nothing" for row in targets]
+    return _language_model_examples(records, rows, targets, tokenizer, checks, on_bad, silent)
+
+
+def _language_model_examples(records, rows, targets, tokenizer, checks, on_bad, reasons=None):
+    kept, bad = keep_fitting(records, on_bad, checks, reasons)
+    is_target = [np.array(targets[index], bool) for index in kept]
+    for row in is_target:
+        row[0] = False
     return LanguageModelExamples(
         records=tuple(records[index] for index in kept),
         bad=bad,
         pad_id=padding_id(tokenizer),
         tokens=Ragged([rows[index] for index in kept]),
-        first_targets=np.maximum(np.array(prompt_lengths, np.int32), 1),
+        is_target=np.concatenate(is_target),
     )
 
 
@@ -270,8 +308,8 @@ def encode_preferences(records, tokenizer, max_tokens=None, max_prompt_tokens=No
         ValueError: as ``encode_texts``.
     """
     prompts = encode_prompt_ids(records, tokenizer)
-    chosen = _answered(prompts, [r.chosen for r in records], tokenizer)
-    rejected = _answered(prompts, [r.rejected for r in records], tokenizer)
+    chosen = _answered(records, prompts, [r.chosen for r in records], tokenizer)
+    rejected = _answered(records, prompts, [r.rejected for r in records], tokenizer)
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
         ("the prompt with its chosen answer", chosen, max_tokens),
@@ -316,16 +354,46 @@ def encode_prompts(records, tokenizer, max_prompt_tokens=None, on_bad="stop"):
 
 
 def encode_prompt_ids(records, tokenizer):
-    """list of lists of int, [BOS] prompt each."""
+    """list of lists of int, [BOS] prompt each, or a conversation up to the assistant's next turn."""
     head, _ = sequence_ends(tokenizer)
-    return [head + ids for ids in tokenizer.encode_batch([r.prompt for r in records])]
-
-
-def _answered(prompts, answers, tokenizer):
-    _, tail = sequence_ends(tokenizer)
+    prompts = [record.prompt for record in records]
+    texts = iter(tokenizer.encode_batch(filter(_is_text, prompts)))
     return [
-        prompt + answer + tail for prompt, answer in zip(prompts, tokenizer.encode_batch(answers))
+        head + next(texts)
+        if _is_text(prompt)
+        else encode_conversation(tokenizer, prompt, open_ended=True).token_ids
+        for prompt in prompts
     ]
+
+
+def encode_answers(prompts, answers, tokenizer):
+    """What follows the prompts' ids.
+
+    Args:
+        prompts: list of str or Conversation.
+        answers: list of str, one for each.
+        tokenizer: ``tfalign.text.Tokenizer``.
+
+    Returns:
+        list of lists of int, answer EOS each; in a conversation as the chat template ends a turn.
+    """
+    _, tail = sequence_ends(tokenizer)
+    after_text = [answer for prompt, answer in zip(prompts, answers) if _is_text(prompt)]
+    texts = iter(tokenizer.encode_batch(after_text))
+    return [
+        next(texts) + tail if _is_text(prompt) else encode_answer(tokenizer, prompt, answer)[1]
+        for prompt, answer in zip(prompts, answers)
+    ]
+
+
+def _is_text(prompt):
+    return isinstance(prompt, str)
+
+
+def _answered(records, prompts, answers, tokenizer):
+    """list of lists of int, the prompts' ids and the answers'."""
+    ids = encode_answers([record.prompt for record in records], answers, tokenizer)
+    return [prompt + answer for prompt, answer in zip(prompts, ids)]
 
 
 def sequence_ends(tokenizer):

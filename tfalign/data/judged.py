@@ -14,6 +14,7 @@ import numpy as np
 from tfalign.data.encoding import (
     Examples,
     Ragged,
+    encode_answers,
     encode_prompt_ids,
     keep_fitting,
     padding_id,
@@ -141,7 +142,9 @@ def encode_ranked(records, tokenizer, max_prompt_tokens=None, max_new_tokens=Non
     """
     prompts = encode_prompt_ids(records, tokenizer)
     texts = [_answers(record) for record in records]
-    flat = iter(_encode_answers([text for answers in texts for text in answers], tokenizer))
+    repeated = [record.prompt for record, of_record in zip(records, texts) for _ in of_record]
+    flat = [text for of_record in texts for text in of_record]
+    flat = iter(encode_answers(repeated, flat, tokenizer))
     answers = [[next(flat) for _ in of_record] for of_record in texts]
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
@@ -180,7 +183,9 @@ def encode_labelled(records, tokenizer, max_prompt_tokens=None, max_new_tokens=N
         ValueError: if nothing is left, or all prompts are equal.
     """
     prompts = encode_prompt_ids(records, tokenizer)
-    answers = _encode_answers([record.completion for record in records], tokenizer)
+    answers = encode_answers(
+        [record.prompt for record in records], [record.completion for record in records], tokenizer
+    )
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
         ("the answer", answers, max_new_tokens),
@@ -263,11 +268,6 @@ def _answers(record):
     if isinstance(record, PreferenceRecord):
         return (record.chosen, record.rejected)
     return record.completions
-
-
-def _encode_answers(texts, tokenizer):
-    _, tail = sequence_ends(tokenizer)
-    return [ids + tail for ids in tokenizer.encode_batch(texts)]
 
 
 def _next_with_another_prompt(prompts):

@@ -10,6 +10,10 @@ A source is one string:
                                    that holds its builder
 
 ``?text=review&prompt=query`` after any of them says which column a field is read from.
+
+A prompt is a text or a conversation: a list of messages, ``{"role": "user", "content": "..."}`` or
+``{"from": "human", "value": "..."}``, up to what the assistant shall answer. An answer may be written as the
+assistant's message, and two whole conversations that differ in it as chosen and rejected.
 """
 
 from __future__ import annotations
@@ -31,8 +35,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tfalign.text import ASSISTANT, Conversation, Message
+
 _ASSISTANT_TURN = "\n\nAssistant:"
 _SHOWN = 60  # characters of a value that a message repeats
+_MESSAGE_KEYS = (("role", "content"), ("from", "value"))  # as OpenAI and as ShareGPT write one
+_ROLES = {"human": "user", "gpt": ASSISTANT}  # ShareGPT's names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +55,7 @@ class TextRecord:
 class PromptRecord:
     """What a policy shall answer."""
 
-    prompt: str
+    prompt: str | Conversation
     source: str = ""
 
 
@@ -55,7 +63,7 @@ class PromptRecord:
 class CompletionRecord:
     """A prompt and the answer to imitate; their texts are joined as they stand."""
 
-    prompt: str
+    prompt: str | Conversation
     completion: str
     source: str = ""
 
@@ -64,7 +72,7 @@ class CompletionRecord:
 class PreferenceRecord:
     """Two answers to one prompt. ``margin`` says how much better the chosen one is, 0 if unknown."""
 
-    prompt: str
+    prompt: str | Conversation
     chosen: str
     rejected: str
     margin: float = 0.0
@@ -75,7 +83,7 @@ class PreferenceRecord:
 class LabelledRecord:
     """An answer by itself that was liked (``label`` is true) or not."""
 
-    prompt: str
+    prompt: str | Conversation
     completion: str
     label: bool
     source: str = ""
@@ -85,7 +93,7 @@ class LabelledRecord:
 class RankedRecord:
     """Two answers to one prompt, or more, the best first."""
 
-    prompt: str
+    prompt: str | Conversation
     completions: tuple[str, ...]
     source: str = ""
 
@@ -94,9 +102,17 @@ class RankedRecord:
 class StepsRecord:
     """An answer in steps; ``labels`` says of each whether it is right."""
 
-    prompt: str
+    prompt: str | Conversation
     steps: tuple[str, ...]
     labels: tuple[bool, ...]
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversationRecord:
+    """A whole conversation; the assistant's turns are to be imitated."""
+
+    messages: Conversation
     source: str = ""
 
 
@@ -108,6 +124,7 @@ KINDS = (
     LabelledRecord,
     RankedRecord,
     StepsRecord,
+    ConversationRecord,
 )
 
 
@@ -226,7 +243,8 @@ def split_by_prompt(records, test_fraction):
     """Splits records so that no prompt is on both sides, the same way in every process.
 
     Args:
-        records: sequence of records of one kind; a document counts as its own prompt.
+        records: sequence of records of one kind; a document counts as its own prompt, and of a
+            conversation what stands before the assistant's first turn.
         test_fraction: float in [0, 1], about how much of the prompts is held out.
 
     Returns:
@@ -238,27 +256,21 @@ def split_by_prompt(records, test_fraction):
         )
     train, test = [], []
     for record in records:
-        key = record.text if isinstance(record, TextRecord) else record.prompt
-        digest = hashlib.sha256(key.encode("utf-8")).digest()
+        digest = hashlib.sha256(_asked(record).encode("utf-8")).digest()
         held_out = int.from_bytes(digest[:8], "big") < test_fraction * 2**64
         (test if held_out else train).append(record)
     return train, test
 
 
-def unpaired(records):
-    """Preferences as single answers, one liked and one not: LabelledRecords, twice as many.
-
-    Args:
-        records: sequence of PreferenceRecord.
-
-    >>> [r.label for r in unpaired([PreferenceRecord("Hi.", "Hello!", "What?")])]
-    [True, False]
-    """
-    return [
-        LabelledRecord(record.prompt, completion, label, record.source)
-        for record in records
-        for completion, label in ((record.chosen, True), (record.rejected, False))
-    ]
+def _asked(record):
+    """str, what a record answers; equal for records that must stay on one side of a split."""
+    if isinstance(record, TextRecord):
+        return record.text
+    if isinstance(record, ConversationRecord):
+        roles = [message.role for message in record.messages]
+        turns = roles.index(ASSISTANT) if ASSISTANT in roles else len(roles)
+        return json.dumps(record.messages[:turns])
+    return record.prompt if isinstance(record.prompt, str) else json.dumps(record.prompt)
 
 
 def _split_columns(source, kind):
@@ -282,6 +294,7 @@ def _fields(kind):
 
 def _record(kind, row, columns, where):
     values = {}
+    row = _with_prompt(kind, row, columns, where)
     for field in _fields(kind):
         column = columns.get(field.name, field.name)
         if column in row:
@@ -296,6 +309,21 @@ def _record(kind, row, columns, where):
     if reason:
         raise BadRecordError(where, reason)
     return record
+
+
+def _with_prompt(kind, row, columns, where):
+    """The row; of two whole conversations without a prompt, that and the two answers."""
+    prompt, *answers = (columns.get(name, name) for name in ("prompt", "chosen", "rejected"))
+    pair = [row.get(answer) for answer in answers]
+    if kind is not PreferenceRecord or prompt in row or not all(isinstance(p, list) for p in pair):
+        return row
+    chosen, rejected = (_conversation(turns, name, where) for turns, name in zip(pair, answers))
+    if chosen[:-1] != rejected[:-1] or len(chosen) < 2:
+        raise BadRecordError(
+            where, f"{answers[0]!r} and {answers[1]!r} must differ in their last message alone"
+        )
+    ends = {name: list(turns[-1:]) for name, turns in zip(answers, (chosen, rejected))}
+    return row | {prompt: list(chosen[:-1])} | ends
 
 
 def _contradiction(record):
@@ -329,6 +357,46 @@ def _text(value, column, where):
             where, f"the field {column!r} is not Unicode text: half a surrogate pair"
         ) from None
     return value
+
+
+def _conversation(value, column, where):
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise BadRecordError(
+            where, f"the field {column!r} must be a list of messages. Received: {_shown(value)}"
+        )
+    if not len(value):
+        raise BadRecordError(where, f"the field {column!r} is empty")
+    return tuple(_message(one, f"{column}[{at}]", where) for at, one in enumerate(value))
+
+
+def _message(value, column, where):
+    if isinstance(value, Message):
+        return value
+    for role, content in _MESSAGE_KEYS if isinstance(value, dict) else ():
+        if role in value and content in value:
+            said_by = _text(value[role], f"{column}.{role}", where)
+            words = _text(value[content], f"{column}.{content}", where)
+            return Message(_ROLES.get(said_by, said_by), words)
+    raise BadRecordError(
+        where,
+        f"the field {column!r} must be a message with role and content. Received: {_shown(value)}",
+    )
+
+
+def _prompt(value, column, where):
+    is_list = isinstance(value, (list, tuple, np.ndarray))
+    return (_conversation if is_list else _text)(value, column, where)
+
+
+def _answer(value, column, where):
+    if not isinstance(value, (list, np.ndarray)):
+        return _text(value, column, where)
+    turns = _conversation(value, column, where)
+    if len(turns) != 1 or turns[0].role != ASSISTANT:
+        raise BadRecordError(
+            where, f"the field {column!r} must be text or one message of the assistant"
+        )
+    return turns[0].content
 
 
 def _number(value, column, where):
@@ -366,7 +434,9 @@ def _several(read_one):
 
 
 _READERS = {  # by a field's annotation
-    "str": _text,
+    "str": _answer,
+    "str | Conversation": _prompt,
+    "Conversation": _conversation,
     "float": _number,
     "bool": _truth,
     "tuple[str, ...]": _several(_text),

@@ -1,6 +1,8 @@
 """Text and conversations to token ids, and back."""
 
 from tfalign.text.chat import (
+    ASSISTANT,
+    Conversation,
     Message,
     encode_answer,
     encode_conversation,
@@ -18,8 +20,10 @@ from tfalign.text.tokenizers import (
 )
 
 __all__ = [
+    "ASSISTANT",
     "BYTE_BPE_SPECIAL_TOKENS",
     "WORD_PIECE_SPECIAL_TOKENS",
+    "Conversation",
     "Message",
     "StreamDecoder",
     "Tokenizer",

@@ -12,7 +12,6 @@ import datetime
 import functools
 import json
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jinja2
@@ -33,6 +32,9 @@ class Message(NamedTuple):
     content: str
 
 
+Conversation = tuple[Message, ...]
+
+
 class EncodedConversation(NamedTuple):
     """Tokens of a conversation, and which of them the assistant has to say."""
 
@@ -40,9 +42,7 @@ class EncodedConversation(NamedTuple):
     from_assistant: list[bool]  # its words and the token that ends its turn
 
 
-def render_conversation(
-    tokenizer, messages: Sequence[Message], open_ended=False, **variables
-) -> str:
+def render_conversation(tokenizer, messages: Conversation, open_ended=False, **variables) -> str:
     """The text that a tokenizer's chat template makes of a conversation.
 
     Args:
@@ -58,7 +58,7 @@ def render_conversation(
 
 
 def encode_conversation(
-    tokenizer, messages: Sequence[Message], open_ended=False, **variables
+    tokenizer, messages: Conversation, open_ended=False, **variables
 ) -> EncodedConversation:
     """Token ids of a conversation, and which of them a model should learn to say.
 
@@ -92,7 +92,7 @@ def encode_conversation(
     return EncodedConversation(ids, from_assistant)
 
 
-def encode_answer(tokenizer, prompt: Sequence[Message], answer: str, **variables):
+def encode_answer(tokenizer, prompt: Conversation, answer: str, **variables):
     """A conversation that waits for the assistant, and one answer to it.
 
     Returns:
@@ -161,7 +161,7 @@ def _render(tokenizer, messages, open_ended, variables):
             **roles,
             **variables,
         )
-    except (jinja2.TemplateError, TypeError, KeyError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 (it is a program, and may raise anything)
         said = ", ".join(message.role for message in messages)
         raise ValueError(
             f"The chat template refuses turns of {said or 'nobody'}: {error}"
