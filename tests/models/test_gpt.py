@@ -63,6 +63,22 @@ def test_cached_equals_uncached(model, pieces, side):
     )
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_rows_may_be_extended_at_columns_of_their_own(model, size):
+    """Row b is b columns ahead of the others; what comes out is what comes out without a cache."""
+    mask = _left(RIGHT)
+    expected = np.asarray(model(IDS, padding_mask=mask))
+    positions = (np.cumsum(mask, axis=1) - mask).astype("int32")
+    cache, hidden = model.new_cache(B, T), np.zeros_like(expected)
+    for start in range(1 - B, T, size):
+        first = np.clip(start + np.arange(B, dtype="int32"), 0, T - size)
+        columns = first[:, None] + np.arange(size)
+        given = [np.take_along_axis(x, columns, axis=1) for x in (IDS, positions)]
+        output, cache = model.extend(given[0], cache, first, mask, given[1])
+        np.put_along_axis(hidden, columns[:, :, None], np.asarray(output), axis=1)
+    np.testing.assert_allclose(hidden[mask], expected[mask], atol=2e-5, rtol=1e-4)
+
+
 def test_padding_side_is_irrelevant(model):
     left_ids, left_mask = _left(IDS), _left(RIGHT)
     right = np.asarray(model(IDS, padding_mask=RIGHT))[RIGHT]

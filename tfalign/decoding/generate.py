@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
-from tfalign.decoding.samplers import Sampler
+from tfalign.decoding.samplers import Sampler, allow
 from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
 from tfalign.types import Generation
@@ -24,7 +24,9 @@ from tfalign.types import Generation
 class DecodeState(NamedTuple):
     """What one step hands to the next."""
 
-    column: Any  # int32 scalar, of the last token
+    column: (
+        Any  # int32 scalar, of the last token; int32[B] where rows stand at columns of their own
+    )
     last_tokens: Any  # int32[B]
     visible: Any  # bool[B, L], real tokens of the prompt, and all columns after it
     positions: Any  # int32[B], of the last tokens
@@ -63,7 +65,7 @@ def start(model, token_ids, mask, max_new_tokens):
     )
 
 
-def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms):
+def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=None):
     """Draws the next token of every row.
 
     Args:
@@ -74,6 +76,7 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms):
         pad_id: int, what finished rows get.
         state: DecodeState.
         uniforms: float32[B] in [0, 1).
+        allowed: bool[B, V], the tokens to choose from; None for all.
 
     Returns:
         (state, tokens int32[B], log_probs float32[B], hidden float[B, W] of the state the tokens
@@ -87,7 +90,8 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms):
         state.positions[:, None],
     )
     hidden = hidden[:, 0]
-    drawn, log_probs = sampler.choose(model.logits(hidden, kernel), uniforms)
+    logits = allow(model.logits(hidden, kernel), allowed)
+    drawn, log_probs = sampler.choose(logits, uniforms)
     tokens = ops.where(state.finished, pad_id, drawn)
     finished = state.finished
     for stop_token in stop_tokens:

@@ -103,6 +103,11 @@ class Greedy:
         return ops.cast(tokens, "int32"), chosen - ops.logsumexp(logits, axis=-1)
 
 
+def allow(logits, allowed):
+    """The logits float32[B, V], -1e30 where bool[B, V] ``allowed`` is false; None allows all."""
+    return logits if allowed is None else ops.where(allowed, logits, _EXCLUDED)
+
+
 def invert_cumulative(weights, uniforms):
     """Index drawn in proportion to weights, by inverse transform over two levels.
 
@@ -117,7 +122,7 @@ def invert_cumulative(weights, uniforms):
     Returns:
         (indices int32[B], never of an entry of weight 0; totals float32[B], the weights' sums).
     """
-    batch, size = weights.shape
+    batch, size = ops.shape(weights)
     block = int(np.ceil(size**0.5))
     count = -(-size // block)
     padded = ops.pad(weights, ((0, 0), (0, count * block - size)))

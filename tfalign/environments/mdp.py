@@ -27,6 +27,7 @@ from keras import ops
 
 from tfalign.functional.kl import k1
 from tfalign.functional.masking import to_left_padded
+from tfalign.functional.rows import few_rows_at_a_time, put_rows, take_rows
 from tfalign.types import Array, Prompts
 
 
@@ -204,18 +205,26 @@ def score_at_end(state, following, score):
         state: State before the action.
         following: State after it.
         score: ``(token_ids int32[B, T], padding_mask bool[B, T], response_mask bool[B, R]) ->
-            float32[B]``, as in ``rewards``. It is called with the whole batch, in a step in which
-            a row ends, and what it says of other rows is ignored. It may be a Python function
-            where the states are NumPy arrays; within a compiled step it is made of ``keras.ops``.
+            float32[B]``, as in ``rewards``, row by row: what it says of one must not depend on the
+            others. It is called in steps in which a row ends. Where the states are NumPy arrays it
+            may be a Python function, and gets the whole batch; within a compiled step it is made
+            of ``keras.ops``, and gets a few rows at a time.
     """
     ended = ~terminal(state) & terminal(following)
+    texts = following.token_ids, following.padding_mask, following.response_mask
+    nothing = ops.zeros(ended.shape, "float32")
+    if isinstance(ended, np.ndarray):
+        return (
+            np.where(ended, np.asarray(score(*texts), "float32"), 0.0) if ended.any() else nothing
+        )
 
-    def scores():
-        masks = following.padding_mask, following.response_mask
-        return ops.convert_to_tensor(score(following.token_ids, *masks), "float32")
+    def some(rows, left, scores):
+        earned = ops.cast(score(*take_rows(rows, texts)), "float32")
+        return put_rows(rows, (left, scores), (ops.zeros_like(rows), earned))
 
-    earned = _if_any(ended, scores, lambda: ops.zeros(ended.shape, "float32"))
-    return ops.where(ended, earned, 0.0)
+    left = ops.cast(ended, "int32")
+    _, scores = few_rows_at_a_time(lambda left, _: left, some, (left, nothing))
+    return ops.where(ended, scores, 0.0)
 
 
 def reward(state, following, score, log_probs=None, ref_log_probs=None, kl_coefficient=0.0):

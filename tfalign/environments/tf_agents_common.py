@@ -10,9 +10,11 @@ import os
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 try:
+    import tensorflow_probability as tfp
     from tf_agents.environments import py_environment, tf_environment
+    from tf_agents.policies import tf_policy
     from tf_agents.specs import array_spec, tensor_spec
-    from tf_agents.trajectories import time_step
+    from tf_agents.trajectories import policy_step, time_step
 except ImportError as error:
     raise ImportError(
         f"TF-Agents cannot be imported ({error}): pip install 'tfalign[agents]' installs it"
@@ -20,9 +22,12 @@ except ImportError as error:
 
 __all__ = [
     "array_spec",
+    "policy_step",
     "py_environment",
     "tensor_spec",
     "tf_environment",
+    "tf_policy",
+    "tfp",
     "time_step",
 ]
 

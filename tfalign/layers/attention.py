@@ -47,6 +47,21 @@ def scaled_dot_product_attention(queries, keys, values, mask=None):
     return ops.reshape(outputs, (batch, num_heads, num_queries, head_dim)), weights
 
 
+def _written(buffer, column, new):
+    """The buffer float[B, G, L, D] with new columns float[B, G, N, D], see ``extend``."""
+    if ops.ndim(column) == 0:
+        return ops.slice_update(buffer, (0, 0, column, 0), new)
+    batch, groups, count, head_dim = ops.shape(new)
+    columns = column[:, None, None] + ops.arange(count, dtype="int32")
+    zeros = ops.zeros((batch, groups, count), "int32")
+    rows = zeros + ops.arange(batch, dtype="int32")[:, None, None]
+    heads = zeros + ops.arange(groups, dtype="int32")[:, None]
+    places = ops.stack([rows, heads, zeros + columns], axis=-1)
+    return ops.scatter_update(
+        buffer, ops.reshape(places, (-1, 3)), ops.reshape(new, (-1, head_dim))
+    )
+
+
 @keras.saving.register_keras_serializable("tfalign")
 class MultiHeadAttention(keras.layers.Layer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) of a sequence to itself or to another.
@@ -167,7 +182,8 @@ class MultiHeadAttention(keras.layers.Layer):
         Args:
             x: float[B, N, W], the new columns.
             cache: KeyValueCache of L columns.
-            column: int32 scalar, where in the cache the first of them goes, for every row.
+            column: int32 scalar, where in the cache the first of them goes, for every row; or
+                int32[B], for each.
             mask: bool broadcastable to [B, H, N, L]; must hide columns at or above column + N.
             positions: int32[B, N].
 
@@ -175,10 +191,9 @@ class MultiHeadAttention(keras.layers.Layer):
             (float[B, N, W], KeyValueCache).
         """
         keys = self._turn(self._split(self.key(x)), self.key_norm, positions)
-        start = (0, 0, column, 0)
         cache = KeyValueCache(
-            ops.slice_update(cache.keys, start, keys),
-            ops.slice_update(cache.values, start, self._split(self.value(x))),
+            _written(cache.keys, column, keys),
+            _written(cache.values, column, self._split(self.value(x))),
         )
         queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
         return self._attend(queries, cache.keys, cache.values, mask), cache

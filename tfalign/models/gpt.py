@@ -195,7 +195,7 @@ class GPT(PretrainedModel, keras.Model):
 
     def new_cache(self, batch_size, length):
         """Empty key-value caches of ``length`` columns, one a block."""
-        return [block.attention.new_cache(batch_size, length) for block in self.blocks]
+        return tuple(block.attention.new_cache(batch_size, length) for block in self.blocks)
 
     def extend(self, token_ids, cache, column, visible, positions):
         """Hidden states of N further columns, which join the cache.
@@ -203,7 +203,8 @@ class GPT(PretrainedModel, keras.Model):
         Args:
             token_ids: int32[B, N].
             cache: what ``new_cache`` or ``extend`` returned, of L columns.
-            column: int32 scalar, where in the cache the first of them goes.
+            column: int32 scalar, where in the cache the first of them goes; or int32[B], for
+                each row.
             visible: bool[B, L], true at the real tokens among all columns up to column + N - 1.
             positions: int32[B, N].
 
@@ -211,17 +212,17 @@ class GPT(PretrainedModel, keras.Model):
             (float[B, N, W], cache).
         """
         count, length = token_ids.shape[1], visible.shape[1]
-        rows = column + ops.arange(count)
-        columns = ops.arange(length)
-        distance = rows[:, None] - columns[None, :]
-        mask = key_mask(visible) & (distance >= 0)[None, None]
-        masks = self._mask_per_block(mask, lambda _, w: (distance < w)[None, None], length)
+        first = ops.convert_to_tensor(column, "int32")
+        new_columns = ops.reshape(first, (-1, 1)) + ops.arange(count)
+        distance = new_columns[:, None, :, None] - ops.arange(length)
+        mask = key_mask(visible) & (distance >= 0)
+        masks = self._mask_per_block(mask, lambda _, w: distance < w, length)
         x = self._embed(token_ids, positions)
         extended = []
         for block, block_cache, block_mask in zip(self.blocks, cache, masks):
             x, block_cache = block.extend(x, block_cache, column, block_mask, positions)
             extended.append(block_cache)
-        return self.final_norm(x), extended
+        return self.final_norm(x), tuple(extended)
 
     def readout_kernel(self):
         """float[W, V], what hidden states are multiplied with to give logits."""

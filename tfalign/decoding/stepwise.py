@@ -1,0 +1,94 @@
+"""The decode loop's step for whoever has a loop of its own, and rows that are each somewhere else.
+
+The compiled loop begins all rows at once. Here every row stands at a column of its own: a text
+begins anew while the others go on, and tokens that nobody drew (a user's) may join it. Column c of
+the cache is column c of the text, so what a cache holds is said by one number a row.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+from tfalign.decoding.generate import DecodeState, step
+from tfalign.functional.masking import last_true_index, positions_from_mask
+from tfalign.functional.rows import ROWS_AT_ONCE, few_rows_at_a_time, put_rows, take_rows
+
+
+def is_behind(columns, padding_mask):
+    """bool[B], rows of whose text some token before the last one is not in the cache yet.
+
+    Args:
+        columns: int32[B], of each row, that are in the cache.
+        padding_mask: bool[B, T], true at real tokens, which follow each other.
+    """
+    return columns < last_true_index(padding_mask)
+
+
+def catch_up(model, cache, columns, token_ids, padding_mask, count, rows_at_once=ROWS_AT_ONCE):
+    """Runs the tokens that the cache lacks, but for the last one of every row.
+
+    A few rows at a time, those that lack most, each from its own column on: so a row that begins
+    costs its own prompt, not everybody's.
+
+    Args:
+        model: CausalLM.
+        cache: the model's keys and values, T - 1 columns.
+        columns: int32[B], of each row, that are in the cache.
+        token_ids: int32[B, T].
+        padding_mask: bool[B, T].
+        count: int, columns that are run at once.
+        rows_at_once: int, rows that are.
+
+    Returns:
+        (cache, columns int32[B]).
+    """
+    last = last_true_index(padding_mask)
+    texts = token_ids, positions_from_mask(padding_mask)
+    visible = padding_mask[:, :-1]
+
+    def run(rows, columns, cache):
+        reached = ops.take(columns, rows)
+        # towards the end of a text some columns are run once more, for a chunk to fit
+        first = ops.minimum(reached, token_ids.shape[1] - 1 - count)
+        chosen = first[:, None] + ops.arange(count, dtype="int32")
+        tokens, positions = (ops.take_along_axis(x, chosen, axis=1) for x in take_rows(rows, texts))
+        _, extended = model.backbone.extend(
+            tokens, take_rows(rows, cache), first, ops.take(visible, rows, axis=0), positions
+        )
+        reached = ops.maximum(reached, ops.minimum(first + count, ops.take(last, rows)))
+        return put_rows(rows, (columns, cache), (reached, extended))
+
+    columns, cache = few_rows_at_a_time(
+        lambda columns, cache: last - columns, run, (columns, cache), rows_at_once
+    )
+    return cache, columns
+
+
+def next_tokens(model, sampler, cache, token_ids, padding_mask, uniforms, allowed=None):
+    """Runs the last token of every row and draws the next, as ``generate.step`` does.
+
+    Args:
+        model: CausalLM.
+        sampler: see ``decoding.samplers``.
+        cache: the model's keys and values, T - 1 columns, with all tokens of each row but the last.
+        token_ids: int32[B, T].
+        padding_mask: bool[B, T]; nothing sensible follows a text of T tokens.
+        uniforms: float32[B] in [0, 1).
+        allowed: bool[B, V], the tokens to choose from; None for all.
+
+    Returns:
+        (cache, tokens int32[B], log_probs float32[B], hidden float[B, W]).
+    """
+    last = ops.minimum(last_true_index(padding_mask), token_ids.shape[1] - 2)
+    of_last = last[:, None]
+    state = DecodeState(
+        column=last,
+        last_tokens=ops.take_along_axis(token_ids, of_last, axis=1)[:, 0],
+        visible=padding_mask[:, :-1],
+        positions=ops.take_along_axis(positions_from_mask(padding_mask), of_last, axis=1)[:, 0],
+        cache=cache,
+        finished=ops.zeros_like(last, "bool"),
+    )
+    kernel = model.readout_kernel()
+    state, tokens, log_probs, hidden = step(model, kernel, sampler, (), 0, state, uniforms, allowed)
+    return state.cache, tokens, log_probs, hidden
