@@ -109,6 +109,7 @@ class AlignConfig:
     clip_norm: float = option(1.0, "global norm gradients are clipped to")
     clip: float = option(-1.0, "of the probability ratio")
     clip_high: float = option(-1.0, "of the probability ratio upwards")
+    beta: float = option(-1.0, "of online DPO: strength of the KL constraint")
     cap: float = option(-1.0, "of a truncated importance weight")
     value_clip: float = option(-1.0, "of the values")
     value_coefficient: float = option(-1.0, "of the value loss")
@@ -179,10 +180,11 @@ def chosen_algorithm(config):
     """
     given = {
         "temperature": config.temperature,
-        "entropy_coefficient": config.entropy_coefficient,
         **{name: getattr(config, name) for name in _CHANGES if getattr(config, name) != -1},
         **{name: getattr(config, name) == "true" for name in _SWITCHES if getattr(config, name)},
     }
+    if config.entropy_coefficient:
+        given["entropy_coefficient"] = config.entropy_coefficient
     if config.kl_in:
         given["kl_in"] = config.kl_in
     if config.kl_estimator:
@@ -205,6 +207,7 @@ _CHANGES = (
     "redraws",
     "overlong_share",
     "kl_coefficient",
+    "beta",
 )
 _SWITCHES = ("whiten_rewards", "whiten_advantages", "drop_zero_spread")
 
@@ -280,6 +283,7 @@ def align(config, run, gold=None, reward=None, stage=None):
             minibatch_size=minibatch_size,
             target_kl=config.target_kl or None,
             on_bad=config.on_bad_reward,
+            arrange=chosen.arrange,
         )
         if gold is not None and rollout is not None:
             metrics["gold_reward"] = _mean_gold(gold, tokenizer, rollout)

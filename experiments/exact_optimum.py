@@ -27,7 +27,7 @@ from experiments.enumerable import Problem, TabularCritic, total_variation
 from experiments.launch import launch, option
 from tfalign.evaluation.markdown import table
 from tfalign.models import Actor, SeparateActorCritic
-from tfalign.training.algorithms import ALGORITHMS, algorithm
+from tfalign.training.algorithms import ALGORITHMS, POLICY_GRADIENTS, algorithm
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
@@ -37,7 +37,7 @@ from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 
 @dataclasses.dataclass(frozen=True)
 class ExactOptimumConfig:
-    algorithms: str = option(",".join(ALGORITHMS), "which, comma-separated")
+    algorithms: str = option(",".join(POLICY_GRADIENTS), "which, comma-separated")
     betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
     vocab_size: int = option(6, "tokens, the last of which stops")
     horizon: int = option(4, "most tokens of a response")
@@ -73,7 +73,7 @@ def solve(problem, name, beta, config):
 
     Args:
         problem: Problem.
-        name: str, a key of ``ALGORITHMS``.
+        name: str, one of ``POLICY_GRADIENTS``.
         beta: float, KL coefficient, in the reward.
         config: ExactOptimumConfig.
     """

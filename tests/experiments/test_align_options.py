@@ -57,6 +57,10 @@ def test_options_change_what_they_name():
         ({"algorithm": "rloo", "kl_estimator": "k2"}, "kl_estimator is of a KL in the loss"),
         ({"algorithm": "rloo", "group_size": 5}, "group_size must divide .* group_size=5"),
         ({"minibatch_size": 7}, "minibatch_size must divide"),
+        ({"algorithm": "rloo", "beta": 0.2}, "beta does not apply to the algorithm rloo"),
+        ({"algorithm": "online_dpo", "kl_coefficient": 0.1}, "OnlineDPO has no KL term. Received"),
+        ({"algorithm": "online_dpo", "kl_in": "reward"}, "has no KL in the reward"),
+        ({"algorithm": "online_dpo", "gamma": 0.9}, "gamma does not apply to .* online_dpo"),
         ({"algorithm": "sarsa"}, "Algorithms are ppo, .* Received: 'sarsa'"),
     ],
 )

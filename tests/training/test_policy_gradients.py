@@ -18,7 +18,7 @@ from tfalign.functional.aggregation import sequence_mean
 from tfalign.functional.kl import k1, k2
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.objectives import A2C, Reinforce, TruncatedImportance, VTrace
-from tfalign.training.algorithms import ALGORITHMS, algorithm
+from tfalign.training.algorithms import ALGORITHMS, POLICY_GRADIENTS, algorithm
 from tfalign.training.credit import Scored
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
 from tfalign.types import Rollout
@@ -142,7 +142,7 @@ def to_go(rewards):
     return rewards[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
 def test_samples_give_the_enumerated_gradient_within_three_standard_errors(name):
     chosen = chosen_algorithm(name)
     worker = worker_of(chosen)

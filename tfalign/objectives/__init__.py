@@ -12,6 +12,7 @@ from tfalign.objectives.gspo import GSPO
 from tfalign.objectives.ipo import IPO
 from tfalign.objectives.kto import KTO
 from tfalign.objectives.language_modelling import LanguageModelling
+from tfalign.objectives.online_dpo import OnlineDPO
 from tfalign.objectives.orpo import ORPO
 from tfalign.objectives.pair_objective import PairObjective
 from tfalign.objectives.policy_objective import PolicyObjective
@@ -38,6 +39,7 @@ __all__ = [
     "ORPO",
     "PPO",
     "LanguageModelling",
+    "OnlineDPO",
     "PairObjective",
     "PolicyObjective",
     "ProcessRewardModelling",

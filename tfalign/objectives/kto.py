@@ -73,7 +73,7 @@ class KTO:
     def _log_ratios(self, model, batch, column, training):
         """log pi / pi_ref of one of the two responses, float32[B], and which there are, bool[B]."""
         one = RankedResponses(*(field[:, column : column + 1] for field in batch[:4]))
-        responses = response_log_probs(model, one, training, self.chunk)
+        responses = response_log_probs(model, one, training, chunk=self.chunk)
         log_ratios = responses.totals - ops.stop_gradient(one.ref_log_probs)
         return log_ratios[:, 0], responses.lengths[:, 0] > 0
 

@@ -39,7 +39,7 @@ class LanguageModelling:
             :, :-1
         ]
         targets, mask = batch.token_ids[:, 1:], batch.loss_mask[:, 1:]
-        loss = -masked_sum(read_out(model, hidden, targets, self.chunk), mask)
+        loss = -masked_sum(read_out(model, hidden, targets, chunk=self.chunk), mask)
         weight = ops.sum(ops.cast(mask, "float32"))
         real = ops.cast(batch.padding_mask, "float32")
         tokens, rows = ops.sum(real), ops.sum(ops.ones_like(real[:, 0]))

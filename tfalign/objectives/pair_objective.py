@@ -26,11 +26,13 @@ class PairObjective:
 
     Attributes:
         nll_coefficient: weight of the chosen response's -log p, in mean over its tokens.
+        temperature: log-probs are those of softmax(logits / temperature), as the reference's are.
         chunk: see ``response_log_probs.read_out``.
         needs_reference: whether the batch must carry a reference's log-probs.
     """
 
     nll_coefficient: float = 0.0
+    temperature: float = 1.0
     chunk: int | None = None
     needs_reference: ClassVar[bool] = True
 
@@ -71,7 +73,7 @@ class PairObjective:
                 "A pair is two responses to one prompt. "
                 f"Received: {batch.token_ids.shape[1]} responses"
             )
-        responses = response_log_probs(model, batch, training, self.chunk)
+        responses = response_log_probs(model, batch, training, self.temperature, self.chunk)
         gaps = self.gap(responses, batch.ref_log_probs)
         chosen, rejected = sides(responses.means)
         loss = self.loss(gaps)

@@ -24,13 +24,14 @@ class ResponseLogProbs(NamedTuple):
         return self.totals / ops.maximum(self.lengths, 1.0)
 
 
-def response_log_probs(model, batch, training=False, chunk=None):
+def response_log_probs(model, batch, training=False, temperature=1.0, chunk=None):
     """One forward pass over all responses; logits at their own columns alone.
 
     Args:
         model: CausalLM.
         batch: RankedResponses or LabelledResponses.
         training: bool, whether dropout is on.
+        temperature: of the distributions, see ``functional.log_probs``.
         chunk: int, see ``read_out``.
 
     Returns:
@@ -41,7 +42,8 @@ def response_log_probs(model, batch, training=False, chunk=None):
     token_ids = ops.reshape(batch.token_ids, (num_prompts * num_responses, num_columns))
     padding_mask = ops.reshape(batch.padding_mask, token_ids.shape)
     hidden = model.backbone(token_ids, padding_mask=padding_mask, training=training)
-    log_probs = read_out(model, before_response(hidden, length), token_ids[:, -length:], chunk)
+    states, tokens = before_response(hidden, length), token_ids[:, -length:]
+    log_probs = read_out(model, states, tokens, temperature, chunk)
     per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
     return ResponseLogProbs(
         masked_sum(per_token, batch.response_mask, axis=-1),
@@ -49,13 +51,14 @@ def response_log_probs(model, batch, training=False, chunk=None):
     )
 
 
-def read_out(model, hidden, tokens, chunk=None):
+def read_out(model, hidden, tokens, temperature=1.0, chunk=None):
     """Log-probs of tokens from the states before them.
 
     Args:
         model: CausalLM.
         hidden: float[B, R, W].
         tokens: int32[B, R].
+        temperature: of the distributions.
         chunk: int, positions whose logits are computed at a time, forward and backward, so that
             [B, R, V] never exists; None for all at once.
 
@@ -63,6 +66,7 @@ def read_out(model, hidden, tokens, chunk=None):
         float32[B, R], nats.
     """
     if chunk is None:
-        return token_log_probs(model.logits(hidden), tokens)
-    log_probs, _ = chunked_token_log_probs(hidden, model.readout_kernel(), tokens, chunk)
+        return token_log_probs(model.logits(hidden), tokens, temperature)
+    kernel = model.readout_kernel()
+    log_probs, _ = chunked_token_log_probs(hidden, kernel, tokens, chunk, temperature)
     return log_probs

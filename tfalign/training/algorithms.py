@@ -16,6 +16,7 @@ from tfalign.objectives import (
     GRPO,
     GSPO,
     PPO,
+    OnlineDPO,
     PolicyObjective,
     Reinforce,
     TruncatedImportance,
@@ -28,8 +29,10 @@ from tfalign.training.credit import (
     GroupCentred,
     GroupRelative,
     LeaveOneOut,
+    NoCredit,
     RewardToGo,
 )
+from tfalign.training.selection import best_and_worst, best_of_groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +52,15 @@ class Algorithm:
         redraws: see ``RolloutConfig``.
         drop_zero_spread: see ``RolloutConfig``.
         overlong_share: ``RolloutConfig.overlong_buffer`` as a share of the longest response.
+        arrange: what is learned from instead of the rollouts, see ``training.selection``; None for
+            them.
+
+    Raises:
+        ValueError: if the KL is where it cannot be.
     """
 
     credit: Credit
-    objective: PolicyObjective
+    objective: PolicyObjective | OnlineDPO
     source: str
     kl_coefficient: float = 0.05
     kl_in: str = "reward"
@@ -63,10 +71,21 @@ class Algorithm:
     redraws: int = 0
     drop_zero_spread: bool = False
     overlong_share: float = 0.0
+    arrange: Callable | None = None
 
     def __post_init__(self):
         if self.kl_in not in ("reward", "loss"):
             raise ValueError(f'kl_in is "reward" or "loss". Received: kl_in={self.kl_in!r}')
+        if self.arrange is not None and self.kl_in == "reward":
+            raise ValueError(
+                "What compares responses by their scores has no KL in the reward. "
+                "Received: kl_in=reward"
+            )
+        if self.kl_coefficient and not self._has_kl_in_loss and self.kl_in == "loss":
+            raise ValueError(
+                f"{type(self.objective).__name__} has no KL term. "
+                f"Received: kl_coefficient={self.kl_coefficient}"
+            )
 
     @property
     def needs_critic(self):
@@ -75,8 +94,14 @@ class Algorithm:
     @property
     def loss(self):
         """The objective, with the KL penalty where that is in the loss."""
+        if not self._has_kl_in_loss:
+            return self.objective
         in_loss = self.kl_coefficient if self.kl_in == "loss" else 0.0
         return dataclasses.replace(self.objective, kl_coefficient=in_loss)
+
+    @property
+    def _has_kl_in_loss(self):
+        return isinstance(self.objective, PolicyObjective)
 
 
 ALGORITHMS = {
@@ -155,7 +180,28 @@ ALGORITHMS = {
         group_size=8,
         minibatches=4,
     ),
+    "online_dpo": Algorithm(
+        NoCredit(),
+        OnlineDPO(),
+        "Guo et al. 2024, OAIF",
+        kl_coefficient=0.0,
+        kl_in="loss",
+        group_size=2,
+        arrange=best_and_worst,
+    ),
+    "rejection_sampling": Algorithm(
+        NoCredit(),
+        Reinforce(),
+        "Dong et al. 2023, RAFT; Touvron et al. 2023 take the best of up to 100",
+        kl_coefficient=0.0,
+        kl_in="loss",
+        group_size=8,
+        arrange=best_of_groups,
+    ),
 }
+
+POLICY_GRADIENTS = tuple(name for name, chosen in ALGORITHMS.items() if chosen.arrange is None)
+"""Those that follow advantages; the others compare whole responses."""
 
 
 def algorithm(name, **changes):

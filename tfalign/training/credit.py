@@ -124,6 +124,15 @@ class RewardToGo(Credit):
         return Credited(rewards, advantages, returns)
 
 
+@dataclasses.dataclass(frozen=True)
+class NoCredit(Credit):
+    """For what compares whole responses, and asks no token what it earned: advantages of 0."""
+
+    def __call__(self, scored, kl_coefficient):
+        rewards = _rewards(scored, kl_coefficient)
+        return Credited(rewards, ops.zeros_like(rewards), rewards_to_go(rewards, scored.mask))
+
+
 class _WholeResponse(Credit):
     """All tokens of a response share one advantage, relative to its group."""
 

@@ -22,6 +22,7 @@ def improve(
     minibatch_size=None,
     target_kl=None,
     on_bad="stop",
+    arrange=None,
 ):
     """Samples a batch of rollouts and takes the policy through them.
 
@@ -33,19 +34,22 @@ def improve(
         seed: int, of the run.
         step: int, number of the iteration; with the seed it decides all randomness.
         epochs: int, passes over the rollouts, each in an order of its own.
-        minibatch_size: int dividing B; B where None.
+        minibatch_size: int dividing B, rollouts of an update; B where None.
         target_kl: float, nats a token; no further epoch follows one whose last minibatch's
             ``approx_kl`` exceeds it. None to go through all.
         on_bad: "stop", or "skip" to leave a batch alone whose reward fails or is not finite.
+        arrange: ``(Rollout, group_size) -> what the objective learns from``, see
+            ``training.selection``; None for the Rollout itself.
 
     Returns:
         (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over the
-        updates, and "kl_coefficient", "updates", "first_max_log_ratio" (how far the first
-        minibatch's ratio was from 1, which on-policy means 0 up to rounding). For a batch left
-        alone (None, {"skipped": 1.0}).
+        updates, and "kl_coefficient", "updates" and, where the objective takes ratios,
+        "first_max_log_ratio" (how far the first minibatch's ratio was from 1, which on-policy means 0
+        up to rounding). For a batch left alone (None, {"skipped": 1.0}).
 
     Raises:
-        ValueError: if minibatches do not divide the batch, or on_bad is unknown.
+        ValueError: if minibatches do not divide the batch, or on_bad is unknown, or there is a
+            target_kl and the objective does not say its ``approx_kl``.
         RewardError: by choice, if a reward fails or is not finite.
     """
     if on_bad not in ("stop", "skip"):
@@ -64,29 +68,37 @@ def improve(
         raise ValueError(
             f"Minibatches of {minibatch_size} do not divide a batch of {rows} rollouts"
         )
+    batch = rollout if arrange is None else arrange(rollout, worker.config.group_size)
     generator = np.random.default_rng([seed, step])
     updates = []
     for _ in range(epochs):
-        order = generator.permutation(rows).astype("int32")
-        for start in range(0, rows, minibatch_size):
-            chosen = order[start : start + minibatch_size]
-            updates.append(learner.update(_rows(rollout, chosen)))
-        if target_kl is not None and float(updates[-1]["approx_kl"]) > target_kl:
+        updates += _one_pass(learner, batch, rows // minibatch_size, generator)
+        if target_kl is not None and _approx_kl(updates[-1]) > target_kl:
             break
     coefficient = kl_control.coefficient
     kl_control.update(statistics["kl"], rows)
     worker.learn(statistics)
     metrics = {key: float(np.mean([float(u[key]) for u in updates])) for key in updates[0]}
-    return rollout, (
-        statistics
-        | metrics
-        | {
-            "kl_coefficient": coefficient,
-            "updates": float(len(updates)),
-            "first_max_log_ratio": float(updates[0]["max_log_ratio"]),
-        }
-    )
+    more = {"kl_coefficient": coefficient, "updates": float(len(updates))}
+    if "max_log_ratio" in updates[0]:
+        more["first_max_log_ratio"] = float(updates[0]["max_log_ratio"])
+    return rollout, statistics | metrics | more
 
 
-def _rows(rollout, chosen):
-    return tree.map_structure(lambda x: ops.take(x, chosen, axis=0), rollout)
+def _one_pass(learner, batch, minibatches, generator):
+    """What the learner says of each minibatch, in an order of the generator's."""
+    rows = len(batch.token_ids)
+    if rows % minibatches:
+        raise ValueError(f"{minibatches} minibatches do not divide {rows} rows to learn from")
+    order = generator.permutation(rows).astype("int32")
+    return [learner.update(_rows(batch, chosen)) for chosen in np.split(order, minibatches)]
+
+
+def _approx_kl(metrics):
+    if "approx_kl" not in metrics:
+        raise ValueError("target_kl stops by approx_kl, which this objective does not say")
+    return float(metrics["approx_kl"])
+
+
+def _rows(batch, chosen):
+    return tree.map_structure(lambda x: ops.take(x, chosen, axis=0), batch)

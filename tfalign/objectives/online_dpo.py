@@ -1,0 +1,20 @@
+"""Direct preference optimisation on the policy's own responses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfalign.objectives.dpo import DPO
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnlineDPO(DPO):
+    """DPO's loss of pairs that the policy itself sampled and a reward ranked (Guo et al. 2024).
+
+    Its model is an Actor, and dropout stays off: the sampling policy had none.
+    """
+
+    def __call__(self, model, batch, training=True):
+        """As ``PairObjective``, of an Actor."""
+        del training
+        return super().__call__(model.policy, batch, training=False)
