@@ -22,6 +22,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfalign", "tfalign.*"]),
+    package_data={"tfalign": ["data/*/checksums.tsv"]},
     python_requires=">=3.10",
     install_requires=[
         "tensorflow>=2.19,<2.22",

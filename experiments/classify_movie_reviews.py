@@ -40,7 +40,7 @@ def main(config):
     reviews = np.array([f"{row['label']}/{row['review']}" for row in rows])
     judge = NaiveBayes.load(Path(config.data_dir) / "judge.json")
     scores = {
-        "reward model": _scores(from_pretrained(config.reward_model), examples, config),
+        "reward model": _scores(config, examples),
         "judge": np.array([judge("", row["text"]) for row in rows]),
     }
     cells = [
@@ -64,16 +64,17 @@ def _labelled(config):
     return [rows[record.source] for record in examples.records], examples
 
 
-def _scores(model, examples, config):
-    """float[N], the model's scores without the constant that normalised them."""
-    reward = LearnedReward(model)
+def _scores(config, examples):
+    """float[N], the reward model's scores as they were before they were normalised."""
+    reward = LearnedReward(from_pretrained(config.reward_model))
+    entries = json.loads((Path(config.reward_model) / "config.json").read_text())
     stream = BatchStream(
         examples, config.batch_size, [config.length], epochs=1, drop_remainder=False
     )
     scores = np.zeros(len(examples))
     for batch in stream:
         scores[stream.indices] = np.asarray(reward(batch.token_ids, batch.padding_mask, None))
-    return scores - float(model.head.dense.bias[0])
+    return scores * entries["score_std"] + entries["score_mean"]
 
 
 def _by_review(values, positive, reviews):

@@ -194,13 +194,23 @@ def ppo_optimizer(config, clip_norm=1.0):
     )
 
 
-def save_model(run, stage, model, tokenizer):
-    """Leaves model and tokenizer in the run; the directory is there when both are whole."""
+def save_model(run, stage, model, tokenizer, labels=(), entries=None):
+    """Leaves model and tokenizer in the run; the directory is there when both are whole.
+
+    Args:
+        run, stage, model, tokenizer: what goes where.
+        labels: sequence of str, names of a classifier's classes.
+        entries: dict of further entries of the model's config.json.
+    """
     final = model_directory(run, stage)
     writing = final.with_name(f".{stage}.writing")
     shutil.rmtree(writing, ignore_errors=True)
     ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
-    save_pretrained(model, writing, {name: at for name, at in ids.items() if at is not None})
+    more = {name: at for name, at in ids.items() if at is not None} | (entries or {})
+    if labels:
+        more["id2label"] = {str(at): label for at, label in enumerate(labels)}
+        more["label2id"] = {label: at for at, label in enumerate(labels)}
+    save_pretrained(model, writing, more)
     tokenizer.save(writing)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(writing, final)

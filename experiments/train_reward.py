@@ -9,8 +9,10 @@ The second reads JSON lines with "prompt", "chosen" and "rejected", and "margin"
 fourth "prompt" and "completions", best first. The trunk starts from the given
 language model, or (``--trunk=bert``) from a fresh BERT of its size; Bradley-Terry loss (Stiennon
 et al. 2020). Held-out scores go to RUN_DIR/reward_model_scores.npz; then the scores are normalised
-to N(0, 1) on answers that ``--normalize_on`` gives to held-in prompts, and the numbers saved with
-the model in RUN_DIR/models/reward_model. About a minute on two CPU cores for the embedded data.
+to N(0, 1) on answers that ``--normalize_on`` gives to held-in prompts; the model goes to
+RUN_DIR/models/reward_model, whose config.json has the mean and deviation before. ``--model`` may also be an
+encoder, such as a BERT: its pooled first token is scored, and the preferences' own answers are
+normalised on. About a minute on two CPU cores for the embedded data.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from tfalign.functional.losses import (
     plackett_luce_loss,
     ranked_pairs,
 )
-from tfalign.models import BERTConfig, from_pretrained
+from tfalign.models import BERTConfig, CausalLM, from_pretrained
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.training.rollouts import RolloutWorker
@@ -55,7 +57,9 @@ _RANKING_LOSSES = {
 @dataclasses.dataclass(frozen=True)
 class RewardConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/reward", "where the run lives")
-    model: str = option("runs/sft/models/sft", "language model whose trunk and tokenizer are used")
+    model: str = option(
+        "runs/sft/models/sft", "language model or encoder whose trunk and tokenizer are used"
+    )
     trunk: str = option(
         "gpt", "the given model's trunk, or a fresh BERT of its size", ["gpt", "bert"]
     )
@@ -86,7 +90,7 @@ class RewardConfig(stages.SupervisedConfig):
 def train_reward(config, run):
     """Trains, evaluates, normalises and saves the reward model."""
     stages.seed_everything(config.seed)
-    policy = from_pretrained(config.normalize_on or config.model)
+    policy = from_pretrained(config.normalize_on or config.model, dropout=0.0)
     model = RewardModel(_trunk(config), dtype=config.precision)
     tokenizer = stages.load_tokenizer(config.model)
     train, test = (
@@ -101,9 +105,15 @@ def train_reward(config, run):
         objective = RankedRewardModelling(_RANKING_LOSSES[config.rankings])
     stages.train(run, "reward_model", model, objective, batches, held_out, config)
     _save_scores(run.path / "reward_model_scores.npz", model, held_out)
-    prompts = encode_prompts(train.records, tokenizer, config.max_prompt_tokens, on_bad="skip")
-    print("reward_model: normalised on", _normalize(config, model, policy, prompts, tokenizer))
-    stages.save_model(run, "reward_model", model, tokenizer)
+    if isinstance(policy, CausalLM):
+        prompts = encode_prompts(train.records, tokenizer, config.max_prompt_tokens, on_bad="skip")
+        samples = _answered(config, policy, prompts, tokenizer)
+    else:  # an encoder cannot answer
+        samples = _both_sides(itertools.islice(batches, config.normalize_batches))
+    before = LearnedReward(model).normalize(samples)
+    print("reward_model: normalised on", before)
+    entries = {"score_mean": before["mean"], "score_std": before["std"]}  # as they were
+    stages.save_model(run, "reward_model", model, tokenizer, entries=entries)
 
 
 def _encoded(config, tokenizer, split):
@@ -117,7 +127,8 @@ def _encoded(config, tokenizer, split):
 
 
 def _trunk(config):
-    trunk = from_pretrained(config.model, dtype=config.precision).backbone
+    model = from_pretrained(config.model, dtype=config.precision)
+    trunk = getattr(model, "backbone", model)
     if config.trunk == "gpt":
         return trunk
     shape = trunk.config
@@ -154,7 +165,8 @@ def _scored_pairs(model, batch):
     return ops.broadcast_to(higher, pairs.shape), ops.broadcast_to(lower, pairs.shape), pairs
 
 
-def _normalize(config, model, policy, prompts, tokenizer):
+def _answered(config, policy, prompts, tokenizer):
+    """Prompts with answers of the policy: (token_ids, padding_mask, response_mask) in batches."""
     generator = Generator(
         policy,
         config.max_new_tokens,
@@ -162,11 +174,15 @@ def _normalize(config, model, policy, prompts, tokenizer):
         pad_id=tokenizer.pad_id,
     )
     stream = BatchStream(prompts, config.batch_size, [config.max_prompt_tokens], seed=config.seed)
-    answered = (
-        RolloutWorker.join(batch, generator(batch.token_ids, batch.mask, seed=index))
-        for index, batch in enumerate(itertools.islice(stream, config.normalize_batches))
-    )
-    return LearnedReward(model).normalize(answered)
+    for index, batch in enumerate(itertools.islice(stream, config.normalize_batches)):
+        yield RolloutWorker.join(batch, generator(batch.token_ids, batch.mask, seed=index))
+
+
+def _both_sides(batches):
+    """What was preferred and what not: (token_ids, padding_mask) in batches."""
+    for batch in batches:
+        yield batch.chosen_ids, batch.chosen_mask
+        yield batch.rejected_ids, batch.rejected_mask
 
 
 def main(config):

@@ -69,6 +69,33 @@ class LabelledSteps(NamedTuple):
     labels: Array  # bool[B, T], whether the step that ends there is right
 
 
+class ClassifiedTexts(NamedTuple):
+    """Texts and their classes."""
+
+    token_ids: Array  # int32[B, T], right-padded
+    padding_mask: Array  # bool[B, T]
+    labels: Array  # int32[B]
+
+
+class TaggedTexts(NamedTuple):
+    """Sentences and a class for each of their words, at its first token."""
+
+    token_ids: Array  # int32[B, T], right-padded
+    padding_mask: Array  # bool[B, T]
+    labels: Array  # int32[B, T]
+    is_word: Array  # bool[B, T], true at the first token of a word
+
+
+class SimilarTexts(NamedTuple):
+    """Pairs of sentences and how much they mean the same."""
+
+    first_ids: Array  # int32[B, T], right-padded
+    first_mask: Array  # bool[B, T]
+    second_ids: Array  # int32[B, T]
+    second_mask: Array  # bool[B, T]
+    similarity: Array  # float32[B], in [0, 1]
+
+
 class Generation(NamedTuple):
     """What the decode loop returns."""
 

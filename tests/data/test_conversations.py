@@ -81,7 +81,7 @@ def test_prompts_and_answers_may_be_messages(tmp_path):
 @pytest.mark.parametrize(
     "kind, row, reason",
     [
-        (ConversationRecord, {"messages": "Hi."}, "'messages' must be a list of messages"),
+        (ConversationRecord, {"messages": "Hi."}, "'messages' must be a list"),
         (ConversationRecord, {"messages": []}, "'messages' is empty"),
         (
             ConversationRecord,

@@ -9,6 +9,7 @@ from tfalign.evaluation.statistics import (
     pair_accuracy,
     preference_calibration,
     reward_by_kl,
+    spearman,
     wilson_interval,
     win_rate,
 )
@@ -150,3 +151,14 @@ def test_reward_by_kl_averages_neighbours_in_kl():
     assert reward_by_kl([1.0], [2.0], groups=12).reward.tolist() == [2.0]
     with pytest.raises(ValueError, match="Received: groups=0"):
         reward_by_kl([1.0], [2.0], groups=0)
+
+
+def test_rank_correlation_equals_scipys_with_ties():
+    from scipy.stats import spearmanr
+
+    random = np.random.default_rng(0)
+    first, second = random.integers(0, 5, size=(2, 200))
+    assert spearman(first, second + first) == pytest.approx(spearmanr(first, second + first)[0])
+    assert spearman([1, 2, 3], [10, 20, 15]) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="values that vary"):
+        spearman([1, 1], [1, 2])

@@ -6,6 +6,9 @@ A source is one string:
     anthropic:path.jsonl[.gz]      pairs of whole transcripts, as in hh-rlhf
     text:path                      documents: a folder or zip of .txt files, or one .txt file
                                    whose documents are separated by blank lines
+    csv:path, csv:path.tsv         a table with a header, columns separated by commas or by tabs
+    cells:path                     the same without a header; the columns are called 0, 1, 2 ...
+    conll:path                     a word and its tag a line, sentences separated by blank lines
     tfds:name[/config][:split]     any TensorFlow dataset; name may also be the Python module
                                    that holds its builder
 
@@ -18,11 +21,14 @@ assistant's message, and two whole conversations that differ in it as chosen and
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import gzip
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import json
 import math
 import numbers
@@ -36,6 +42,8 @@ from pathlib import Path
 import numpy as np
 
 from tfalign.text import ASSISTANT, Conversation, Message
+
+Label, Score = str, float  # a class's name or number; a number, in a table as text
 
 _ASSISTANT_TURN = "\n\nAssistant:"
 _SHOWN = 60  # characters of a value that a message repeats
@@ -116,6 +124,34 @@ class ConversationRecord:
     source: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class ClassRecord:
+    """A text and the class it belongs to."""
+
+    text: str
+    label: Label
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggedRecord:
+    """A sentence and a tag for every word: "O", or "B-" and "I-" with the kind of a name."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SimilarityRecord:
+    """Two sentences, and how much they mean the same."""
+
+    first: str
+    second: str
+    score: Score
+    source: str = ""
+
+
 KINDS = (
     TextRecord,
     PromptRecord,
@@ -125,6 +161,9 @@ KINDS = (
     RankedRecord,
     StepsRecord,
     ConversationRecord,
+    ClassRecord,
+    TaggedRecord,
+    SimilarityRecord,
 )
 
 
@@ -266,6 +305,10 @@ def _asked(record):
     """str, what a record answers; equal for records that must stay on one side of a split."""
     if isinstance(record, TextRecord):
         return record.text
+    if isinstance(record, ClassRecord):
+        return record.text
+    if isinstance(record, (TaggedRecord, SimilarityRecord)):
+        return json.dumps(dataclasses.astuple(record)[:-2])
     if isinstance(record, ConversationRecord):
         roles = [message.role for message in record.messages]
         turns = roles.index(ASSISTANT) if ASSISTANT in roles else len(roles)
@@ -335,6 +378,11 @@ def _contradiction(record):
             return f"a ranking needs two completions. Received: {len(record.completions)}"
         if len(set(record.completions)) < len(record.completions):
             return "two completions are equal"
+    if isinstance(record, TaggedRecord) and len(record.words) != len(record.tags):
+        return (
+            f"every word needs a tag. Received: {len(record.words)} words and"
+            f" {len(record.tags)} tags"
+        )
     if isinstance(record, StepsRecord) and len(record.steps) != len(record.labels):
         return (
             "every step needs a label. "
@@ -357,16 +405,6 @@ def _text(value, column, where):
             where, f"the field {column!r} is not Unicode text: half a surrogate pair"
         ) from None
     return value
-
-
-def _conversation(value, column, where):
-    if not isinstance(value, (list, tuple, np.ndarray)):
-        raise BadRecordError(
-            where, f"the field {column!r} must be a list of messages. Received: {_shown(value)}"
-        )
-    if not len(value):
-        raise BadRecordError(where, f"the field {column!r} is empty")
-    return tuple(_message(one, f"{column}[{at}]", where) for at, one in enumerate(value))
 
 
 def _message(value, column, where):
@@ -408,6 +446,18 @@ def _number(value, column, where):
     return float(value)
 
 
+def _label(value, column, where):
+    is_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return str(int(value)) if is_number else _text(value, column, where)
+
+
+def _score(value, column, where):
+    if isinstance(value, str):  # a cell of a table
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    return _number(value, column, where)
+
+
 def _truth(value, column, where):
     if isinstance(value, (bool, np.bool_, numbers.Integral)) and value in (0, 1):
         return bool(value)
@@ -433,11 +483,14 @@ def _several(read_one):
     return read
 
 
+_conversation = _several(_message)
 _READERS = {  # by a field's annotation
     "str": _answer,
     "str | Conversation": _prompt,
     "Conversation": _conversation,
     "float": _number,
+    "Label": _label,
+    "Score": _score,
     "bool": _truth,
     "tuple[str, ...]": _several(_text),
     "tuple[bool, ...]": _several(_truth),
@@ -461,20 +514,21 @@ def _shown(value):
 
 def _rows(address, data_dir):
     """Pairs of a place and what is there: a dict of fields, or a BadRecordError."""
-    for prefix, reader in (("anthropic:", _transcript_rows), ("text:", _document_rows)):
+    for prefix, reader in _READERS_OF_FILES.items():
         if address.startswith(prefix):
             return reader(address.removeprefix(prefix))
     if address.startswith("tfds:"):
         return _tfds_rows(address, data_dir)
     if address.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")):
-        return _json_rows(address)
+        return json_rows(address)
     raise ValueError(
-        "A source is a .jsonl or .jsonl.gz file, or begins with anthropic:, text: or tfds:. "
-        f"Received: {address}"
+        "A source is a .jsonl or .jsonl.gz file, or begins with "
+        f"{', '.join(_READERS_OF_FILES)} or tfds:. Received: {address}"
     )
 
 
-def _json_rows(path):
+def json_rows(path):
+    """Pairs of a place and the object of each line of a file, or a BadRecordError."""
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             where = f"{path}:{number}"
@@ -516,16 +570,16 @@ def _json_object(line, where):
 
 
 def _transcript_rows(path):
-    for where, row in _json_rows(path):
+    for where, row in json_rows(path):
         if not isinstance(row, BadRecordError):
             try:
-                row = _split_transcripts(row, where)
+                row = split_transcripts(row, where)
             except BadRecordError as error:
                 row = error
         yield where, row
 
 
-def _split_transcripts(row, where):
+def split_transcripts(row, where):
     """Two transcripts to prompt and answers, and the chosen one as text and completion too.
 
     The prompt ends with the last "Assistant:" of what the two have in common.
@@ -592,13 +646,61 @@ def _paragraphs(path):
         yield f"{path}:{first}", b"".join(block).rstrip(b"\r\n")
 
 
+def _table_rows(path):
+    header, *cells = _cells(path)
+    for where, row in cells:
+        yield where, dict(zip(header[1], row))
+
+
+def _cell_rows(path):
+    for where, row in _cells(path):
+        yield where, {str(number): cell for number, cell in enumerate(row)}
+
+
+def _cells(path):
+    """Pairs of a place and a list of str; quoted cells may span lines in a table with commas."""
+    lines = (_decode(line, f"{path}:{n}", "the line") for n, line in enumerate(_lines(path), 1))
+    if path.endswith((".tsv", ".tsv.gz")):
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines)
+    start = 1
+    for row in reader:
+        if row:
+            yield f"{path}:{start}", row
+        start = reader.line_num + 1
+
+
+def _tagged_rows(path):
+    """Sentences of words with tags, the last column; a line without a word ends one."""
+    first, words, tags = 0, [], []
+    for number, line in enumerate(itertools.chain(_lines(path), [b""]), start=1):
+        columns = _decode(line, f"{path}:{number}", "the line").rstrip("\r\n").split("\t")
+        if columns[0].strip():
+            first = first if words else number
+            words.append(columns[0])
+            tags.append(columns[-1])
+        elif words:
+            yield f"{path}:{first}", {"words": words, "tags": tags}
+            words, tags = [], []
+
+
+_READERS_OF_FILES = {
+    "anthropic:": _transcript_rows,
+    "text:": _document_rows,
+    "csv:": _table_rows,
+    "cells:": _cell_rows,
+    "conll:": _tagged_rows,
+}
+
+
 def _tfds_rows(address, data_dir):
     name, _, split = address.removeprefix("tfds:").partition(":")
     split = split or "train"
     import tensorflow_datasets as tfds  # seconds to import, and most sources do without
 
     builder = _tfds_builder(name, data_dir)
-    builder.download_and_prepare()
+    builder.download_and_prepare(download_config=_manual_files(tfds, data_dir))
     try:
         dataset = builder.as_dataset(split=split, shuffle_files=False)
     except ValueError as error:
@@ -610,6 +712,12 @@ def _tfds_rows(address, data_dir):
             yield where, row
         else:
             yield where, BadRecordError(where, f"must be a dict. Received: {_shown(row)}")
+
+
+def _manual_files(tfds, data_dir):
+    """Where files lie that were put there by hand: TFALIGN_DATA_DIR, or "manual" in ``data_dir``."""
+    folder = os.environ.get("TFALIGN_DATA_DIR") or os.path.join(data_dir or "", "manual")
+    return tfds.download.DownloadConfig(manual_dir=folder if os.path.isdir(folder) else None)
 
 
 def _tfds_builder(name, data_dir):

@@ -228,3 +228,27 @@ def _paired(name: str, first: np.ndarray, other_name: str, second: np.ndarray):
             row = int(np.flatnonzero(np.isnan(array))[0])
             raise ValueError(f"{array_name} must be numbers. Received: NaN at row {row}")
     return first, second
+
+
+def spearman(first, second) -> float:
+    """Rank correlation (Spearman 1904): Pearson's, of ranks, equal values sharing their mean rank.
+
+    Args:
+        first, second: float[N], N at least 2.
+
+    Raises:
+        ValueError: if one of them does not vary.
+    """
+    ranks = np.stack([_ranks(np.asarray(values)) for values in (first, second)])
+    deviations = ranks - ranks.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(deviations, axis=1)
+    if not lengths.all():
+        raise ValueError("A rank correlation needs values that vary")
+    return float(deviations[0] @ deviations[1] / lengths.prod())
+
+
+def _ranks(values):
+    """float64[N], 1 for the smallest; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]

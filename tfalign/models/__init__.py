@@ -24,6 +24,7 @@ from tfalign.models.tasks import (
     Critic,
     MaskedLM,
     NextSentenceClassifier,
+    SentenceEncoder,
     SequenceClassifier,
     TokenClassifier,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "NextSentenceHead",
     "PooledClassifierHead",
     "ScalarRewardHead",
+    "SentenceEncoder",
     "SeparateActorCritic",
     "SequenceClassifier",
     "SharedActorCritic",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.gpt import GPT, GPTConfig
@@ -185,6 +186,23 @@ class NextSentenceClassifier(_Classifier):
     """Does the second segment follow the first: float32[B, 2], logits; class 0 is "it follows"."""
 
     head_class = NextSentenceHead
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class SentenceEncoder(TaskModel):
+    """A vector of length 1 for a text, the mean of its tokens' states (Reimers and Gurevych 2019):
+    float32[B, W]. It is its trunk and no more, and is saved as ``backbone.save_pretrained``."""
+
+    backbone_class = BERT
+
+    def call(self, token_ids, padding_mask=None, training=None):
+        hidden = ops.cast(self._hidden(token_ids, padding_mask, None, training), "float32")
+        if (
+            padding_mask is not None
+        ):  # the mean's length does not matter: its direction is the sum's
+            hidden = ops.where(padding_mask[..., None], hidden, 0.0)
+        total = ops.sum(hidden, axis=1)
+        return total / ops.maximum(ops.norm(total, axis=-1, keepdims=True), 1e-12)
 
 
 @keras.saving.register_keras_serializable("tfalign")

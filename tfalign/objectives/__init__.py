@@ -5,6 +5,7 @@ micro-batches and ragged lengths add up to exactly the global mean. Metrics are 
 """
 
 from tfalign.objectives.a2c import A2C
+from tfalign.objectives.classification import Classification, Tagging
 from tfalign.objectives.cpo import CPO
 from tfalign.objectives.dpo import DPO
 from tfalign.objectives.grpo import GRPO
@@ -23,6 +24,7 @@ from tfalign.objectives.reinforce import Reinforce
 from tfalign.objectives.response_log_probs import ResponseLogProbs, response_log_probs
 from tfalign.objectives.reward_modelling import RewardModelling, score_pairs
 from tfalign.objectives.robust_dpo import RobustDPO
+from tfalign.objectives.sentence_similarity import SentenceSimilarity, cosine_of_pairs
 from tfalign.objectives.simpo import SimPO
 from tfalign.objectives.slic import SLiC
 from tfalign.objectives.truncated_importance import TruncatedImportance
@@ -38,6 +40,7 @@ __all__ = [
     "KTO",
     "ORPO",
     "PPO",
+    "Classification",
     "LanguageModelling",
     "OnlineDPO",
     "PairObjective",
@@ -49,9 +52,12 @@ __all__ = [
     "RewardModelling",
     "RobustDPO",
     "SLiC",
+    "SentenceSimilarity",
     "SimPO",
+    "Tagging",
     "TruncatedImportance",
     "VTrace",
+    "cosine_of_pairs",
     "response_log_probs",
     "score_pairs",
     "score_ranked",

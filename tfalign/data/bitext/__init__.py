@@ -1,0 +1,1 @@
+"""Requests to a customer service, with their intents and answers."""

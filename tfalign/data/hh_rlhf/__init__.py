@@ -1,0 +1,1 @@
+"""Human preferences about helpful and harmless answers."""

@@ -1,0 +1,1 @@
+"""Which of two arguments is more convincing?"""
