@@ -18,15 +18,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from experiments import stages
 from experiments.align import AlignConfig, align
 from experiments.launch import launch, option
+from experiments.samples import held_out_prompts, sample_scores
 from experiments.train_reward import RewardConfig, train_reward
-from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.data.customer_service import gold_reward
-from tfalign.decoding import Generator
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
@@ -39,7 +37,6 @@ from tfalign.evaluation.overoptimisation import (
 from tfalign.models import from_pretrained
 from tfalign.rewards import LearnedReward, TextReward
 from tfalign.training.checkpoint import write_json_atomically
-from tfalign.training.rollouts import RolloutWorker
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 
@@ -110,12 +107,8 @@ def _learn_proxy(config, run, reference):
 
 def _best_of_n(config, run, reference, proxy):
     """(_Base, GainCurve over n) from ``samples`` responses to each prompt."""
-    file = run.path / "best_of_n.npz"
-    if not file.exists():
-        proxies, golds = _sample(config, reference, proxy)
-        np.savez(file, proxies=proxies, golds=golds)
-    with np.load(file) as rewards:
-        proxies, golds = rewards["proxies"], rewards["golds"]
+    drawn = _sample(config, run, reference, proxy)
+    proxies, golds = drawn["proxy"], drawn["gold"]
     if golds.std() == 0:
         raise ValueError(
             f"The gold reward is {golds.mean():g} for every answer of {reference}: there is "
@@ -127,27 +120,21 @@ def _best_of_n(config, run, reference, proxy):
     return base, _curve(fit_best_of_n, "d", base, best_of_n_kl(sizes), *means)
 
 
-def _sample(config, reference, proxy):
+def _sample(config, run, reference, proxy):
     """Proxy and gold rewards of responses to held-out prompts: float32[prompts, samples] each."""
     tokenizer = stages.load_tokenizer(reference)
-    generator = Generator(
-        from_pretrained(reference),
-        config.ppo.max_new_tokens,
-        stop_tokens=(tokenizer.eos_id,),
-        pad_id=tokenizer.pad_id,
+    choices = dataclasses.replace(config.ppo, data_dir=config.data_dir)
+    return sample_scores(
+        reference,
+        held_out_prompts(choices, tokenizer, config.num_prompts),
+        {
+            "proxy": LearnedReward(from_pretrained(proxy)),
+            "gold": TextReward(gold_reward, tokenizer.decode),
+        },
+        config.samples,
+        choices,
+        run.path / "best_of_n.npz",
     )
-    learned = LearnedReward(from_pretrained(proxy))
-    gold = TextReward(gold_reward, tokenizer.decode)
-    records = stages.read(config.ppo.data, PromptRecord, "test", data_dir=config.data_dir)
-    examples = encode_prompts(records, tokenizer, config.ppo.max_prompt_tokens, on_bad="skip")
-    prompts = next(BatchStream(examples, config.num_prompts, [config.ppo.max_prompt_tokens]))
-    proxies, golds = [], []
-    for seed in tqdm(range(config.samples), desc="best of n", unit="sample"):
-        generation = generator(prompts.token_ids, prompts.mask, seed)
-        answered = *RolloutWorker.join(prompts, generation), generation.mask
-        proxies.append(np.asarray(learned(*answered)))
-        golds.append(gold(*answered))
-    return np.stack(proxies, axis=1), np.stack(golds, axis=1)
 
 
 def _rl(run, base):

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from tfalign.evaluation.curves import Curves, Series, at_common_steps
-from tfalign.evaluation.statistics import Calibration, reward_by_kl
+from tfalign.evaluation.overoptimisation import best_of_n_kl
+from tfalign.evaluation.statistics import Calibration, Interval, reward_by_kl
 
 # Okabe and Ito 2008, told apart with any form of colour blindness, and two greys.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -205,6 +206,38 @@ def overoptimisation(file: str | os.PathLike, curves: Mapping[str, GainCurve]) -
         _save(figure, file)
 
 
+def best_of_n(
+    file: str | os.PathLike, sizes: Sequence[int], measured: Sequence[Mapping[str, Interval]]
+) -> None:
+    """Draws win rate over a single response and KL to the policy against n, with their theory.
+
+    Args:
+        file: the PNG.
+        sizes: each n.
+        measured: for each n, "kl", "score_win_rate" and perhaps "gold_win_rate" with 95 % intervals.
+    """
+    n = np.geomspace(1, max(max(sizes), 2), 200)
+    won, bound = (
+        (n, n / (n + 1), "n / (n + 1)"),
+        (n, best_of_n_kl(n), "log n - (n - 1) / n, the bound"),
+    )
+    judges = {
+        "score_win_rate": "by the reward model that chooses",
+        "gold_win_rate": "by the gold reward",
+    }
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(9.0, 3.6)
+        axes = figure.add_subplot(1, 2, 1)
+        _draw_against_n(axes, won, sizes, measured, judges)
+        axes.set_title("Best of n against one")
+        axes.set_ylabel("share of comparisons won")
+        axes = figure.add_subplot(1, 2, 2)
+        _draw_against_n(axes, bound, sizes, measured, {"kl": "estimated"})
+        axes.set_title("KL to the policy")
+        axes.set_ylabel("nats per response")
+        _save(figure, file)
+
+
 def score_distributions(
     file: str | os.PathLike, measures: Mapping[str, Mapping[str, np.ndarray]]
 ) -> bool:
@@ -265,6 +298,29 @@ def reliability(file: str | os.PathLike, calibration: Calibration) -> None:
         counts.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         axes.tick_params(labelbottom=False)
         _save(figure, file)
+
+
+def _draw_against_n(axes, theory, sizes, measured, names) -> None:
+    n, expected, formula = theory
+    axes.plot(n, expected, color=INK, linewidth=1.6, dashes=(4, 2), label=formula)
+    for colour, name in zip((ORANGE, BLUE), names):
+        if name in measured[0]:
+            value, low, high = np.array([tuple(one[name]) for one in measured]).T
+            spread = np.stack([value - low, high - value])
+            axes.errorbar(
+                sizes,
+                value,
+                spread,
+                color=colour,
+                fmt="o",
+                ms=4.5,
+                linewidth=1.2,
+                label=names[name],
+            )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel("n")
+    axes.legend(loc="best", handlelength=1.8)
 
 
 def _draw_panel(axes: Axes, panel: Panel, metrics: Mapping[str, Series]) -> None:

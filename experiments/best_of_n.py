@@ -1,0 +1,141 @@
+"""Best of n: draws several responses, keeps the one a reward model likes best, and measures that.
+
+    python -m experiments.best_of_n --policy=runs/demo/models/sft \\
+        --reward_model=runs/demo/models/reward_model --run_dir=runs/best_of_n
+    python -m experiments.best_of_n --policy=DIR --reward_model=DIR1,DIR2 --data=prompts.jsonl
+
+(To fine-tune on the best: ``experiments.align --algorithm=rejection_sampling``.) For n from 1 to
+``max_n``, the best of n responses to a held-out prompt is compared with another single one: by the
+reward model it should win n / (n + 1) of the comparisons, by the gold reward (of the embedded data,
+which chooses nothing) as often as the reward model is right. The KL to the policy is estimated from
+log P_n(y) / p(y) and drawn under its bound, log n - (n - 1) / n (Beirami et al. 2024). All draws of a
+comparison are independent. Writes report.json, report.md and plots/best_of_n.png to RUN_DIR. About two
+minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+
+from experiments import stages
+from experiments.align import learned_reward
+from experiments.launch import launch, option
+from experiments.samples import held_out_prompts, sample_scores
+from tfalign.evaluation import plots
+from tfalign.evaluation.best_of_n import best_of_n_log_ratio
+from tfalign.evaluation.markdown import number, table
+from tfalign.evaluation.overoptimisation import best_of_n_kl
+from tfalign.evaluation.statistics import mean_interval, win_rate
+from tfalign.rewards import TextReward
+from tfalign.training.checkpoint import write_json_atomically
+
+POOLS = 3  # samples a prompt beyond the max_n that are chosen from: max_n to beat, the rest to rank
+
+
+@dataclasses.dataclass(frozen=True)
+class BestOfNConfig:
+    run_dir: str = option("runs/best_of_n", "where the run lives")
+    policy: str = option("runs/sft/models/sft", "directory of the policy")
+    reward_model: str = option(
+        "runs/reward/models/reward_model",
+        "directory of the reward model; several, comma-separated, are an ensemble",
+    )
+    ensemble: str = option("deviation", "see experiments.align", ["deviation", "variance", "worst"])
+    precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
+    data: str = option(stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
+    data_dir: str = option("runs/data", "where datasets are built")
+    num_prompts: int = option(64, "held-out prompts")
+    max_n: int = option(64, "the largest n, a power of 2")
+    max_prompt_tokens: int = option(48, "longest prompt")
+    max_new_tokens: int = option(48, "longest response")
+    temperature: float = option(1.0, "of sampling")
+
+    def __post_init__(self):
+        if self.max_n < 1 or self.max_n & (self.max_n - 1):
+            raise ValueError(f"--max_n must be a power of 2. Received: max_n={self.max_n}")
+
+
+def main(config):
+    run = stages.open_run("best_of_n", config)
+    tokenizer = stages.load_tokenizer(config.policy)
+    rewards = {"score": learned_reward(config)[0]}
+    if config.data == stages.EMBEDDED:
+        from tfalign.data.customer_service import gold_reward
+
+        rewards["gold"] = TextReward(gold_reward, tokenizer.decode)
+    drawn = sample_scores(
+        config.policy,
+        held_out_prompts(config, tokenizer, config.num_prompts),
+        rewards,
+        (1 + POOLS) * config.max_n,
+        config,
+        run.path / "samples.npz",
+    )
+    sizes = [2**k for k in range(config.max_n.bit_length())]
+    measured = [measure(drawn, n, config.max_n) for n in sizes]
+    plots.best_of_n(run.plots / "best_of_n.png", sizes, measured)
+    _report(run, sizes, measured)
+
+
+def measure(drawn, n, max_n):
+    """What the best of n is worth.
+
+    Args:
+        drawn: what ``sample_scores`` returned: of each prompt, ``max_n`` samples to choose from,
+            ``max_n`` to beat, and more.
+        n: int, a power of 2.
+        max_n: int, a power of 2, at least n.
+
+    Returns:
+        dict: for each reward "score" and "gold" a mean, and its win rate against single samples,
+        each with a 95 % interval; "kl", estimated, with its interval.
+    """
+    score = drawn["score"]
+    blocks = score[:, :max_n].reshape(len(score), -1, n)  # [P, max_n / n, n]
+    best = n * np.arange(blocks.shape[1]) + blocks.argmax(axis=2)  # columns
+    rivals = max_n + np.arange(best.shape[1])
+    result = {}
+    for name in drawn.keys() - {"log_probs"}:
+        chosen = np.take_along_axis(drawn[name], best, axis=1)
+        wins = win_rate(chosen.ravel(), drawn[name][:, rivals].ravel())
+        result[f"{name}_mean"] = mean_interval(chosen.mean(axis=1))
+        result[f"{name}_win_rate"] = wins[:3]
+    others = score[:, max_n:]
+    chosen = np.take_along_axis(score, best, axis=1)
+    at_most = (others[:, None, :] <= chosen[:, :, None]).sum(axis=2)
+    shares = (at_most + 1) / (others.shape[1] + 1)  # the chosen one is at most itself
+    log_probs = np.take_along_axis(drawn["log_probs"], best, axis=1)
+    ratios = best_of_n_log_ratio(log_probs, shares, n)
+    return result | {"kl": mean_interval(ratios.mean(axis=1))}
+
+
+def _report(run, sizes, measured):
+    rows, values = [], []
+    for n, one in zip(sizes, measured):
+        theory = {"win_rate": n / (n + 1), "kl_bound": float(best_of_n_kl(n))}
+        values.append({"n": n, **theory, **{name: list(x) for name, x in sorted(one.items())}})
+        cells = [f"{number(x[0])} ({number(x[1])}, {number(x[2])})" for _, x in sorted(one.items())]
+        rows.append([str(n), *map(number, theory.values()), *cells])
+    names = [
+        "n",
+        "n / (n + 1)",
+        "KL bound",
+        *(name.replace("_", " ") for name in sorted(measured[0])),
+    ]
+    write_json_atomically(run.path / "report.json", values)
+    (run.path / "report.md").write_text(
+        f"# Best of n\n\n{table(names, rows)}\n\n"
+        "95 % intervals. Win rates are against single responses of the same policy, by the reward "
+        "model that chooses (score) and by the hidden gold reward; KL in nats.\n\n"
+        "![Win rate and KL against n](plots/best_of_n.png)\n",
+        encoding="utf-8",
+    )
+    print(json.dumps(values[-1]))
+    print(f"report: {run.path}/report.md")
+
+
+if __name__ == "__main__":
+    launch(BestOfNConfig, main, __doc__)

@@ -1,0 +1,76 @@
+"""Many responses to each of some held-out prompts, and what rewards say of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments import stages
+from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.decoding import Generator, Sampler
+from tfalign.models import from_pretrained
+from tfalign.training.checkpoint import write_bytes_atomically
+from tfalign.training.rollouts import RolloutWorker
+
+_SAVE_EVERY = 32  # samples
+
+
+def held_out_prompts(config, tokenizer, count):
+    """Prompts: the first ``count`` of the test split.
+
+    Args:
+        config: has ``data``, ``data_dir`` and ``max_prompt_tokens``.
+        tokenizer: Tokenizer.
+        count: int.
+    """
+    records = stages.read(config.data, PromptRecord, "test", "skip", config.data_dir)
+    examples = encode_prompts(records, tokenizer, config.max_prompt_tokens, on_bad="skip")
+    return next(BatchStream(examples, count, [config.max_prompt_tokens]))
+
+
+def sample_scores(policy, prompts, rewards, samples, config, file):
+    """Draws responses and scores them; goes on from what the file has.
+
+    Args:
+        policy: str, directory of a CausalLM with its tokenizer.
+        prompts: Prompts of P rows.
+        rewards: dict of name to reward function of rollouts, see ``rewards``.
+        samples: int, responses to each prompt.
+        config: has ``max_new_tokens`` and ``temperature``.
+        file: path of an .npz that is written along the way.
+
+    Returns:
+        dict of name to float32[P, samples]: "log_probs" of the responses, nats, and each reward's.
+    """
+    file = Path(file)
+    columns = {name: [] for name in ("log_probs", *rewards)}
+    if file.exists():
+        with np.load(file) as kept:
+            columns = {name: list(kept[name].T) for name in columns}
+    tokenizer = stages.load_tokenizer(policy)
+    generator = Generator(
+        from_pretrained(policy),
+        config.max_new_tokens,
+        Sampler(temperature=config.temperature),
+        stop_tokens=(tokenizer.eos_id,),
+        pad_id=tokenizer.pad_id,
+    )
+    first = len(columns["log_probs"])
+    for seed in tqdm(range(first, samples), desc="samples", unit="sample"):
+        generation = generator(prompts.token_ids, prompts.mask, seed)
+        answered = *RolloutWorker.join(prompts, generation), generation.mask
+        columns["log_probs"].append(np.asarray(generation.log_probs).sum(axis=1))
+        for name, reward in rewards.items():
+            columns[name].append(np.asarray(reward(*answered)))
+        if (seed + 1) % _SAVE_EVERY == 0 or seed + 1 == samples:
+            _write(file, columns)
+    return {name: np.stack(rows, axis=1) for name, rows in columns.items()}
+
+
+def _write(file, columns):
+    content = io.BytesIO()
+    np.savez(content, **{name: np.stack(rows, axis=1) for name, rows in columns.items()})
+    write_bytes_atomically(file, content.getvalue())
