@@ -11,6 +11,7 @@ report.md, report.json and plots/*.png. About 30 seconds on two CPU cores.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 import sys
 
@@ -26,8 +27,9 @@ from tfalign.evaluation.report import (
     RewardModelEvaluation,
     write_report,
 )
-from tfalign.models import SharedActorCritic, from_pretrained
+from tfalign.models import Actor, from_pretrained
 from tfalign.rewards import LearnedReward
+from tfalign.training.credit import RewardToGo
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.run_directory import package_versions
 
@@ -63,47 +65,85 @@ def evaluate(config, run, gold=None, seconds=None):
     Returns:
         dict, what report.json holds.
     """
-    tokenizer = stages.load_tokenizer(config.before)
-    examples = encode_prompts(
-        stages.read(config.data, PromptRecord, "test", config.on_bad, config.data_dir),
-        tokenizer,
-        config.max_prompt_tokens,
-        config.on_bad,
-    )
-    batch_size = min(config.batch_size, len(examples))
-    batches = [
-        batch
-        for batch, _ in zip(
-            BatchStream(examples, batch_size, [config.max_prompt_tokens], epochs=1),
-            range(max(config.num_prompts // batch_size, 1)),
-        )
-    ]
-    before = from_pretrained(config.before)
-    reward = LearnedReward(from_pretrained(config.reward_model))
-    answers = {}
-    for name, directory in (("before", config.before), ("after", config.after)):
-        worker = RolloutWorker(
-            SharedActorCritic(from_pretrained(directory)),
-            before,
-            reward,
-            rollout_config(_sampling(config), tokenizer),
-        )
-        answers[name] = _answers(worker, batches, tokenizer, gold, config.seed)
-    prompts, judged_before = answers["before"]
-    _, judged_after = answers["after"]
+    judge = Judge(config, gold)
     scores_file = run.path / "reward_model_scores.npz"
     report = Report(
         title=config.title,
         summary=config.summary,
         command=_command(),
-        prompts=prompts,
-        before=judged_before,
-        after=judged_after,
+        prompts=judge.prompts,
+        before=judge(config.before),
+        after=judge(config.after),
         reward_model=_held_out_scores(scores_file),
         seconds=seconds or {},
         versions=package_versions(),
     )
-    return write_report(report, run.path, run.path / "metrics.jsonl")
+    metrics = run.path / "metrics.jsonl"  # of the stages before, where they ran in this run
+    return write_report(report, run.path, metrics if metrics.exists() else None)
+
+
+class Judge:
+    """Lets one policy after another answer the held-out prompts, and says what the answers are worth.
+
+    Args:
+        config: EvaluateConfig; ``before`` is the policy KL is measured to.
+        gold: ``(prompt, response) -> float``; None for none.
+
+    Attributes:
+        prompts: list of str.
+    """
+
+    def __init__(self, config, gold=None):
+        self._config, self._gold = config, gold
+        self._tokenizer = stages.load_tokenizer(config.before)
+        examples = encode_prompts(
+            stages.read(config.data, PromptRecord, "test", config.on_bad, config.data_dir),
+            self._tokenizer,
+            config.max_prompt_tokens,
+            config.on_bad,
+        )
+        batch_size = min(config.batch_size, len(examples))
+        batches = BatchStream(examples, batch_size, [config.max_prompt_tokens], epochs=1)
+        self._batches = list(itertools.islice(batches, max(config.num_prompts // batch_size, 1)))
+        self.prompts = [
+            self._tokenizer.decode(ids[mask].tolist())
+            for batch in self._batches
+            for ids, mask in zip(*batch)
+        ]
+        self._reference = from_pretrained(config.before)
+        self._reward = LearnedReward(from_pretrained(config.reward_model))
+        self._worker = None
+
+    def __call__(self, directory):
+        """PolicyEvaluation of one response a prompt, sampled from the policy in a directory."""
+        worker = self._worker_for(from_pretrained(directory))
+        responses, scores, kl, lengths = [], [], [], []
+        for index, batch in enumerate(self._batches):
+            rollout, _ = worker(batch, self._config.seed + index, kl_coefficient=0.0)
+            responses += stages.texts(self._tokenizer, rollout)[1]
+            scores.append(np.asarray(rollout.scores))
+            kl.append(np.sum(np.asarray(rollout.log_probs) - np.asarray(rollout.ref_log_probs), 1))
+            lengths.append(np.sum(np.asarray(rollout.response_mask), 1))
+        golds = None
+        if self._gold is not None:
+            golds = np.array(list(map(self._gold, self.prompts, responses)))
+        return PolicyEvaluation(
+            responses, np.concatenate(scores), golds, np.concatenate(kl), np.concatenate(lengths)
+        )
+
+    def _worker_for(self, policy):
+        """RolloutWorker of this policy; one of another policy of its shape is compiled already."""
+        if self._worker and self._worker.actor_critic.policy.config == policy.config:
+            self._worker.actor_critic.policy.set_weights(policy.get_weights())
+        else:
+            self._worker = RolloutWorker(
+                Actor(policy),
+                self._reference,
+                self._reward,
+                rollout_config(_sampling(self._config), self._tokenizer),
+                RewardToGo(),
+            )
+        return self._worker
 
 
 def _command():
@@ -119,23 +159,6 @@ def _sampling(config):
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         missing_stop="keep",
-    )
-
-
-def _answers(worker, batches, tokenizer, gold, seed):
-    """(prompts, PolicyEvaluation) of one response a prompt."""
-    prompts, responses, scores, kl, lengths = [], [], [], [], []
-    for index, batch in enumerate(batches):
-        rollout, _ = worker(batch, seed + index, kl_coefficient=0.0)
-        some_prompts, some_responses = stages.texts(tokenizer, rollout)
-        prompts += some_prompts
-        responses += some_responses
-        scores.append(np.asarray(rollout.scores))
-        kl.append(np.sum(np.asarray(rollout.log_probs) - np.asarray(rollout.ref_log_probs), 1))
-        lengths.append(np.sum(np.asarray(rollout.response_mask), 1))
-    golds = None if gold is None else np.array([gold(p, r) for p, r in zip(prompts, responses)])
-    return prompts, PolicyEvaluation(
-        responses, np.concatenate(scores), golds, np.concatenate(kl), np.concatenate(lengths)
     )
 
 

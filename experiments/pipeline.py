@@ -23,7 +23,6 @@ from experiments.pretrain_gpt import PretrainConfig, pretrain
 from experiments.sft import SFTConfig, fine_tune
 from experiments.train_reward import RewardConfig, train_reward
 from tfalign.data.customer_service import gold_reward
-from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.run_directory import RunDirectory
 
 _PLACES = {"run_dir", "data_dir", "seed"}  # the pipeline's own, passed on to every stage
@@ -53,7 +52,7 @@ def run_pipeline(config):
     run = RunDirectory(config.run_dir, dataclasses.asdict(config), stages.HARMLESS)
     stage_configs = _connected(config, run)
     gold = _gold(config)
-    watch = _SecondsOfRun(run)
+    watch = stages.SecondsOfRun(run)
     for stage, work in {
         "pretrain": pretrain,
         "sft": fine_tune,
@@ -92,21 +91,6 @@ def _connected(config, run):
         stage: dataclasses.replace(getattr(config, stage), **places, **given)
         for stage, given in inputs.items()
     }
-
-
-class _SecondsOfRun(stages.Stopwatch):
-    """Seconds by stage that survive a restart: each stage's are added up in seconds.json."""
-
-    def __init__(self, run):
-        super().__init__()
-        self._file = run.path / "seconds.json"
-        if self._file.exists():
-            self.seconds = json.loads(self._file.read_text())
-
-    def measure(self, name, function):
-        result = super().measure(name, function)
-        write_json_atomically(self._file, self.seconds)
-        return result
 
 
 def main(config):

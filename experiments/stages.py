@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from experiments.launch import option
 from tfalign import data
 from tfalign.models import CausalLM, GPTConfig, save_pretrained
 from tfalign.text import Tokenizer
+from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.loop import run_steps
@@ -134,6 +136,25 @@ class Stopwatch:
         start = time.perf_counter()
         result = function()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        return result
+
+
+class SecondsOfRun(Stopwatch):
+    """Seconds by stage that survive a restart: each stage's are added up in seconds.json.
+
+    Args:
+        run: RunDirectory.
+    """
+
+    def __init__(self, run):
+        super().__init__()
+        self._file = run.path / "seconds.json"
+        if self._file.exists():
+            self.seconds = json.loads(self._file.read_text())
+
+    def measure(self, name, function):
+        result = super().measure(name, function)
+        write_json_atomically(self._file, self.seconds)
         return result
 
 

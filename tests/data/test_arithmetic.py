@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfalign.data.arithmetic import arithmetic_problems, solve
+from tfalign.data.arithmetic import arithmetic_problems, solve, solved_by_pupils
 
 
 def test_the_splits_are_all_problems_once():
@@ -36,3 +36,17 @@ def test_what_is_no_problem_is_refused(prompt):
 def test_an_unknown_split_is_refused():
     with pytest.raises(ValueError, match="Received: split='dev'"):
         arithmetic_problems("dev")
+
+
+def test_pupils_are_right_as_often_as_told_and_else_one_off():
+    problems = arithmetic_problems("train")
+    answered = solved_by_pupils(problems, pupils=4, right_share=0.2, seed=3)
+    assert [record.prompt for record in answered] == [p.prompt for p in problems for _ in range(4)]
+    slips = [(int(r.completion) - int(solve(r.prompt))) % 100 for r in answered]
+    assert set(slips) == {0, 1, 99}
+    for slip, share in ((0, 0.2), (1, 0.5), (99, 0.3)):
+        assert slips.count(slip) / len(slips) == pytest.approx(share, abs=0.01)
+    assert solved_by_pupils(problems, 1, 1.0) == problems
+    assert solved_by_pupils(problems[:9], 2, 0.5, 1) == solved_by_pupils(problems[:9], 2, 0.5, 1)
+    with pytest.raises(ValueError, match="Received: right_share=1.5"):
+        solved_by_pupils(problems, 1, 1.5)

@@ -139,3 +139,16 @@ def test_overoptimisation_draws_both_rewards_and_the_law(tmp_path, figures):
         (law,) = axes.lines
         np.testing.assert_array_equal(law.get_ydata(), np.sin(law.get_xdata()))
     assert png_size_and_dpi(tmp_path / "a.png")[2] == pytest.approx(150, abs=0.1)
+
+
+def test_side_by_side_has_a_panel_a_measure_and_a_row_a_contestant(tmp_path, figures):
+    reward = {"ppo": [1.0, 2.0, 3.0], "dpo": [2.0, 4.0]}
+    plots.side_by_side(tmp_path / "a.png", {"reward": reward, "KL": {"ppo": [5.0], "dpo": [0.0]}})
+    first, second = figures[0].axes
+    assert [axes.get_title("left") for axes in (first, second)] == ["reward", "KL"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["ppo", "dpo"]
+    assert first.get_ylim()[0] > first.get_ylim()[1]  # the first contestant stands at the top
+    ppo, dpo, means = (points.get_offsets().tolist() for points in first.collections)
+    assert ppo == [[1, 0], [2, 0], [3, 0]] and dpo == [[2, 1], [4, 1]]
+    assert means == [[2, 0], [3, 1]]
+    assert second.collections[-1].get_offsets().tolist() == [[5, 0], [0, 1]]

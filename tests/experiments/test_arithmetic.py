@@ -18,7 +18,7 @@ def test_a_small_run_reports_and_is_not_run_again(tmp_path):
         preset="tiny_llama",
         width=16,
         num_layers=1,
-        examples=64,
+        pupils=1,
         sft=sft,
         problems=4,
         group_size=2,
@@ -32,6 +32,7 @@ def test_a_small_run_reports_and_is_not_run_again(tmp_path):
         for way in ("greedy", "sampled"):
             low, high = report[stage][way]["ci95"]
             assert 0 <= low <= report[stage][way]["right"] <= high <= 1
+    assert set(report["seconds"]) == {"sft", "grpo"}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     grpo = [line for line in lines if line["stage"] == "grpo"]
     assert [line["step"] for line in grpo] == [1, 2, 3]

@@ -4,13 +4,17 @@
     72-9=    ->   63
 
 There are 10,100 problems: every a+b and a-b of which a, b and the result are from 0 to 99. Which of
-them are held out is decided by a hash of the problem, the same everywhere.
+them are held out is decided by a hash of the problem, the same everywhere. Pupils solve them too, most of
+them wrongly.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
+
+import numpy as np
 
 from tfalign.data.records import CompletionRecord, split_by_prompt
 
@@ -41,6 +45,34 @@ def arithmetic_problems(split):
     differences = [f"{a}-{b}=" for a, b in pairs if a >= b]
     records = [CompletionRecord(p, solve(p), f"arithmetic:{p}") for p in sums + differences]
     return split_by_prompt(records, _TEST_FRACTION)[split == "test"]
+
+
+def solved_by_pupils(problems, pupils, right_share, seed=0):
+    """Every problem with the answers of a few pupils, who count one too far or not far enough.
+
+    Args:
+        problems: list of CompletionRecord with the right answers.
+        pupils: int, answers to each problem.
+        right_share: float in [0, 1], of the pupils' answers. Of the wrong ones five in eight are one
+            too many and the others one too few; 99 and 0 count as neighbours.
+        seed: int, another for other pupils.
+
+    Returns:
+        list of CompletionRecord, ``pupils`` for each problem.
+
+    Raises:
+        ValueError: if the share is out of its range.
+    """
+    if not 0 <= right_share <= 1:
+        raise ValueError(f"right_share must lie in [0, 1]. Received: right_share={right_share}")
+    wrong_share = 1 - right_share
+    shares = (right_share, 0.625 * wrong_share, 0.375 * wrong_share)
+    slips = np.random.default_rng(seed).choice((0, 1, -1), (len(problems), pupils), p=shares)
+    return [
+        dataclasses.replace(problem, completion=str((int(problem.completion) + slip) % _LIMIT))
+        for problem, row in zip(problems, slips.tolist())
+        for slip in row
+    ]
 
 
 def solve(prompt):

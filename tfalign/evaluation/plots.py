@@ -238,6 +238,37 @@ def best_of_n(
         _save(figure, file)
 
 
+def side_by_side(
+    file: str | os.PathLike, measures: Mapping[str, Mapping[str, Sequence[float]]]
+) -> None:
+    """Draws measures of several contestants: a panel a measure, a row a contestant, a dot a run.
+
+    Args:
+        file: the PNG.
+        measures: title -> {contestant -> its runs' values}; the same contestants in all, drawn from
+            the top.
+    """
+    names = list(next(iter(measures.values())))
+    rows = np.arange(len(names))
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(2.1 * len(measures) + 1.2, 0.27 * len(names) + 1.0)
+        first = None
+        for number, (title, values) in enumerate(measures.items(), start=1):
+            axes = first = figure.add_subplot(1, len(measures), number, sharey=first)
+            for row, name in enumerate(names):
+                runs = np.asarray(values[name], np.float64)
+                axes.plot([runs.min(), runs.max()], [row, row], color=BLUE, alpha=0.35, linewidth=3)
+                axes.scatter(runs, np.full(runs.size, row), color=BLUE, s=16, linewidths=0)
+            means = [np.mean(values[name]) for name in names]
+            axes.scatter(means, rows, color=VERMILION, marker="|", s=90, zorder=3)
+            axes.set_title(title)
+            axes.xaxis.set_major_locator(MaxNLocator(4, steps=_ROUND))
+            axes.tick_params(labelleft=number == 1, length=0)
+        first.set_yticks(rows, names)
+        first.invert_yaxis()
+        _save(figure, file)
+
+
 def score_distributions(
     file: str | os.PathLike, measures: Mapping[str, Mapping[str, np.ndarray]]
 ) -> bool:

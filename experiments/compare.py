@@ -1,0 +1,249 @@
+"""All algorithms side by side on the demo task.
+
+    python -m experiments.compare --demo=runs/demo --run_dir=runs/compare
+    python -m experiments.compare --demo=runs/demo --contestants=ppo,rloo,dpo --seeds=0,1,2
+
+Takes the fine-tuned policy and the reward model of a finished demo run (``make demo``). Each contestant
+starts from that policy, once a seed, as a command and a process of its own, of which seconds and peak
+memory are measured; then all answer the same held-out prompts, judged by the gold reward, which no
+training sees. On-policy algorithms sample 90 batches of 64 responses, as the demo's PPO; learning from
+preferences takes the demo's 20,000 pairs. Learning rates were chosen for each on a seed of its own, see
+BUILD_NOTES.md; all else are the algorithms' own numbers. Writes report.json, report.md and
+plots/compare.png to RUN_DIR. What has run is not run again, so the table can be filled bit by bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from experiments.evaluate import EvaluateConfig, Judge
+from experiments.launch import launch, option
+from tfalign.data.customer_service import gold_reward
+from tfalign.evaluation import plots
+from tfalign.evaluation.markdown import number, table
+from tfalign.evaluation.statistics import win_rate
+from tfalign.training.checkpoint import write_json_atomically
+
+_LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
+_SAME = _LIMITS | {"steps": 90, "save_every": 90}  # of all on-policy algorithms
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """An experiment that begins with a policy and ends with another one.
+
+    Attributes:
+        experiment: its module in ``experiments``; takes --run_dir, --data_dir, --seed and --policy.
+        options: its further flags.
+        model: what the policy at the end goes by in RUN_DIR/models.
+        rewarded: whether it takes --reward_model.
+    """
+
+    experiment: str
+    options: dict
+    model: str
+    rewarded: bool = False
+
+    def command(self, demo, directory, data_dir, seed):
+        """The list of arguments that runs it."""
+        options = {"run_dir": directory, "data_dir": data_dir, "seed": seed}
+        options |= {"policy": demo / "models" / "sft"} | self.options
+        if self.rewarded:
+            options["reward_model"] = demo / "models" / "reward_model"
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        return [sys.executable, "-m", f"experiments.{self.experiment}", *flags]
+
+
+def _on_policy(name, learning_rate):
+    options = {"algorithm": name, "learning_rate": learning_rate} | _SAME
+    return Contestant("align", options, name, rewarded=True)
+
+
+def _preference(loss, learning_rate):
+    options = {"loss": loss, "learning_rate": learning_rate, "on_bad": "skip", "steps": 600}
+    return Contestant("preference", options | _LIMITS, loss)
+
+
+CONTESTANTS = {
+    "ppo": _on_policy("ppo", 1e-4),
+    "a2c": _on_policy("a2c", 3e-4),
+    "vtrace": _on_policy("vtrace", 3e-4),
+    "reinforce": _on_policy("reinforce", 3e-4),
+    "reinforce_moving": _on_policy("reinforce_moving", 3e-4),
+    "reinforce_baseline": _on_policy("reinforce_baseline", 3e-4),
+    "reinforce_pp": _on_policy("reinforce_pp", 3e-4),
+    "remax": _on_policy("remax", 3e-4),
+    "rloo": _on_policy("rloo", 3e-4),
+    "grpo": _on_policy("grpo", 3e-4),
+    "dr_grpo": _on_policy("dr_grpo", 3e-4),
+    "dapo": _on_policy("dapo", 1e-4),
+    "cispo": _on_policy("cispo", 1e-4),
+    "gspo": _on_policy("gspo", 1e-4),
+    "online_dpo": _on_policy("online_dpo", 1e-4),
+    "rejection_sampling": _on_policy("rejection_sampling", 3e-4),
+    "dpo": _preference("dpo", 2e-4),
+    "ipo": _preference("ipo", 2e-4),
+    "kto": _preference("kto", 2e-4),
+    "orpo": _preference("orpo", 2e-4),
+    "simpo": _preference("simpo", 2e-4),
+}
+MEASURES = {  # of report.json -> title of a panel
+    "gold_reward": "gold reward",
+    "win_rate": "win rate over SFT",
+    "kl": "KL, nats",
+    "seconds": "wall seconds",
+    "cpu_seconds": "CPU seconds",
+    "peak_memory": "peak memory, MB",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    run_dir: str = option("runs/compare", "where the runs and the report live")
+    demo: str = option("runs/demo", "directory of a finished demo run")
+    data_dir: str = option("runs/data", "where datasets are built")
+    contestants: str = option(",".join(CONTESTANTS), "which, comma-separated")
+    seeds: str = option("0,1,2", "of training, comma-separated")
+    evaluate: EvaluateConfig = option(
+        EvaluateConfig(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
+    )
+
+    def __post_init__(self):
+        for name in self.contestants.split(","):
+            if name not in CONTESTANTS:
+                raise ValueError(f"Contestants are {', '.join(CONTESTANTS)}. Received: {name!r}")
+        if not all(seed.isdecimal() for seed in self.seeds.split(",")):
+            raise ValueError(f"--seeds are numbers, comma-separated. Received: {self.seeds!r}")
+
+
+def main(config):
+    names, seeds = config.contestants.split(","), config.seeds.split(",")
+    demo = Path(config.demo)
+    for needed in ("sft", "reward_model"):
+        if not (demo / "models" / needed).is_dir():
+            raise ValueError(f"{demo} is no finished demo run: it has no models/{needed}")
+    runs = {(name, seed): Path(config.run_dir) / name / seed for name in names for seed in seeds}
+    for (name, seed), directory in runs.items():
+        measure(CONTESTANTS[name].command(demo, directory, config.data_dir, seed), directory)
+    judge(
+        config, demo, {directory: CONTESTANTS[name].model for (name, _), directory in runs.items()}
+    )
+    report(config, {name: [_result(runs[name, seed]) for seed in seeds] for name in names})
+
+
+def measure(command, directory):
+    """Runs a command from its beginning to its end, unless it has been: RUN_DIR/cost.json.
+
+    Raises:
+        ValueError: if it fails, naming its output.
+    """
+    if (directory / "cost.json").exists():
+        return
+    shutil.rmtree(directory, ignore_errors=True)  # half a run would give half the seconds
+    directory.mkdir(parents=True)
+    print(f"{directory} ...", end=" ", flush=True)
+    start = time.perf_counter()
+    with open(directory / "output.txt", "wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ValueError(f"exit status {process.returncode}: see {directory}/output.txt")
+    cost = {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_memory": usage.ru_maxrss / 1000,  # MB; Linux counts in KB
+    }
+    write_json_atomically(directory / "cost.json", cost)
+    print(f"{cost['seconds']:.0f} s, of them CPU {cost['cpu_seconds']:.0f}")
+
+
+def judge(config, demo, models):
+    """Measures the policies that no one has yet: RUN_DIR/quality.json.
+
+    Args:
+        config: CompareConfig.
+        demo: Path, of the demo run.
+        models: dict of run directory to the name of the model in it.
+    """
+    waiting = {
+        directory: directory / "models" / model
+        for directory, model in models.items()
+        if not (directory / "quality.json").exists()
+    }
+    if not waiting:
+        return
+    sft, reward_model = (str(demo / "models" / name) for name in ("sft", "reward_model"))
+    places = {"data_dir": config.data_dir, "before": sft, "reward_model": reward_model}
+    answers_of = Judge(dataclasses.replace(config.evaluate, **places), gold_reward)
+    before = answers_of(sft)
+    for directory, model in waiting.items():
+        after = answers_of(str(model))
+        quality = {
+            "gold_reward": after.gold.mean(),
+            "gold_reward_sft": before.gold.mean(),
+            "win_rate": win_rate(after.gold, before.gold).value,
+            "kl": after.kl.mean(),
+            "length": after.lengths.mean(),
+        }
+        quality = {name: float(value) for name, value in quality.items()}
+        write_json_atomically(directory / "quality.json", quality)
+
+
+def report(config, results):
+    """report.json, report.md and the picture.
+
+    Args:
+        config: CompareConfig.
+        results: dict of contestant to its measures, a dict for each seed.
+    """
+    folder = Path(config.run_dir)
+    write_json_atomically(folder / "report.json", results)
+    by_reward = sorted(results, key=lambda name: -_mean(results[name], "gold_reward"))
+    rows = [[name, *(_cell(results[name], measure) for measure in MEASURES)] for name in by_reward]
+    before = _mean(results[by_reward[0]], "gold_reward_sft")
+    text = (
+        f"# Algorithms on the demo task\n\n{table(['', *MEASURES.values()], rows)}\n\n"
+        f"Mean and standard deviation over seeds {config.seeds}; {config.evaluate.num_prompts} "
+        f"held-out prompts, one answer each. The gold reward of SFT is {number(before)}.\n\n"
+        "![Every measure of every algorithm](plots/compare.png)\n"
+    )
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "plots").mkdir(exist_ok=True)
+    plots.side_by_side(
+        folder / "plots" / "compare.png",
+        {
+            title: {name: [run[measure] for run in results[name]] for name in by_reward}
+            for measure, title in MEASURES.items()
+        },
+    )
+    print(text)
+
+
+def _result(directory):
+    """dict of every measure of one run."""
+    parts = (json.loads((directory / f"{name}.json").read_text()) for name in ("cost", "quality"))
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _mean(runs, measure):
+    return float(np.mean([run[measure] for run in runs]))
+
+
+def _cell(runs, measure):
+    spread = np.std([run[measure] for run in runs], ddof=1) if len(runs) > 1 else None
+    mean = number(_mean(runs, measure))
+    return mean if spread is None else f"{mean} ± {number(float(spread))}"
+
+
+if __name__ == "__main__":
+    launch(CompareConfig, main, __doc__)

@@ -1,0 +1,160 @@
+"""The comparison: commands that their experiments take, costs measured once, and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import pytest
+
+from experiments import compare, stages
+from experiments.align import AlignConfig
+from experiments.compare import CONTESTANTS, MEASURES, CompareConfig, Contestant, main, measure
+from experiments.evaluate import EvaluateConfig, evaluate
+from experiments.preference import PreferenceConfig
+from tfalign.rewards import RewardModel
+from tfalign.text import train_byte_bpe
+from tfalign.training.algorithms import ALGORITHMS
+from tfalign.training.preferences import PREFERENCE_LOSSES
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_a_contestant_has_options_that_its_experiment_takes(name):
+    contestant = CONTESTANTS[name]
+    config_class = {"align": AlignConfig, "preference": PreferenceConfig}[contestant.experiment]
+    config_class(**contestant.options)
+    assert contestant.rewarded == hasattr(config_class, "reward_model")
+
+
+def test_nobody_is_forgotten():
+    # on-policy it is reinforce; and the documentation's new one is none of the library's
+    assert set(ALGORITHMS) - set(CONTESTANTS) <= {"reinforce_is", "ppo_penalty"}
+    assert set(CONTESTANTS) - set(ALGORITHMS) <= set(PREFERENCE_LOSSES)
+
+
+def test_a_command():
+    contestant = Contestant("align", {"algorithm": "ppo"}, "ppo", rewarded=True)
+    command = contestant.command(compare.Path("demo"), compare.Path("runs/a"), "data", "7")
+    assert command == [
+        sys.executable,
+        "-m",
+        "experiments.align",
+        "--run_dir=runs/a",
+        "--data_dir=data",
+        "--seed=7",
+        "--policy=demo/models/sft",
+        "--algorithm=ppo",
+        "--reward_model=demo/models/reward_model",
+    ]
+
+
+def test_costs_are_measured_once_and_of_the_whole_run(tmp_path, capsys):
+    directory = tmp_path / "a"
+    directory.mkdir()
+    (directory / "half").touch()
+    counter = tmp_path / "counter"
+    work = "x = bytearray(200_000_000); sum(range(3_000_000)); "
+    command = [sys.executable, "-c", work + f"open({str(counter)!r}, 'a').write('x'); print('hi')"]
+    for _ in range(2):
+        measure(command, directory)
+    assert counter.read_text() == "x" and not (directory / "half").exists()
+    cost = json.loads((directory / "cost.json").read_text())
+    assert cost["peak_memory"] > 200
+    assert cost["cpu_seconds"] > 0 and cost["seconds"] > 0
+    assert (directory / "output.txt").read_text() == "hi\n"
+    assert capsys.readouterr().out.count("CPU") == 1
+
+
+def test_a_failure_is_told_and_not_taken_for_a_result(tmp_path):
+    with pytest.raises(ValueError, match="exit status 3: see .*output.txt"):
+        measure([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "a")
+    assert not (tmp_path / "a" / "cost.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"contestants": "ppo,sarsa"}, "Contestants are ppo, .* Received: 'sarsa'"),
+        ({"seeds": "0,one"}, "Received: '0,one'"),
+    ],
+)
+def test_contradictions_fail_in_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        CompareConfig(**options)
+
+
+def test_an_unfinished_demo_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no finished demo run: it has no models/sft"):
+        main(CompareConfig(demo=str(tmp_path), run_dir=str(tmp_path / "run")))
+
+
+def test_report(tmp_path):
+    run = {name: 1.0 for name in [*MEASURES, "gold_reward_sft", "length"]}
+    better = run | {"gold_reward": 3.0}
+    (tmp_path / "a").mkdir()
+    config = CompareConfig(run_dir=str(tmp_path), seeds="0,1")
+    compare.report(config, {"rloo": [run, run], "ppo": [better, run]})
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if " ± " in line]
+    assert [row[0] for row in rows] == ["| ppo", "| rloo"]  # the better one first
+    assert rows[0][1:3] == ["2 ± 1.41", "1 ± 0"]
+    assert json.loads((tmp_path / "report.json").read_text())["ppo"][0]["gold_reward"] == 3
+    assert (tmp_path / "plots" / "compare.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_small_run_of_everything(tmp_path, monkeypatch):
+    demo = stages.RunDirectory(tmp_path / "demo", {}, stages.HARMLESS)
+    tokenizer = train_byte_bpe([], 259)
+    model = stages.new_model("tiny_llama", 259, 32, "float32", num_layers=1, width=16)
+    stages.save_model(demo, "sft", model, tokenizer)
+    stages.save_model(demo, "reward_model", RewardModel(model.config), tokenizer)
+    prompts, pairs = tmp_path / "prompts.jsonl", tmp_path / "pairs.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(80)))
+    pairs.write_text(
+        "".join(
+            json.dumps({"prompt": f"Q{i:02d}", "chosen": "yes", "rejected": "no"}) + "\n"
+            for i in range(80)
+        )
+    )
+    few = {"steps": 2, "max_prompt_tokens": 4, "max_new_tokens": 4, "batch_size": 4}
+    warm = {"warmup_steps": 1}
+    on_policy = {"algorithm": "reinforce", "data": prompts} | few
+    contestants = {
+        "reinforce": Contestant("align", on_policy, "reinforce", rewarded=True),
+        "dpo": Contestant("preference", {"loss": "dpo", "data": pairs, **warm} | few, "dpo"),
+    }
+    monkeypatch.setattr(compare, "CONTESTANTS", contestants)
+    monkeypatch.setattr(compare, "gold_reward", lambda prompt, response: float(len(response)))
+    judged = EvaluateConfig(
+        data=str(prompts), num_prompts=8, batch_size=4, max_prompt_tokens=4, max_new_tokens=4
+    )
+    config = CompareConfig(
+        run_dir=str(tmp_path / "run"),
+        demo=str(tmp_path / "demo"),
+        contestants="reinforce,dpo",
+        seeds="0,1",
+        evaluate=judged,
+    )
+    main(config)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert set(report) == {"reinforce", "dpo"}
+    for runs in report.values():
+        assert len(runs) == 2
+        for run in runs:
+            assert 0 <= run["win_rate"] <= 1 and run["peak_memory"] > 100
+            assert abs(run["kl"]) < 1
+    first = tmp_path / "run" / "dpo" / "0" / "cost.json"
+    written = first.stat().st_mtime_ns
+    main(config)
+    assert first.stat().st_mtime_ns == written
+    alone = stages.RunDirectory(
+        tmp_path / "alone", {}, stages.HARMLESS
+    )  # no stage before, no metrics
+    models = demo.path / "models"
+    places = {"before": models / "sft", "reward_model": models / "reward_model"}
+    places |= {"after": tmp_path / "run" / "dpo" / "0" / "models" / "dpo"}
+    judged = dataclasses.replace(judged, **{name: str(path) for name, path in places.items()})
+    assert "win_rate_vs_sft" in evaluate(judged, alone)["ppo"]
+    assert (alone.path / "report.md").stat().st_size > 0
