@@ -30,9 +30,9 @@ PARTS = [
     (4, "objectives", r"tfalign\.objectives(\..+)?"),
     (5, "training", r"tfalign\.training(\..+)?"),
     (5, "evaluation", r"tfalign\.evaluation(\..+)?"),
-    (5, "environments", r"tfalign\.environments(\..+)?"),
-    (6, "the package's root", r"tfalign"),
-    (7, "experiments", r"experiments(\..+)?"),
+    (6, "environments", r"tfalign\.environments(\..+)?"),
+    (7, "the package's root", r"tfalign"),
+    (8, "experiments", r"experiments(\..+)?"),
 ]
 
 # Who alone may import what lies outside.

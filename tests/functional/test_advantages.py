@@ -105,6 +105,25 @@ def test_generalized_advantages_at_the_ends_of_lambda(gae_lambda, rng):
     np.testing.assert_allclose(returns, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_what_a_user_says_in_between_takes_no_time(rng, compiled):
+    """Advantages and returns of a conversation are those of the policy's tokens side by side."""
+    mask = np.array([[1, 0, 0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 1, 0, 0, 0], [0] * 8], "bool")
+    rewards, values = rng.normal(size=(2, 3, 8)).astype("float32")
+
+    def credit(rewards, values, mask):
+        return (
+            *advantages.generalized_advantages(rewards, values, mask, 0.9, 0.8),
+            advantages.rewards_to_go(rewards, mask, 0.9),
+        )
+
+    order = np.argsort(~mask, axis=1, kind="stable")
+    side_by_side = [np.take_along_axis(x, order, axis=1) for x in (rewards, values, mask)]
+    actual, _ = compiled(credit)(rewards, values, mask)
+    for x, expected in zip(actual, credit(*side_by_side)):
+        moved = np.take_along_axis(np.asarray(x), order, axis=1)
+        np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_returns_by_hand():
     rewards = np.array([[1.0, 2.0]], "float32")
     halves = np.array([[0.5, 0.5]], "float32")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
+    "AlignmentAgent": "tf_agents_alignment_agent",
     "GPTPolicy": "tf_agents_gpt_policy",
     "HostReward": "gymnasium_wrappers",
     "KLPenalty": "penalties",

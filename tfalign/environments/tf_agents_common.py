@@ -10,7 +10,9 @@ import os
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 try:
+    import tensorflow as tf
     import tensorflow_probability as tfp
+    from tf_agents.agents import data_converter, tf_agent
     from tf_agents.environments import py_environment, tf_environment
     from tf_agents.policies import tf_policy
     from tf_agents.specs import array_spec, tensor_spec
@@ -21,10 +23,17 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "action_spec",
     "array_spec",
+    "assertion",
+    "check_rows",
+    "data_converter",
+    "observation_spec",
     "policy_step",
     "py_environment",
+    "split_action_mask",
     "tensor_spec",
+    "tf_agent",
     "tf_environment",
     "tf_policy",
     "tfp",
@@ -58,6 +67,32 @@ def split_action_mask(observation):
     """(observation without its mask, mask), the ``observation_and_action_constraint_splitter``."""
     rest = {name: x for name, x in observation.items() if name != "action_mask"}
     return rest, observation["action_mask"]
+
+
+def check_rows(passed, what, complaint, values):
+    """An assertion that names the first row that failed it: operations to depend on.
+
+    Args:
+        passed: bool[B].
+        what: str, what is wrong in a row.
+        complaint: str, why.
+        values: [B], what was received.
+
+    Returns:
+        list of operations, empty where they have been executed already.
+    """
+    row = tf.argmin(tf.cast(passed, tf.int32))
+    message = tf.strings.join(
+        [f"The {what} of row ", tf.as_string(row), f" {complaint}. Received: "]
+        + [tf.as_string(values[row])]
+    )
+    return assertion(tf.reduce_all(passed), message)
+
+
+def assertion(passed, message):
+    """``tf.debugging.Assert`` as a list of operations, empty where it has been executed already."""
+    check = tf.debugging.Assert(passed, [message])
+    return [] if check is None else [check]
 
 
 def _integers(columns, count, name):

@@ -10,6 +10,8 @@ from tfalign.environments.mdp import State
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.environments.tf_agents_common import (
     action_spec,
+    assertion,
+    check_rows,
     observation_spec,
     tensor_spec,
     tf_environment,
@@ -91,7 +93,7 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
         with tf.control_dependencies(self._checks(before, actions)):
             state, step_types, rewards, discounts = self._compiled(before, actions, self._draw())
         finite = tf.math.is_finite(rewards)
-        with tf.control_dependencies([_check(finite, "reward", "is not finite", rewards)]):
+        with tf.control_dependencies(check_rows(finite, "reward", "is not finite", rewards)):
             self._assign(state, step_types, rewards, discounts)
         return self._time_step()
 
@@ -117,18 +119,16 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
     def _checks(self, state, actions):
         over = self.mdp.terminal(state)
         known = over | ((actions >= 0) & (actions < self.mdp.vocab_size))
-        begun = tf.debugging.Assert(
-            self._begun, ["step was called before the first reset: call reset first"]
-        )
-        checks = [
-            begun,
-            _check(known, "action", f"is outside the vocabulary of {self.mdp.vocab_size}", actions),
-        ]
+        outside = f"is outside the vocabulary of {self.mdp.vocab_size}"
+        checks = check_rows(known, "action", outside, actions)
         if self.mdp.allowed_tokens is not None:
             chosen = tf.where(known & ~over, actions, 0)
             allowed = tf.gather(self.mdp.action_mask(state), chosen, batch_dims=1)
-            checks.append(_check(over | allowed, "action", "is not allowed in its state", actions))
-        return [check for check in checks if check is not None]  # None where executed eagerly
+            complaint = "is not allowed in its state"
+            checks += check_rows(over | allowed, "action", complaint, actions)
+        return checks + assertion(
+            self._begun, "step was called before the first reset: call reset first"
+        )
 
     def _draw(self):
         """int32[B], indices of prompts."""
@@ -160,13 +160,3 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
 
 def _variable(value):
     return tf.Variable(value, trainable=False)
-
-
-def _check(passed, what, complaint, values):
-    """An assertion that names the first row that failed it."""
-    row = tf.argmin(tf.cast(passed, tf.int32))
-    message = tf.strings.join(
-        [f"The {what} of row ", tf.as_string(row), f" {complaint}. Received: "]
-        + [tf.as_string(values[row])]
-    )
-    return tf.debugging.Assert(tf.reduce_all(passed), [message])

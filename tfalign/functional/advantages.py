@@ -66,7 +66,7 @@ def gae(rewards, values_with_bootstrap, discounts, gae_lambda):
         rewards: float32[B, R], received for leaving state t.
         values_with_bootstrap: float32[B, R + 1], of the states, the one after the last included.
         discounts: float32[B, R], gamma, or 0 where the episode ends.
-        gae_lambda: float in [0, 1].
+        gae_lambda: float in [0, 1], or float32[B, R].
 
     Returns:
         float32[B, R], advantages; add the values to get the critic's targets.
@@ -82,7 +82,7 @@ def generalized_advantages(rewards, values, mask, gamma=1.0, gae_lambda=0.95):
     Args:
         rewards: float32[B, R], per token.
         values: float32[B, R], of the state before each token, by the critic that sampled.
-        mask: bool[B, R], true at real tokens, which come first in a row.
+        mask: bool[B, R], true at the policy's tokens; what a user says in between takes no time.
         gamma: float in [0, 1], discount.
         gae_lambda: float in [0, 1].
 
@@ -92,11 +92,17 @@ def generalized_advantages(rewards, values, mask, gamma=1.0, gae_lambda=0.95):
     """
     mask = ops.cast(mask, "bool")
     rewards = ops.where(mask, rewards, 0.0)
-    values = ops.where(mask, values, 0.0)
-    discounts = gamma * _shift_left(ops.cast(mask, values.dtype), 1)
-    values_with_bootstrap = ops.pad(values, ((0, 0), (0, 1)))
-    advantages = gae(rewards, values_with_bootstrap, discounts, gae_lambda)
-    return advantages, advantages + values
+    # a column between two turns hands on the value and the advantage of the next token
+    passes_on = ops.where(mask, 0.0, 1.0)
+    values = reverse_recurrence(ops.where(mask, values, 0.0), passes_on)
+    is_followed = _shift_left(reverse_recurrence(ops.cast(mask, values.dtype), passes_on), 1)
+    advantages = gae(
+        rewards,
+        ops.pad(values, ((0, 0), (0, 1))),
+        ops.where(mask, gamma * is_followed, 1.0),
+        ops.where(mask, gae_lambda, 1.0),
+    )
+    return ops.where(mask, advantages, 0.0), ops.where(mask, advantages + values, 0.0)
 
 
 def lambda_returns(rewards, next_values, discounts, return_lambda):
@@ -138,16 +144,17 @@ def rewards_to_go(rewards, mask, gamma=1.0):
 
     Args:
         rewards: float32[B, R], per token.
-        mask: bool[B, R], true at real tokens, which come first in a row.
+        mask: bool[B, R], true at the policy's tokens; what a user says in between takes no time.
         gamma: float in [0, 1], discount.
 
     Returns:
         float32[B, R], 0 where the mask is false.
     """
-    rewards = ops.where(ops.cast(mask, "bool"), rewards, 0.0)
-    return discounted_returns(
-        rewards, gamma * ops.ones_like(rewards), ops.zeros_like(rewards[:, 0])
-    )
+    mask = ops.cast(mask, "bool")
+    rewards = ops.where(mask, rewards, 0.0)
+    discounts = ops.where(mask, gamma, 1.0)
+    returns = discounted_returns(rewards, discounts, ops.zeros_like(rewards[:, 0]))
+    return ops.where(mask, returns, 0.0)
 
 
 def soft_overlong_penalty(lengths, max_length, buffer):

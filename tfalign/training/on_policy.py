@@ -72,7 +72,8 @@ def improve(
     generator = np.random.default_rng([seed, step])
     updates = []
     for _ in range(epochs):
-        updates += _one_pass(learner, batch, rows // minibatch_size, generator)
+        order = generator.permutation(len(batch.token_ids)).astype("int32")
+        updates += one_pass(learner, batch, order, rows // minibatch_size)
         if target_kl is not None and _approx_kl(updates[-1]) > target_kl:
             break
     coefficient = kl_control.coefficient
@@ -85,13 +86,25 @@ def improve(
     return rollout, statistics | metrics | more
 
 
-def _one_pass(learner, batch, minibatches, generator):
-    """What the learner says of each minibatch, in an order of the generator's."""
-    rows = len(batch.token_ids)
+def one_pass(learner, batch, order, minibatches):
+    """Updates on all rows once.
+
+    Args:
+        learner: Learner.
+        batch: what its objective takes, rows first.
+        order: int32[rows], a permutation.
+        minibatches: int dividing the rows.
+
+    Returns:
+        list of what the learner says of each update.
+
+    Raises:
+        ValueError: if the minibatches do not divide the rows.
+    """
+    rows = order.shape[0]
     if rows % minibatches:
         raise ValueError(f"{minibatches} minibatches do not divide {rows} rows to learn from")
-    order = generator.permutation(rows).astype("int32")
-    return [learner.update(_rows(batch, chosen)) for chosen in np.split(order, minibatches)]
+    return [learner.update(_rows(batch, chosen)) for chosen in ops.split(order, minibatches)]
 
 
 def _approx_kl(metrics):

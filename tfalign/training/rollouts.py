@@ -19,7 +19,7 @@ from tfalign.decoding import Generator, Sampler
 from tfalign.functional.advantages import group_has_spread, soft_overlong_penalty
 from tfalign.functional.kl import k1
 from tfalign.functional.log_probs import token_log_probs
-from tfalign.functional.masking import masked_sum, masked_variance
+from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.actor_critic import before_response
 from tfalign.rewards.errors import RewardError
@@ -351,11 +351,12 @@ class RolloutWorker:
         return counts
 
     def _ended(self, generation):
-        """bool[B], whether a stop token was drawn."""
-        ended = ops.zeros((generation.tokens.shape[0],), "bool")
+        """bool[B], whether the policy's last token is a stop token."""
+        last = ops.maximum(last_true_index(generation.mask), 0)
+        tokens = ops.take_along_axis(generation.tokens, last[:, None], axis=1)[:, 0]
+        ended = ops.zeros_like(tokens, "bool")
         for stop_token in self.config.stop_tokens:
-            drawn = (generation.tokens == stop_token) & generation.mask
-            ended = ended | ops.any(drawn, axis=1)
+            ended = ended | (tokens == stop_token)
         return ended
 
     def _without_stop(self, scores, ended):

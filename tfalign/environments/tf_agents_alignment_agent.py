@@ -1,0 +1,242 @@
+"""tfalign's own on-policy alignment as a TF-Agents ``TFAgent``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfalign import backend
+from tfalign.decoding import Greedy, Sampler
+from tfalign.environments.tf_agents_common import (
+    check_rows,
+    data_converter,
+    tf_agent,
+    time_step,
+)
+from tfalign.environments.tf_agents_gpt_policy import GPTPolicy
+from tfalign.functional.random import uniform
+from tfalign.training.kl_control import FixedKL
+from tfalign.training.on_policy import one_pass
+from tfalign.types import Generation
+
+
+class Episodes(NamedTuple):
+    """One complete episode a row, as a rollout has it: P prompt columns, then R of the response."""
+
+    token_ids: Any  # int32[B, P + R]
+    padding_mask: Any  # bool[B, P + R]
+    generation: Generation
+    scores: Any  # float32[B], the sum of what was earned
+    whole: Any  # bool[B], whether the row's first episode is there from its beginning to its end
+
+
+class AlignmentAgent(tf_agent.TFAgent):
+    """PPO, or any on-policy algorithm without groups, behind TF-Agents' interface: so their drivers,
+    metrics, replay buffers and Learner align a language model.
+
+    ``train`` takes experience that ``collect_policy`` has written, a Trajectory of B rows and S
+    steps, and makes one Rollout of each row: of the first episode that begins in it. So it learns
+    from what the policy says, and not more from what it says in few words: of episodes that happen
+    to end within a stretch of time, too many are short. S must leave room for that episode: R
+    steps if the environment is reset before they are collected, 2 R if a window begins anywhere.
+
+    The environment earns the score alone: missing stops, KL to the reference, values, advantages
+    and updates are the worker's and the learner's, as in ``training.on_policy.improve``. Policies
+    act with the worker's own model; all weights, and the optimizer's variables, are the agent's for
+    TensorFlow's checkpoints.
+
+    Args:
+        time_step_spec: of the environment, without an action mask.
+        action_spec: of the environment.
+        worker: RolloutWorker; its reward is not called.
+        learner: Learner on the worker's actor-critic.
+        kl_control: FixedKL or AdaptiveKL; ``FixedKL()`` where None.
+        epochs: int, passes over the rollouts, each in an order of its own.
+        minibatches: int dividing B, updates of a pass.
+        seed: int, of sampling and of the orders.
+        train_step_counter: int64 tf.Variable, counts calls of ``train``; TensorFlow's global step
+            where None.
+
+    Raises:
+        ValueError: if actions are masked, or the worker needs groups, a baseline, a limit on costs or
+            a sampler of its own.
+        tf.errors.InvalidArgumentError: in ``train``, if a row has no complete first episode.
+    """
+
+    def __init__(
+        self,
+        time_step_spec,
+        action_spec,
+        worker,
+        learner,
+        kl_control=None,
+        epochs=4,
+        minibatches=4,
+        seed=0,
+        train_step_counter=None,
+        name=None,
+    ):
+        tf.Module.__init__(self, name=name)
+        _check(time_step_spec, worker)
+        config = worker.config
+        acting = worker.actor_critic.policy, time_step_spec, action_spec, config.max_new_tokens
+        super().__init__(
+            time_step_spec,
+            action_spec,
+            GPTPolicy(*acting, Greedy()),
+            GPTPolicy(
+                *acting, Sampler(config.temperature), seed, value_head=worker.generator.value_head
+            ),
+            train_sequence_length=None,
+            train_step_counter=train_step_counter,
+        )
+        self._parts = _Parts(worker, learner, FixedKL() if kl_control is None else kl_control)
+        self._as_trajectory = data_converter.AsTrajectory(self.data_context)
+        self._kl_coefficient = tf.Variable(self._parts.kl_control.coefficient, trainable=False)
+        self._epochs, self._minibatches = epochs, minibatches
+        self._order_seed = np.random.SeedSequence([seed, 1]).generate_state(1)[0]
+        trained = [*learner.model.variables, *learner.optimizer.variables]
+        self._weights = [variable.value for variable in trained]
+
+    def _train(self, experience, weights=None):
+        if weights is not None:
+            raise ValueError("AlignmentAgent.train takes no weights: rows count alike")
+        rollout, statistics = self.rollouts(experience)
+        coefficient = tf.identity(self._kl_coefficient)
+        rows, updates = rollout.scores.shape[0], []
+        for epoch in range(self._epochs):
+            number = tf.cast(self.train_step_counter, tf.int32) * self._epochs + epoch
+            order = tf.argsort(uniform(self._order_seed, tf.range(rows), number))
+            updates += one_pass(self._parts.learner, rollout, order, self._minibatches)
+        self._kl_coefficient.assign(self._parts.controlled(coefficient, statistics["kl"], rows))
+        self.train_step_counter.assign_add(1)
+        means = {name: tf.reduce_mean([u[name] for u in updates]) for name in updates[0]}
+        extra = statistics | means | {"kl_coefficient": coefficient}
+        return tf_agent.LossInfo(loss=means["loss"], extra=extra)
+
+    def rollouts(self, experience):
+        """What ``train`` learns from.
+
+        Args:
+            experience: Trajectory of [B, S, ...] tensors, B known when traced.
+
+        Returns:
+            (Rollout, statistics), see ``RolloutWorker``.
+        """
+        experience = self._as_trajectory(experience)
+        if experience.reward.shape[0] is None:
+            raise ValueError(
+                "The experience must have a known number of rows: give a dataset of a "
+                "replay buffer dataset_drop_remainder=True. Received: None"
+            )
+        episodes = self._parts.first_episodes(experience)
+        length = tf.fill(episodes.whole.shape, experience.reward.shape[1])
+        complaint = "is not complete in the steps that were collected"
+        with tf.control_dependencies(
+            check_rows(episodes.whole, "first episode", complaint, length)
+        ):
+            token_ids = tf.identity(episodes.token_ids)
+        return self._parts.worker.compiled(
+            token_ids,
+            episodes.padding_mask,
+            episodes.generation,
+            episodes.scores,
+            tf.identity(self._kl_coefficient),
+            tf.zeros_like(episodes.scores),
+        )
+
+
+class _Parts:
+    """What the agent is made of; no ``tf.Module``, which would track layers as well as weights."""
+
+    def __init__(self, worker, learner, kl_control):
+        self.worker = worker
+        self.learner = learner
+        self.kl_control = kl_control
+        length, pad_id = worker.config.max_new_tokens, worker.config.pad_id
+        self.first_episodes = backend.jit(lambda x: first_episodes(x, length, pad_id))
+
+    def controlled(self, coefficient, kl, episodes):
+        """float32[], the KL coefficient after an update: the agent's variable is what is true."""
+
+        def control(coefficient, kl):
+            self.kl_control.restore({"coefficient": float(coefficient)})
+            self.kl_control.update(float(kl), episodes)
+            return np.float32(self.kl_control.coefficient)
+
+        moved = tf.numpy_function(control, [coefficient, kl], tf.float32)
+        return tf.ensure_shape(moved, ())
+
+
+def first_episodes(experience, max_new_tokens, pad_id=0):
+    """The first episode that begins in each row.
+
+    Args:
+        experience: Trajectory of GPTPolicy, [B, S, ...] tensors.
+        max_new_tokens: int, R.
+        pad_id: int, what stands where the policy wrote nothing.
+
+    Returns:
+        Episodes.
+    """
+    begins = experience.step_type == int(time_step.StepType.FIRST)
+    ends = experience.next_step_type == int(time_step.StepType.LAST)
+    first = tf.argmax(begins, axis=1, output_type=tf.int32)
+    steps = first[:, None] + tf.range(max_new_tokens)
+    within = steps < begins.shape[1]
+
+    def of_episode(x):
+        """[B, S] to [B, R], from the first step on."""
+        return tf.gather(x, tf.minimum(steps, begins.shape[1] - 1), batch_dims=1)
+
+    ended = of_episode(ends) & within
+    taken = within & (tf.cumsum(tf.cast(ended, tf.int32), axis=1, exclusive=True) == 0)
+    length = tf.reduce_sum(tf.cast(taken, tf.int32), axis=1)
+    known = of_episode(tf.reduce_sum(experience.observation["padding_mask"], axis=2))
+    columns = known - known[:, :1]  # a token was written behind all that was known
+
+    def in_columns(x):
+        """[B, R] by step to [B, R] by column of the response, 0 in those that a user wrote."""
+        return tf.reduce_sum(tf.where(places, of_episode(x)[:, :, None], 0), axis=1)
+
+    places = taken[:, :, None] & (columns[:, :, None] == tf.range(max_new_tokens))
+    mask = tf.reduce_any(places, axis=1)
+    tokens = in_columns(experience.action)
+    value = experience.policy_info.get("value")
+    last = first + length - 1
+    text, padding_mask = (
+        tf.gather(experience.observation[name], last, batch_dims=1)
+        for name in ("token_ids", "padding_mask")
+    )
+    prompt_columns = text.shape[1] - max_new_tokens
+    of_policy = tf.pad(mask, ((0, 0), (prompt_columns, 0)))
+    return Episodes(
+        token_ids=tf.where(of_policy, tf.pad(tokens, ((0, 0), (prompt_columns, 0))), text),
+        padding_mask=tf.cast(padding_mask, tf.bool) | of_policy,
+        generation=Generation(
+            tokens=tf.where(mask, tokens, pad_id),
+            log_probs=in_columns(experience.policy_info["log_probability"]),
+            mask=mask,
+            values=None if value is None else in_columns(value),
+        ),
+        scores=tf.reduce_sum(tf.where(taken, of_episode(experience.reward), 0.0), axis=1),
+        whole=tf.reduce_any(begins, axis=1) & tf.reduce_any(ended & taken, axis=1),
+    )
+
+
+def _check(time_step_spec, worker):
+    if "action_mask" in time_step_spec.observation:
+        raise ValueError(
+            "AlignmentAgent learns from all actions. Received: a spec with action_mask"
+        )
+    given = {
+        "group_size": worker.config.group_size > 1,
+        "baseline": worker.baseline is not None,
+        "cost_limit": worker.cost_limit is not None,
+        "sampler": worker.sampler is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ValueError(f"AlignmentAgent has no use for a worker's {name}. Received: {name}")
