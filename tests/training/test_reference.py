@@ -51,3 +51,14 @@ def test_labelled_answers_have_two(model):
     batch = examples.batch(np.arange(4), 6)
     expected = response_log_probs(model, batch).totals
     np.testing.assert_allclose(batch.ref_log_probs, expected, rtol=1e-4)
+
+
+def test_a_reference_that_is_broken_is_told(model, tmp_path):
+    variable = model.variables[0]
+    kept = variable.numpy()
+    variable.assign(np.full_like(kept, np.nan))
+    records = [PreferenceRecord("a", "b", "c", source="f:1")]
+    with pytest.raises(ValueError, match="^f:1: the reference's log-probs are not finite"):
+        with_reference(encode_ranked(records, BYTES), model, 1, [2], tmp_path / "it.npz")
+    assert not list(tmp_path.iterdir())
+    variable.assign(kept)

@@ -30,7 +30,8 @@ def with_reference(examples, reference, batch_size, columns, file=None):
         Examples of the same class; the reference is not needed any more.
 
     Raises:
-        ValueError: if the file is of other examples.
+        ValueError: if the file is of other examples, or a log-prob is not finite; the message then
+            begins with the record's file and line.
     """
     if file is not None and os.path.exists(file):
         return dataclasses.replace(examples, ref_log_probs=_read(Path(file), examples))
@@ -43,6 +44,7 @@ def with_reference(examples, reference, batch_size, columns, file=None):
     )
     for batch in batches:
         log_probs[batches.indices] = np.asarray(totals(batch))
+    _check_finite(log_probs, examples)
     if file is not None:
         content = io.BytesIO()
         np.savez(content, log_probs=log_probs, fingerprint=_fingerprint(examples))
@@ -58,6 +60,16 @@ def _read(file, examples):
                 f"Received: {len(examples)} examples, {len(kept['log_probs'])} in the file"
             )
         return kept["log_probs"]
+
+
+def _check_finite(log_probs, examples):
+    finite = np.isfinite(log_probs).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(
+            f"{examples.records[row].source or f'record {row}'}: the reference's log-probs are not "
+            f"finite. Received: {log_probs[row].tolist()}"
+        )
 
 
 def _fingerprint(examples):
