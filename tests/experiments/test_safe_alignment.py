@@ -1,0 +1,78 @@
+"""Safe alignment in a few steps: the labels, and every part runs and reports."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import stages
+from experiments.align import AlignConfig
+from experiments.evaluate import EvaluateConfig
+from experiments.safe_alignment import SafeAlignmentConfig, main, write_pairs
+from experiments.train_reward import RewardConfig
+from tfalign.data.customer_service.examples import generate_examples
+from tfalign.data.customer_service.gold import gold_components, gold_reward
+from tfalign.text import train_byte_bpe
+
+LIMITS = {"max_prompt_tokens": 96, "max_new_tokens": 4}
+QUICK = LIMITS | {"on_bad": "skip", "batch_size": 4, "log_every": 1}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A source of records drawn without the built dataset."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for split, size in (("train", 60), ("test", 40)):
+        rows = generate_examples("preferences_en", split, size)
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(lines)
+    return f"{folder}/train.jsonl::{folder}/test.jsonl"
+
+
+def test_one_label_knows_nothing_of_the_other(pairs, tmp_path):
+    config = SafeAlignmentConfig(models=RewardConfig(data=pairs))
+    sources = write_pairs(config, tmp_path / "data")
+    for label, source in sources.items():
+        for file in source.split("::"):
+            with open(file) as lines:
+                rows = list(map(json.loads, lines))
+            assert len(rows) > 5
+            for row in rows:
+                chosen, rejected = (
+                    gold_components(row["prompt"], row[side]) for side in ("chosen", "rejected")
+                )
+                if label == "unsafe":
+                    assert chosen["safe"] < rejected["safe"]
+                    continue
+                whole = [gold_reward(row["prompt"], row[x]) for x in ("chosen", "rejected")]
+                assert whole[0] - 0.8 * chosen["safe"] > whole[1] - 0.8 * rejected["safe"]
+
+
+@pytest.mark.slow
+def test_a_small_run_reports(pairs, tmp_path):
+    demo = stages.RunDirectory(tmp_path / "demo", {}, stages.HARMLESS)
+    tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
+    model = stages.new_model("tiny_llama", tokenizer.vocab_size, 256, "float32", width=16)
+    stages.save_model(demo, "sft", model, tokenizer)
+    config = SafeAlignmentConfig(
+        run_dir=str(tmp_path / "run"),
+        demo=str(tmp_path / "demo"),
+        limits="none,-5",
+        models=RewardConfig(
+            data=pairs, length=240, steps=3, warmup_steps=1, normalize_batches=2, **QUICK
+        ),
+        ppo=AlignConfig(data=pairs, steps=3, minibatch_size=4, epochs=1, cost_rate=0.1, **QUICK),
+        evaluate=EvaluateConfig(data=pairs, num_prompts=8, batch_size=4, on_bad="skip", **LIMITS),
+    )
+    main(config)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert list(report) == ["before", "none", "-5"]
+    assert all(np.isfinite(list(values.values())).all() for values in report.values())
+    assert report["before"]["kl"] == pytest.approx(0, abs=1e-4)
+    assert report["none"]["price"] == 0 < report["-5"]["price"]  # no cost is as low as the limit
+    assert (tmp_path / "run" / "plots" / "safe_alignment.png").stat().st_size > 0
+    written = (tmp_path / "run" / "limit_-5" / "models" / "ppo").stat().st_mtime_ns
+    main(config)  # what is done is not run again
+    assert (tmp_path / "run" / "limit_-5" / "models" / "ppo").stat().st_mtime_ns == written
