@@ -26,7 +26,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.launch import launch, option
-from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.data import BatchStream, PromptRecord, encode_prompts, separator_id
 from tfalign.functional import aggregation, kl
 from tfalign.models import (
     Actor,
@@ -38,6 +38,8 @@ from tfalign.models import (
 from tfalign.rewards import (
     Ensemble,
     LearnedReward,
+    ProcessReward,
+    ProcessRewardModel,
     mean_less_deviation,
     mean_less_variance,
     worst_case,
@@ -231,7 +233,7 @@ def align(config, run, gold=None, reward=None, stage=None):
     behind = config.refresh_every > 1
     reward_model = None
     if reward is None:
-        reward, reward_model = learned_reward(config)
+        reward, reward_model = learned_reward(config, tokenizer)
     worker = RolloutWorker(
         _actor_critic(config, chosen, policy, reward_model),
         reference,
@@ -293,13 +295,23 @@ def align(config, run, gold=None, reward=None, stage=None):
     stages.save_model(run, stage, policy, tokenizer)
 
 
-def learned_reward(config):
-    """(the reward of ``config.reward_model``, an Ensemble where there are several; the first model)."""
+def learned_reward(config, tokenizer):
+    """(the reward of ``config.reward_model``, an Ensemble where there are several; the first model).
+
+    Args:
+        config: has ``reward_model``, ``ensemble`` and ``precision``.
+        tokenizer: the policy's, in whose tokens a process reward model separates steps.
+    """
     models = [
         from_pretrained(directory, dtype=config.precision)
         for directory in config.reward_model.split(",")
     ]
-    rewards = [LearnedReward(model) for model in models]
+    rewards = [
+        ProcessReward(model, separator_id(tokenizer))
+        if isinstance(model, ProcessRewardModel)
+        else LearnedReward(model)
+        for model in models
+    ]
     reward = rewards[0] if len(rewards) == 1 else Ensemble(rewards, _BOUNDS[config.ensemble])
     return reward, models[0]
 

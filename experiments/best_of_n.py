@@ -61,7 +61,7 @@ class BestOfNConfig:
 def main(config):
     run = stages.open_run("best_of_n", config)
     tokenizer = stages.load_tokenizer(config.policy)
-    rewards = {"score": learned_reward(config)[0]}
+    rewards = {"score": learned_reward(config, tokenizer)[0]}
     if config.data == stages.EMBEDDED:
         from tfalign.data.customer_service import gold_reward
 

@@ -28,7 +28,7 @@ from tfalign.data import (
 )
 from tfalign.models import from_pretrained
 from tfalign.training.preferences import PREFERENCE_LOSSES, preference_loss
-from tfalign.training.reference import with_reference
+from tfalign.training.reference import FrozenReference
 
 _YES_NO = ("", "true", "false")
 
@@ -102,35 +102,33 @@ def learn_preferences(config, run, stage=None):
     model = from_pretrained(config.policy, dtype=config.precision, dropout=0.0)
     tokenizer = stages.load_tokenizer(config.policy)
     train, test = (
-        _examples(config, run, stage, chosen, tokenizer, split) for split in ("train", "test")
+        stages.tell(f"{stage} {split}", _encoded(config, chosen, tokenizer, split))
+        for split in ("train", "test")
     )
     columns = stages.buckets(config.max_prompt_tokens)
+    if chosen.objective.needs_reference:
+        directory = config.reference or config.policy
+        reference = FrozenReference(
+            lambda: from_pretrained(directory, dtype=config.precision), config.batch_size, columns
+        )
+        train = reference(train, run.path / f"{stage}_reference_train.npz")
+        test = reference(test, run.path / f"{stage}_reference_test.npz")
+        del reference
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
     held_out = BatchStream(test, min(config.batch_size, len(test)), columns, epochs=1)
     stages.train(run, stage, model, chosen.objective, batches, list(held_out), config)
     stages.save_model(run, stage, model, tokenizer)
 
 
-def _examples(config, run, stage, chosen, tokenizer, split):
-    """Encoded records of a split, with the reference's log-probs where the loss looks at them."""
+def _encoded(config, chosen, tokenizer, split):
+    """RankedExamples, or LabelledExamples for KTO, for which pairs are taken apart."""
     kind = LabelledRecord if config.unpaired else PreferenceRecord
     records = stages.read(config.data, kind, split, config.on_bad, config.data_dir)
     if not chosen.needs_pairs and not config.unpaired:
         records = unpaired(records)
     encode = encode_ranked if chosen.needs_pairs else encode_labelled
     limits = config.max_prompt_tokens, config.max_new_tokens
-    examples = stages.tell(
-        f"{stage} {split}", encode(records, tokenizer, *limits, on_bad=config.on_bad)
-    )
-    if not chosen.objective.needs_reference:
-        return examples
-    return with_reference(
-        examples,
-        from_pretrained(config.reference or config.policy, dtype=config.precision),
-        config.batch_size,
-        stages.buckets(config.max_prompt_tokens),
-        run.path / f"{stage}_reference_{split}.npz",
-    )
+    return encode(records, tokenizer, *limits, on_bad=config.on_bad)
 
 
 def main(config):

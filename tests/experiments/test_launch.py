@@ -11,8 +11,13 @@ import pytest
 from absl import flags
 
 from experiments import launch
-from experiments.configs import demo, hh_rlhf, movie_reviews, smoke
+from experiments.best_of_n import BestOfNConfig
+from experiments.configs import best_of_n, demo, hh_rlhf, movie_reviews, preference, smoke
 from experiments.pipeline import PipelineConfig
+from experiments.preference import PreferenceConfig
+
+CONFIGS = {module: PipelineConfig for module in (demo, smoke, hh_rlhf, movie_reviews)}
+CONFIGS |= {preference: PreferenceConfig, best_of_n: BestOfNConfig}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +87,13 @@ def test_a_file_that_is_not_json_is_told_with_its_line(tmp_path):
     file.write_text('{\n"name": }')
     with pytest.raises(ValueError, match=r"c\.json:2: not JSON"):
         parse(config=str(file))
-    with pytest.raises(ValueError, match="Configs are demo, .*Received: nothing"):
+    with pytest.raises(ValueError, match="Configs are .*demo, .*Received: nothing"):
         parse(config="nothing")
 
 
-@pytest.mark.parametrize("module", [demo, smoke, hh_rlhf, movie_reviews])
+@pytest.mark.parametrize("module", CONFIGS, ids=lambda module: module.__name__)
 def test_named_configs_are_valid(module):
-    config = launch.build(PipelineConfig, module.CONFIG)
+    config = launch.build(CONFIGS[module], module.CONFIG)
     assert config.run_dir.startswith("runs/")
     assert "python -m experiments" in module.__doc__
 

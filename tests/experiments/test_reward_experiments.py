@@ -9,8 +9,7 @@ from experiments import stages
 from experiments.align import AlignConfig, align, learned_reward
 from experiments.train_process_reward import ProcessRewardConfig, train_process_reward
 from experiments.train_reward import RewardConfig, train_reward
-from tfalign.models import from_pretrained
-from tfalign.rewards import Ensemble, ProcessRewardModel
+from tfalign.rewards import Ensemble, ProcessReward, ProcessRewardModel
 from tfalign.text import train_byte_bpe
 from tfalign.training.run_directory import RunDirectory
 
@@ -90,7 +89,8 @@ def test_rankings_then_an_ensemble(folder, tmp_path):
         batch_size=8,
         **LIMITS,
     )
-    assert isinstance(learned_reward(config)[0], Ensemble)
+    tokenizer = stages.load_tokenizer(config.policy)
+    assert isinstance(learned_reward(config, tokenizer)[0], Ensemble)
     align(config, stages.open_run("rloo", config))
     assert np.isfinite(last_line(tmp_path / "align", "rloo")["score"])
 
@@ -106,4 +106,6 @@ def test_steps(folder, tmp_path):
     )
     train_process_reward(config, stages.open_run("process_reward", config))
     assert last_line(tmp_path, "process_reward")["eval_accuracy"] > 0.9
-    assert isinstance(from_pretrained(tmp_path / "models" / "process_reward"), ProcessRewardModel)
+    aligned = AlignConfig(reward_model=str(tmp_path / "models" / "process_reward"))
+    reward, model = learned_reward(aligned, stages.load_tokenizer(config.model))
+    assert isinstance(model, ProcessRewardModel) and isinstance(reward, ProcessReward)

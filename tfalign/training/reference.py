@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
-import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,40 +17,53 @@ from tfalign.objectives import response_log_probs
 from tfalign.training.checkpoint import write_bytes_atomically
 
 
-def with_reference(examples, reference, batch_size, columns, file=None):
-    """The examples with the reference's log-probs of their responses.
+class FrozenReference:
+    """Gives examples the reference's log-probs of their responses; it can be forgotten afterwards.
 
     Args:
-        examples: RankedExamples or LabelledExamples.
-        reference: CausalLM.
-        batch_size: int, rows at a time.
+        load: () -> CausalLM, called when it is first needed: not at all where files have all it said.
+        batch_size: int, examples at a time.
         columns: ints, bucket lengths of the prompts, see ``BatchStream``.
-        file: path of an .npz that keeps them: written when it is absent, else read. None for none.
-
-    Returns:
-        Examples of the same class; the reference is not needed any more.
-
-    Raises:
-        ValueError: if the file is of other examples, or a log-prob is not finite; the message then
-            begins with the record's file and line.
     """
-    if file is not None and os.path.exists(file):
-        return dataclasses.replace(examples, ref_log_probs=_read(Path(file), examples))
-    totals = backend.jit(
-        lambda batch: response_log_probs(reference, batch).totals, reference.variables
-    )
-    log_probs = np.zeros_like(examples.ref_log_probs)
-    batches = BatchStream(
-        examples, min(batch_size, len(examples)), columns, epochs=1, drop_remainder=False
-    )
-    for batch in batches:
-        log_probs[batches.indices] = np.asarray(totals(batch))
-    _check_finite(log_probs, examples)
-    if file is not None:
-        content = io.BytesIO()
-        np.savez(content, log_probs=log_probs, fingerprint=_fingerprint(examples))
-        write_bytes_atomically(Path(file), content.getvalue())
-    return dataclasses.replace(examples, ref_log_probs=log_probs)
+
+    def __init__(self, load: Callable, batch_size: int, columns):
+        self._load = load
+        self._batch_size = batch_size
+        self._columns = columns
+
+    def __call__(self, examples, file=None):
+        """The examples with ``ref_log_probs``.
+
+        Args:
+            examples: RankedExamples or LabelledExamples.
+            file: path of an .npz that keeps the log-probs: written when it is absent, else read.
+                None for none.
+
+        Returns:
+            Examples of the same class.
+
+        Raises:
+            ValueError: if the file is of other examples, or a log-prob is not finite; the message
+                then begins with the record's file and line.
+        """
+        if file is not None and Path(file).exists():
+            return dataclasses.replace(examples, ref_log_probs=_read(Path(file), examples))
+        log_probs = np.zeros_like(examples.ref_log_probs)
+        size = min(self._batch_size, len(examples))
+        batches = BatchStream(examples, size, self._columns, epochs=1, drop_remainder=False)
+        for batch in batches:
+            log_probs[batches.indices] = np.asarray(self._totals(batch))
+        _check_finite(log_probs, examples)
+        if file is not None:
+            content = io.BytesIO()
+            np.savez(content, log_probs=log_probs, fingerprint=_fingerprint(examples))
+            write_bytes_atomically(Path(file), content.getvalue())
+        return dataclasses.replace(examples, ref_log_probs=log_probs)
+
+    @functools.cached_property
+    def _totals(self):
+        model = self._load()
+        return backend.jit(lambda batch: response_log_probs(model, batch).totals, model.variables)
 
 
 def _read(file, examples):
@@ -75,7 +89,6 @@ def _check_finite(log_probs, examples):
 def _fingerprint(examples):
     """int, of all that the log-probs are of."""
     bare = dataclasses.replace(examples, ref_log_probs=np.zeros_like(examples.ref_log_probs))
-    value = 0
-    for array in bare.arrays:
-        value = zlib.crc32(np.ascontiguousarray(array), value)
-    return value
+    return functools.reduce(
+        lambda value, array: zlib.crc32(np.ascontiguousarray(array), value), bare.arrays, 0
+    )
