@@ -9,10 +9,10 @@ _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}
 CONFIG = {
     "run_dir": "runs/demo",
     "pretrain": {"vocab_size": 1536, "preset": "mini_llama", "num_layers": 2, "batch_size": 8}
-    | {"steps": 2200, "learning_rate": 5e-3, "log_every": 25, "save_every": 500},
+    | {"steps": 3000, "learning_rate": 5e-3, "log_every": 25, "save_every": 500},
     "sft": {"length": 90, "on_bad": "skip", "steps": 120, "learning_rate": 1e-3},
     "reward_model": {"length": 90, "on_bad": "skip", "steps": 600, "learning_rate": 5e-4} | _LIMITS,
-    "ppo": {"steps": 90, "learning_rate": 1e-4, "save_every": 20} | _LIMITS,
+    "ppo": {"steps": 100, "learning_rate": 1e-4, "save_every": 20} | _LIMITS,
     "evaluate": {
         "title": "tfalign demo: aligning a customer-service agent",
         "summary": (
