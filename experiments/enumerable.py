@@ -94,8 +94,7 @@ class Problem:
     def token_log_probs(self, policy):
         """float64[N, R], of every token of every response; 0 where masked."""
         token_ids, padding_mask = self.inputs()
-        hidden = policy.backbone(token_ids, padding_mask=padding_mask)
-        logits = policy.logits(before_response(hidden, self.horizon))
+        logits = before_response(policy, token_ids, padding_mask, self.horizon)
         log_probs = ops.convert_to_numpy(token_log_probs(logits, self.responses))
         return np.where(self.mask, log_probs.astype("float64"), 0.0)
 
@@ -141,8 +140,8 @@ class TabularLM(keras.Model):
         self.config = types.SimpleNamespace(width=self.backbone.width, max_positions=2**30)
         self.built = True
 
-    def call(self, token_ids, padding_mask=None):
-        return self.logits(self.backbone(token_ids, padding_mask=padding_mask))
+    def call(self, token_ids, padding_mask=None, last=None, training=None):
+        return self.logits(self.backbone(token_ids, padding_mask=padding_mask, last=last))
 
     def logits(self, hidden, kernel=None):
         del kernel
@@ -166,8 +165,8 @@ class TabularCritic(keras.Model):
         self.backbone = PrefixTable(np.zeros((num_prefixes, 1), "float32"), vocab_size)
         self.built = True
 
-    def call(self, token_ids, padding_mask=None, training=None):
-        return self.backbone(token_ids, padding_mask=padding_mask)[..., 0]
+    def call(self, token_ids, padding_mask=None, last=None, training=None):
+        return self.backbone(token_ids, padding_mask=padding_mask, last=last)[..., 0]
 
 
 class PrefixTable(keras.layers.Layer):
@@ -182,15 +181,16 @@ class PrefixTable(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, token_ids, padding_mask=None, training=None):
-        """float32[B, T, width], of the prefix that ends at each column; column 0 is the prompt."""
+    def call(self, token_ids, padding_mask=None, last=None, training=None):
+        """float32[B, N, width], of the prefix that ends at each column; column 0 is the prompt."""
         token_ids = ops.cast(token_ids, "int32")
         number = ops.zeros_like(token_ids[:, 0])
         numbers = [number]
         for column in range(1, token_ids.shape[1]):
             number = self._longer(number, token_ids[:, column])
             numbers.append(number)
-        return ops.take(self.table, ops.stack(numbers, axis=1), axis=0)
+        wanted = numbers if last is None else numbers[-last:]
+        return ops.take(self.table, ops.stack(wanted, axis=1), axis=0)
 
     def new_cache(self, rows, columns):
         return ops.zeros((rows,), "int32")

@@ -168,10 +168,8 @@ def _gradient(model, function):
 
 
 def _log_probs(model, batch):
-    hidden = before_response(
-        model.policy.backbone(batch.token_ids, padding_mask=batch.padding_mask), R
-    )
-    return token_log_probs(model.policy.logits(hidden), batch.token_ids[:, P:])
+    logits = before_response(model.policy, batch.token_ids, batch.padding_mask, R)
+    return token_log_probs(logits, batch.token_ids[:, P:])
 
 
 @pytest.fixture(scope="module")

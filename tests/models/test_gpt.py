@@ -103,6 +103,17 @@ def test_batch_order_is_irrelevant(model):
     np.testing.assert_allclose(shuffled[RIGHT[order]], expected[RIGHT[order]], atol=1e-5)
 
 
+@pytest.mark.parametrize("last", [1, 4, T])
+def test_the_last_columns_alone(model, last):
+    """The same numbers for less work: what the last block does to the others is never seen."""
+    mask = _left(RIGHT)
+    expected = np.asarray(model(IDS, padding_mask=mask))[:, -last:]
+    actual = np.asarray(model(IDS, padding_mask=mask, last=last))
+    seen = mask[:, -last:]
+    assert actual.shape == (B, last, W)
+    np.testing.assert_allclose(actual[seen], expected[seen], atol=1e-5)
+
+
 def test_packed_equals_unpacked(model):
     first, second = IDS[1, :4], IDS[2, :3]
     packed = np.concatenate([first, second, [0, 0]])[None].astype("int32")

@@ -60,9 +60,11 @@ class Spy:
         self.model = model
         self.asked = []
 
-    def backbone(self, token_ids, padding_mask, training):
+    def backbone(self, token_ids, padding_mask, last, training):
         self.asked.append(("rows", token_ids.shape[0]))
-        return self.model.backbone(token_ids, padding_mask=padding_mask, training=training)
+        return self.model.backbone(
+            token_ids, padding_mask=padding_mask, last=last, training=training
+        )
 
     def logits(self, hidden):
         self.asked.append(("logits at", hidden.shape[1]))
@@ -76,11 +78,12 @@ class GivenLogits:
         self.variable = keras.Variable(logits)
         self.next = 0
 
-    def backbone(self, token_ids, padding_mask, training):
+    def backbone(self, token_ids, padding_mask, last, training):
+        columns = slice(token_ids.shape[1] - last, token_ids.shape[1])
         if len(token_ids) == 2 * B:
-            return ops.reshape(self.variable, (2 * B, P + R, V))
+            return ops.reshape(self.variable, (2 * B, P + R, V))[:, columns]
         self.next += 1
-        return self.variable[:, self.next - 1]
+        return self.variable[:, self.next - 1, columns]
 
     def logits(self, hidden):
         return hidden
@@ -97,8 +100,8 @@ class Bigrams(keras.Model):
         )
         self.built = True
 
-    def backbone(self, token_ids, padding_mask, training):
-        return ops.take(self.table, token_ids, axis=0)
+    def backbone(self, token_ids, padding_mask, last, training):
+        return ops.take(self.table, token_ids[:, -last:], axis=0)
 
     def logits(self, hidden):
         return hidden

@@ -12,6 +12,7 @@ from keras import ops
 from tfalign import backend
 from tfalign.functional import advantages
 from tfalign.functional.aggregation import fixed_length_mean, micro_batch_token_mean, token_mean
+from tfalign.models.actor_critic import before_response
 from tfalign.objectives import (
     CPO,
     DPO,
@@ -49,16 +50,18 @@ class GivenLogits:
         self.variable = keras.Variable(LOGITS)
         self.policy = self
 
-    def backbone(self, token_ids, padding_mask, training=False):
+    def backbone(self, token_ids, padding_mask, last, training=False):
+        known = GIVEN["token_ids"][..., : token_ids.shape[1]]
+        columns = slice(token_ids.shape[1] - last, token_ids.shape[1])
         if len(token_ids) == 2 * PAIRS:
-            return ops.reshape(self.variable, (2 * PAIRS, COLUMNS, VOCAB))
-        side = int(np.array_equal(token_ids, GIVEN["token_ids"][:, 1]))
-        assert np.array_equal(token_ids, GIVEN["token_ids"][:, side])
-        return self.variable[:, side]
+            return ops.reshape(self.variable, (2 * PAIRS, COLUMNS, VOCAB))[:, columns]
+        side = int(np.array_equal(token_ids, known[:, 1]))
+        assert np.array_equal(token_ids, known[:, side])
+        return self.variable[:, side, columns]
 
     def __call__(self, token_ids, padding_mask, response_length):
         """As an Actor."""
-        return self.backbone(token_ids, padding_mask)[:, -response_length - 1 : -1], None
+        return before_response(self.backbone, token_ids, padding_mask, response_length), None
 
     def logits(self, hidden):
         return hidden

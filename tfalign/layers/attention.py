@@ -84,7 +84,7 @@ class MultiHeadAttention(keras.layers.Layer):
         x: float[B, Q, W].
         attention_mask: bool broadcastable to [B, H, Q, K], as ``layers.masks`` makes them; None
             for all.
-        positions: int32[B, Q], used by rotary positions alone.
+        positions: int32[B, K], used by rotary positions alone; the queries' are the last Q.
         context: float[B, K, C], what is attended to; ``x`` where None.
 
     Returns:
@@ -165,7 +165,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def call(self, x, attention_mask=None, positions=None, context=None, training=None):
         context = x if context is None else context
-        queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
+        query_positions = None if positions is None else positions[:, -ops.shape(x)[1] :]
+        queries = self._turn(self._split(self.query(x)), self.query_norm, query_positions)
         keys = self._turn(self._split(self.key(context)), self.key_norm, positions)
         values = self._split(self.value(context))
         return self._attend(queries, keys, values, attention_mask, training)

@@ -7,6 +7,7 @@ class. ``normalization`` makes the two norms in use.
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 from tfalign.layers.attention import MultiHeadAttention
 
@@ -37,10 +38,15 @@ class _ResidualBlock(keras.layers.Layer):
             layer.build(x_shape, **shapes)
 
     def _residual(self, x, norm, sublayer, training=None):
-        """x + f(norm(x)) in a pre-norm block, norm(x + f(x)) in a post-norm one."""
+        """x + f(norm(x)) in a pre-norm block, norm(x + f(x)) in a post-norm one.
+
+        A sub-layer may return the last columns alone; the others end here.
+        """
         if self.pre_norm:
-            return x + self._drop(sublayer(norm(x)), training)
-        return norm(x + self._drop(sublayer(x), training))
+            y = self._drop(sublayer(norm(x)), training)
+            return x[:, -ops.shape(y)[1] :] + y
+        y = self._drop(sublayer(x), training)
+        return norm(x[:, -ops.shape(y)[1] :] + y)
 
     def _drop(self, x, training):
         return self.residual_dropout(x, training=training) if self.dropout else x
@@ -80,9 +86,11 @@ class TransformerBlock(_ResidualBlock):
         x: float[B, T, W].
         attention_mask: bool broadcastable to [B, H, T, T]; None for all.
         positions: int32[B, T], used by rotary positions alone.
+        last: int, N, how many of the last columns are wanted; None for all. The others are
+            attended to and go no further.
 
     Returns:
-        float[B, T, W].
+        float[B, N, W].
     """
 
     sublayers = ("attention", "attention_norm", "feed_forward", "feed_forward_norm")
@@ -108,10 +116,15 @@ class TransformerBlock(_ResidualBlock):
             self._build_sublayer(name, x_shape)
         self.built = True
 
-    def call(self, x, attention_mask=None, positions=None, training=None):
+    def call(self, x, attention_mask=None, positions=None, last=None, training=None):
+        mask = attention_mask
+        if last is not None and mask is not None and mask.shape[-2] != 1:
+            mask = mask[..., -last:, :]
+
         def attend(h):
+            queries = h if last is None else h[:, -last:]
             return self.attention(
-                h, attention_mask=attention_mask, positions=positions, training=training
+                queries, attention_mask=mask, positions=positions, context=h, training=training
             )
 
         x = self._residual(x, self.attention_norm, attend, training)

@@ -27,8 +27,8 @@ class Actor(keras.Model):
 
     def call(self, token_ids, padding_mask, response_length):
         """As ``SharedActorCritic.call``, with None for the values."""
-        hidden = self.policy.backbone(token_ids, padding_mask=padding_mask)
-        return before_response(hidden, response_length), None
+        given = (token_ids, padding_mask, response_length)
+        return before_response(self.policy.backbone, *given), None
 
     def get_config(self):
         return _config_with_models(super().get_config(), policy=self.policy)
@@ -65,9 +65,7 @@ class SharedActorCritic(keras.Model):
             (hidden float[B, R, W] for ``policy.logits``, values float32[B, R]); the state before
             response token t stands at column T - R - 1 + t.
         """
-        hidden = before_response(
-            self.policy.backbone(token_ids, padding_mask=padding_mask), response_length
-        )
+        hidden = before_response(self.policy.backbone, token_ids, padding_mask, response_length)
         return hidden, self.value_head(hidden)
 
     def get_config(self):
@@ -95,12 +93,8 @@ class SeparateActorCritic(keras.Model):
 
     def call(self, token_ids, padding_mask, response_length):
         """As ``SharedActorCritic.call``."""
-        hidden = self.policy.backbone(token_ids, padding_mask=padding_mask)
-        values = self.critic(token_ids, padding_mask=padding_mask)
-        return (
-            before_response(hidden, response_length),
-            before_response(values, response_length),
-        )
+        given = (token_ids, padding_mask, response_length)
+        return before_response(self.policy.backbone, *given), before_response(self.critic, *given)
 
     def get_config(self):
         return _config_with_models(super().get_config(), policy=self.policy, critic=self.critic)
@@ -110,9 +104,26 @@ class SeparateActorCritic(keras.Model):
         return cls(**_with_models_restored(config, "policy", "critic"))
 
 
-def before_response(per_column, response_length):
-    """The columns that hold the state before each response token: [B, T, ...] to [B, R, ...]."""
-    return per_column[:, -response_length - 1 : -1]
+def before_response(model, token_ids, padding_mask, response_length, training=None):
+    """What a model says of the states before each response token, and computes of no others.
+
+    Args:
+        model: a trunk, a language model or a critic: anything with GPT's arguments.
+        token_ids: int32[B, T], left-padded prompt, then ``response_length`` columns; the last is
+            nobody's state.
+        padding_mask: bool[B, T].
+        response_length: int, R.
+        training: bool, whether dropout is on.
+
+    Returns:
+        What the model returns, of R columns.
+    """
+    return model(
+        token_ids[:, :-1],
+        padding_mask=padding_mask[:, :-1],
+        last=response_length,
+        training=training,
+    )
 
 
 def separate_critic(policy: CausalLM, initial: keras.Model | None = None):

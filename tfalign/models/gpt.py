@@ -130,9 +130,11 @@ class GPT(PretrainedModel, keras.Model):
         padding_mask: bool[B, T], true at real tokens, padding on either side; None for all.
         segment_ids: int32[B, T], documents packed into rows (0 at padding), instead of a
             padding mask; each document starts at position 0 and sees only itself.
+        last: int, N, how many of the last columns are wanted, so that the last block need not
+            work on the others; None for all T.
 
     Returns:
-        float[B, T, W] after the final normalisation. Padding columns hold no meaning.
+        float[B, N, W] after the final normalisation. Padding columns hold no meaning.
     """
 
     def __init__(self, config, **kwargs):
@@ -161,7 +163,7 @@ class GPT(PretrainedModel, keras.Model):
         self.final_norm = normalization(c.norm, c.norm_epsilon, "final_norm", self.dtype_policy)
         self._build_all()
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
+    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
         columns = ops.shape(token_ids)[1]
         if segment_ids is not None:
             visible = segment_mask(segment_ids) & causal_mask(columns)
@@ -177,8 +179,9 @@ class GPT(PretrainedModel, keras.Model):
         x = self._embed(token_ids, positions)
         if self.config.dropout:
             x = self.embedding_dropout(x, training=training)
-        for block, mask in zip(self.blocks, masks):
-            x = block(x, attention_mask=mask, positions=positions, training=training)
+        wanted = [None] * (len(masks) - 1) + [last]
+        for block, mask, columns in zip(self.blocks, masks, wanted):
+            x = block(x, attention_mask=mask, positions=positions, last=columns, training=training)
         return self.final_norm(x)
 
     def pool(self, hidden, padding_mask=None):

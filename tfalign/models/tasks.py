@@ -75,9 +75,10 @@ class CausalLM(TaskModel):
         token_ids: int32[B, T].
         padding_mask: bool[B, T], true at real tokens; None for all.
         segment_ids: int32[B, T] for packed rows, see ``GPT``.
+        last: int, N, how many of the last columns are wanted; None for all T.
 
     Returns:
-        float32[B, T, V], logits of the token after each column.
+        float32[B, N, V], logits of the token after each column.
     """
 
     backbone_class = GPT
@@ -91,9 +92,13 @@ class CausalLM(TaskModel):
         """A model of ``models.gpt.PRESETS`` with random weights, some sizes changed."""
         return cls(GPTConfig.from_preset(name, **changes), dtype=dtype)
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
+    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
         hidden = self.backbone(
-            token_ids, padding_mask=padding_mask, segment_ids=segment_ids, training=training
+            token_ids,
+            padding_mask=padding_mask,
+            segment_ids=segment_ids,
+            last=last,
+            training=training,
         )
         return self.logits(hidden)
 
@@ -107,7 +112,7 @@ class CausalLM(TaskModel):
 
 @keras.saving.register_keras_serializable("tfalign")
 class Critic(TaskModel):
-    """A GPT trunk with a value head: float32[B, T], the value of the state after each column."""
+    """A GPT trunk with a value head: float32[B, N], the value of the state after each column."""
 
     backbone_class = GPT
 
@@ -116,8 +121,10 @@ class Critic(TaskModel):
         self.head = ValueHead(dtype=self.dtype_policy, name="head")
         self.head.build(self._features_shape)
 
-    def call(self, token_ids, padding_mask=None, training=None):
-        return self.head(self.backbone(token_ids, padding_mask=padding_mask, training=training))
+    def call(self, token_ids, padding_mask=None, last=None, training=None):
+        return self.head(
+            self.backbone(token_ids, padding_mask=padding_mask, last=last, training=training)
+        )
 
 
 @keras.saving.register_keras_serializable("tfalign")

@@ -41,9 +41,8 @@ def response_log_probs(model, batch, training=False, temperature=1.0, chunk=None
     length = batch.response_mask.shape[-1]
     token_ids = ops.reshape(batch.token_ids, (num_prompts * num_responses, num_columns))
     padding_mask = ops.reshape(batch.padding_mask, token_ids.shape)
-    hidden = model.backbone(token_ids, padding_mask=padding_mask, training=training)
-    states, tokens = before_response(hidden, length), token_ids[:, -length:]
-    log_probs = read_out(model, states, tokens, temperature, chunk)
+    states = before_response(model.backbone, token_ids, padding_mask, length, training)
+    log_probs = read_out(model, states, token_ids[:, -length:], temperature, chunk)
     per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
     return ResponseLogProbs(
         masked_sum(per_token, batch.response_mask, axis=-1),

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 from keras import ops, tree
 
+from tfalign import backend
 from tfalign.rewards.errors import RewardError
 
 
@@ -104,7 +105,8 @@ def one_pass(learner, batch, order, minibatches):
     rows = order.shape[0]
     if rows % minibatches:
         raise ValueError(f"{minibatches} minibatches do not divide {rows} rows to learn from")
-    return [learner.update(_rows(batch, chosen)) for chosen in ops.split(order, minibatches)]
+    dealt = _deal(batch, ops.reshape(order, (minibatches, rows // minibatches)))
+    return [learner.update(minibatch) for minibatch in dealt]
 
 
 def _approx_kl(metrics):
@@ -113,5 +115,12 @@ def _approx_kl(metrics):
     return float(metrics["approx_kl"])
 
 
-def _rows(batch, chosen):
-    return tree.map_structure(lambda x: ops.take(x, chosen, axis=0), batch)
+def _minibatches(batch, rows):
+    """A list of batches, of the rows that each line of int32[M, rows of a minibatch] names."""
+    return [
+        tree.map_structure(lambda x, chosen=rows[i]: ops.take(x, chosen, axis=0), batch)
+        for i in range(rows.shape[0])
+    ]
+
+
+_deal = backend.jit(_minibatches)  # one program, not one for every field of every minibatch

@@ -310,8 +310,9 @@ class RolloutWorker:
         return rollout, statistics
 
     def _reference_log_probs(self, token_ids, padding_mask):
-        hidden = self.reference.backbone(token_ids, padding_mask=padding_mask, training=False)
-        hidden = before_response(hidden, self.config.max_new_tokens)
+        length = self.config.max_new_tokens
+        trunk = self.reference.backbone
+        hidden = before_response(trunk, token_ids, padding_mask, length, training=False)
         return self._log_probs(self.reference, hidden, token_ids)
 
     def _log_probs(self, model, hidden, token_ids):
@@ -328,9 +329,8 @@ class RolloutWorker:
             )
             log_probs = self._log_probs(self.actor_critic.policy, hidden, token_ids)
         elif self.credit.needs_values and values is None:
-            critic = self.actor_critic.critic
-            values = critic(token_ids, padding_mask=padding_mask, training=False)
-            values = before_response(values, self.config.max_new_tokens)
+            given = (token_ids, padding_mask, self.config.max_new_tokens)
+            values = before_response(self.actor_critic.critic, *given, training=False)
         if not self.credit.needs_values:
             return log_probs, None
         return log_probs, ops.where(generation.mask, values, 0.0)
