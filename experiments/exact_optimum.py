@@ -61,23 +61,29 @@ def main(config):
     for name in config.algorithms.split(","):
         cells = []
         for beta in betas:
-            policy = solve(problem, name, beta, config)
+            policy = solve(problem, with_kl_in_reward(name, beta, config.cap), config)
             cells.append(_shown(problem.probabilities(policy), problem, beta))
         rows.append([name, *cells])
         print(*rows[-1], flush=True)
     print(table(["total variation to the optimum", *(f"beta {beta}" for beta in betas)], rows))
 
 
-def solve(problem, name, beta, config):
+def with_kl_in_reward(name, beta, cap=-1.0):
+    """The Algorithm of a name, with beta KL in the reward, and importance weights up to ``cap`` where
+    it has them (-1: up to its own)."""
+    fields = {field.name for field in dataclasses.fields(ALGORITHMS[name].objective)}
+    caps = {} if cap == -1 else dict.fromkeys(fields & {"cap", "clip_rho", "clip_trace"}, cap)
+    return algorithm(name, kl_in="reward", kl_coefficient=beta, **caps)
+
+
+def solve(problem, chosen, config):
     """The TabularLM an algorithm arrives at.
 
     Args:
         problem: Problem.
-        name: str, one of ``POLICY_GRADIENTS``.
-        beta: float, KL coefficient, in the reward.
+        chosen: Algorithm.
         config: ExactOptimumConfig.
     """
-    chosen = algorithm(name, kl_in="reward", kl_coefficient=beta, **_caps(name, config.cap))
     policy = problem.policy()
     model = Actor(policy)
     if chosen.needs_critic:
@@ -106,19 +112,13 @@ def solve(problem, name, beta, config):
             worker,
             learner,
             problem.prompts(config.batch_size // chosen.group_size),
-            FixedKL(beta),
+            FixedKL(chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0),
             seed=config.seed,
             step=step,
             epochs=chosen.epochs,
             minibatch_size=config.batch_size // chosen.minibatches,
         )
     return policy
-
-
-def _caps(name, cap):
-    """The fields of an algorithm's objective that truncate importance weights, at this value."""
-    fields = {field.name for field in dataclasses.fields(ALGORITHMS[name].objective)}
-    return {} if cap == -1 else dict.fromkeys(fields & {"cap", "clip_rho", "clip_trace"}, cap)
 
 
 def _shown(probabilities, problem, beta):

@@ -100,6 +100,35 @@ def test_a_row_without_a_token_has_no_advantage(credit):
     assert not any(np.asarray(x).any() for x in credit(scored, np.float32(BETA)))
 
 
+EVERY = [
+    GAE(),
+    GAE(whiten_rewards=True),
+    RewardToGo(),
+    RewardToGo(whiten_advantages=True),
+    GroupRelative(),
+    GroupCentred(),
+    LeaveOneOut(),
+]
+
+
+@pytest.mark.parametrize("credit", EVERY, ids=str)
+def test_nothing_finite_becomes_infinite(credit):
+    """Rows of no token and of one, scores of a million, references that all but exclude a token."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows, length, size = 2 * int(rng.integers(1, 5)), int(rng.integers(1, 7)), 2
+        mask = np.arange(length) < rng.integers(0, length + 1, rows)[:, None]
+        scale = 10.0 ** rng.integers(0, 7)
+        numbers = [scale * rng.normal(size=mask.shape) for _ in range(2)]
+        kl, values = (np.where(mask, x, 0).astype("float32") for x in numbers)
+        scores = (scale * rng.normal(size=rows)).astype("float32")
+        if seed % 3 == 0:
+            scores[:] = scores[0]
+        scored = Scored(scores, kl, mask, values, np.zeros(rows, "float32"), size)
+        for part in credit(scored, np.float32(BETA)):
+            assert np.isfinite(part).all() and not np.asarray(part)[~mask].any()
+
+
 def worker(credit, **choices):
     model = CausalLM(GPTConfig(5, 4, 1, 1, max_positions=4))
     return RolloutWorker(Actor(model), model, None, RolloutConfig(2, **choices), credit)

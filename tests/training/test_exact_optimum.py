@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from experiments.enumerable import Problem, total_variation
-from experiments.exact_optimum import ExactOptimumConfig, solve
+from experiments.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.decoding import Greedy, generate
+from tfalign.functional.kl import k2, k3
 from tfalign.models import Actor
 from tfalign.objectives import Reinforce
-from tfalign.training.algorithms import POLICY_GRADIENTS
+from tfalign.training.algorithms import POLICY_GRADIENTS, algorithm
 from tfalign.training.credit import LeaveOneOut
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.lagrange import CostLimit
@@ -28,7 +29,7 @@ def whole():
 
 
 def distance(problem, name, beta, **changes):
-    policy = solve(problem, name, beta, ExactOptimumConfig(**changes))
+    policy = solve(problem, with_kl_in_reward(name, beta), ExactOptimumConfig(**changes))
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 
@@ -52,6 +53,25 @@ def test_six_tokens_four_steps(whole, name, beta):
 )
 def test_the_others_too(whole, name):
     assert distance(whole, name, 0.5) <= MARK
+
+
+def test_a_kl_in_the_loss_has_a_fixed_point_of_its_own():
+    """For responses of one token, from the zero of each gradient: with k2 it is pi*; with k3, whose
+    gradient in the mean is that of KL(pi_ref || pi), it is beta pi_ref / (c - reward)."""
+    problem, beta = Problem(5, 1), 0.5
+    reference = problem.probabilities(problem.policy())
+    low, high = problem.rewards.max(), problem.rewards.max() + 10.0
+    for _ in range(60):  # c makes the probabilities sum to 1
+        c = (low + high) / 2
+        of_k3 = beta * reference / (c - problem.rewards)
+        low, high = (c, high) if of_k3.sum() > 1 else (low, c)
+    fixed_points = {k2: problem.optimum(beta), k3: of_k3}
+    assert total_variation(*fixed_points.values()) > 0.1
+    config = ExactOptimumConfig(steps=300, batch_size=256)
+    for estimator, expected in fixed_points.items():
+        chosen = algorithm("rloo", kl_in="loss", kl_coefficient=beta, kl_estimator=estimator)
+        found = problem.probabilities(solve(problem, chosen, config))
+        assert total_variation(found, expected) < 0.02
 
 
 def test_the_problem_itself():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.enumerable import Problem, TabularCritic, total_variation
-from experiments.exact_optimum import ExactOptimumConfig, solve
+from experiments.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.training.algorithms import algorithm
 from tfalign.training.rollouts import RolloutConfig, RolloutWorker
@@ -17,8 +17,8 @@ SMALL = Problem(3, 2)
 BETA = 0.5
 
 
-def distance(name, problem=SMALL, beta=BETA, **changes):
-    policy = solve(problem, name, beta, ExactOptimumConfig(**changes))
+def distance(name, problem=SMALL, beta=BETA, cap=-1.0, **changes):
+    policy = solve(problem, with_kl_in_reward(name, beta, cap), ExactOptimumConfig(**changes))
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 

@@ -26,8 +26,8 @@ class PolicyObjective:
         temperature: the sampler's; log-probs are those of softmax(logits / temperature).
         entropy_coefficient: weight of the entropy bonus.
         kl_coefficient: weight of the KL penalty in the loss, where it is not in the reward.
-        kl_estimator: of ``functional.kl``. The gradient of k2 is that of the KL of each token's
-            distribution, k3's is close to it near the reference; k1's is 0 in the mean.
+        kl_estimator: of ``functional.kl``. In the mean k2's gradient is that of KL(pi || pi_ref) in
+            each state, k3's that of KL(pi_ref || pi), and k1's is 0.
         aggregate: of ``functional.aggregation``, from tokens to the loss of the batch.
     """
 
