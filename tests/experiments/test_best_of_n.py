@@ -40,6 +40,7 @@ def test_an_n_that_cannot_be():
         BestOfNConfig(max_n=6)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     tokenizer = train_byte_bpe(["q one two"] * 4, 280)
     run = RunDirectory(tmp_path / "models_of", {}, stages.HARMLESS)
