@@ -24,7 +24,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments import stages
+from experiments import adapters, stages
 from experiments.launch import launch, option
 from tfalign.data import BatchStream, PromptRecord, encode_prompts, separator_id
 from tfalign.functional import aggregation, kl
@@ -81,6 +81,10 @@ class AlignConfig:
     cost_model: str = option("", "directory of a second one, whose score is held under a limit")
     cost_limit: float = option(0.0, "of the mean cost")
     cost_rate: float = option(0.05, "by how much the price of a cost moves for an excess of 1")
+    lora: adapters.AdapterConfig = option(
+        adapters.AdapterConfig(),
+        "low-rank adapters on the policy, whose base is the reference then",
+    )
     data: str = option(stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
     data_dir: str = option("runs/data", "where datasets are built")
     on_bad: str = option("stop", "what a bad or over-long record does", ["stop", "skip"])
@@ -228,21 +232,28 @@ def align(config, run, gold=None, reward=None, stage=None):
     stage = stage or config.algorithm
     chosen = chosen_algorithm(config)
     tokenizer = stages.load_tokenizer(config.policy)
-    reference = from_pretrained(config.policy, dtype=config.precision)
-    policy = from_pretrained(config.policy, dtype=config.precision)
+
+    def load():
+        return from_pretrained(config.policy, dtype=config.precision)
+
+    policy = load()
     behind = config.refresh_every > 1
     reward_model = None
     if reward is None:
         reward, reward_model = learned_reward(config, tokenizer)
+    actor_critic = _actor_critic(config, chosen, policy, reward_model)
+    older = load() if behind else None
+    for model in filter(None, (policy, older)):
+        adapters.adapt(model, config.lora)
     worker = RolloutWorker(
-        _actor_critic(config, chosen, policy, reward_model),
-        reference,
+        actor_critic,
+        adapters.reference_of(policy, config.lora, load),
         reward,
         rollout_config(config, tokenizer),
         chosen.credit,
         chosen.baseline and chosen.baseline(),
         _cost_limit(config),
-        from_pretrained(config.policy, dtype=config.precision) if behind else None,
+        older,
     )
     minibatch_size = _minibatch_size(config, chosen)
     sized = dataclasses.replace(config, minibatch_size=minibatch_size, epochs=chosen.epochs)
@@ -292,7 +303,7 @@ def align(config, run, gold=None, reward=None, stage=None):
         return metrics
 
     stages.repeat(run, stage, update, config, state, first_step)
-    stages.save_model(run, stage, policy, tokenizer)
+    adapters.save_model(run, stage, policy, tokenizer, config.lora, config.policy)
 
 
 def learned_reward(config, tokenizer):

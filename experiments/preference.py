@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments import stages
+from experiments import adapters, stages
 from experiments.launch import launch, option
 from tfalign.data import (
     BatchStream,
@@ -39,6 +39,7 @@ class PreferenceConfig(stages.SupervisedConfig):
     loss: str = option("dpo", "how the policy learns", list(PREFERENCE_LOSSES))
     policy: str = option("runs/sft/models/sft", "directory of the model to start from")
     reference: str = option("", "directory of the reference; --policy where empty")
+    lora: adapters.AdapterConfig = option(adapters.AdapterConfig(), "low-rank adapters")
     data: str = option(
         stages.EMBEDDED,
         '"embedded", FILE.jsonl with "prompt", "chosen" and "rejected", anthropic:FILE, '
@@ -114,10 +115,11 @@ def learn_preferences(config, run, stage=None):
         train = reference(train, run.path / f"{stage}_reference_train.npz")
         test = reference(test, run.path / f"{stage}_reference_test.npz")
         del reference
+    adapters.adapt(model, config.lora)
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
     held_out = BatchStream(test, min(config.batch_size, len(test)), columns, epochs=1)
     stages.train(run, stage, model, chosen.objective, batches, list(held_out), config)
-    stages.save_model(run, stage, model, tokenizer)
+    adapters.save_model(run, stage, model, tokenizer, config.lora, config.policy)
 
 
 def _encoded(config, chosen, tokenizer, split):

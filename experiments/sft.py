@@ -5,6 +5,7 @@
 
 The second reads JSON lines with "prompt" and "completion". The loss is on the completion alone, with
 ``--conversations`` on all that the assistant says in JSON lines with "messages".
+``--lora.rank=8`` trains adapters, which go to RUN_DIR/models/sft_adapters too.
 Writes RUN_DIR/models/sft. About 30 seconds on two CPU cores for the embedded data.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments import stages
+from experiments import adapters, stages
 from experiments.launch import launch, option
 from tfalign.data import (
     BatchStream,
@@ -32,6 +33,7 @@ class SFTConfig(stages.SupervisedConfig):
     data: str = option(
         stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt" and "completion", tfds:NAME:SPLIT'
     )
+    lora: adapters.AdapterConfig = option(adapters.AdapterConfig(), "low-rank adapters")
     conversations: bool = option(False, 'whole conversations: JSON lines with "messages"')
     length: int = option(96, "longest prompt with completion, tokens")
 
@@ -40,6 +42,7 @@ def fine_tune(config, run):
     """Trains and saves the model; goes on from the newest checkpoint of the run."""
     stages.seed_everything(config.seed)
     model = from_pretrained(config.model, dtype=config.precision)
+    adapters.adapt(model, config.lora)
     tokenizer = stages.load_tokenizer(config.model)
     kind, encode = CompletionRecord, encode_completions
     if config.conversations:
@@ -60,7 +63,7 @@ def fine_tune(config, run):
     batches = BatchStream(train, config.batch_size, buckets, seed=config.seed)
     held_out = BatchStream(test, config.batch_size, buckets, epochs=1)
     stages.train(run, "sft", model, LanguageModelling(), batches, list(held_out), config)
-    stages.save_model(run, "sft", model, tokenizer)
+    adapters.save_model(run, "sft", model, tokenizer, config.lora, config.model)
 
 
 def main(config):

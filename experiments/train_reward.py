@@ -23,7 +23,7 @@ import itertools
 import numpy as np
 from keras import ops
 
-from experiments import stages
+from experiments import adapters, stages
 from experiments.launch import launch, option
 from tfalign import backend
 from tfalign.data import (
@@ -73,6 +73,7 @@ class RewardConfig(stages.SupervisedConfig):
     max_new_tokens: int = option(48, "of the answers the scores are normalised on")
     max_prompt_tokens: int = option(48, "of their prompts")
     centering: float = option(0.0, "coefficient of (chosen + rejected)^2")
+    lora: adapters.AdapterConfig = option(adapters.AdapterConfig(), "low-rank adapters")
     rankings: str = option(
         "", "records are rankings of several answers: the loss of those", ["", *_RANKING_LOSSES]
     )
@@ -92,6 +93,7 @@ def train_reward(config, run):
     stages.seed_everything(config.seed)
     policy = from_pretrained(config.normalize_on or config.model, dropout=0.0)
     model = RewardModel(_trunk(config), dtype=config.precision)
+    adapters.adapt(model.backbone, config.lora)
     tokenizer = stages.load_tokenizer(config.model)
     train, test = (
         stages.tell(f"reward_model {split}", _encoded(config, tokenizer, split))
@@ -113,7 +115,9 @@ def train_reward(config, run):
     before = LearnedReward(model).normalize(samples)
     print("reward_model: normalised on", before)
     entries = {"score_mean": before["mean"], "score_std": before["std"]}  # as they were
-    stages.save_model(run, "reward_model", model, tokenizer, entries=entries)
+    adapters.save_model(
+        run, "reward_model", model, tokenizer, config.lora, config.model, entries=entries
+    )
 
 
 def _encoded(config, tokenizer, split):

@@ -2,7 +2,7 @@
 
     python tests/parity/run.py --peer-python PATH/TO/python
 
-where the other interpreter has torch and transformers (5.23 was used). For every case transformers
+where the other interpreter has torch, transformers (5.23 was used) and peft (0.21). For every case transformers
 writes a random model with what it computes; tfalign loads it, must compute the same, and writes it
 again; transformers loads that and must compute the same too. Compared are logits (or hidden states)
 and the states after every block, rows padded on the left and on the right, to 1e-4, and a hundred
@@ -22,6 +22,7 @@ import numpy as np
 import tfalign.rewards  # noqa: F401  # registers the reward models' architectures
 from tfalign.decoding import Greedy, generate
 from tfalign.models import CausalLM, from_pretrained, save_pretrained
+from tfalign.models.peft import load_adapters, save_adapters
 from tfalign.text import Message, Tokenizer, encode_conversation, render_conversation
 
 TOLERANCE = 1e-4
@@ -37,12 +38,16 @@ def main():
         subprocess.run([peer, OTHER_SIDE, "write", folder], check=True)
         for case in sorted((folder / "chat").iterdir()):
             _compare_conversations(case)
+        adapted = sorted((folder / "adapters").iterdir())
+        for case in adapted:
+            _load_and_save_adapters(case)
         cases = sorted((folder / "models").iterdir())
         for case in cases:
             _load_and_save(case)
         subprocess.run([peer, OTHER_SIDE, "read", folder], check=True)
         worst = [_report(case) for case in cases]
-    print(f"{len(cases)} cases, largest difference {max(worst):.1e}")
+        worst += [_report_adapters(case) for case in adapted]
+    print(f"{len(worst)} cases, largest difference {max(worst):.1e}")
     if not max(worst) <= TOLERANCE:  # NaN fails too
         sys.exit(f"The largest difference must be at most {TOLERANCE}. Received: {max(worst):.2e}")
 
@@ -65,6 +70,26 @@ def _compare_conversations(folder):
         if not all(same):
             sys.exit(f"{folder.name}, conversation {number}: text, ids, mask are equal: {same}")
     print(f"{folder.name}: conversations equal")
+
+
+def _load_and_save_adapters(folder):
+    model = from_pretrained(folder / "base", dropout=0.0)
+    load_adapters(model, folder / "theirs")
+    theirs = np.load(folder / "theirs.npz")
+    ids = theirs["ids"].astype("int32")
+    output = np.asarray(model(ids, padding_mask=np.ones(ids.shape, "bool")))
+    np.savez(folder / "ours.npz", output=output.reshape(theirs["output"].shape))
+    save_adapters(model, folder / "ours")
+
+
+def _report_adapters(folder):
+    theirs = np.load(folder / "theirs.npz")["output"]
+    differences = [
+        float(np.abs(np.load(folder / file)["output"] - theirs).max())
+        for file in ("ours.npz", "ours_by_them.npz")
+    ]
+    print(f"adapters, {folder.name}: in {differences[0]:.1e}, out {differences[1]:.1e}")
+    return max(differences)
 
 
 def _load_and_save(folder):

@@ -1,12 +1,12 @@
 """The other side of ``run.py``: transformers writes models with what they compute, and reads ours.
 
-Runs in an environment of its own, which has torch and transformers and not tfalign:
+Runs in an environment of its own, which has torch, transformers and peft and not tfalign:
 
     python tests/parity/transformers_side.py write FOLDER
     python tests/parity/transformers_side.py read FOLDER
 
 ``write`` makes FOLDER/models/<case>/theirs (a directory of save_pretrained) and theirs.npz (inputs,
-outputs), and FOLDER/chat (see ``chat_side``). ``read`` takes FOLDER/models/<case>/ours and inputs of
+outputs), FOLDER/chat (see ``chat_side``) and FOLDER/adapters (see ``peft_side``). ``read`` takes FOLDER/models/<case>/ours and inputs of
 theirs.npz and writes ours_by_them.npz.
 """
 
@@ -15,6 +15,7 @@ import sys
 
 import chat_side
 import numpy as np
+import peft_side
 import torch
 import transformers
 
@@ -158,6 +159,7 @@ def _outputs(model, inputs):
 
 def write(folder):
     chat_side.write(folder / "chat")
+    peft_side.write(folder / "adapters")
     folder = folder / "models"
     for case, (name, config) in CASES.items():
         torch.manual_seed(0)
@@ -172,6 +174,7 @@ def write(folder):
 
 
 def read(folder):
+    peft_side.read(folder / "adapters")
     folder = folder / "models"
     for case, (name, _) in CASES.items():
         model, report = getattr(transformers, name).from_pretrained(

@@ -239,12 +239,13 @@ def generate(
     """
     kept = _generators.setdefault(model, {})
     choices = (max_new_tokens, sampler, tuple(stop_tokens), pad_id)
-    if choices not in kept:
+    made_of = (*choices, *map(id, model.variables))  # adapters may come and go
+    if made_of not in kept:
         # the loop holds the model weakly, or the entry would keep its own key alive
-        kept[choices] = Generator(weakref.proxy(model), *choices)
+        kept[made_of] = Generator(weakref.proxy(model), *choices)
     if prompt_mask is None:
         prompt_mask = np.ones(np.shape(prompts), "bool")
-    return kept[choices](prompts, prompt_mask, seed)
+    return kept[made_of](prompts, prompt_mask, seed)
 
 
 def check_max_new_tokens(max_new_tokens):

@@ -308,15 +308,8 @@ def _bound(architecture, model):
     Raises:
         ValueError: if a weight of the model stands in none.
     """
-    family, trunk = architecture.family, _trunk(model)
-    prefixes = tuple(dict.fromkeys((architecture.prefix, family.prefix, "")))
-    rows = [(row, model, (row.name,)) for row in architecture.rows]
-    rows += [
-        (row, trunk, tuple(prefix + row.name for prefix in prefixes))
-        for row in family.rows(trunk.config)
-    ]
     bound, placed = [], set()
-    for row, owner, names in rows:
+    for row, owner, names in _named_rows(architecture, model):
         variables = [_attribute(owner, path) for path in row.paths]
         if any(variable is None or id(variable) in placed for variable in variables):
             continue
@@ -327,6 +320,35 @@ def _bound(architecture, model):
     if homeless:
         raise ValueError(f"{architecture.name} has no place for {', '.join(homeless)}")
     return bound
+
+
+def _named_rows(architecture, model):
+    """(row, what its paths start from, its spellings without those of ``_spellings``)."""
+    family, trunk = architecture.family, _trunk(model)
+    prefixes = tuple(dict.fromkeys((architecture.prefix, family.prefix, "")))
+    for row in architecture.rows:
+        yield row, model, (row.name,)
+    for row in family.rows(trunk.config):
+        yield row, trunk, tuple(prefix + row.name for prefix in prefixes)
+
+
+def named_layers(model):
+    """What ``transformers`` calls the parts of a model that have weights.
+
+    Args:
+        model: of a registered class.
+
+    Returns:
+        dict of module name, "model.layers.0.self_attn.q_proj" for instance, to the list of layers of
+        tfalign it stands for, several where it holds them side by side.
+    """
+    layers = {}
+    for row, owner, names in _named_rows(_fitting(model), model):
+        module, _, _ = names[0].rpartition(".")
+        owners = [_attribute(owner, path.rpartition(".")[0]) for path in row.paths]
+        if None not in owners and module not in layers:
+            layers[module] = owners
+    return layers
 
 
 def _attribute(owner, path):
