@@ -51,7 +51,7 @@ class RankedResponses(NamedTuple):
 
 
 class LabelledResponses(NamedTuple):
-    """A response to each prompt that was liked or not; beside it the response to another prompt."""
+    """A response to each prompt that was liked or not; beside it a response to another prompt."""
 
     token_ids: Array  # int32[B, 2, T], left-padded prompt, then its own and another's response
     padding_mask: Array  # bool[B, 2, T]

@@ -61,24 +61,25 @@ def test_rankings_of_different_lengths_have_empty_rows():
     assert examples.token_counts.tolist() == [12, 10]
 
 
-def test_labels_bring_the_response_to_another_prompt():
-    records = [
-        LabelledRecord("a", "one", True),
-        LabelledRecord("a", "two", False),
-        LabelledRecord("b", "three", True),
-    ]
+def test_labels_bring_a_response_to_another_prompt():
+    records = unpaired([PreferenceRecord(f"{i}", "yes", "never") for i in range(20)])
+    records += [LabelledRecord("0", "maybe", True)]
     examples = encode_labelled(records, BYTES)
-    batch = examples.batch(np.array([0, 1, 2]), 2)
-    for index, (prompt, own, other) in enumerate(
-        [("a", "one", "three"), ("a", "two", "three"), ("b", "three", "one")]
-    ):
-        assert batch.token_ids[index].tolist() == [
-            row(prompt, own, 2, 6)[0],
-            row(prompt, other, 2, 6)[0],
-        ]
-    assert batch.desirable.tolist() == [True, False, True]
+    batch = examples.batch(np.arange(len(records)), 3)
+    answers = {
+        record.completion: {r.prompt for r in records if r.completion == record.completion}
+        for record in records
+    }
+    seen = []
+    for record, pair in zip(records, batch.token_ids.tolist()):
+        assert pair[0] == row(record.prompt, record.completion, 3, 6)[0]
+        (other,) = [a for a in answers if pair[1] == row(record.prompt, a, 3, 6)[0]]
+        assert answers[other] - {record.prompt}  # somebody else's
+        seen.append(other)
+    assert {"yes", "never"} <= set(seen)  # liked and disliked ones
+    assert batch.desirable.tolist() == [record.label for record in records]
     with pytest.raises(ValueError, match="all prompts are equal. Received: 2 records"):
-        encode_labelled(records[:2], BYTES)
+        encode_labelled([records[0], records[1]], BYTES)
 
 
 def test_steps_end_with_the_separator_and_the_last_with_eos():

@@ -8,6 +8,7 @@ be computed for responses alone, and data and rollouts can be learned from alike
 from __future__ import annotations
 
 import dataclasses
+import zlib
 
 import numpy as np
 
@@ -168,8 +169,8 @@ def encode_ranked(records, tokenizer, max_prompt_tokens=None, max_new_tokens=Non
 
 
 def encode_labelled(records, tokenizer, max_prompt_tokens=None, max_new_tokens=None, on_bad="stop"):
-    """Single answers, liked or not: [BOS] prompt, answer EOS; and the answer of the next record that
-    has another prompt.
+    """Single answers, liked or not: [BOS] prompt, answer EOS; beside each the answer of a record with
+    another prompt, the next one in an order by hash, so that liked and disliked ones both come up.
 
     Args:
         records: sequence of LabelledRecord.
@@ -192,7 +193,7 @@ def encode_labelled(records, tokenizer, max_prompt_tokens=None, max_new_tokens=N
     )
     kept, bad = keep_fitting(records, on_bad, checks)
     prompts, answers = ([rows[index] for index in kept] for rows in (prompts, answers))
-    others = _next_with_another_prompt(prompts)
+    others = _of_other_prompts(prompts, answers)
     return LabelledExamples(
         records=tuple(records[index] for index in kept),
         bad=bad,
@@ -268,6 +269,15 @@ def _answers(record):
     if isinstance(record, PreferenceRecord):
         return (record.chosen, record.rejected)
     return record.completions
+
+
+def _of_other_prompts(prompts, answers):
+    """list of int, for each record one that has another prompt."""
+    hashes = [zlib.crc32(np.array(p + a, np.int32)) for p, a in zip(prompts, answers)]
+    order = np.argsort(hashes, kind="stable").tolist()
+    following = _next_with_another_prompt([prompts[index] for index in order])
+    others = dict(zip(order, (order[place] for place in following)))
+    return [others[index] for index in range(len(prompts))]
 
 
 def _next_with_another_prompt(prompts):
