@@ -39,6 +39,8 @@ class EvaluateConfig:
     run_dir: str = option("runs/evaluate", "where the report goes")
     before: str = option("runs/sft/models/sft", "directory of the policy before alignment")
     after: str = option("runs/ppo/models/ppo", "directory of the policy after it")
+    before_name: str = option("sft", "what the report calls the former")
+    after_name: str = option("ppo", "what the report calls the latter")
     reward_model: str = option("runs/reward/models/reward_model", "directory of the reward model")
     data: str = option(stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
     data_dir: str = option("runs/data", "where datasets are built")
@@ -77,6 +79,8 @@ def evaluate(config, run, gold=None, seconds=None):
         reward_model=_held_out_scores(scores_file),
         seconds=seconds or {},
         versions=package_versions(),
+        before_name=config.before_name,
+        after_name=config.after_name,
     )
     metrics = run.path / "metrics.jsonl"  # of the stages before, where they ran in this run
     return write_report(report, run.path, metrics if metrics.exists() else None)
