@@ -1,4 +1,4 @@
-"""Times decoding, the PPO step by phase and training, and asks the peers for the same.
+"""Times decoding, training, and the PPO and GRPO steps by phase, and asks the peers for the same.
 
     python -m experiments.benchmark
     python -m experiments.benchmark --peers
@@ -38,7 +38,12 @@ PEERS = {
     "ppo": [("ppo", "trl_ppo.py")],
     "grpo": [("grpo", "trl_grpo.py")],
 }
-OURS = {"decode": ["decode"], "train": ["train"], "ppo": ["ppo", "ppo_shared"], "grpo": []}
+OURS = {
+    "decode": ["decode"],
+    "train": ["train"],
+    "ppo": ["ppo", "ppo_shared"],
+    "grpo": ["grpo"],
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,45 +188,74 @@ def _measure_train(shape, repeats):
 
 
 def _measure_ppo(shape, repeats, shared=False):
-    import keras
-
     from tfalign.models import SeparateActorCritic, SharedActorCritic, separate_critic
-    from tfalign.objectives import PPO
     from tfalign.rewards import LearnedReward, RewardModel
-    from tfalign.training.kl_control import FixedKL
-    from tfalign.training.learner import Learner
-    from tfalign.training.on_policy import improve
-    from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+    from tfalign.training.algorithms import algorithm
 
-    policy, reference = _policy(shape), _policy(shape)
+    policy = _policy(shape)
     reward_model = RewardModel(policy.config)
     actor_critic = (
         SharedActorCritic(policy)
         if shared
         else SeparateActorCritic(policy, separate_critic(policy, reward_model))
     )
+    minibatches = shape["batch"] // shape["minibatch"]
+    chosen = algorithm("ppo", minibatches=minibatches)
+    return _measure_iteration(shape, repeats, chosen, actor_critic, LearnedReward(reward_model))
+
+
+def _measure_grpo(shape, repeats):
+    """As trl_grpo.py: 8 completions a prompt, beta 0.04, a rule as the reward, one update."""
+    import numpy as np
+
+    from tfalign.functional.aggregation import token_mean
+    from tfalign.models import Actor
+    from tfalign.training.algorithms import algorithm
+
+    def even_token_share(token_ids, padding_mask, response_mask):
+        del padding_mask
+        responses = token_ids[:, -response_mask.shape[1] :]
+        return np.mean(responses % 2 == 0, axis=1, dtype="float32")
+
+    chosen = algorithm("grpo", group_size=8, kl_coefficient=0.04, aggregate=token_mean)
+    return _measure_iteration(shape, repeats, chosen, Actor(_policy(shape)), even_token_share)
+
+
+def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
+    """One iteration of an on-policy algorithm, by phase; the shape's batch counts responses."""
+    import keras
+
+    from tfalign.training.kl_control import FixedKL
+    from tfalign.training.learner import Learner
+    from tfalign.training.on_policy import improve
+    from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+    from tfalign.types import Prompts
+
     phases = _Phases()
     worker = RolloutWorker(
         actor_critic,
-        reference,
-        phases.watch("scoring", LearnedReward(reward_model)),
-        RolloutConfig(shape["new"]),
+        _policy(shape),
+        phases.watch("scoring", reward),
+        RolloutConfig(shape["new"], group_size=chosen.group_size),
+        chosen.credit,
     )
     worker.generator = phases.watch("generation", worker.generator)
     worker.compiled = phases.watch("credit", worker.compiled)
-    learner = Learner(actor_critic, PPO(), keras.optimizers.Adam(1e-5, epsilon=1e-5))
+    learner = Learner(actor_critic, chosen.loss, keras.optimizers.Adam(1e-5, epsilon=1e-5))
     learner.update = phases.watch("update", learner.update)
-    prompts = _prompts(shape)
+    prompts = Prompts(*(field[: shape["batch"] // chosen.group_size] for field in _prompts(shape)))
+    kl_control = FixedKL(chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0)
 
     def step(seed):
         _, statistics = improve(
             worker,
             learner,
             prompts,
-            FixedKL(),
+            kl_control,
             seed=0,
             step=seed,
-            minibatch_size=shape["minibatch"],
+            epochs=chosen.epochs,
+            minibatch_size=shape["batch"] // chosen.minibatches,
         )
         return statistics["loss"]
 
@@ -261,6 +295,7 @@ MEASUREMENTS = {
     "train": _measure_train,
     "ppo": _measure_ppo,
     "ppo_shared": lambda shape, repeats: _measure_ppo(shape, repeats, shared=True),
+    "grpo": _measure_grpo,
 }
 
 
