@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class BestOfNConfig:
     max_prompt_tokens: int = option(48, "longest prompt")
     max_new_tokens: int = option(48, "longest response")
     temperature: float = option(1.0, "of sampling")
+    missing_stop_penalty: float = option(1.0, "taken off the score of a response that never ends")
 
     def __post_init__(self):
         if self.max_n < 1 or self.max_n & (self.max_n - 1):
@@ -61,7 +63,8 @@ class BestOfNConfig:
 def main(config):
     run = stages.open_run("best_of_n", config)
     tokenizer = stages.load_tokenizer(config.policy)
-    rewards = {"score": learned_reward(config, tokenizer)[0]}
+    learned, _ = learned_reward(config, tokenizer)
+    rewards = {"score": EndedOrLess(learned, tokenizer.eos_id, config.missing_stop_penalty)}
     if config.data == stages.EMBEDDED:
         from tfalign.data.customer_service import gold_reward
 
@@ -78,6 +81,27 @@ def main(config):
     measured = [measure(drawn, n, config.max_n) for n in sizes]
     plots.best_of_n(run.plots / "best_of_n.png", sizes, measured)
     _report(run, sizes, measured)
+
+
+@dataclasses.dataclass(frozen=True)
+class EndedOrLess:
+    """A reward, less a penalty where a response never ends: what ``align`` does by default.
+
+    Attributes:
+        reward: reward function of rollouts.
+        stop_token: int.
+        penalty: float.
+    """
+
+    reward: Callable
+    stop_token: int
+    penalty: float
+
+    def __call__(self, token_ids, padding_mask, response_mask):
+        mask = np.asarray(response_mask)
+        ended = ((np.asarray(token_ids)[:, -mask.shape[1] :] == self.stop_token) & mask).any(axis=1)
+        scores = np.asarray(self.reward(token_ids, padding_mask, response_mask))
+        return scores - np.where(ended, 0.0, self.penalty).astype("float32")
 
 
 def measure(drawn, n, max_n):

@@ -6,7 +6,7 @@
 Stiennon et al. 2020 (figure 7) and Gao et al. 2022 go from 1 to some thousands; Touvron et al. 2023
 (section 3.2.3) to 100. 64 prompts with 256 samples each: 64 to choose from, 64 to beat, 192 in all to
 rank the chosen ones among. The chooser prefers its choice in n / (n + 1) of the comparisons; the gold
-reward is highest at n of 4 to 8 and back where it began at 64. A minute on two CPU cores.
+reward goes from 0.18 to 1.30 at n = 16 and no further. A minute or two on two CPU cores.
 """
 
 CONFIG = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import samples, stages
-from experiments.best_of_n import BestOfNConfig, main, measure
+from experiments.best_of_n import BestOfNConfig, EndedOrLess, main, measure
 from tfalign.models import GPTConfig
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
@@ -33,6 +33,13 @@ def test_a_policy_that_says_one_thing_goes_nowhere():
     measured = measure(drawn, 8, 8)
     assert measured["kl"].value == pytest.approx(0, abs=1e-9)
     assert measured["score_win_rate"][0] == 0.5
+
+
+def test_a_response_that_never_ends_scores_less():
+    ids = np.array([[9, 1, 2, 0], [9, 2, 1, 0], [2, 1, 1, 1]])
+    mask = np.array([[True, True, False], [True, True, True], [True, True, True]])
+    reward = EndedOrLess(lambda *_: np.array([5.0, 6.0, 7.0], "float32"), stop_token=2, penalty=1.5)
+    assert reward(ids, None, mask).tolist() == [5.0, 6.0, 5.5]  # the last one's 2 is its prompt's
 
 
 def test_an_n_that_cannot_be():
