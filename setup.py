@@ -12,7 +12,8 @@ AGENTS = [
     "tf-agents==0.19.0; python_version < '3.12'",
     "tf_keras>=2.19,<2.22; python_version < '3.12'",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
+SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
+TEST = ["httpx>=0.27", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
 
 setup(
     name="tfalign",
@@ -43,7 +44,8 @@ setup(
     extras_require={
         "agents": AGENTS,
         "jax": ["jax>=0.4.35"],
+        "serve": SERVE,
         "test": TEST,
-        "all": AGENTS + TEST,
+        "all": AGENTS + SERVE + TEST,
     },
 )

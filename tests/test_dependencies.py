@@ -30,6 +30,7 @@ PARTS = [
     (4, "objectives", r"tfalign\.objectives(\..+)?"),
     (5, "training", r"tfalign\.training(\..+)?"),
     (5, "evaluation", r"tfalign\.evaluation(\..+)?"),
+    (5, "serving", r"tfalign\.serving(\..+)?"),
     (6, "environments", r"tfalign\.environments(\..+)?"),
     (7, "the package's root", r"tfalign"),
     (8, "experiments", r"experiments(\..+)?"),
@@ -41,7 +42,8 @@ WALLS = {
     "tf_agents": TF_AGENTS_FACES,
     "gymnasium": r"tfalign\.environments\.gymnasium\w*|experiments(\..+)?",
     "tensorflow_datasets": r"tfalign\.data(\..+)?",
-    "tensorflow": rf"tfalign\.backend\.tensorflow|tfalign\.(data|training)(\..+)?|{TF_AGENTS_FACES}"
+    "tensorflow": r"tfalign\.backend\.tensorflow|tfalign\.(data|training)(\..+)?"
+    rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
     "jax": r"tfalign\.backend\.jax|experiments(\..+)?",
 }

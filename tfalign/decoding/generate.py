@@ -136,7 +136,7 @@ class Generator:
         self.pad_id = pad_id
         self.value_head = value_head
         variables = model.variables + (value_head.variables if value_head else [])
-        self.compiled = backend.jit(self._run, variables)
+        self.compiled = backend.jit(self.run, variables)
 
     def __call__(self, token_ids, mask, seed=0, row_ids=None):
         """Samples a response to every prompt.
@@ -165,9 +165,14 @@ class Generator:
             np.asarray(row_ids, "int32"),
         )
 
-    def _run(self, token_ids, mask, seed, row_ids):
+    def run(self, token_ids, mask, seed, row_ids):
+        """The loop itself, to be compiled; as a call, with tensors and without its checks."""
+        columns = ops.arange(self.max_new_tokens)[:, None]
+        return self.run_with(token_ids, mask, uniform(seed, row_ids[None, :], columns))
+
+    def run_with(self, token_ids, mask, uniforms):
+        """The loop with random numbers from elsewhere: float32[R, B] in [0, 1)."""
         rows, length = token_ids.shape[0], self.max_new_tokens
-        uniforms = uniform(seed, row_ids[None, :], ops.arange(length)[:, None])
         kernel = self.model.readout_kernel()
         state = start(self.model, token_ids, mask, length)
         first_column = token_ids.shape[1] - 1

@@ -63,11 +63,7 @@ class Sampler:
             smallest_kept = ops.top_k(logits, self.top_k)[0][:, -1:]
             logits = ops.where(logits >= smallest_kept, logits, _EXCLUDED)
         if self.top_p < 1:
-            descending = -ops.sort(-logits, axis=-1)
-            probabilities = ops.softmax(descending, axis=-1)
-            mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
-            kept = ops.where(mass_before < self.top_p, descending, np.inf)
-            logits = ops.where(logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED)
+            logits = _nucleus(logits, self.top_p)
         if self.min_p > 0:
             floor = ops.max(logits, axis=-1, keepdims=True) + np.log(self.min_p)
             logits = ops.where(logits >= floor, logits, _EXCLUDED)
@@ -83,12 +79,7 @@ class Sampler:
         Returns:
             (tokens int32[B], log_probs float32[B] under ``distribution(logits)``).
         """
-        logits = self.distribution(logits)
-        largest = ops.max(logits, axis=-1, keepdims=True)
-        weights = ops.exp(logits - largest)
-        tokens, total = invert_cumulative(weights, uniforms)
-        chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)
-        return tokens, (chosen - largest)[:, 0] - ops.log(total)
+        return _drawn(self.distribution(logits), uniforms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +92,49 @@ class Greedy:
         tokens = ops.argmax(logits, axis=-1)
         chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
         return ops.cast(tokens, "int32"), chosen - ops.logsumexp(logits, axis=-1)
+
+
+class RowSampler:
+    """As ``Sampler``, with settings of its own for every row.
+
+    Args:
+        temperature: float32[B]; 0 for the most likely token.
+        top_p: float32[B].
+    """
+
+    def __init__(self, temperature, top_p):
+        self.temperature = temperature
+        self.top_p = top_p
+
+    def choose(self, logits, uniforms):
+        """As ``Sampler.choose``."""
+        is_greedy = self.temperature <= 0
+        scaled = ops.cast(logits, "float32") / ops.where(is_greedy, 1.0, self.temperature)[:, None]
+        restricted = ops.cond(  # sorting costs more than all the rest
+            ops.any(self.top_p < 1),
+            lambda: _nucleus(scaled, self.top_p[:, None]),
+            lambda: scaled,
+        )
+        choices = zip(Greedy().choose(scaled, uniforms), _drawn(restricted, uniforms))
+        return tuple(ops.where(is_greedy, greedy, drawn) for greedy, drawn in choices)
+
+
+def _nucleus(logits, top_p):
+    """float32[B, V], -1e30 outside the smallest set whose probability reaches top_p (of a row, or of
+    all)."""
+    descending = -ops.sort(-logits, axis=-1)
+    probabilities = ops.softmax(descending, axis=-1)
+    mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
+    kept = ops.where(mass_before < top_p, descending, np.inf)
+    return ops.where(logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED)
+
+
+def _drawn(logits, uniforms):
+    """(tokens int32[B], log_probs float32[B]) of softmax(logits)."""
+    largest = ops.max(logits, axis=-1, keepdims=True)
+    tokens, total = invert_cumulative(ops.exp(logits - largest), uniforms)
+    chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)
+    return tokens, (chosen - largest)[:, 0] - ops.log(total)
 
 
 def allow(logits, allowed):

@@ -47,7 +47,7 @@ def uniform(seed, row_ids, steps):
     size or the backend. It is a multiple of 2**-24, so 1 never occurs.
 
     Args:
-        seed: int in [0, 2**64), or a uint32 or int32 scalar tensor.
+        seed: int in [0, 2**64), or a tensor uint32[...] or int32[...], broadcast with the others.
         row_ids: int32[...], which stream of numbers a row draws from; broadcast with steps.
         steps: int32[...], which number of the stream.
 

@@ -193,6 +193,10 @@ class Tokenizer:
         """str, the vocabulary's spelling of the id, or None where there is none."""
         return self._special.id_to_token(int(token_id))
 
+    def to_json(self):
+        """str, what tokenizer.json would hold."""
+        return self._special.to_str()
+
     def save(self, directory):
         """Writes ``tokenizer.json`` and the roles into ``directory``, as transformers reads them."""
         directory = Path(directory)

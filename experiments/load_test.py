@@ -1,0 +1,145 @@
+"""Many clients at once at an HTTP server that is killed and started again in between.
+
+    python -m experiments.load_test --model=runs/demo/models/ppo --clients=200
+
+Starts ``experiments.serve`` and opens --clients streams at the same time; every response must end, and be
+the same as when it is asked for alone. Then kills the server in the middle of as many streams, starts it
+again, and asks once more. Prints times and tokens a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import httpx
+import numpy as np
+
+from experiments.launch import launch, option
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadTestConfig:
+    model: str = option("runs/demo/models/ppo", "directory of the model")
+    prompt: str = option("Customer: Where is my order {}?\nAgent:", "what is asked; {} is a number")
+    clients: int = option(200, "streams at once")
+    max_tokens: int = option(48, "of a response")
+    rows: int = option(32, "responses the server decodes at once")
+    port: int = option(8765, "port of the server")
+
+
+def main(config):
+    server = _start(config)
+    try:
+        texts, first, last, seconds = asyncio.run(_all(config, range(config.clients)))
+        tokens = _metric(config, "new_tokens_total")
+        print(f"{len(texts)} of {config.clients} streams ended, in {seconds:.1f} s")
+        print(f"{tokens:,.0f} tokens, {tokens / seconds:,.0f} a second")
+        for name, times in (("first", first), ("last", last)):
+            half, most = np.percentile(times, [50, 95])
+            print(f"until the {name} token: half of them {half:.2f} s, 95% {most:.2f} s")
+        alone = [asyncio.run(_all(config, [client]))[0][client] for client in range(5)]
+        same = all(texts[client] == text for client, text in enumerate(alone))
+        print(f"the same text when asked for alone: {same}")
+        _refused(config)
+        asyncio.run(_killed_in_the_middle(config, server))
+        start = time.perf_counter()
+        server = _start(config)
+        print(f"killed and up again in {time.perf_counter() - start:.1f} s")
+        again = asyncio.run(_all(config, range(config.clients)))[0]
+        print(f"the same texts after that: {again == texts}")
+    finally:
+        server.kill()
+
+
+def _start(config):
+    command = [sys.executable, "-m", "experiments.serve", f"--model={config.model}"]
+    server = subprocess.Popen([*command, f"--port={config.port}", f"--rows={config.rows}"])
+    for _ in range(600):
+        try:
+            if httpx.get(_url(config, "/health")).status_code == 200:
+                return server
+        except httpx.TransportError:
+            if server.poll() is not None:
+                raise ValueError("The server has ended") from None
+        time.sleep(0.2)
+    raise ValueError("The server does not answer")
+
+
+def _url(config, path):
+    return f"http://127.0.0.1:{config.port}{path}"
+
+
+def _body(config, client):
+    return {
+        "prompt": config.prompt.format(100 + client),
+        "max_tokens": config.max_tokens,
+        "seed": client,
+        "stream": True,
+    }
+
+
+async def _all(config, clients):
+    """(dict of client to text, seconds to each first and last token, seconds for all)."""
+    start = time.perf_counter()
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=None, limits=limits) as http:
+        done = await asyncio.gather(*(_stream(config, http, client) for client in clients))
+    texts = {client: text for client, text, _, _ in done}
+    return texts, [d[2] for d in done], [d[3] for d in done], time.perf_counter() - start
+
+
+async def _stream(config, http, client):
+    """(client, text, seconds to its first token, seconds to its last)."""
+    start, first, text, reason = time.perf_counter(), None, "", None
+    body = _body(config, client)
+    async with http.stream("POST", _url(config, "/v1/completions"), json=body) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            data = line.removeprefix("data: ")
+            if data == "[DONE]":
+                last = time.perf_counter() - start
+                if reason is None:
+                    raise ValueError(f"Client {client}: the stream ended without a reason")
+                return client, text, first, last
+            if data:
+                first = first or time.perf_counter() - start
+                choice = json.loads(data)["choices"][0]
+                text += choice["text"]
+                reason = choice["finish_reason"]
+    raise ValueError(f"Client {client}: the stream broke off")
+
+
+def _metric(config, name):
+    lines = httpx.get(_url(config, "/metrics")).text.splitlines()
+    return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
+
+
+def _refused(config):
+    for what, content in (
+        ("not JSON", b"{"),
+        ("no prompt", b"{}"),
+        ("oversized", b" " * 1_000_000),
+        ("too long", json.dumps({"prompt": "a", "max_tokens": 10**6}).encode()),
+    ):
+        response = httpx.post(_url(config, "/v1/completions"), content=content)
+        print(f"{what}: {response.status_code} {response.json()['error']['message'][:60]}")
+
+
+async def _killed_in_the_middle(config, server):
+    streams = asyncio.create_task(_all(config, range(config.clients)))
+    await asyncio.sleep(0.5)
+    server.kill()
+    server.wait()
+    try:
+        await streams
+    except (httpx.TransportError, ValueError) as error:
+        print(f"killed: clients see {type(error).__name__}")
+
+
+if __name__ == "__main__":
+    launch(LoadTestConfig, main, __doc__)

@@ -1,0 +1,1 @@
+"""Models served outside: SavedModels, LiteRT files, and the engine of the HTTP server."""

@@ -1,0 +1,225 @@
+"""Many responses at once, each begun when it is asked for: continuous batching (Yu et al. 2022, Orca).
+
+A fixed number of rows is decoded together, one token a step. A row whose response has ended takes the
+next prompt that waits, while the others go on; the program that runs is always the same.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfalign import backend
+from tfalign.decoding.samplers import RowSampler
+from tfalign.decoding.stepwise import catch_up, next_tokens
+from tfalign.functional.random import uniform
+
+
+class QueueFullError(RuntimeError):
+    """More requests wait than the engine keeps."""
+
+
+@dataclasses.dataclass(eq=False)
+class Request:
+    """A prompt and how it is to be answered.
+
+    Attributes:
+        token_ids: list of int, not empty.
+        max_new_tokens: int, at least 1.
+        deliver: called from the engine's thread with each token (int) and the reason why it is the
+            last ("stop", "length"; None where it is not); at a failure with None and "error".
+        temperature: 0 for the most likely token.
+        top_p: in (0, 1].
+        seed: int in [0, 2**32); the response is that of ``decoding.generate`` to this prompt alone.
+    """
+
+    token_ids: list[int]
+    max_new_tokens: int
+    deliver: Callable[[int | None, str | None], None]
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    is_cancelled: bool = False
+
+
+class Engine:
+    """Decodes requests in a thread of its own, between ``start`` and ``stop``.
+
+    Args:
+        model: CausalLM.
+        rows: int, responses decoded at once.
+        length: int, tokens of a prompt with its response at most.
+        stop_tokens: ids that end a response.
+        most_waiting: int, requests that may wait for a row.
+        prefill: int, columns of a prompt run at once.
+
+    Attributes:
+        failure: the exception that ended the thread, or None.
+
+    Raises:
+        ValueError: if ``length`` exceeds the model's positions.
+    """
+
+    def __init__(self, model, rows, length, stop_tokens=(), most_waiting=1_000, prefill=32):
+        if length > model.config.max_positions:
+            raise ValueError(
+                f"The model has {model.config.max_positions} positions. Received: length={length}"
+            )
+        self.length = length
+        self.stop_tokens = frozenset(stop_tokens)
+        self.most_waiting = most_waiting
+        self.failure = None
+        self._waiting = collections.deque()
+        self._running = [None] * rows
+        self._lock = threading.Condition()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        # what each row's text is, and how much of it was a prompt; a row at rest has one token
+        self._texts = np.zeros((rows, length), "int32")
+        self._sizes = np.ones(rows, "int32")
+        self._prompt_sizes = np.ones(rows, "int32")
+        self._in_cache = np.zeros(rows, "int32")
+        self._compile(model, rows, min(prefill, length - 1))
+
+    def start(self):
+        """Compiles, then begins to decode."""
+        self._step()
+        self._thread.start()
+
+    def stop(self):
+        """Ends the thread; requests that are not done are told of an error."""
+        with self._lock:
+            self._is_stopping = True
+            self._lock.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, request):
+        """Lets a request wait for a row.
+
+        Raises:
+            QueueFullError: if too many wait already.
+            ValueError: if prompt and response do not fit.
+            RuntimeError: if the engine has failed.
+        """
+        if not request.token_ids or len(request.token_ids) + request.max_new_tokens > self.length:
+            raise ValueError(
+                f"Prompt and response may have {self.length} tokens. Received: a prompt of"
+                f" {len(request.token_ids)} and max_new_tokens={request.max_new_tokens}"
+            )
+        with self._lock:
+            if self.failure is not None or self._is_stopping:
+                raise RuntimeError(f"The engine has stopped: {self.failure}")
+            if len(self._waiting) >= self.most_waiting:
+                raise QueueFullError(f"{len(self._waiting)} requests wait already")
+            self._waiting.append(request)
+            self._lock.notify()
+
+    def cancel(self, request):
+        """Nothing more is delivered, and the row is free from the next step on."""
+        request.is_cancelled = True
+
+    @property
+    def num_waiting(self):
+        return len(self._waiting)
+
+    @property
+    def num_running(self):
+        return sum(request is not None for request in self._running)
+
+    def _compile(self, model, rows, prefill):
+        cache = model.backbone.new_cache(rows, self.length - 1)
+        variables = tree.map_structure(lambda x: keras.Variable(x, trainable=False), cache)
+
+        def step(token_ids, sizes, in_cache, temperature, top_p, seeds, steps):
+            mask = ops.arange(self.length)[None, :] < sizes[:, None]
+            held = tree.map_structure(lambda variable: variable.value, variables)
+            held, _ = catch_up(model, held, in_cache, token_ids, mask, prefill)
+            uniforms = uniform(seeds, ops.zeros_like(steps), steps)
+            held, tokens, _, _ = next_tokens(
+                model, RowSampler(temperature, top_p), held, token_ids, mask, uniforms
+            )
+            tree.map_structure(lambda variable, new: variable.assign(new), variables, held)
+            return tokens
+
+        self._program = backend.jit(step, model.variables + tree.flatten(variables))
+
+    def _run(self):
+        try:
+            while self._admit():
+                self._advance(self._step())
+        except Exception as error:  # noqa: BLE001 (whatever it is, those who wait must be told)
+            self.failure = error
+        finally:
+            with self._lock:
+                self._is_stopping = True
+                left = [*filter(None, self._running), *self._waiting]
+                self._waiting.clear()
+            for request in left:
+                if not request.is_cancelled:
+                    request.deliver(None, "error")
+
+    def _admit(self):
+        """Puts requests that wait into free rows; waits where there is nothing to do. Returns False
+        when the engine is to end."""
+        with self._lock:
+            while not (self._waiting or any(self._running) or self._is_stopping):
+                self._lock.wait()
+            for row, request in enumerate(self._running):
+                if request is not None and request.is_cancelled:
+                    self._release(row)
+            while self._waiting and None in self._running:
+                request = self._waiting.popleft()
+                if not request.is_cancelled:
+                    self._occupy(self._running.index(None), request)
+            return not self._is_stopping
+
+    def _occupy(self, row, request):
+        count = len(request.token_ids)
+        self._running[row] = request
+        self._texts[row, :count] = request.token_ids
+        self._sizes[row] = self._prompt_sizes[row] = count
+        self._in_cache[row] = 0
+
+    def _release(self, row):
+        self._running[row] = None
+        self._sizes[row] = 1
+        self._in_cache[row] = 0
+
+    def _step(self):
+        """The next token of every row, int32[rows]."""
+        asked = [request or Request([0], 1, lambda *_: None) for request in self._running]
+        return np.asarray(
+            self._program(
+                self._texts,
+                self._sizes,
+                self._in_cache,
+                np.array([request.temperature for request in asked], "float32"),
+                np.array([request.top_p for request in asked], "float32"),
+                np.array([request.seed for request in asked], "uint32"),
+                self._sizes - self._prompt_sizes,
+            )
+        )
+
+    def _advance(self, tokens):
+        for row, request in enumerate(self._running):
+            if request is None:
+                continue
+            token = int(tokens[row])
+            self._in_cache[row] = self._sizes[row]  # all but the token that was drawn
+            drawn = self._sizes[row] - self._prompt_sizes[row] + 1
+            reason = "length" if drawn == request.max_new_tokens else None
+            reason = "stop" if token in self.stop_tokens else reason
+            if not request.is_cancelled:
+                request.deliver(token, reason)
+            if reason is None:
+                self._texts[row, self._sizes[row]] = token
+                self._sizes[row] += 1
+            else:
+                self._release(row)

@@ -1,0 +1,85 @@
+"""A model as a LiteRT file: its logits, or its decode loop.
+
+LiteRT's own operations have no shifts of bits, which the library's random numbers are made of, so the loop
+takes its random numbers as an input. Shapes are fixed. Texts are not taken: LiteRT has no tables of strings.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfalign.decoding import Generator
+
+
+def export_litert_logits(model, file: str | os.PathLike, batch_size: int, length: int) -> int:
+    """Writes the forward pass: token_ids int32[B, T] and mask bool[B, T] to logits float32[B, T, V].
+
+    Args:
+        model: CausalLM or MaskedLM.
+        file: where the .tflite goes.
+        batch_size, length: int, B and T.
+
+    Returns:
+        int, bytes written.
+    """
+
+    def logits(token_ids, mask):
+        return {"logits": model(token_ids, padding_mask=mask)}
+
+    return _convert(logits, _prompt_specs(batch_size, length), model, file)
+
+
+def export_litert(
+    model,
+    file: str | os.PathLike,
+    batch_size: int,
+    max_prompt_tokens: int,
+    max_new_tokens: int,
+    sampler,
+    stop_tokens=(),
+    pad_id=0,
+) -> int:
+    """Writes the decode loop: token_ids int32[B, P], mask bool[B, P] and uniforms float32[R, B] in
+    [0, 1) to tokens int32[B, R] and lengths int32[B].
+
+    Args:
+        model: CausalLM.
+        file: where the .tflite goes.
+        batch_size, max_prompt_tokens, max_new_tokens: int, B, P and R.
+        sampler, stop_tokens, pad_id: see ``decoding.Generator``; Greedy() does not look at the uniforms.
+
+    Returns:
+        int, bytes written.
+    """
+    generator = Generator(model, max_new_tokens, sampler, stop_tokens, pad_id)
+
+    def generate(token_ids, mask, uniforms):
+        generation = generator.run_with(token_ids, mask, uniforms)
+        lengths = tf.reduce_sum(tf.cast(generation.mask, tf.int32), axis=1)
+        return {"tokens": generation.tokens, "lengths": lengths}
+
+    uniforms = tf.TensorSpec([max_new_tokens, batch_size], tf.float32, "uniforms")
+    return _convert(
+        generate, [*_prompt_specs(batch_size, max_prompt_tokens), uniforms], model, file
+    )
+
+
+def _prompt_specs(batch_size, length):
+    return [
+        tf.TensorSpec([batch_size, length], tf.int32, "token_ids"),
+        tf.TensorSpec([batch_size, length], tf.bool, "mask"),
+    ]
+
+
+def _convert(function, specs, model, file):
+    module = tf.Module()
+    module.held = [variable.value for variable in model.variables]
+    module.function = tf.function(function, input_signature=specs, autograph=False)
+    concrete = module.function.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    content = converter.convert()
+    Path(file).write_bytes(content)
+    return len(content)
