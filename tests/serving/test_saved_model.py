@@ -162,6 +162,7 @@ def test_litert_logits(tmp_path):
     np.testing.assert_allclose(logits[mask], wanted[mask], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [Sampler(top_k=1), Sampler(0.8, top_p=0.9)], ids=str)
 def test_litert_loop(tmp_path, sampler):
     model, (ids, mask) = CausalLM(CONFIG), padded([[5, 6, 7]], 5)

@@ -17,7 +17,10 @@ _CUT = "\ufdd0"  # between words, a noncharacter of Unicode; texts lose it
 # character is cut off first.
 _SPACES = r"\s\v\x{85}\p{Z}"  # RE2's own \s is ASCII's
 _LAST_SPACE = rf"([{_SPACES}])([^{_SPACES}\x{{FDD0}}])"
-_WORD = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{_SPACES}\p{{L}}\p{{N}}\x{{FDD0}}]+|[{_SPACES}]+"
+_WORD = (
+    rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+"
+    rf"| ?[^{_SPACES}\p{{L}}\p{{N}}\x{{FDD0}}]+|[{_SPACES}]+"
+)
 _NO_RANK = np.iinfo(np.int32).max
 
 
