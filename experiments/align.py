@@ -21,6 +21,7 @@ RUN_DIR/models/ALGORITHM. About two minutes on two CPU cores for the embedded da
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,7 +45,8 @@ from tfalign.rewards import (
     mean_less_variance,
     worst_case,
 )
-from tfalign.training.algorithms import ALGORITHMS, algorithm
+from tfalign.text import Tokenizer
+from tfalign.training.algorithms import ALGORITHMS, Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
@@ -151,10 +153,10 @@ class AlignConfig:
 
     def __post_init__(self):
         chosen = chosen_algorithm(self)
-        if self.batch_size % _minibatch_size(self, chosen):
+        if self.batch_size % minibatch_size(self, chosen):
             raise ValueError(
                 "--minibatch_size must divide --batch_size. Received: "
-                f"minibatch_size={_minibatch_size(self, chosen)}, batch_size={self.batch_size}"
+                f"minibatch_size={minibatch_size(self, chosen)}, batch_size={self.batch_size}"
             )
         if self.batch_size % chosen.group_size:
             raise ValueError(
@@ -230,6 +232,63 @@ def align(config, run, gold=None, reward=None, stage=None):
         stage: str, what checkpoints, metrics and the model go by; None for the algorithm's name.
     """
     stage = stage or config.algorithm
+    tokenizer, chosen, worker, learner, kl_control = assemble(config, reward)
+    prompts = BatchStream(
+        training_prompts(config, tokenizer, stage),
+        config.batch_size // chosen.group_size,
+        [config.max_prompt_tokens],
+        seed=config.seed,
+    )
+    state, first_step = stages.resumable(
+        run,
+        stage,
+        learner,
+        {"prompts": prompts, "kl": kl_control} | worker.stateful,
+        more_variables=worker.variables,
+    )
+
+    def update(step):
+        if worker.sampler is not None and step % config.refresh_every == 1:
+            worker.refresh_sampler()
+        rollout, metrics = improve(
+            worker,
+            learner,
+            next(prompts),
+            kl_control,
+            seed=config.seed,
+            step=step,
+            epochs=chosen.epochs,
+            minibatch_size=minibatch_size(config, chosen),
+            target_kl=config.target_kl or None,
+            on_bad=config.on_bad_reward,
+            arrange=chosen.arrange,
+        )
+        if gold is not None and rollout is not None:
+            metrics["gold_reward"] = _mean_gold(gold, tokenizer, rollout)
+        return metrics
+
+    stages.repeat(run, stage, update, config, state, first_step)
+    policy = worker.actor_critic.policy
+    adapters.save_model(run, stage, policy, tokenizer, config.lora, config.policy)
+
+
+class Parts(NamedTuple):
+    """What an alignment is made of."""
+
+    tokenizer: Tokenizer
+    algorithm: Algorithm
+    worker: RolloutWorker
+    learner: Learner
+    kl_control: FixedKL
+
+
+def assemble(config, reward=None):
+    """The Parts that a config asks for.
+
+    Args:
+        config: AlignConfig.
+        reward: see ``RolloutWorker``; None for the reward model of the config.
+    """
     chosen = chosen_algorithm(config)
     tokenizer = stages.load_tokenizer(config.policy)
 
@@ -255,55 +314,20 @@ def align(config, run, gold=None, reward=None, stage=None):
         _cost_limit(config),
         older,
     )
-    minibatch_size = _minibatch_size(config, chosen)
-    sized = dataclasses.replace(config, minibatch_size=minibatch_size, epochs=chosen.epochs)
+    sized = dataclasses.replace(
+        config, minibatch_size=minibatch_size(config, chosen), epochs=chosen.epochs
+    )
     optimizer = stages.ppo_optimizer(sized, config.clip_norm)
     learner = Learner(worker.actor_critic, chosen.loss, optimizer, config.accumulate)
-    prompts = BatchStream(
-        stages.tell(
-            stage,
-            encode_prompts(
-                stages.read(config.data, PromptRecord, "train", config.on_bad, config.data_dir),
-                tokenizer,
-                config.max_prompt_tokens,
-                config.on_bad,
-            ),
-        ),
-        config.batch_size // chosen.group_size,
-        [config.max_prompt_tokens],
-        seed=config.seed,
-    )
-    kl_control = _kl_control(config, chosen)
-    state, first_step = stages.resumable(
-        run,
-        stage,
-        learner,
-        {"prompts": prompts, "kl": kl_control} | worker.stateful,
-        more_variables=worker.variables,
-    )
+    return Parts(tokenizer, chosen, worker, learner, _kl_control(config, chosen))
 
-    def update(step):
-        if behind and step % config.refresh_every == 1:
-            worker.refresh_sampler()
-        rollout, metrics = improve(
-            worker,
-            learner,
-            next(prompts),
-            kl_control,
-            seed=config.seed,
-            step=step,
-            epochs=chosen.epochs,
-            minibatch_size=minibatch_size,
-            target_kl=config.target_kl or None,
-            on_bad=config.on_bad_reward,
-            arrange=chosen.arrange,
-        )
-        if gold is not None and rollout is not None:
-            metrics["gold_reward"] = _mean_gold(gold, tokenizer, rollout)
-        return metrics
 
-    stages.repeat(run, stage, update, config, state, first_step)
-    adapters.save_model(run, stage, policy, tokenizer, config.lora, config.policy)
+def training_prompts(config, tokenizer, stage):
+    """The config's prompts, encoded."""
+    records = stages.read(config.data, PromptRecord, "train", config.on_bad, config.data_dir)
+    return stages.tell(
+        stage, encode_prompts(records, tokenizer, config.max_prompt_tokens, config.on_bad)
+    )
 
 
 def learned_reward(config, tokenizer):
@@ -348,7 +372,7 @@ def rollout_config(config, tokenizer):
     )
 
 
-def _minibatch_size(config, chosen):
+def minibatch_size(config, chosen):
     """Responses of an update: as given, else the algorithm's share of a batch."""
     if config.minibatch_size != -1:
         return config.minibatch_size

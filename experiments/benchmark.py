@@ -3,6 +3,7 @@
     python -m experiments.benchmark
     python -m experiments.benchmark --peers
     python -m experiments.benchmark --shapes=small --suites=decode,train --vocab=1000
+    python -m experiments.benchmark --suites=environment
 
 Every measurement is a process of its own, so that peak memory is its alone. With ``--peers`` the
 scripts of experiments/peers run the same shapes through transformers' ``generate``, a plain PyTorch
@@ -10,6 +11,7 @@ training step, TRL 0.24's PPO and TRL 1.16's GRPO, in two environments made unde
 use, in turn with ours, ``--rounds`` times; ratios are those of medians. All models are GPT-2 of the
 given shape with random weights, float32; every response has its full length. tfalign's PPO step is
 measured twice: with a critic of its own, as TRL's, and with the critic on the policy's trunk.
+What the suite ``environment`` measures, at the demo's shape, says ``experiments.environment_speed``.
 Results go to standard output as a table, and to RUN_DIR/benchmark.json. About ten minutes with peers.
 """
 
@@ -31,25 +33,30 @@ SHAPES = {
     | {"batch": 32, "prompt": 16, "new": 48, "minibatch": 8},
     "medium": {"vocab": 5_000, "width": 256, "layers": 8, "heads": 4}
     | {"batch": 16, "prompt": 32, "new": 64, "minibatch": 4},
+    "demo": {"vocab": 1_536, "width": 128, "layers": 2, "heads": 4}
+    | {"batch": 64, "prompt": 42, "new": 48, "minibatch": 16, "demo": ""},
 }
+SHAPES_OF = {"environment": "demo"}  # where --shapes says nothing: of a suite, else small,medium
 PEERS = {
     "decode": [("ppo", "transformers_generate.py")],
     "train": [("ppo", "torch_training.py")],
     "ppo": [("ppo", "trl_ppo.py")],
     "grpo": [("grpo", "trl_grpo.py")],
+    "environment": [],
 }
 OURS = {
     "decode": ["decode"],
     "train": ["train"],
     "ppo": ["ppo", "ppo_shared"],
     "grpo": ["grpo"],
+    "environment": ["environment"],
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     run_dir: str = option("runs/benchmark", "where benchmark.json goes")
-    shapes: str = option("small,medium", "which of the two shapes")
+    shapes: str = option("", "which shapes; where empty the suite's own: small,medium, or demo")
     suites: str = option("decode,train,ppo,grpo", "what is measured")
     peers: bool = option(False, "measure the peers as well")
     peers_dir: str = option("runs/peers", "where their environments live: PEERS_DIR/ppo and /grpo")
@@ -63,20 +70,26 @@ class BenchmarkConfig:
     prompt: int = option(0, "instead of the shape's")
     new: int = option(0, "instead of the shape's")
     minibatch: int = option(0, "instead of the shape's")
+    demo: str = option("", "run directory of a demo whose models the suite environment takes")
     measure: str = option("", "measure this alone, in this process, and print one JSON line")
 
 
 def main(config):
-    changes = {key: getattr(config, key) for key in SHAPES["small"] if getattr(config, key)}
-    shapes = {name: SHAPES[name] | changes for name in _chosen(config.shapes, SHAPES)}
+    shapes = {
+        name: {key: getattr(config, key) or size for key, size in shape.items()}
+        for name, shape in SHAPES.items()
+    }
     if config.measure:
-        (shape,) = shapes.values()
-        print(json.dumps(MEASUREMENTS[config.measure](shape, config.repeats) | _peak_memory()))
+        (name,) = _chosen(config.shapes, SHAPES)
+        print(
+            json.dumps(MEASUREMENTS[config.measure](shapes[name], config.repeats) | _peak_memory())
+        )
         return
     results = []
     for suite in _chosen(config.suites, OURS):
-        for name, shape in shapes.items():
-            results += _compare(config, suite, name, shape)
+        names = config.shapes or SHAPES_OF.get(suite, "small,medium")
+        for name in _chosen(names, SHAPES):
+            results += _compare(config, suite, name, shapes[name])
     directory = Path(config.run_dir)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -102,7 +115,8 @@ def _compare(config, suite, shape_name, shape):
             "seconds": round(seconds, 4),
             "peak_memory_mb": round(statistics.median(line["peak_memory_mb"] for line in lines)),
         }
-        row |= {key: lines[-1][key] for key in ("tokens", "phases") if key in lines[-1]}
+        more = ("tokens", "phases", "steps_per_second", "ratios")
+        row |= {key: lines[-1][key] for key in more if key in lines[-1]}
         if "tokens" in row:
             row["tokens_per_second"] = round(row["tokens"] / seconds)
         rows.append(row)
@@ -263,6 +277,12 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
     return {"seconds": seconds, "phases": phases.medians(repeats)}
 
 
+def _measure_environment(shape, repeats):
+    from experiments.environment_speed import measure
+
+    return measure(shape, repeats)
+
+
 class _Phases:
     """Seconds spent in the phases of a step; each waits for its result."""
 
@@ -294,8 +314,9 @@ MEASUREMENTS = {
     "decode": _measure_decode,
     "train": _measure_train,
     "ppo": _measure_ppo,
-    "ppo_shared": lambda shape, repeats: _measure_ppo(shape, repeats, shared=True),
+    "ppo_shared": lambda *given: _measure_ppo(*given, shared=True),
     "grpo": _measure_grpo,
+    "environment": _measure_environment,
 }
 
 

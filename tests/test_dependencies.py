@@ -39,7 +39,7 @@ PARTS = [
 # Who alone may import what lies outside.
 TF_AGENTS_FACES = r"tfalign\.environments\.(?!mdp|gymnasium)\w+"
 WALLS = {
-    "tf_agents": TF_AGENTS_FACES,
+    "tf_agents": rf"{TF_AGENTS_FACES}|experiments(\..+)?",
     "gymnasium": r"tfalign\.environments\.gymnasium\w*|experiments(\..+)?",
     "tensorflow_datasets": r"tfalign\.data(\..+)?",
     "tensorflow": r"tfalign\.backend\.tensorflow|tfalign\.(data|training)(\..+)?"

@@ -114,22 +114,25 @@ class AlignmentAgent(tf_agent.TFAgent):
         self.train_step_counter.assign_add(1)
         means = {name: tf.reduce_mean([u[name] for u in updates]) for name in updates[0]}
         extra = statistics | means | {"kl_coefficient": coefficient}
+        if "max_log_ratio" in means:
+            extra["first_max_log_ratio"] = updates[0]["max_log_ratio"]
         return tf_agent.LossInfo(loss=means["loss"], extra=extra)
 
     def rollouts(self, experience):
         """What ``train`` learns from.
 
         Args:
-            experience: Trajectory of [B, S, ...] tensors, B known when traced.
+            experience: Trajectory of [B, S, ...] tensors, B and S known when traced.
 
         Returns:
             (Rollout, statistics), see ``RolloutWorker``.
         """
         experience = self._as_trajectory(experience)
-        if experience.reward.shape[0] is None:
+        if None in experience.reward.shape:
             raise ValueError(
-                "The experience must have a known number of rows: give a dataset of a "
-                "replay buffer dataset_drop_remainder=True. Received: None"
+                "The experience must have a known number of rows and steps (a dataset of their "
+                "replay buffer has, with sample_batch_size and num_steps). Received: "
+                f"{experience.reward.shape}"
             )
         episodes = self._parts.first_episodes(experience)
         length = tf.fill(episodes.whole.shape, experience.reward.shape[1])

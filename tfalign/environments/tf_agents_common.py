@@ -1,15 +1,20 @@
 """What the TF-Agents faces share: the import itself, and the specs.
 
-TF-Agents is built on Keras 2, which TensorFlow hands it if asked before the import. Keras 3, which
-has its own name, is untouched.
+TF-Agents is built on Keras 2, which TensorFlow hands it as ``tf.keras`` if asked before the import.
+Keras 3, which has its own name, is untouched.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 try:
+    # where ``import tensorflow.keras`` leads, TensorFlow decides once, when it is imported, which may
+    # have been before; one of TF-Agents' networks does that, and tf.keras would be Keras 3 from then on
+    sys.modules.setdefault("tensorflow.keras", importlib.import_module("tf_keras.api._v2.keras"))
     import tensorflow as tf
     import tensorflow_probability as tfp
     from tf_agents.agents import data_converter, tf_agent

@@ -1,0 +1,258 @@
+"""Environment steps per second: the fused loop, and TF-Agents' driver in graph and on the host.
+
+    python -m experiments.benchmark --suites=environment
+    python -m experiments.benchmark --suites=environment --demo=runs/demo
+
+One task, the demo's: its policy and its reward model, 64 rows; a step is a token written in a row.
+Without ``--demo`` the models have the demo's shape and random weights, and no response ends before
+the limit; with it they are the demo's own, responses end when they end, and rows are at steps of their
+own. All paths are timed in turn in one process, medians of their rates:
+
+    decode          the compiled decode loop, which scores nothing
+    fused           the loop, then the reward model on the whole batch: the same process
+    driver          DynamicStepDriver, TextGenerationTFEnvironment, GPTPolicy
+    unscored        as ``driver``, in an environment that scores nothing
+    python          DynamicStepDriver, one TextGenerationPyEnvironment of 64 rows, GPTPolicy
+    python_batch    DynamicStepDriver, TF-Agents' batch of 64 TextGenerationPyEnvironments, GPTPolicy
+    python_network  as ``python_batch``, with TF-Agents' ActorPolicy on the model without a cache
+
+"late / early" is what a driver's step costs in the last third of a response, over the first third,
+without its first and its last step: prompts are read in the one, scores are given in the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments import stages
+from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.decoding import Generator
+from tfalign.environments import (
+    GPTPolicy,
+    TextGenerationMDP,
+    TextGenerationPyEnvironment,
+    TextGenerationTFEnvironment,
+)
+from tfalign.functional.masking import last_true_index
+from tfalign.models import CausalLM, GPTConfig, from_pretrained
+from tfalign.rewards import LearnedReward, RewardModel
+from tfalign.types import Prompts
+
+# of a run on the host, where a step takes long; too few for a score at the limit
+HOST_STEPS = 12
+
+
+class Task(NamedTuple):
+    """What every path does."""
+
+    mdp: TextGenerationMDP
+    policy: CausalLM
+    rows: int
+
+
+def measure(shape, repeats):
+    """Steps per second of every path, and how often faster the driver in graph is.
+
+    Args:
+        shape: dict, see ``experiments.benchmark.SHAPES``; "demo" is the run directory of a demo, or
+            "" for random weights.
+        repeats: int, timed runs of every path.
+
+    Returns:
+        dict: "seconds" and "tokens" of the driver's runs, "steps_per_second" by path, "ratios".
+    """
+    task = _demo_task(shape) if shape["demo"] else _random_task(shape)
+    environment = TextGenerationTFEnvironment(task.mdp, task.rows)
+    unscored = TextGenerationTFEnvironment(dataclasses.replace(task.mdp, score=_nothing), task.rows)
+    paths = {
+        "decode": _fused(task, scores=False),
+        "fused": _fused(task, scores=True),
+        "unscored": _driven(unscored, _cached(task, unscored), task.mdp.max_new_tokens),
+        "driver": _driven(environment, _cached(task, environment), task.mdp.max_new_tokens),
+    } | _python_paths(task)
+    runs = {name: [] for name in paths}
+    thirds = _Thirds(task, environment)
+    for _ in range(2 + repeats):
+        for name, path in paths.items():
+            start = time.perf_counter()
+            steps = path()
+            runs[name].append((steps, time.perf_counter() - start))
+        thirds()
+    timed = {name: pairs[2:] for name, pairs in runs.items()}  # two to warm up
+    rates = {name: statistics.median(n / s for n, s in pairs) for name, pairs in timed.items()}
+    return {
+        "seconds": [seconds for _, seconds in timed["driver"]],
+        "tokens": statistics.median(steps for steps, _ in timed["driver"]),
+        "steps_per_second": {name: round(rate) for name, rate in rates.items()},
+        "ratios": {
+            f"driver / {name}": round(rates["driver"] / rate, 2)
+            for name, rate in rates.items()
+            if name not in ("driver", "unscored", "decode")
+        }
+        | {
+            "unscored / decode": round(rates["unscored"] / rates["decode"], 2),
+            "late / early": round(thirds.late_over_early(), 3),
+        },
+    }
+
+
+def _nothing(token_ids, padding_mask, response_mask):
+    return tf.zeros(token_ids.shape[:1])
+
+
+def _random_task(shape):
+    config = GPTConfig.from_preset(
+        "mini_llama",
+        vocab_size=shape["vocab"],
+        width=shape["width"],
+        num_layers=shape["layers"],
+        num_heads=shape["heads"],
+        max_positions=shape["prompt"] + shape["new"],
+    )
+    size = (8 * shape["batch"], shape["prompt"])
+    token_ids = np.random.default_rng(0).integers(0, shape["vocab"], size, "int32")
+    reward = LearnedReward(RewardModel(config))
+    prompts = Prompts(token_ids, np.ones(size, "bool"))
+    mdp = TextGenerationMDP(prompts, reward, shape["new"], shape["vocab"])
+    return Task(mdp, CausalLM(config), shape["batch"])
+
+
+def _demo_task(shape):
+    models = Path(shape["demo"]) / "models"
+    policy = from_pretrained(str(models / "sft"))
+    tokenizer = stages.load_tokenizer(str(models / "sft"))
+    records = stages.read(stages.EMBEDDED, PromptRecord, "train", data_dir="runs/data")
+    examples = encode_prompts(records, tokenizer, shape["prompt"], "skip")
+    (prompts,) = BatchStream(examples, len(examples), [shape["prompt"]], epochs=1)
+    mdp = TextGenerationMDP(
+        prompts,
+        LearnedReward(from_pretrained(str(models / "reward_model"))),
+        shape["new"],
+        policy.config.vocab_size,
+        (tokenizer.eos_id,),
+        tokenizer.pad_id,
+    )
+    return Task(mdp, policy, shape["batch"])
+
+
+# A path is a function of no arguments: it runs, and says how many steps that were.
+
+
+def _fused(task, scores):
+    mdp, prompts = task.mdp, Prompts(*(field[: task.rows] for field in task.mdp.prompts))
+    generator = Generator(task.policy, mdp.max_new_tokens, stop_tokens=mdp.stop_tokens)
+    seeds = iter(range(10**6))
+
+    def run():
+        generation = generator(*prompts, next(seeds))
+        mask = np.asarray(generation.mask)
+        if scores:
+            token_ids, padding_mask = (
+                np.concatenate(pair, axis=1)
+                for pair in ((prompts.token_ids, generation.tokens), (prompts.mask, mask))
+            )
+            np.asarray(mdp.score(token_ids, padding_mask, mask))
+        return int(mask.sum())
+
+    return run
+
+
+def _cached(task, environment):
+    specs = environment.time_step_spec(), environment.action_spec()
+    return GPTPolicy(task.policy, *specs, task.mdp.max_new_tokens)
+
+
+def _driven(environment, policy, iterations):
+    """So many steps of every row by TF-Agents' driver, from the beginning of an episode on."""
+    from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
+    from tf_agents.metrics.tf_metrics import EnvironmentSteps
+
+    steps = EnvironmentSteps()
+    driver = DynamicStepDriver(environment, policy, [steps], num_steps=10**9)
+
+    @tf.function
+    def run():
+        driver.run(environment.reset(), maximum_iterations=iterations)
+        return steps.result()
+
+    def count():
+        before = int(steps.result())
+        return int(run()) - before
+
+    return count
+
+
+def _python_paths(task):
+    from tf_agents.environments.batched_py_environment import BatchedPyEnvironment
+    from tf_agents.environments.tf_py_environment import TFPyEnvironment
+    from tf_agents.policies.actor_policy import ActorPolicy
+
+    of_rows = TFPyEnvironment(TextGenerationPyEnvironment(task.mdp, task.rows))
+    singles = [TextGenerationPyEnvironment(task.mdp, seed=row) for row in range(task.rows)]
+    batch = TFPyEnvironment(BatchedPyEnvironment(singles, multithreading=False))
+    uncached = ActorPolicy(
+        batch.time_step_spec(), batch.action_spec(), _network(task, batch.observation_spec())
+    )
+    return {
+        "python": _driven(of_rows, _cached(task, of_rows), HOST_STEPS),
+        "python_batch": _driven(batch, _cached(task, batch), HOST_STEPS),
+        "python_network": _driven(batch, uncached, HOST_STEPS),
+    }
+
+
+def _network(task, observation_spec):
+    """The model as one of TF-Agents' networks: all of the text goes through it in every step."""
+    import tensorflow_probability as tfp
+    from tf_agents.networks.network import Network
+
+    model = task.policy
+
+    @tf.function(jit_compile=True)
+    def logits(token_ids, padding_mask):
+        mask = tf.cast(padding_mask, tf.bool)
+        hidden = model.backbone(token_ids, padding_mask=mask)
+        return model.logits(tf.gather(hidden, last_true_index(mask), batch_dims=1))
+
+    class Uncached(Network):
+        def call(self, observation, step_type=None, network_state=(), training=False):
+            last = logits(observation["token_ids"], observation["padding_mask"])
+            return tfp.distributions.Categorical(last, dtype=tf.int32), network_state
+
+    return Uncached(observation_spec, name="model")
+
+
+class _Thirds:
+    """Seconds of the driver's steps in the first and in the last third of responses."""
+
+    def __init__(self, task, environment):
+        from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
+
+        policy = _cached(task, environment)
+        driver = DynamicStepDriver(environment, policy, num_steps=10**9)
+        self._run = tf.function(
+            lambda step, state, count: driver.run(step, state, maximum_iterations=count)
+        )
+        self._environment, self._state = environment, policy.get_initial_state(task.rows)
+        third = (task.mdp.max_new_tokens - 2) // 3
+        self._counts = [1, third, task.mdp.max_new_tokens - 2 - 2 * third, third]
+        self._seconds = []
+
+    def __call__(self):
+        step, state, seconds = self._environment.reset(), self._state, []
+        for count in self._counts:
+            start = time.perf_counter()
+            step, state = self._run(step, state, tf.constant(count))
+            step.step_type.numpy()
+            seconds.append(time.perf_counter() - start)
+        self._seconds.append((seconds[1], seconds[3]))
+
+    def late_over_early(self):
+        early, late = (statistics.median(part) for part in zip(*self._seconds[2:]))
+        return late / early

@@ -1,0 +1,141 @@
+"""Aligns a policy under TF-Agents: their driver, buffer, metrics and Learner, and our PPO as the agent.
+
+    python -m experiments.tf_agents_align --run_dir=runs/tf_agents --policy=runs/demo/models/sft \\
+        --reward_model=runs/demo/models/reward_model --max_prompt_tokens=42 --steps=90 \\
+        --learning_rate=1e-4
+    python -m experiments.align --run_dir=runs/ours --policy=runs/demo/models/sft \\
+        --reward_model=runs/demo/models/reward_model --max_prompt_tokens=42 --steps=90 \\
+        --learning_rate=1e-4
+
+Both do the same: the second with the fused loop, the first with one token of every row a step, through
+``TextGenerationTFEnvironment``, ``GPTPolicy`` and ``AlignmentAgent``; they must come to the same reward,
+within the noise of their seeds. Every iteration collects an episode in every row, trains on it, and
+forgets it. Options are those of ``experiments.align``, but for groups, baselines, cost models and samplers
+that stay behind, which the agent refuses. Writes RUN_DIR/models/ppo. Needs
+``pip install 'tfalign[agents]'``. About three minutes on two CPU cores for the demo's models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from experiments import adapters, stages
+from experiments.align import AlignConfig, assemble, minibatch_size, training_prompts
+from experiments.launch import launch, option
+from tfalign.data import BatchStream
+from tfalign.environments import AlignmentAgent, TextGenerationMDP, TextGenerationTFEnvironment
+from tfalign.training.loop import run_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class TFAgentsAlignConfig(AlignConfig):
+    run_dir: str = option("runs/tf_agents", "where the run lives")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.target_kl or self.on_bad_reward != "stop":
+            raise ValueError("TF-Agents' Learner has no use for --target_kl and --on_bad_reward")
+
+
+def main(config):
+    from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
+    from tf_agents.metrics.tf_metrics import AverageEpisodeLengthMetric, AverageReturnMetric
+    from tf_agents.replay_buffers.tf_uniform_replay_buffer import TFUniformReplayBuffer
+    from tf_agents.train.learner import Learner as TheirLearner
+
+    run, stage = stages.open_run("tf_agents", config), config.algorithm
+    parts = assemble(config)
+    if parts.algorithm.arrange is not None:
+        raise ValueError(f"AlignmentAgent learns from rollouts. Received: algorithm={stage}")
+    rows, steps = config.batch_size, config.max_new_tokens
+    mdp = process(config, parts, stage)
+    train_step = tf.Variable(0, dtype=tf.int64)
+
+    environment = TextGenerationTFEnvironment(mdp, rows, config.seed)
+    agent = AlignmentAgent(
+        environment.time_step_spec(),
+        environment.action_spec(),
+        parts.worker,
+        parts.learner,
+        parts.kl_control,
+        parts.algorithm.epochs,
+        rows // minibatch_size(config, parts.algorithm),
+        config.seed,
+        train_step,
+    )
+    buffer = TFUniformReplayBuffer(
+        agent.collect_data_spec, rows, max_length=steps, dataset_drop_remainder=True
+    )
+    watched = {
+        "average_return": AverageReturnMetric(buffer_size=rows, batch_size=rows),
+        "average_length": AverageEpisodeLengthMetric(buffer_size=rows, batch_size=rows),
+    }
+    driver = DynamicStepDriver(
+        environment,
+        agent.collect_policy,
+        [buffer.add_batch, *watched.values()],
+        num_steps=rows * steps,
+    )
+    # every row once, from the beginning of its episode on
+    dataset = buffer.as_dataset(rows, steps, single_deterministic_pass=True)
+    learner = TheirLearner(
+        str(run.path / "their_learner"),
+        train_step,
+        agent,
+        lambda: dataset,
+        checkpoint_interval=config.save_every,
+        summary_interval=config.log_every,
+    )
+    collect = tf.function(lambda: driver.run(environment.reset(), maximum_iterations=steps))
+
+    def update(step):
+        buffer.clear()
+        for metric in watched.values():
+            metric.reset()
+        collect()
+        _, metrics = learner.run(iterator=iter(dataset))  # one kept from before has read ahead
+        return metrics | {name: metric.result() for name, metric in watched.items()}
+
+    first_step = int(train_step)
+    with run.metrics(stage, resume_step=first_step) as metrics:
+        run_steps(
+            update,
+            config.steps,
+            _SavedByTheirLearner(),
+            metrics,
+            first_step=first_step,
+            log_every=config.log_every,
+            save_every=config.save_every,
+            name=stage,
+        )
+    policy = parts.worker.actor_critic.policy
+    adapters.save_model(run, stage, policy, parts.tokenizer, config.lora, config.policy)
+
+
+def process(config, parts, stage):
+    """TextGenerationMDP: an episode is an answer to one of the config's prompts."""
+    examples = training_prompts(config, parts.tokenizer, stage)
+    (prompts,) = BatchStream(examples, len(examples), [config.max_prompt_tokens], epochs=1)
+    rollouts, model = parts.worker.config, parts.worker.actor_critic.policy.config
+    return TextGenerationMDP(
+        prompts,
+        parts.worker.reward,
+        rollouts.max_new_tokens,
+        model.vocab_size,
+        rollouts.stop_tokens,
+        rollouts.pad_id,
+        max_length=model.max_positions,
+    )
+
+
+class _SavedByTheirLearner:
+    """Stands where ``run_steps`` saves: TF-Agents' Learner writes checkpoints of its own."""
+
+    def save(self, step):
+        """Nothing is left to be saved."""
+
+
+if __name__ == "__main__":
+    launch(TFAgentsAlignConfig, main, __doc__)
