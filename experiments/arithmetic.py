@@ -4,12 +4,12 @@
     python -m experiments.arithmetic --right_share=1 --sft.steps=200 --steps=4000 --run_dir=runs/learnt
 
 A small Llama-style model first reads the 9,099 training problems ("37+48=", one token a digit) with the
-answers of eight pupils to each, of whom one in five is right and most are off by one. It learns to
-answer as they do: it can calculate, and does not care to be right. Then GRPO (Shao et al. 2024, without
-the KL penalty, as Yu et al. 2025) samples 8 answers to each of 128 problems an iteration, and rewards
-those that are right. Writes to RUN_DIR/report.json, and prints, the share of right answers to the 1,001
-held-out problems, which neither stage sees, before and after, greedy and sampled at temperature 1. The
-aim is from under 30% to over 90%.
+answers of eight pupils to each, of whom one in five is right and the others count one or two too far.
+It learns to answer as they do: it can calculate, and does not care to be right. Then GRPO (Shao et al.
+2024, without the KL penalty, as Yu et al. 2025) samples 8 answers to each of 128 problems an iteration,
+and rewards those that are right. Writes to RUN_DIR/report.json, and prints, the share of right answers
+to the 1,001 held-out problems, which neither stage sees, before and after, greedy and sampled at
+temperature 1. The aim is from under 30% to over 90%.
 
 In the second command all pupils are right, and pretraining ends before the model can calculate: GRPO
 has to teach it, which is slower by far.
@@ -62,7 +62,13 @@ class ArithmeticConfig:
     pupils: int = option(8, "answers to each training problem that the model reads before GRPO")
     right_share: float = option(0.2, "of those answers")
     sft: SFTConfig = option(
-        SFTConfig(length=_PROMPT + _ANSWER, batch_size=256, steps=700, learning_rate=3e-3),
+        SFTConfig(
+            length=_PROMPT + _ANSWER,
+            batch_size=256,
+            steps=1200,
+            learning_rate=3e-3,
+            warmup_steps=50,
+        ),
         "learning from the pupils",
     )
     problems: int = option(128, "of an iteration")

@@ -211,6 +211,25 @@ def rewards_at_the_end():
     return np.where(last, PROBLEM.rewards[:, None], 0.0)
 
 
+def test_a2c_is_the_first_update_of_ppo():
+    """Huang et al. 2022: while ratios and values have not moved, in the policy and in the critic."""
+    ppo, a2c = algorithm("ppo"), algorithm("a2c")
+    worker = worker_of(ppo)
+    rollout, _ = worker(PROBLEM.prompts(64), seed=7, kl_coefficient=BETA)
+    tables = [POLICY.backbone.table, CRITIC.backbone.table]
+
+    def gradients(objective):
+        def loss():
+            total, weight, metrics = objective(worker.actor_critic, rollout)
+            return total, (weight, metrics)
+
+        return [ops.convert_to_numpy(x) for x in backend.value_and_grad(loss, tables)[2]]
+
+    for ours, theirs in zip(gradients(ppo.loss), gradients(a2c.loss)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert np.abs(ours).max() > 0.1
+
+
 def test_vtrace_on_policy_is_a2c_with_the_returns():
     rewards = rewards_at_the_end()
     advantages = np.where(MASK, to_go(rewards) - state_values(), 0.0)

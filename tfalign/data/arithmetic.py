@@ -48,13 +48,13 @@ def arithmetic_problems(split):
 
 
 def solved_by_pupils(problems, pupils, right_share, seed=0):
-    """Every problem with the answers of a few pupils, who count one too far or not far enough.
+    """Every problem with the answers of a few pupils, who count one or two too far.
 
     Args:
         problems: list of CompletionRecord with the right answers.
         pupils: int, answers to each problem.
         right_share: float in [0, 1], of the pupils' answers. Of the wrong ones five in eight are one
-            too many and the others one too few; 99 and 0 count as neighbours.
+            too many and the others two; 0 follows on 99.
         seed: int, another for other pupils.
 
     Returns:
@@ -67,7 +67,7 @@ def solved_by_pupils(problems, pupils, right_share, seed=0):
         raise ValueError(f"right_share must lie in [0, 1]. Received: right_share={right_share}")
     wrong_share = 1 - right_share
     shares = (right_share, 0.625 * wrong_share, 0.375 * wrong_share)
-    slips = np.random.default_rng(seed).choice((0, 1, -1), (len(problems), pupils), p=shares)
+    slips = np.random.default_rng(seed).choice((0, 1, 2), (len(problems), pupils), p=shares)
     return [
         dataclasses.replace(problem, completion=str((int(problem.completion) + slip) % _LIMIT))
         for problem, row in zip(problems, slips.tolist())
