@@ -212,10 +212,30 @@ def test_without_the_extra_one_sentence_says_what_installs_it():
         "import tfalign, tfalign.environments\n"
         "assert not {'keras', 'tensorflow', 'tf_agents', 'tf_keras'} & set(sys.modules)\n"
         "sys.modules['tf_agents'] = None\n"
-        "try:\n"
-        "    tfalign.environments.TextGenerationTFEnvironment\n"
-        "except ImportError as error:\n"
-        "    print(error)\n"
+        "for name in ('TextGenerationPyEnvironment', 'TextGenerationTFEnvironment',\n"
+        "             'GPTPolicy', 'AlignmentAgent'):\n"
+        "    try:\n"
+        "        getattr(tfalign.environments, name)\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip().endswith("pip install 'tfalign[agents]' installs it"), done.stderr
+    said = done.stdout.strip().splitlines()
+    assert len(said) == 4, done.stderr
+    assert all(line.endswith("pip install 'tfalign[agents]' installs it") for line in said)
+
+
+def test_keras_2_is_what_their_networks_get():
+    """Also where TensorFlow and Keras 3 were imported before; Keras 3 stays what it is."""
+    program = (
+        "import keras, tensorflow as tf\n"
+        "from tfalign.environments import TextGenerationTFEnvironment\n"
+        "from tf_agents.networks import q_rnn_network, sequential\n"
+        "import tf_keras\n"
+        "assert issubclass(tf_keras.layers.Dense, tf.keras.layers.Layer)\n"
+        "assert keras.version().startswith('3.')\n"
+        "network = sequential.Sequential([tf.keras.layers.Dense(2)])\n"
+        "print(network(tf.ones((1, 3)))[0].shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 2)", done.stderr[-2000:]
