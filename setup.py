@@ -12,6 +12,7 @@ AGENTS = [
     "tf-agents==0.19.0; python_version < '3.12'",
     "tf_keras>=2.19,<2.22; python_version < '3.12'",
 ]
+HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 TEST = ["httpx>=0.27", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
 
@@ -44,8 +45,9 @@ setup(
     extras_require={
         "agents": AGENTS,
         "jax": ["jax>=0.4.35"],
+        "hub": HUB,
         "serve": SERVE,
         "test": TEST,
-        "all": AGENTS + SERVE + TEST,
+        "all": AGENTS + HUB + SERVE + TEST,
     },
 )

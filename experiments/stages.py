@@ -7,14 +7,16 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from experiments.launch import option
 from tfalign import data
-from tfalign.models import CausalLM, GPTConfig, save_pretrained
+from tfalign.models import CausalLM, GPTConfig
 from tfalign.text import Tokenizer
+from tfalign.text.keras_hub import KerasHubTokenizer
 from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
@@ -100,6 +102,9 @@ def model_directory(run, stage):
 
 
 def load_tokenizer(directory):
+    """The tokenizer of a model's directory, a Hugging Face one or a KerasHub preset."""
+    if (Path(directory) / "task.json").is_file():
+        return KerasHubTokenizer.from_preset(directory)
     return Tokenizer.load(directory)
 
 
@@ -231,7 +236,7 @@ def save_model(run, stage, model, tokenizer, labels=(), entries=None):
     if labels:
         more["id2label"] = {str(at): label for at, label in enumerate(labels)}
         more["label2id"] = {label: at for at, label in enumerate(labels)}
-    save_pretrained(model, writing, more)
+    model.save_pretrained(writing, entries=more)
     tokenizer.save(writing)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(writing, final)

@@ -46,6 +46,7 @@ WALLS = {
     rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
     "jax": r"tfalign\.backend\.jax|experiments(\..+)?",
+    "keras_hub": r"tfalign\.(models|text)\.keras_hub",
 }
 
 

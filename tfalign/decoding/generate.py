@@ -115,7 +115,7 @@ class Generator:
         max_new_tokens: int, R.
         sampler: ``Sampler`` or ``Greedy``.
         stop_tokens: ids after which a response ends; the stop token itself belongs to it.
-        pad_id: int, what stands after the end.
+        pad_id: int, what stands after the end; 0 where None, as a tokenizer without one has it.
         value_head: ``ValueHead`` on the model's trunk; with it, values are returned as well.
 
     Attributes:
@@ -133,7 +133,7 @@ class Generator:
         self.max_new_tokens = max_new_tokens
         self.sampler = sampler
         self.stop_tokens = tuple(int(token) for token in stop_tokens)
-        self.pad_id = pad_id
+        self.pad_id = 0 if pad_id is None else pad_id
         self.value_head = value_head
         variables = model.variables + (value_head.variables if value_head else [])
         self.compiled = backend.jit(self.run, variables)
@@ -171,7 +171,10 @@ class Generator:
         return self.run_with(token_ids, mask, uniform(seed, row_ids[None, :], columns))
 
     def run_with(self, token_ids, mask, uniforms):
-        """The loop with random numbers from elsewhere: float32[R, B] in [0, 1)."""
+        """The loop with random numbers from elsewhere: float32[R, B] in [0, 1). A model whose cache is
+        of another kind brings its own loop, ``decode``."""
+        if hasattr(self.model, "decode"):
+            return self.model.decode(self, token_ids, mask, uniforms)
         rows, length = token_ids.shape[0], self.max_new_tokens
         kernel = self.model.readout_kernel()
         state = start(self.model, token_ids, mask, length)

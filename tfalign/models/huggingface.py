@@ -26,6 +26,7 @@ from tfalign import backend
 from tfalign.layers.initializers import weights_to_be_loaded
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_KERAS_HUB = "task.json"  # what a KerasHub preset of a language model has
 _INDEX, _WRITING = "model.safetensors.index.json", ".writing"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _PIECE = 500_000  # numbers of a tensor read at a time
@@ -128,7 +129,8 @@ class PretrainedModel:
 
 
 def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | None = None):
-    """The model of a Hugging Face directory: config.json and model.safetensors, whole or in shards.
+    """The model of a Hugging Face directory: config.json and model.safetensors, whole or in shards;
+    or of a KerasHub preset (see ``models.keras_hub``; ``dropout`` stays as it is there).
 
     Everything is checked before the first weight is set, and tensors are read in pieces of a few
     megabytes, so that memory holds the model once.
@@ -146,6 +148,8 @@ def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | N
             or a tensor is missing, unknown or of another shape.
     """
     directory = Path(directory)
+    if (directory / _KERAS_HUB).is_file():
+        return _keras_hub_model(directory, dtype)
     file = directory / _CONFIG
     entries = _read_json(file)
     architecture = _named(file, entries)
@@ -201,6 +205,12 @@ def save_pretrained(
     _write_json(writing / _CONFIG, config)
     _move_into_place(writing, directory, files)
     return architecture.name
+
+
+def _keras_hub_model(directory, dtype):
+    from tfalign.models.keras_hub import KerasHubCausalLM
+
+    return KerasHubCausalLM.from_preset(directory, dtype)
 
 
 # Which architecture
