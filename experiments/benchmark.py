@@ -382,4 +382,4 @@ def _chosen(names, known):
 
 
 if __name__ == "__main__":
-    launch(BenchmarkConfig, main, __doc__)
+    launch(BenchmarkConfig, main, __doc__, {"suite": "suites"})

@@ -34,7 +34,7 @@ def option(default, help, choices=None):
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def launch(config_class, run, doc):
+def launch(config_class, run, doc, aliases=None):
     """Runs an experiment's main: parses flags, builds the config, calls ``run(config)``.
 
     Mistakes in flags, files and data end the program with one sentence; ``--traceback`` shows
@@ -44,8 +44,11 @@ def launch(config_class, run, doc):
         config_class: the frozen dataclass.
         run: ``config -> None``.
         doc: str, shown above the flags by ``--help``.
+        aliases: dict, other names of flags to theirs.
     """
     define_flags(config_class)
+    for other, name in (aliases or {}).items():
+        flags.DEFINE_alias(other, name)
     flags.DEFINE_string("config", None, "a name in experiments/configs, or a JSON file, of options")
     flags.DEFINE_bool("traceback", False, "show the full traceback of an error")
     sys.modules["__main__"].__doc__ = doc
