@@ -149,6 +149,7 @@ class AlignConfig:
     target_kl: float = option(0.0, "stop an iteration's epochs at this approx-KL; 0 never")
     seed: int = option(0, "of shuffling and sampling")
     log_every: int = option(1, "iterations between lines in metrics.jsonl")
+    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
     save_every: int = option(10, "iterations between checkpoints")
 
     def __post_init__(self):

@@ -79,6 +79,7 @@ class ArithmeticConfig:
     kl_coefficient: float = option(0.0, "of the KL penalty in the loss")
     entropy_coefficient: float = option(0.0, "of the entropy bonus")
     log_every: int = option(10, "iterations between lines in metrics.jsonl")
+    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
     save_every: int = option(200, "iterations between checkpoints")
 
 

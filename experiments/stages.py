@@ -20,6 +20,7 @@ from tfalign.text.keras_hub import KerasHubTokenizer
 from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import make_logger
 from tfalign.training.loop import run_steps
 from tfalign.training.optimizers import WarmupDecay, adamw
 from tfalign.training.run_directory import RunDirectory
@@ -27,7 +28,13 @@ from tfalign.training.run_state import RunState
 
 EMBEDDED = "embedded"
 _CHAT = "chat:"
-HARMLESS = {"run_dir", "data_dir", "log_every", "save_every"}  # a continued run may change these
+HARMLESS = {
+    "run_dir",
+    "data_dir",
+    "log_every",
+    "save_every",
+    "log_to",
+}  # a continued run may change these
 KINDS = {
     data.TextRecord: "text",
     data.CompletionRecord: "completions",
@@ -51,6 +58,7 @@ class SupervisedConfig:
     weight_decay: float = option(0.01, "of matrices")
     seed: int = option(0, "of initialisation, shuffling and sampling")
     log_every: int = option(10, "updates between lines in metrics.jsonl")
+    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
     save_every: int = option(100, "updates between checkpoints")
 
 
@@ -196,6 +204,18 @@ def train(run, stage, model, objective, batches, held_out, config):
 
 def repeat(run, stage, update, config, state, first_step):
     """``run_steps`` with a config's ``steps``, ``log_every`` and ``save_every``, logged to the run."""
+    names = [name for name in config.log_to.split(",") if name]
+    loggers = [
+        make_logger(
+            name,
+            project="tfalign",
+            run_id=run.path.name,
+            stage=stage,
+            config=run.config,
+            directory=run.path,
+        )
+        for name in names
+    ]
     with run.metrics(stage, resume_step=first_step) as metrics:
         run_steps(
             update,
@@ -206,6 +226,7 @@ def repeat(run, stage, update, config, state, first_step):
             log_every=config.log_every,
             save_every=config.save_every,
             name=stage,
+            callbacks=loggers,
         )
 
 

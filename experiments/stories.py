@@ -52,6 +52,7 @@ class StoriesConfig:
     kl_coefficient: float = option(0.05, "per nat")
     seed: int = option(0, "of sampling")
     log_every: int = option(1, "iterations between lines in metrics.jsonl")
+    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
     save_every: int = option(20, "iterations between checkpoints")
 
 

@@ -1,0 +1,63 @@
+"""Metrics handed on to other services: what their packages are called with, here by stand-ins."""
+
+import sys
+import types
+
+import pytest
+
+from tfalign.training.loggers import make_logger
+from tfalign.training.loop import run_steps
+
+WHERE = {"project": "p", "run_id": "r", "stage": "sft", "config": {"a": {"b": 1}}, "directory": "d"}
+
+
+class Calls(list):
+    """Records calls of any method as (name, arguments)."""
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            self.append((name, args, kwargs))
+            return self
+
+        return call
+
+
+def run(logger):
+    """Five steps, logged every second and at the last."""
+    silent = types.SimpleNamespace(write=lambda *_: None, save=lambda *_: None)
+    run_steps(lambda step: {"loss": 1 / step}, 5, silent, silent, log_every=2, callbacks=[logger])
+
+
+def test_wandb(monkeypatch):
+    calls = Calls()
+    monkeypatch.setitem(sys.modules, "wandb", calls)
+    run(make_logger("wandb", **WHERE))
+    begun = calls[0]
+    assert begun[0] == "init" and begun[2]["id"] == "r" and begun[2]["resume"] == "allow"
+    logged = [args[0] for name, args, _ in calls if name == "log"]
+    assert logged == [{"sft/step": step, "sft/loss": 1 / step} for step in (2, 4, 5)]
+    assert calls[-1][0] == "finish"
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_mlflow(monkeypatch, known):
+    calls = Calls()
+    found = types.SimpleNamespace(info=types.SimpleNamespace(run_id="7"))
+    monkeypatch.setitem(sys.modules, "mlflow", calls)
+    calls.search_runs = lambda **_: [found] if known else []
+    run(make_logger("mlflow", **WHERE))
+    started = next(kwargs for name, _, kwargs in calls if name == "start_run")
+    assert started == ({"run_id": "7"} if known else {"run_name": "r"})
+    params = [args[0] for name, args, _ in calls if name == "log_params"]
+    assert params == ([] if known else [{"a.b": "1"}])
+    logged = [(args[0], kwargs["step"]) for name, args, kwargs in calls if name == "log_metrics"]
+    assert logged == [({"sft/loss": 1 / step}, step) for step in (2, 4, 5)]
+    assert calls[-1][0] == "end_run"
+
+
+def test_what_is_not_known_or_not_installed(monkeypatch):
+    with pytest.raises(ValueError, match="to wandb, mlflow too. Received: 'paper'"):
+        make_logger("paper", **WHERE)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="To log to wandb its package must be installed"):
+        make_logger("wandb", **WHERE)
