@@ -9,7 +9,8 @@ It learns to answer as they do: it can calculate, and does not care to be right.
 2024, without the KL penalty, as Yu et al. 2025) samples 8 answers to each of 128 problems an iteration,
 and rewards those that are right. Writes to RUN_DIR/report.json, and prints, the share of right answers
 to the 1,001 held-out problems, which neither stage sees, before and after, greedy and sampled at
-temperature 1. The aim is from under 30% to over 90%.
+temperature 1. The aim is from under 30% to over 90%; it goes from 1% to 99%, sampled from 16% to 96%, in 15
+minutes on two CPU cores beside other work.
 
 In the second command all pupils are right, and pretraining ends before the model can calculate: GRPO
 has to teach it, which is slower by far.
@@ -65,7 +66,7 @@ class ArithmeticConfig:
         SFTConfig(
             length=_PROMPT + _ANSWER,
             batch_size=256,
-            steps=1200,
+            steps=2000,
             learning_rate=3e-3,
             warmup_steps=50,
         ),
@@ -73,8 +74,8 @@ class ArithmeticConfig:
     )
     problems: int = option(128, "of an iteration")
     group_size: int = option(8, "answers to each")
-    steps: int = option(400, "iterations, each of one update")
-    learning_rate: float = option(5e-4, "at its peak; decays linearly to 0")
+    steps: int = option(600, "iterations, each of one update")
+    learning_rate: float = option(1e-3, "at its peak; decays linearly to 0")
     warmup_steps: int = option(20, "iterations until the peak")
     kl_coefficient: float = option(0.0, "of the KL penalty in the loss")
     entropy_coefficient: float = option(0.0, "of the entropy bonus")
