@@ -29,7 +29,8 @@ from tfalign.environments import AlignmentAgent, TextGenerationTFEnvironment  # 
 
 FIRST, LAST = 0, 2
 B, P, R, V = 8, 3, 5, 11
-STOPS, SEED, TEMPERATURE = (2, 5), 3, 0.8
+STOPS, SEED, TEMPERATURE, BETA = (2, 5), 3, 0.8, 0.3
+PASSES = {"epochs": 2, "minibatches": 2}
 CONFIG = GPTConfig(V, 16, 1, 2, max_positions=P + 2 * R, initializer_range=0.5)
 LENGTHS = np.tile([3, 1, 2, 3], 2)
 PROMPTS = Prompts(
@@ -84,13 +85,34 @@ def _collect(environment, agent, steps):
     return buffer.gather_all()
 
 
-@pytest.mark.parametrize("critic", ["shared", "separate"])
-def test_its_rollouts_are_those_of_the_fused_loop(critic):
-    worker, environment = _worker(critic), _environment()
-    agent = _agent(worker, environment, kl_control=AdaptiveKL(0.3))
+@pytest.fixture(scope="module")
+def shared():
+    worker, environment = _worker(), _environment()
+    control = AdaptiveKL(BETA, target=0.01, horizon=100)
+    return worker, environment, _agent(worker, environment, kl_control=control, **PASSES)
+
+
+@pytest.fixture
+def begun(shared):
+    """(worker, environment, agent) at the beginning of the policy's first episodes."""
+    _, environment, agent = shared
+    agent.collect_policy._episodes.assign(0)
+    agent._kl_coefficient.assign(BETA)
+    agent.train_step_counter.assign(0)
     environment.begin(np.arange(B))
+    return shared
+
+
+@pytest.mark.parametrize("critic", ["shared", pytest.param("separate", marks=pytest.mark.slow)])
+def test_its_rollouts_are_those_of_the_fused_loop(critic, request):
+    if critic == "shared":
+        worker, environment, agent = request.getfixturevalue("begun")
+    else:
+        worker, environment = _worker(critic), _environment()
+        agent = _agent(worker, environment, kl_control=AdaptiveKL(BETA))
+        environment.begin(np.arange(B))
     actual = agent.rollouts(_collect(environment, agent, R))
-    expected = worker(PROMPTS, SEED, 0.3)
+    expected = worker(PROMPTS, SEED, BETA)
     assert {*expected[0].response_mask.numpy().sum(axis=1)} >= {1, R}
     real = np.asarray(expected[0].padding_mask)
     token_ids = [np.where(real, x.token_ids, 0) for x in (actual[0], expected[0])]
@@ -103,10 +125,8 @@ def test_its_rollouts_are_those_of_the_fused_loop(critic):
         np.testing.assert_allclose(actual[1][name], value, atol=1e-4, err_msg=name)
 
 
-def test_of_a_window_that_begins_anywhere_it_takes_the_first_episode_to_begin():
-    worker, environment = _worker(), _environment()
-    agent = _agent(worker, environment)
-    environment.begin(np.arange(B))
+def test_of_a_window_that_begins_anywhere_it_takes_the_first_episode_to_begin(begun):
+    _, environment, agent = begun
     frames = _collect(environment, agent, 6 * R)
     starts = set()
     for start in range(0, 4 * R, 3):
@@ -129,6 +149,7 @@ def test_of_a_window_that_begins_anywhere_it_takes_the_first_episode_to_begin():
     assert len(starts) > 3
 
 
+@pytest.mark.slow  # 15 s
 def test_of_a_conversation_it_learns_from_its_own_turns():
     """Credit passes over what the user said; the KL and the loss are of the policy's tokens."""
     limit = 2 * R
@@ -162,11 +183,8 @@ def test_of_a_conversation_it_learns_from_its_own_turns():
     assert spoken > 3, "the seed shows no conversation"
 
 
-def test_training_is_the_learners_updates():
-    worker, environment = _worker(), _environment()
-    control = AdaptiveKL(0.3, target=0.01, horizon=100)
-    agent = _agent(worker, environment, kl_control=control, epochs=2, minibatches=2)
-    environment.begin(np.arange(B))
+def test_training_is_the_learners_updates(begun):
+    worker, environment, agent = begun
     frames = _collect(environment, agent, R)
     start = worker.actor_critic.get_weights()
     rollout, statistics = agent.rollouts(frames)
@@ -187,14 +205,16 @@ def test_training_is_the_learners_updates():
         np.testing.assert_allclose(x, y, atol=1e-6)
     assert float(updates[0]["max_log_ratio"]) < 1e-4
     np.testing.assert_allclose(loss, np.mean([u["loss"] for u in updates]), rtol=1e-4)
-    np.testing.assert_allclose(extra["kl_coefficient"], 0.3)
-    expected = AdaptiveKL(0.3, target=0.01, horizon=100)
+    np.testing.assert_allclose(extra["kl_coefficient"], BETA)
+    expected = AdaptiveKL(BETA, target=0.01, horizon=100)
     expected.update(float(statistics["kl"]), B)
-    assert expected.coefficient > 0.3
+    assert expected.coefficient > BETA
     _, extra = agent.train(frames)
     np.testing.assert_allclose(extra["kl_coefficient"], expected.coefficient, rtol=1e-6)
+    worker.actor_critic.set_weights(start)
 
 
+@pytest.mark.slow  # 20 s
 def test_their_learner_trains_and_restores_it(tmp_path):
     """TF-Agents' Learner, its dataset of a uniform buffer, and its checkpoints."""
     from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
@@ -203,7 +223,7 @@ def test_their_learner_trains_and_restores_it(tmp_path):
 
     def begin():
         environment, worker = _environment(), _worker()
-        control = AdaptiveKL(0.3, target=0.01, horizon=100)
+        control = AdaptiveKL(BETA, target=0.01, horizon=100)
         agent = _agent(worker, environment, kl_control=control, epochs=1, minibatches=1)
         buffer = TFUniformReplayBuffer(
             agent.collect_data_spec, B, max_length=4 * R, dataset_drop_remainder=True
@@ -229,24 +249,22 @@ def test_their_learner_trains_and_restores_it(tmp_path):
     for x, y in zip(after, restored.actor_critic.get_weights()):
         np.testing.assert_array_equal(x, y)
     assert int(again.train_step_counter) == 2
-    assert float(again._kl_coefficient) == float(agent._kl_coefficient) > 0.3
+    assert float(again._kl_coefficient) == float(agent._kl_coefficient) > BETA
 
 
 @pytest.mark.parametrize(
     "given", [{"baseline": MovingBaseline()}, {"config": RolloutConfig(R, group_size=2)}], ids=list
 )
-def test_a_worker_it_has_no_use_for(given):
-    worker = _worker()
+def test_a_worker_it_has_no_use_for(shared, given):
+    worker, environment, _ = shared
     choices = {"reward": None, "config": worker.config} | given
-    worker = RolloutWorker(worker.actor_critic, worker.reference, **choices)
+    other = RolloutWorker(worker.actor_critic, worker.reference, **choices)
     with pytest.raises(ValueError, match="no use for a worker's (baseline|group_size)"):
-        _agent(worker, _environment())
+        _agent(other, environment)
 
 
-def test_an_episode_that_is_not_complete_is_an_error():
-    worker, environment = _worker(), _environment()
-    agent = _agent(worker, environment)
-    environment.begin(np.arange(B))
+def test_an_episode_that_is_not_complete_is_an_error(begun):
+    worker, environment, agent = begun
     frames = _collect(environment, agent, R)
     row = int(np.argmax(np.asarray(worker(PROMPTS, SEED, 0.0)[0].response_mask).sum(axis=1)))
     short = tf.nest.map_structure(lambda x: x[:, : R - 1], frames)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfalign.decoding import Greedy, Sampler
+from tfalign.decoding import Sampler
 from tfalign.environments import KLPenalty, ScriptedUser, TextGenerationMDP
+from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
@@ -112,13 +113,35 @@ def _episodes(frames):
     return episodes
 
 
-@pytest.mark.parametrize("model", ["gpt2", "llama"])
+@pytest.fixture(scope="module")
+def actor(worker):
+    return _actor(worker)
+
+
+def _actor(worker):
+    """(environment, policy)."""
+    environment = TextGenerationTFEnvironment(_mdp(worker), B)
+    return environment, _policy(worker, environment, value_head=worker.actor_critic.value_head)
+
+
+@pytest.fixture
+def begun(actor):
+    """The same, at the beginning of the policy's first episodes."""
+    environment, policy = actor
+    policy._episodes.assign(0)
+    environment.begin(np.arange(B))
+    return environment, policy
+
+
+@pytest.mark.parametrize("model", [pytest.param("gpt2", marks=pytest.mark.slow), "llama"])
 def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
     """Tokens, log-probs, values and rewards: the n-th episode to begin is the loop's row n."""
-    worker = _worker(GPT2) if model == "gpt2" else request.getfixturevalue("worker")
-    environment = TextGenerationTFEnvironment(_mdp(worker), B)
-    policy = _policy(worker, environment, value_head=worker.actor_critic.value_head)
-    environment.begin(np.arange(B))
+    if model == "gpt2":
+        worker = _worker(GPT2)
+        environment, policy = _actor(worker)
+        environment.begin(np.arange(B))
+    else:
+        worker, (environment, policy) = map(request.getfixturevalue, ("worker", "begun"))
     frames = _frames(environment, policy, [4 * (R + 1)])
     episodes = _episodes(frames)
     begins = [(row, steps.start) for row, steps in episodes]
@@ -146,10 +169,9 @@ def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
     assert (policy._steps.draw.traces, policy._steps.catch_up.traces) == (1, 1)
 
 
-def test_a_walk_through_the_python_environment_is_the_fused_loop(worker):
+def test_a_walk_through_the_python_environment_is_the_fused_loop(worker, begun):
     rollout, _ = worker(PROMPTS, SEED, BETA)
-    environment = TextGenerationPyEnvironment(_mdp(worker), B)
-    policy = _policy(worker, environment)
+    environment, policy = TextGenerationPyEnvironment(_mdp(worker), B), begun[1]
     step, state = environment.begin(np.arange(B)), policy.get_initial_state(B)
     running = np.ones(B, "bool")
     for t in range(R):
@@ -182,7 +204,13 @@ def _of_the_full_forward(model, frames, at, sampler):
     return np.asarray(tokens), np.asarray(ops.take_along_axis(log_probs, taken, axis=1))[:, 0]
 
 
-@pytest.mark.parametrize("face", [TextGenerationPyEnvironment, TextGenerationTFEnvironment])
+@pytest.mark.parametrize(
+    "face",
+    [
+        pytest.param(TextGenerationPyEnvironment, marks=pytest.mark.slow),
+        TextGenerationTFEnvironment,
+    ],
+)
 def test_what_a_user_says_is_read(worker, face):
     """Lines of different lengths, some longer than a prompt, enter the cache in a single step."""
     lines, limit = ScriptedUser([[6, 8, 9, 3], [7]]), 2 * R
@@ -204,10 +232,8 @@ def test_what_a_user_says_is_read(worker, face):
     assert {1, 5} <= set(grown), "the seed shows no conversation"
 
 
-def test_without_the_state_of_the_step_before_the_text_is_read_once_more(worker):
-    environment = TextGenerationTFEnvironment(_mdp(worker), B)
-    environment.begin(np.arange(B))
-    frames = _frames(environment, _policy(worker, environment), [2, 1, 3, 1])
+def test_without_the_state_of_the_step_before_the_text_is_read_once_more(worker, begun):
+    frames = _frames(*begun, [2, 1, 3, 1])
     at = np.nonzero(frames.step_type != LAST)
     assert (frames.step_type[:, [2, 3, 6]] == MID).any(axis=0).all()
     _, log_probs = _of_the_full_forward(
@@ -216,6 +242,7 @@ def test_without_the_state_of_the_step_before_the_text_is_read_once_more(worker)
     np.testing.assert_allclose(log_probs, frames.policy_info["log_probability"][at], atol=1e-5)
 
 
+@pytest.mark.slow  # a second environment and a second policy
 def test_an_action_mask_is_obeyed(worker):
     def allowed(state):
         """Only what differs from the last token by 1, 3 or 4."""
@@ -240,26 +267,28 @@ def test_an_action_mask_is_obeyed(worker):
     assert len(seen) > 8
 
 
-def test_weights_are_the_models_own(worker):
-    environment = TextGenerationTFEnvironment(_mdp(worker), B)
-    step, model = environment.begin(np.arange(B)), worker.actor_critic.policy
-    policy = _policy(worker, environment, sampler=Greedy())
+def test_weights_are_the_models_own(worker, begun):
+    environment, policy = begun
+    step, model = environment.current_time_step(), worker.actor_critic.policy
     start = policy.get_initial_state(B)
-    before = policy.action(step, start).info["log_probability"].numpy()
     embedding = model.backbone.token_embedding.embeddings
-    assert any(variable is embedding.value for variable in policy.variables())
     kept = embedding.numpy()
+    (variable,) = (v for v in policy.variables() if v is embedding.value)
+
+    def act():
+        policy._episodes.assign(0)
+        tokens, _, info = policy.action(step, start)
+        logits = model(PROMPTS.token_ids, padding_mask=PROMPTS.mask)[:, -1:]
+        expected = token_log_probs(logits, tokens[:, None], TEMPERATURE)[:, 0]
+        np.testing.assert_allclose(info["log_probability"], expected, atol=1e-5)
+        return info["log_probability"].numpy()
+
+    before = act()
     try:
         embedding.assign(1.5 * kept)
-        after = policy.action(step, start).info["log_probability"].numpy()
-        prompts = PROMPTS.token_ids, PROMPTS.mask
-        logits = model(*prompts[:1], padding_mask=prompts[1])[:, -1]
-        np.testing.assert_allclose(after, np.max(ops.log_softmax(logits), axis=1), atol=1e-5)
-        assert np.abs(after - before).max() > 1e-3
-        (variable,) = (v for v in policy.variables() if v is embedding.value)
+        assert np.abs(act() - before).max() > 1e-3
         variable.assign(kept)
-        again = policy.action(step, start).info["log_probability"].numpy()
-        np.testing.assert_array_equal(again, before)
+        np.testing.assert_array_equal(act(), before)
     finally:
         embedding.assign(kept)
 
@@ -284,17 +313,14 @@ np.save(sys.argv[2] + ".out.npy", np.stack(actions))
 """
 
 
-@pytest.mark.parametrize(
-    "batch_size", [pytest.param(B, marks=pytest.mark.slow), None], ids=["static", "any"]
-)
-def test_a_saved_policy_acts_alike_in_a_fresh_process(worker, tmp_path, batch_size):
+@pytest.mark.slow  # 15 s each
+@pytest.mark.parametrize("batch_size", [B, None], ids=["static", "any"])
+def test_a_saved_policy_acts_alike_in_a_fresh_process(begun, tmp_path, batch_size):
     from tf_agents.policies.policy_saver import PolicySaver
 
-    environment = TextGenerationTFEnvironment(_mdp(worker), B)
-    policy = _policy(worker, environment)
+    environment, policy = begun
     PolicySaver(policy, batch_size=batch_size).save(str(tmp_path / "policy"))
-    policy = _policy(worker, environment)
-    step, state = environment.begin(np.arange(B)), policy.get_initial_state(B)
+    step, state = environment.current_time_step(), policy.get_initial_state(B)
     steps, expected = [], []
     for _ in range(R + 2):
         tokens, state, info = policy.action(step, state)
@@ -329,8 +355,8 @@ def test_a_saved_policy_acts_alike_in_a_fresh_process(worker, tmp_path, batch_si
         ({"vocab_size": V + 1}, "has 17 actions, the model 18 tokens"),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused(worker, changes, message):
-    environment = TextGenerationTFEnvironment(_mdp(worker), B)
+def test_a_model_that_does_not_fit_is_refused(actor, changes, message):
+    environment, _ = actor
     with pytest.raises(ValueError, match=message):
         GPTPolicy(
             CausalLM(GPT2.replace(**changes)),
