@@ -254,7 +254,7 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
         chosen.credit,
     )
     worker.generator = phases.watch("generation", worker.generator)
-    worker.compiled = phases.watch("credit", worker.compiled)
+    worker.finish = phases.watch("credit", worker.finish)
     learner = Learner(actor_critic, chosen.loss, keras.optimizers.Adam(1e-5, epsilon=1e-5))
     learner.update = phases.watch("update", learner.update)
     prompts = Prompts(*(field[: shape["batch"] // chosen.group_size] for field in _prompts(shape)))

@@ -174,7 +174,8 @@ def test_same_seed_same_rollout_and_one_program_for_all_coefficients(shared):
     np.testing.assert_array_equal(again.token_ids, rollout.token_ids)
     assert (np.asarray(other.token_ids) != np.asarray(rollout.token_ids)).any()
     assert (np.asarray(again.rewards) != np.asarray(rollout.rewards)).any()
-    assert (worker.compiled.traces, worker.generator.compiled.traces) == (1, 1)
+    programs = (worker.generator.compiled, worker.comparison, worker.crediting)
+    assert [program.traces for program in programs] == [1, 1, 1]
 
 
 def test_rows_do_not_depend_on_their_batch(shared):
@@ -230,11 +231,12 @@ def oracle(beta, scores, gamma=1.0, gae_lambda=0.95, whiten_rewards=False, white
     return rewards, advantages, returns
 
 
+NO_BASELINE = np.zeros(4, "float32")
 CREDIT_CHOICES = {field.name for field in dataclasses.fields(GAE)}
 
 
 def credit(beta=0.3, tokens=TOKENS, **choices):
-    """``RolloutWorker._credit`` of the arrays above."""
+    """``RolloutWorker.finish`` of the arrays above."""
     of_credit = {name: choices.pop(name) for name in CREDIT_CHOICES & choices.keys()}
     config = RolloutConfig(R, stop_tokens=(3,), **choices)
     model = SharedActorCritic(CausalLM(GPTConfig(V, 4, 1, 1, max_positions=8)))
@@ -243,8 +245,8 @@ def credit(beta=0.3, tokens=TOKENS, **choices):
     token_ids = np.concatenate([np.ones((4, 2), "int32"), tokens], axis=1)
     padding_mask = np.concatenate([np.ones((4, 2), "bool"), MASK], axis=1)
     generation = Generation(tokens, LOG_PROBS, MASK, VALUES)
-    rollout, statistics = worker._credit(
-        token_ids, padding_mask, generation, SCORES, np.float32(beta)
+    rollout, statistics = worker.finish(
+        token_ids, padding_mask, generation, SCORES, np.float32(beta), NO_BASELINE
     )
     return rollout, {name: float(value) for name, value in statistics.items()}
 
@@ -425,7 +427,8 @@ def test_what_counts_in_the_loss():
     def counted(**choices):
         worker = actor_worker(**choices)
         worker._reference_log_probs = lambda *_: REF_LOG_PROBS
-        rollout, _ = worker._credit(token_ids, None, generation, scores, np.float32(0.0))
+        given = (token_ids, None, generation, scores)
+        rollout, _ = worker.finish(*given, np.float32(0.0), NO_BASELINE)
         mask, advantages = np.asarray(rollout.response_mask), np.asarray(rollout.advantages)
         rows = mask.any(axis=1)
         np.testing.assert_array_equal(mask, MASK & rows[:, None])

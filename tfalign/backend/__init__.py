@@ -1,9 +1,14 @@
 """The only place where TensorFlow and JAX differ.
 
 ``jit``             compile a function of tensors into one XLA program per input shape
+``jit_rows``        the same for a function whose every row depends on that row of its arguments
+                    alone: where there are several devices, each does its share of the rows
 ``value_and_grad``  a scalar function's value and its gradients for Keras variables
 ``fori_loop``       a compiled loop whose body may change variables, such as dropout's seeds
 ``assign_part``     part of a variable set without a second copy of it
+``strategy``        the ``tf.distribute.Strategy`` in whose scope this is, if any
+``is_chief``        whether this process is the one that writes files
+``wait_for_others`` until every process has come here
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on
@@ -16,12 +21,23 @@ import keras
 
 if keras.backend.backend() == "tensorflow":
     from tfalign.backend.tensorflow import assign_part, fori_loop, jit, value_and_grad
+    from tfalign.backend.tensorflow_devices import is_chief, jit_rows, strategy, wait_for_others
 elif keras.backend.backend() == "jax":
     from tfalign.backend.jax import assign_part, fori_loop, jit, value_and_grad
+    from tfalign.backend.jax_devices import is_chief, jit_rows, strategy, wait_for_others
 else:
     raise ImportError(
         "tfalign runs on Keras' tensorflow and jax backends. "
         f"Received: KERAS_BACKEND={keras.backend.backend()}"
     )
 
-__all__ = ["assign_part", "fori_loop", "jit", "value_and_grad"]
+__all__ = [
+    "assign_part",
+    "fori_loop",
+    "is_chief",
+    "jit",
+    "jit_rows",
+    "strategy",
+    "value_and_grad",
+    "wait_for_others",
+]

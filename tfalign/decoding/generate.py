@@ -119,7 +119,7 @@ class Generator:
         value_head: ``ValueHead`` on the model's trunk; with it, values are returned as well.
 
     Attributes:
-        compiled: ``backend.jit``, whose ``traces`` counts the programs.
+        compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
 
     Raises:
         ValueError: if ``max_new_tokens`` is not positive.
@@ -136,7 +136,7 @@ class Generator:
         self.pad_id = 0 if pad_id is None else pad_id
         self.value_head = value_head
         variables = model.variables + (value_head.variables if value_head else [])
-        self.compiled = backend.jit(self.run, variables)
+        self.compiled = backend.jit_rows(self.run, variables)
 
     def __call__(self, token_ids, mask, seed=0, row_ids=None):
         """Samples a response to every prompt.

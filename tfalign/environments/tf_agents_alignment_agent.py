@@ -141,7 +141,7 @@ class AlignmentAgent(tf_agent.TFAgent):
             check_rows(episodes.whole, "first episode", complaint, length)
         ):
             token_ids = tf.identity(episodes.token_ids)
-        return self._parts.worker.compiled(
+        return self._parts.worker.finish(
             token_ids,
             episodes.padding_mask,
             episodes.generation,

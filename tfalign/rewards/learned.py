@@ -52,7 +52,7 @@ class LearnedReward:
         def score(token_ids, padding_mask):
             return model(token_ids, padding_mask=padding_mask, training=False)
 
-        self.compiled = backend.jit(score, model.variables)
+        self.compiled = backend.jit_rows(score, model.variables)
 
     def __call__(self, token_ids, padding_mask, response_mask):
         """float32[B], scores of int32[B, T] prompts with responses.

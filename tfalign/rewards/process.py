@@ -68,7 +68,7 @@ class ProcessReward:
             step_ends = ops.logical_and(response_mask, ops.logical_or(separates, is_last))
             return combine(ops.log_sigmoid(logits), step_ends)
 
-        self.compiled = backend.jit(score, model.variables)
+        self.compiled = backend.jit_rows(score, model.variables)
 
     def __call__(self, token_ids, padding_mask, response_mask):
         """float32[B] in [0, 1], of int32[B, T] prompts with responses in the last R columns.

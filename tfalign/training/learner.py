@@ -21,7 +21,7 @@ class Learner:
         optimizer: keras.optimizers.Optimizer.
         accumulate: int, micro-batches a batch is cut into, to bound memory.
         strategy: tf.distribute.Strategy under whose scope model and optimizer were made; None for
-            one device.
+            the one in whose scope this is, or one device.
 
     Attributes:
         traces: how many programs were compiled so far.
@@ -37,6 +37,7 @@ class Learner:
         self.objective = objective
         self.optimizer = optimizer
         self.accumulate = accumulate
+        strategy = strategy or backend.strategy()
         if strategy is None:
             optimizer.build(model.trainable_variables)
             self._update = backend.jit(self._step, model.variables + optimizer.variables)

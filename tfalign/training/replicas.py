@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfalign import backend
+from tfalign.backend.tensorflow_devices import share_rows
 
 
 class ReplicatedUpdate:
@@ -36,19 +37,7 @@ class ReplicatedUpdate:
         return self._sums.traces
 
     def __call__(self, batch):
-        replicas = self.strategy.num_replicas_in_sync
-        tf.nest.map_structure(lambda x: _check_divisible(len(x), replicas), batch)
-
-        def shard(context):
-            index = context.replica_id_in_sync_group
-            return tf.nest.map_structure(
-                lambda x: tf.convert_to_tensor(
-                    x[index * len(x) // replicas :][: len(x) // replicas]
-                ),
-                batch,
-            )
-
-        return self._run(self.strategy.experimental_distribute_values_from_function(shard))
+        return self._run(share_rows(self.strategy, batch))
 
     def _distributed(self, batch):
         per_replica = self.strategy.run(self._replica_step, args=(batch,))
@@ -67,8 +56,3 @@ class ReplicatedUpdate:
         handed_in = [tf.where(is_first, g, tf.zeros_like(g)) for g in gradients]
         self.optimizer.apply(handed_in, self.model.trainable_variables)
         return self._summary(loss, weight, metrics, gradients)
-
-
-def _check_divisible(rows, replicas):
-    if rows % replicas:
-        raise ValueError(f"A batch of {rows} rows cannot be shared equally by {replicas} replicas")

@@ -1,8 +1,9 @@
 """From prompts to all an on-policy update needs: respond, score, compare with the reference, credit.
 
-Three phases, each one program: the decode loop; the reward; and the rest, which is the reference's
-log-probs, the values where the decode loop did not have them, and the credit's rewards per token and
-advantages. Log-probs and values that the decode loop knows are not computed again, and without a
+Four phases, each one program: the decode loop; the reward; the comparison, which is the reference's
+log-probs, and the values where the decode loop did not have them; and the credit's rewards per token
+and advantages. In the first three a row depends on itself alone, so several devices share the rows;
+the last looks at the whole batch. Log-probs and values that the decode loop knows are not computed again, and without a
 need for values there are none.
 """
 
@@ -85,6 +86,14 @@ class ScoredResponses(NamedTuple):
     costs: Array | None  # float32[B]; None without a limit on them
 
 
+class Compared(NamedTuple):
+    """What the models say of responses; float32[B, R] each, 0 where masked."""
+
+    ref_log_probs: Array  # the reference's, nats
+    log_probs: Array  # the policy's, as it is now
+    values: Array | None  # the critic's, as it is now; None where the credit does not ask for them
+
+
 class RolloutWorker:
     """Samples rollouts from a policy.
 
@@ -136,7 +145,8 @@ class RolloutWorker:
         touched = [] if sampler is None else actor_critic.variables
         if needs_values and not shared:
             touched = touched + actor_critic.critic.variables
-        self.compiled = backend.jit(self._credit, reference.variables + touched)
+        self.comparison = backend.jit_rows(self._compare, reference.variables + touched)
+        self.crediting = backend.jit(self._credit)
 
     def __call__(self, prompts, seed, kl_coefficient, row_ids=None):
         """Responses to a batch of prompts.
@@ -164,7 +174,7 @@ class RolloutWorker:
         baseline = np.zeros(len(prompts.token_ids), "float32")
         if self.baseline is not None:
             baseline = self.baseline(self, prompts)
-        rollout, statistics = self.compiled(
+        rollout, statistics = self.finish(
             answers.token_ids,
             answers.padding_mask,
             answers.generation,
@@ -267,17 +277,40 @@ class RolloutWorker:
         generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
         return self.score(prompts, generation)
 
-    def _credit(self, token_ids, padding_mask, generation, scores, kl_coefficient, baseline=None):
-        mask = generation.mask
-        ref_log_probs = ops.where(mask, self._reference_log_probs(token_ids, padding_mask), 0.0)
+    def finish(self, token_ids, padding_mask, generation, scores, kl_coefficient, baseline):
+        """From scored responses to a rollout.
+
+        Args:
+            token_ids: int32[B, T], see ``join``.
+            padding_mask: bool[B, T].
+            generation: Generation.
+            scores: float32[B].
+            kl_coefficient: float32[].
+            baseline: float32[B], see ``Scored``.
+
+        Returns:
+            (Rollout, dict of float32 scalars).
+        """
+        given = (token_ids, padding_mask, generation)
+        compared = self.comparison(*given)
+        return self.crediting(*given, compared, scores, kl_coefficient, baseline)
+
+    def _compare(self, token_ids, padding_mask, generation):
+        """Compared, of the reference's log-probs, and the policy's and the critic's of today."""
+        ref_log_probs = self._reference_log_probs(token_ids, padding_mask)
         log_probs, values = self._today(token_ids, padding_mask, generation)
+        return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)
+
+    def _credit(
+        self, token_ids, padding_mask, generation, compared, scores, kl_coefficient, baseline
+    ):
+        mask = generation.mask
+        ref_log_probs, log_probs, values = compared
         kl = ops.where(mask, k1(log_probs, ref_log_probs), 0.0)
         ended = self._ended(generation)
         spread = self._spread(scores)
         counted = mask & self._counts(ended, spread)[:, None]
         scores = self._without_stop(scores, ended) + self._overlong_penalty(mask)
-        if baseline is None:
-            baseline = ops.zeros_like(scores)
         credited = self.credit(
             Scored(scores, kl, mask, values, baseline, self.config.group_size), kl_coefficient
         )

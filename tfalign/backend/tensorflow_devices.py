@@ -1,0 +1,124 @@
+"""``jit_rows``, ``strategy``, ``is_chief`` and ``wait_for_others`` on TensorFlow: what
+``tf.distribute`` adds where there is more than one device."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from keras import tree
+
+from tfalign.backend.tensorflow import jit
+
+
+def strategy():
+    """The ``tf.distribute.Strategy`` in whose scope this is called; None for one device."""
+    return tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+
+
+def jit_rows(function, variables=()):
+    """As ``jit``, for a function whose every row depends on that row of its arguments alone.
+
+    Made in the scope of a strategy, each replica does its share of the rows, and every process
+    gets all that come out; numbers are those of one device.
+
+    Args:
+        function: takes arrays of B rows, and scalars that belong to all rows; returns (nested)
+            arrays of B rows, or None.
+        variables: see ``jit``.
+
+    Returns:
+        A function with ``traces``. It raises a ValueError if B rows cannot be shared equally.
+    """
+    current = strategy()
+    return jit(function, variables) if current is None else _RowsOnReplicas(current, function)
+
+
+def is_chief():
+    """Whether this process is the one that writes files: the first of several workers."""
+    resolver = _resolver()
+    return resolver is None or (resolver.task_type or "chief", resolver.task_id or 0) in (
+        ("chief", 0),
+        ("worker", 0),
+    )
+
+
+def wait_for_others():
+    """Returns when every process has come here."""
+    current = strategy()
+    if _resolver() is not None:
+        with current.scope():
+            current.reduce("SUM", current.run(lambda: tf.constant(1)), axis=None).numpy()
+
+
+def share_rows(strategy, arguments):
+    """Every replica's share of the rows, as ``Strategy.run`` takes it.
+
+    Args:
+        strategy: tf.distribute.Strategy.
+        arguments: nested arrays, the same in every process; those of B rows are cut, scalars are
+            given whole.
+
+    Raises:
+        ValueError: if a number of rows is not divisible by that of the replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+
+    def share_of(context):
+        index = context.replica_id_in_sync_group
+
+        def share(x):
+            x = tf.convert_to_tensor(x)
+            if not x.shape.rank:
+                return x
+            rows = x.shape[0] // replicas
+            return x[index * rows : (index + 1) * rows]
+
+        return tree.map_structure(share, arguments, none_is_leaf=False)
+
+    tree.map_structure(lambda x: _check_divisible(x, replicas), arguments, none_is_leaf=False)
+    return strategy.experimental_distribute_values_from_function(share_of)
+
+
+class _RowsOnReplicas:
+    """What ``jit_rows`` returns in the scope of a strategy."""
+
+    def __init__(self, strategy, function):
+        self._strategy = strategy
+        self._compiled = jit(function)
+        self._run = tf.function(self._distributed, autograph=False)
+
+    @property
+    def traces(self):
+        return self._compiled.traces
+
+    def __call__(self, *arguments):
+        return self._run(share_rows(self._strategy, arguments))
+
+    def _distributed(self, arguments):
+        outputs = self._strategy.run(self._gathered, args=(arguments,))
+        return tree.map_structure(
+            lambda x: self._strategy.experimental_local_results(x)[0], outputs, none_is_leaf=False
+        )
+
+    def _gathered(self, arguments):
+        context = tf.distribute.get_replica_context()
+        outputs = self._compiled(*arguments)
+        return tree.map_structure(lambda x: _all_gather(context, x), outputs, none_is_leaf=False)
+
+
+def _all_gather(context, x):
+    """All replicas' rows; collectives carry no booleans."""
+    carried = tf.cast(x, tf.int32) if x.dtype == tf.bool else x
+    return tf.cast(context.all_gather(carried, axis=0), x.dtype)
+
+
+def _check_divisible(x, replicas):
+    shape = tf.convert_to_tensor(x).shape
+    if shape.rank and shape[0] % replicas:
+        raise ValueError(
+            f"A batch of {shape[0]} rows cannot be shared equally by {replicas} replicas"
+        )
+
+
+def _resolver():
+    """Who the workers are, of a strategy over several processes; None otherwise."""
+    return getattr(strategy(), "cluster_resolver", None)
