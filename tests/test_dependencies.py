@@ -42,10 +42,10 @@ WALLS = {
     "tf_agents": rf"{TF_AGENTS_FACES}|experiments(\..+)?",
     "gymnasium": r"tfalign\.environments\.gymnasium\w*|experiments(\..+)?",
     "tensorflow_datasets": r"tfalign\.data(\..+)?",
-    "tensorflow": r"tfalign\.backend\.tensorflow|tfalign\.(data|training)(\..+)?"
+    "tensorflow": r"tfalign\.backend\.tensorflow(_devices)?|tfalign\.(data|training)(\..+)?"
     rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
-    "jax": r"tfalign\.backend\.jax|experiments(\..+)?",
+    "jax": r"tfalign\.backend\.jax(_devices)?|experiments(\..+)?",
     "keras_hub": r"tfalign\.(models|text)\.keras_hub",
 }
 
