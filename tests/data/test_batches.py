@@ -377,7 +377,8 @@ def test_a_keras_model_fits_on_the_dataset():
     token_ids = keras.Input((48,), dtype="int32", name="token_ids")
     segment_ids = keras.Input((48,), dtype="int32", name="segment_ids")
     embedded = keras.layers.Embedding(259, 8)(token_ids)
-    model = keras.Model([token_ids, segment_ids], keras.layers.Dense(259)(embedded))
+    real = keras.ops.cast(segment_ids > 0, "float32")[..., None]
+    model = keras.Model([token_ids, segment_ids], keras.layers.Dense(259)(embedded * real))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.05), loss)
     stream = BatchStream(texts(101), 8, seed=3, **PACKED)

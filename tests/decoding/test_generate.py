@@ -36,7 +36,7 @@ def _eagerly(generator, token_ids, mask, seed=SEED, row_ids=None):
     """The loop without the compiler, a Python iteration a step."""
     row_ids = np.arange(len(mask)) if row_ids is None else row_ids
     arguments = (token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
-    return _numpy(generator._run(*map(ops.convert_to_tensor, arguments)))
+    return _numpy(generator.run(*map(ops.convert_to_tensor, arguments)))
 
 
 def _same(left, right, atol=1e-5):

@@ -82,7 +82,7 @@ def test_walk_equals_rollout(worker, sampler, monkeypatch):
     if sampler != worker.generator.sampler:
         other = Generator(worker.actor_critic.policy, R, sampler, STOPS, PAD)
         other.value_head = worker.generator.value_head
-        other.compiled = other._run  # compiled = eager is decoding's own test
+        other.compiled = other.run  # compiled = eager is decoding's own test
         monkeypatch.setattr(worker, "generator", other)
     rollout, _ = worker(PROMPTS, SEED, BETA)
     state, log_probs, rewards = _walk(worker, sampler)
