@@ -131,7 +131,8 @@ class Engine:
 
     @property
     def num_running(self):
-        return sum(request is not None for request in self._running)
+        """Responses being decoded; one that is done or cancelled is not."""
+        return sum(request is not None and not request.is_cancelled for request in self._running)
 
     def _compile(self, model, rows, prefill):
         cache = model.backbone.new_cache(rows, self.length - 1)
@@ -216,10 +217,10 @@ class Engine:
             drawn = self._sizes[row] - self._prompt_sizes[row] + 1
             reason = "length" if drawn == request.max_new_tokens else None
             reason = "stop" if token in self.stop_tokens else reason
-            if not request.is_cancelled:
-                request.deliver(token, reason)
             if reason is None:
                 self._texts[row, self._sizes[row]] = token
                 self._sizes[row] += 1
             else:
                 self._release(row)
+            if not request.is_cancelled:  # last: who is told of the end finds the row free
+                request.deliver(token, reason)
