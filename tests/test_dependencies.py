@@ -28,6 +28,7 @@ PARTS = [
     (3, "environments.mdp", r"tfalign\.environments\.mdp"),
     (4, "rewards", r"tfalign\.rewards(\..+)?"),
     (4, "objectives", r"tfalign\.objectives(\..+)?"),
+    (4, "language_models", r"tfalign\.language_models(\..+)?"),
     (5, "training", r"tfalign\.training(\..+)?"),
     (5, "evaluation", r"tfalign\.evaluation(\..+)?"),
     (5, "serving", r"tfalign\.serving(\..+)?"),

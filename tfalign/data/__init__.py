@@ -18,6 +18,7 @@ from tfalign.data.conversions import (
     paired,
     unpaired,
 )
+from tfalign.data.corpora import encode_lines, encode_running_text, read_corpus
 from tfalign.data.customer_service import load_customer_service
 from tfalign.data.encoding import (
     LanguageModelExamples,
@@ -55,6 +56,7 @@ from tfalign.data.records import (
     TextRecord,
     read_records,
     split_by_prompt,
+    text_lines,
 )
 
 __all__ = [
@@ -92,9 +94,11 @@ __all__ = [
     "encode_completions",
     "encode_conversations",
     "encode_labelled",
+    "encode_lines",
     "encode_preferences",
     "encode_prompts",
     "encode_ranked",
+    "encode_running_text",
     "encode_similarities",
     "encode_steps",
     "encode_tags",
@@ -102,8 +106,10 @@ __all__ = [
     "load_customer_service",
     "next_token_targets",
     "paired",
+    "read_corpus",
     "read_records",
     "separator_id",
     "split_by_prompt",
+    "text_lines",
     "unpaired",
 ]

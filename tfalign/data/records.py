@@ -538,6 +538,18 @@ def json_rows(path):
                 yield where, error
 
 
+def text_lines(path):
+    """The lines of a UTF-8 file, gzip or not, one after the other as str with their ends.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BadRecordError: naming the first line that is not UTF-8.
+        ValueError: if a gzip file is damaged.
+    """
+    for number, line in enumerate(_lines(path), start=1):
+        yield _decode(line, f"{path}:{number}", "the line")
+
+
 def _lines(path):
     """The lines of a file, gzip or not, as bytes without a byte-order mark."""
     _require(path)
@@ -659,7 +671,7 @@ def _cell_rows(path):
 
 def _cells(path):
     """Pairs of a place and a list of str; quoted cells may span lines in a table with commas."""
-    lines = (_decode(line, f"{path}:{n}", "the line") for n, line in enumerate(_lines(path), 1))
+    lines = text_lines(path)
     if path.endswith((".tsv", ".tsv.gz")):
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:

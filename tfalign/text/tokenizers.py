@@ -10,6 +10,7 @@ who types ``<|eos|>`` gets its letters.
 
 from __future__ import annotations
 
+import collections
 import json
 import types
 from pathlib import Path
@@ -25,6 +26,7 @@ BYTE_BPE_SPECIAL_TOKENS = types.MappingProxyType(
 WORD_PIECE_SPECIAL_TOKENS = types.MappingProxyType(
     {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 )
+WORD_SPECIAL_TOKENS = types.MappingProxyType({"eos": "<eos>", "unk": "<unk>"})
 
 _TOKENIZER_FILE = "tokenizer.json"
 _ROLES_FILE = "tokenizer_config.json"  # Hugging Face's name and keys: "eos_token": "<|eos|>"
@@ -357,6 +359,34 @@ def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS
     return Tokenizer(_word_piece(unk, lower_case, vocab), special_tokens)
 
 
+def train_words(texts, vocab_size=None, special_tokens=WORD_SPECIAL_TOKENS):
+    """The words of texts that come tokenised, separated by white space, the most frequent first.
+
+    Args:
+        texts: iterable of str.
+        vocab_size: int, special tokens included; None for all words.
+        special_tokens: mapping of role to spelling, "unk" among them; ids 0, 1, ... in its order.
+
+    Returns:
+        Tokenizer.
+    """
+    counts = collections.Counter(word for text in texts for word in text.split())
+    core = _word_level(counts, vocab_size, special_tokens)
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return Tokenizer(core, special_tokens)
+
+
+def train_characters(texts, special_tokens=WORD_SPECIAL_TOKENS):
+    """The characters of texts, the most frequent first; arguments as for ``train_words``."""
+    counts = collections.Counter()
+    for text in texts:
+        counts.update(text)
+    core = _word_level(counts, None, special_tokens)
+    core.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+    core.decoder = decoders.Fuse()
+    return Tokenizer(core, special_tokens)
+
+
 def read_byte_bpe(vocab_file, merges_file, special_tokens):
     """A published byte-level BPE: ``encoder.json`` and ``vocab.bpe`` in GPT-2's format."""
     core = _byte_level(models.BPE.from_file(str(vocab_file), str(merges_file)))
@@ -390,6 +420,14 @@ def _word_piece(unk, lower_case, vocab=None):
     return core
 
 
+def _word_level(counts, vocab_size, special_tokens):
+    unk = _required_unk(special_tokens)
+    special = _distinct(special_tokens)
+    words = sorted(counts.keys() - set(special), key=lambda word: (-counts[word], word))
+    vocab = {token: index for index, token in enumerate([*special, *words][:vocab_size])}
+    return tokenizers.Tokenizer(models.WordLevel(vocab, unk_token=unk))
+
+
 def _inner_characters(core, texts):
     """set of str, characters that some word has after its first."""
     inner = set()
@@ -402,7 +440,7 @@ def _inner_characters(core, texts):
 def _required_unk(special_tokens):
     if "unk" not in special_tokens:
         raise ValueError(
-            "WordPiece needs an unk token for words outside its vocabulary. "
+            "An unk token is needed for words outside the vocabulary. "
             f"Received roles: {', '.join(special_tokens) or 'none'}"
         )
     return special_tokens["unk"]
