@@ -6,10 +6,11 @@
 Takes the fine-tuned policy and the reward model of a finished demo run (``make demo``). Each contestant
 starts from that policy, once a seed, as a command and a process of its own, of which seconds and peak
 memory are measured; then all answer the same held-out prompts, judged by the gold reward, which no
-training sees. On-policy algorithms sample 90 batches of 64 responses, as the demo's PPO; learning from
-preferences takes 300 batches of 32 of the demo's pairs. Learning rates are larger the fewer updates a
-batch gets, see BUILD_NOTES.md; all else are the algorithms' own numbers. Writes report.json, report.md and
-plots/compare.png to RUN_DIR. What has run is not run again, so the table can be filled bit by bit.
+training sees; ``ppo_tf_agents`` needs ``pip install 'tfalign[agents]'``. On-policy algorithms sample 90
+batches of 64 responses, as the demo's PPO; learning from preferences takes 300 batches of 32 of the
+demo's pairs. Learning rates are larger the fewer updates a batch gets, see BUILD_NOTES.md; all else are
+the algorithms' own numbers. Writes report.json, report.md and plots/compare.png to RUN_DIR. What has
+run is not run again, so the table can be filled bit by bit.
 """
 
 from __future__ import annotations
@@ -75,6 +76,9 @@ def _preference(loss, learning_rate):
 
 CONTESTANTS = {
     "ppo": _on_policy("ppo", 1e-4),
+    "ppo_tf_agents": Contestant(  # the same PPO under TF-Agents' driver, buffer and Learner
+        "tf_agents_align", {"learning_rate": 1e-4} | _SAME, "ppo", rewarded=True
+    ),
     "a2c": _on_policy("a2c", 6e-4),
     "vtrace": _on_policy("vtrace", 6e-4),
     "reinforce": _on_policy("reinforce", 6e-4),

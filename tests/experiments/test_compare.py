@@ -22,7 +22,11 @@ from tfalign.training.preferences import PREFERENCE_LOSSES
 @pytest.mark.parametrize("name", CONTESTANTS)
 def test_a_contestant_has_options_that_its_experiment_takes(name):
     contestant = CONTESTANTS[name]
-    config_class = {"align": AlignConfig, "preference": PreferenceConfig}[contestant.experiment]
+    config_class = {  # TF-Agents' has the options of align, tested beside it
+        "align": AlignConfig,
+        "tf_agents_align": AlignConfig,
+        "preference": PreferenceConfig,
+    }[contestant.experiment]
     config_class(**contestant.options)
     assert contestant.rewarded == hasattr(config_class, "reward_model")
 
@@ -30,7 +34,7 @@ def test_a_contestant_has_options_that_its_experiment_takes(name):
 def test_nobody_is_forgotten():
     # on-policy it is reinforce; and the documentation's new one is none of the library's
     assert set(ALGORITHMS) - set(CONTESTANTS) <= {"reinforce_is", "ppo_penalty"}
-    assert set(CONTESTANTS) - set(ALGORITHMS) <= set(PREFERENCE_LOSSES)
+    assert set(CONTESTANTS) - set(ALGORITHMS) <= {"ppo_tf_agents", *PREFERENCE_LOSSES}
 
 
 def test_a_command():

@@ -50,7 +50,8 @@ def test_a_small_run_reports(tmp_path, monkeypatch):
         num_prompts=4,
         samples=4,
         reward_model=RewardConfig(length=32, steps=3, warmup_steps=1, normalize_batches=1, **quick),
-        ppo=AlignConfig(steps=3, minibatch_size=4, epochs=1, **quick),
+        # far enough from the reference that an estimated KL is positive
+        ppo=AlignConfig(steps=6, minibatch_size=4, epochs=1, learning_rate=1e-2, **quick),
     )
     main(config)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
