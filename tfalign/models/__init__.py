@@ -18,7 +18,7 @@ from tfalign.models.heads import (
     TokenClassifierHead,
     ValueHead,
 )
-from tfalign.models.huggingface import from_pretrained, save_pretrained
+from tfalign.models.huggingface import from_pretrained, read_config, save_pretrained
 from tfalign.models.tasks import (
     CausalLM,
     Critic,
@@ -57,6 +57,7 @@ __all__ = [
     "architectures",
     "from_pretrained",
     "huggingface",
+    "read_config",
     "save_pretrained",
     "separate_critic",
 ]

@@ -150,12 +150,8 @@ def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | N
     directory = Path(directory)
     if (directory / _KERAS_HUB).is_file():
         return _keras_hub_model(directory, dtype)
-    file = directory / _CONFIG
-    entries = _read_json(file)
-    architecture = _named(file, entries)
+    architecture, entries, config = _described(directory / _CONFIG)
     family = architecture.family
-    entries = family.read(entries)
-    config = _config_from_entries(file, family, entries)
     head = architecture.read_head(entries)
     if dropout is not None:
         config = config.replace(dropout=dropout)
@@ -205,6 +201,26 @@ def save_pretrained(
     _write_json(writing / _CONFIG, config)
     _move_into_place(writing, directory, files)
     return architecture.name
+
+
+def read_config(directory: str | os.PathLike):
+    """The configuration of a Hugging Face directory, of which config.json is enough.
+
+    Returns:
+        GPTConfig or BERTConfig.
+
+    Raises:
+        ValueError: as ``from_pretrained``.
+    """
+    return _described(Path(directory) / _CONFIG)[2]
+
+
+def _described(file):
+    """What config.json says: (Architecture, its entries as the family reads them, configuration)."""
+    entries = _read_json(file)
+    architecture = _named(file, entries)
+    entries = architecture.family.read(entries)
+    return architecture, entries, _config_from_entries(file, architecture.family, entries)
 
 
 def _keras_hub_model(directory, dtype):
