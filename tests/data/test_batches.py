@@ -22,6 +22,7 @@ from tfalign.data import (
     encode_prompts,
     encode_texts,
     next_token_targets,
+    one_text,
 )
 from tfalign.data.batches import _best_fit
 from tfalign.text import train_byte_bpe
@@ -71,6 +72,7 @@ def documents(batch):
 
 BUCKETS = {"bucket_lengths": (16, 32, 48)}
 PACKED = {"packed_length": 48}
+WINDOWS = {"window_length": 33}
 
 
 @pytest.mark.parametrize("layout", [BUCKETS, PACKED], ids=["buckets", "packed"])
@@ -250,10 +252,35 @@ def test_packed_texts_do_not_see_one_another():
             np.testing.assert_allclose(packed[row, here], expected, atol=2e-5)
 
 
+def test_windows_predict_every_token_of_a_running_text_once_but_at_its_ends():
+    stream = BatchStream(one_text(np.arange(1000)), 4, window_length=33, seed=5)
+    firsts = []
+    for _ in range(3):
+        batches = [next(stream) for _ in range(stream.num_batches)]
+        rows = np.concatenate([batch.token_ids for batch in batches])
+        assert (np.diff(rows, axis=1) == 1).all()
+        targets = rows[:, 1:].ravel()
+        assert len(set(targets)) == len(targets) > 1000 - 33 - 4 * 32
+        assert all((batch.loss_mask == (np.arange(33) > 0)).all() for batch in batches)
+        assert all(batch.padding_mask.all() and (batch.segment_ids == 1).all() for batch in batches)
+        firsts.append(rows[:, 0].min() % 32)
+    assert len(set(firsts)) > 1  # cut at other places
+    assert stream.num_tokens == 4 * 33 and stream.indices.tolist() == [0]
+
+
+def test_windows_reach_over_texts_and_know_whose_they_are():
+    examples = encode_texts([TextRecord("abcd"), TextRecord("efgh")], BYTES)
+    stream = BatchStream(examples, 1, window_length=8, epochs=1)
+    batch = next(stream)
+    assert batch.token_ids[0].tolist() == examples.tokens.tokens[:8].tolist()
+    assert stream.indices.tolist() == [0, 1]
+    assert next(stream, None) is None  # the rest fills no row
+
+
 # --- the same again --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", [BUCKETS, PACKED], ids=["buckets", "packed"])
+@pytest.mark.parametrize("layout", [BUCKETS, PACKED, WINDOWS], ids=["buckets", "packed", "windows"])
 @pytest.mark.parametrize("taken", [0, 1, 7, 12, 25])
 def test_a_restored_stream_goes_on_identically(layout, taken):
     stream = BatchStream(texts(101), 8, seed=3, **layout)
@@ -396,12 +423,15 @@ def test_a_keras_model_fits_on_the_dataset():
     [
         (texts, {"batch_size": 0, **BUCKETS}, "Received: batch_size=0"),
         (texts, {"batch_size": 8}, "Exactly one of .* bucket_lengths=None, packed_length=None"),
+        (texts, {"batch_size": 8, **PACKED, **WINDOWS}, "packed_length=48, window_length=33"),
+        (texts, {"batch_size": 8, "window_length": 1}, "at least 2. Received: window_length=1"),
+        (prompts, {"batch_size": 8, **WINDOWS}, "cut into rows. Received: PromptExamples"),
         (texts, {"batch_size": 8, **BUCKETS, **PACKED}, "Exactly one of"),
         (texts, {"batch_size": 8, "bucket_lengths": ()}, "bucket_lengths must be positive"),
         (texts, {"batch_size": 8, "bucket_lengths": (0, 64)}, "bucket_lengths must be positive"),
         (texts, {"batch_size": 8, "bucket_lengths": (8, 16)}, "tokens, more than every bucket"),
         (texts, {"batch_size": 8, "packed_length": 1}, "at least 2. Received: packed_length=1"),
-        (prompts, {"batch_size": 8, **PACKED}, "can be packed. Received: PromptExamples"),
+        (prompts, {"batch_size": 8, **PACKED}, "cut into rows. Received: PromptExamples"),
         (prompts, {"batch_size": 8, "bucket_lengths": (24,), "seed": -1}, "Received: seed=-1"),
         (prompts, {"batch_size": 31, "bucket_lengths": (24,)}, "30 examples do not fill a batch"),
     ],

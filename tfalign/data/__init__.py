@@ -18,7 +18,7 @@ from tfalign.data.conversions import (
     paired,
     unpaired,
 )
-from tfalign.data.corpora import encode_lines, encode_running_text, read_corpus
+from tfalign.data.corpora import encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.data.customer_service import load_customer_service
 from tfalign.data.encoding import (
     LanguageModelExamples,
@@ -105,6 +105,7 @@ __all__ = [
     "encode_texts",
     "load_customer_service",
     "next_token_targets",
+    "one_text",
     "paired",
     "read_corpus",
     "read_records",

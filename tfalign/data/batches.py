@@ -23,7 +23,9 @@ class BatchStream:
     With ``bucket_lengths`` an example goes into the shortest bucket that holds it; where a bucket
     does not come out even, its last batch takes in shorter examples. With ``packed_length`` texts
     share rows: in the epoch's order, each where it leaves the least room, a text longer than a row
-    cut into rows; ``segment_ids`` keep one from seeing the other.
+    cut into rows; ``segment_ids`` keep one from seeing the other. With ``window_length`` all texts are
+    one running text; an epoch cuts it into rows at other places than the last one did, each beginning
+    with its neighbour's last token, and leaves out what fills no row at either end.
 
     With ``drop_remainder`` an epoch leaves out fewer than ``batch_size`` examples (or packed rows),
     chosen anew each time; without, one batch of an epoch may have fewer rows.
@@ -34,6 +36,7 @@ class BatchStream:
         bucket_lengths: ints, the columns a batch may have.
         packed_length: int, the columns of packed rows; instead of buckets, for texts and
             completions.
+        window_length: int, the columns of a running text's rows; instead of either.
         seed: int in [0, 2**64), shuffles each epoch anew; None keeps the examples' order within
             a bucket, the longest bucket first.
         epochs: int, how often to go through the examples; None for ever.
@@ -46,7 +49,7 @@ class BatchStream:
     Attributes:
         num_tokens: int, real tokens in the batch that ``next`` returned last.
         indices: int[n], the examples in the batch that ``next`` returned last, row by row;
-            packed, those that have a part in it, in ascending order.
+            packed or running, those that have a part in it, in ascending order.
     """
 
     def __init__(
@@ -55,23 +58,27 @@ class BatchStream:
         batch_size,
         bucket_lengths=None,
         packed_length=None,
+        window_length=None,
         seed=None,
         epochs=None,
         drop_remainder=True,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}")
-        if (bucket_lengths is None) == (packed_length is None):
+        if [bucket_lengths, packed_length, window_length].count(None) != 2:
             raise ValueError(
-                "Exactly one of bucket_lengths and packed_length must be given. Received: "
-                f"bucket_lengths={bucket_lengths}, packed_length={packed_length}"
+                "Exactly one of bucket_lengths, packed_length and window_length must be given. "
+                f"Received: bucket_lengths={bucket_lengths}, packed_length={packed_length}, "
+                f"window_length={window_length}"
             )
         if seed is not None and not 0 <= seed < 2**64:
             raise ValueError(f"seed must be in [0, 2**64). Received: seed={seed}")
-        if packed_length is None:
+        if bucket_lengths is not None:
             self._layout = _Buckets(examples, batch_size, bucket_lengths, drop_remainder)
-        else:
+        elif packed_length is not None:
             self._layout = _Packing(examples, batch_size, packed_length, drop_remainder)
+        else:
+            self._layout = _Windows(examples, batch_size, window_length, drop_remainder)
         self._seed = seed
         self._epochs = epochs
         self._fingerprint = _fingerprint(examples, self._layout, seed)
@@ -288,16 +295,7 @@ class _Packing:
     """Several texts in a row, and long texts in several rows."""
 
     def __init__(self, examples, batch_size, packed_length, drop_remainder):
-        if not isinstance(examples, LanguageModelExamples):
-            raise ValueError(
-                "Only texts and completions can be packed. "
-                f"Received: {type(examples).__name__} with packed_length={packed_length}"
-            )
-        if packed_length < 2:
-            raise ValueError(
-                f"packed_length must be at least 2. Received: packed_length={packed_length}"
-            )
-        self.columns = (int(packed_length),)
+        self.columns = (_row_length(examples, "packed_length", packed_length),)
         self.batch_size = batch_size
         self.drop_remainder = drop_remainder
         self._examples = examples
@@ -361,6 +359,63 @@ class _Packing:
         # what begins a stretch has nothing before it to be predicted from
         loss_mask.flat[target] = self._examples.is_target[source] & (within > 0)
         return LanguageModelBatch(token_ids, segment_ids > 0, loss_mask, segment_ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WindowRows:
+    """A batch to be: int64[B, T], where in the examples' flat tokens its own stand."""
+
+    indices: np.ndarray
+    num_tokens: int
+    places: np.ndarray
+
+
+class _Windows:
+    """All texts one after the other, cut into rows that share their ends."""
+
+    def __init__(self, examples, batch_size, window_length, drop_remainder):
+        self.columns = (_row_length(examples, "window_length", window_length),)
+        self.batch_size = batch_size
+        self.drop_remainder = drop_remainder
+        self._examples = examples
+
+    def plan(self, seed, epoch):
+        """list of _WindowRows, the epoch's batches in order."""
+        shuffle, (width,) = _shuffler(seed, epoch), self.columns
+        first = shuffle(width - 1)[0]
+        starts = np.arange(first, len(self._examples.tokens.tokens) - width + 1, width - 1)
+        starts = starts[shuffle(len(starts))]
+        if self.drop_remainder:
+            starts = starts[: len(starts) - len(starts) % self.batch_size]
+        return [
+            self._window_rows(starts[row : row + self.batch_size])
+            for row in range(0, len(starts), self.batch_size)
+        ]
+
+    def _window_rows(self, starts):
+        (width,) = self.columns
+        places = starts[:, None] + np.arange(width)
+        owners = np.searchsorted(self._examples.tokens.starts, places, side="right") - 1
+        return _WindowRows(np.unique(owners), places.size, places)
+
+    def batch(self, window_rows):
+        loss_mask = self._examples.is_target[window_rows.places]
+        loss_mask[:, 0] = False
+        everywhere = np.ones(loss_mask.shape, bool)
+        token_ids = self._examples.tokens.tokens[window_rows.places]
+        return LanguageModelBatch(token_ids, everywhere, loss_mask, everywhere.astype(np.int32))
+
+
+def _row_length(examples, name, length):
+    """The columns of rows that texts are cut into, checked."""
+    if not isinstance(examples, LanguageModelExamples):
+        raise ValueError(
+            "Only texts and completions can be cut into rows. "
+            f"Received: {type(examples).__name__} with {name}={length}"
+        )
+    if length < 2:
+        raise ValueError(f"{name} must be at least 2. Received: {name}={length}")
+    return int(length)
 
 
 def _best_fit(lengths, width):

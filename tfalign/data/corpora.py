@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfalign.data.encoding import LanguageModelExamples, Ragged
 from tfalign.data.records import text_lines
 
 
@@ -51,3 +52,22 @@ def encode_running_text(lines, tokenizer):
         int32[1 + tokens of the text].
     """
     return np.array([tokenizer.eos_id, *tokenizer.encode("".join(lines))], np.int32)
+
+
+def one_text(token_ids):
+    """A row of tokens as the one example of a ``BatchStream``, every token but the first a target.
+
+    Args:
+        token_ids: int[N].
+
+    Returns:
+        LanguageModelExamples.
+    """
+    token_ids = np.asarray(token_ids, np.int32)
+    return LanguageModelExamples(
+        records=(None,),
+        bad=(),
+        pad_id=0,
+        tokens=Ragged([token_ids]),
+        is_target=np.ones(len(token_ids), bool),
+    )

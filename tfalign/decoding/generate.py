@@ -270,7 +270,7 @@ def check_prompts(model, mask, max_new_tokens):
         row = int(np.argmin(mask.any(axis=1)))
         raise ValueError(f"Row {row} of the prompts is empty: its mask is false everywhere")
     total, most = mask.shape[1] + max_new_tokens, model.config.max_positions
-    if total > most:
+    if most is not None and total > most:
         raise ValueError(
             f"Prompt and response need {total} positions (prompt {mask.shape[1]}, "
             f"max_new_tokens {max_new_tokens}), the model has {most}"

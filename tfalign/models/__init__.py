@@ -1,4 +1,4 @@
-"""Models: trunks (GPT, BERT), the encoder-decoder Transformer, and trunks with heads."""
+"""Models: trunks (GPT, BERT, and the networks before them), the encoder-decoder Transformer, and trunks with heads."""
 
 from tfalign.models import architectures, huggingface
 from tfalign.models.actor_critic import (
@@ -19,6 +19,8 @@ from tfalign.models.heads import (
     ValueHead,
 )
 from tfalign.models.huggingface import from_pretrained, read_config, save_pretrained
+from tfalign.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from tfalign.models.recurrent import Recurrent, RecurrentConfig
 from tfalign.models.tasks import (
     CausalLM,
     Critic,
@@ -41,9 +43,13 @@ __all__ = [
     "GPTConfig",
     "MaskedLM",
     "MaskedLMHead",
+    "NeuralNGram",
+    "NeuralNGramConfig",
     "NextSentenceClassifier",
     "NextSentenceHead",
     "PooledClassifierHead",
+    "Recurrent",
+    "RecurrentConfig",
     "ScalarRewardHead",
     "SentenceEncoder",
     "SeparateActorCritic",

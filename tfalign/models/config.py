@@ -6,7 +6,18 @@ import dataclasses
 
 
 class ModelConfig:
-    """Base of the configurations; each is a frozen dataclass."""
+    """Base of the configurations; each is a frozen dataclass.
+
+    Attributes:
+        max_positions: int, longest sequence; None where there is no limit.
+    """
+
+    max_positions: int | None = None
+
+    @property
+    def context_length(self):
+        """int, how many of the tokens before it a prediction looks at, at most; None for all."""
+        return self.max_positions
 
     @classmethod
     def from_dict(cls, values):

@@ -16,8 +16,15 @@ from tfalign.models.heads import (
     ValueHead,
 )
 from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from tfalign.models.recurrent import Recurrent, RecurrentConfig
 
-_TRUNKS = {GPTConfig: GPT, BERTConfig: BERT}
+_TRUNKS = {
+    GPTConfig: GPT,
+    BERTConfig: BERT,
+    NeuralNGramConfig: NeuralNGram,
+    RecurrentConfig: Recurrent,
+}
 
 
 class TaskModel(PretrainedModel, keras.Model):
@@ -66,10 +73,12 @@ class TaskModel(PretrainedModel, keras.Model):
 
 @keras.saving.register_keras_serializable("tfalign")
 class CausalLM(TaskModel):
-    """A GPT with its read-out: the language model, and the policy of reinforcement learning.
+    """A GPT with its read-out: the language model, and the policy of reinforcement learning. The
+    networks before it, ``NeuralNGram`` and ``Recurrent``, are trained and sampled from in its place.
 
     Args:
-        backbone: GPT, GPTConfig or a dict of its fields.
+        backbone: GPT, GPTConfig or a dict of its fields; or one of those networks or its
+            configuration.
 
     Call arguments:
         token_ids: int32[B, T].

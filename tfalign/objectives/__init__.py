@@ -24,6 +24,7 @@ from tfalign.objectives.reinforce import Reinforce
 from tfalign.objectives.response_log_probs import ResponseLogProbs, response_log_probs
 from tfalign.objectives.reward_modelling import RewardModelling, score_pairs
 from tfalign.objectives.robust_dpo import RobustDPO
+from tfalign.objectives.sampled_language_modelling import SampledLanguageModelling
 from tfalign.objectives.sentence_similarity import SentenceSimilarity, cosine_of_pairs
 from tfalign.objectives.simpo import SimPO
 from tfalign.objectives.slic import SLiC
@@ -52,6 +53,7 @@ __all__ = [
     "RewardModelling",
     "RobustDPO",
     "SLiC",
+    "SampledLanguageModelling",
     "SentenceSimilarity",
     "SimPO",
     "Tagging",

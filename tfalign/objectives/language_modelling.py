@@ -39,8 +39,12 @@ class LanguageModelling:
             :, :-1
         ]
         targets, mask = batch.token_ids[:, 1:], batch.loss_mask[:, 1:]
-        loss = -masked_sum(read_out(model, hidden, targets, chunk=self.chunk), mask)
+        loss = -masked_sum(self.log_probs(model, hidden, targets, training), mask)
         weight = ops.sum(ops.cast(mask, "float32"))
         real = ops.cast(batch.padding_mask, "float32")
         tokens, rows = ops.sum(real), ops.sum(ops.ones_like(real[:, 0]))
         return loss, weight, {"tokens_per_row": (tokens, rows)}
+
+    def log_probs(self, model, hidden, targets, training):
+        """Log-probs of targets int32[B, T - 1] from the states before them: float32[B, T - 1]."""
+        return read_out(model, hidden, targets, chunk=self.chunk)

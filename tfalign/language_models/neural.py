@@ -1,0 +1,72 @@
+"""Networks as language models: GPT, recurrent ones, Bengio's."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from tfalign import backend
+from tfalign.decoding import Sampler, generate
+from tfalign.functional.log_probs import chunked_token_log_probs
+from tfalign.language_models.language_model import LanguageModel
+
+
+class NeuralLanguageModel(LanguageModel):
+    """A ``CausalLM`` behind the interface.
+
+    Args:
+        model: CausalLM.
+        chunk: int, positions whose logits are computed at a time.
+    """
+
+    def __init__(self, model, chunk=512):
+        self.model = model
+        self.vocab_size = model.config.vocab_size
+        self.context_length = model.config.context_length
+        self._chunk = chunk
+        self._score = backend.jit(self._scored, model.variables)
+        self._predict = backend.jit(self._predicted, model.variables)
+
+    @property
+    def num_parameters(self):
+        """int, numbers in the weights."""
+        return self.model.count_params()
+
+    def token_log_probs(self, token_ids):
+        token_ids = np.asarray(token_ids, np.int32)
+        columns, most = token_ids.shape[1] - 1, self.model.config.max_positions
+        if most is not None and columns > most:
+            raise ValueError(
+                f"The model reads {most} tokens at most; longer texts need windows. "
+                f"Received: {columns}"
+            )
+        return np.asarray(self._score(token_ids))
+
+    def next_log_probs(self, contexts):
+        seen = np.asarray(contexts, np.int32)
+        seen = seen if self.context_length is None else self._last(seen)
+        rows, real = seen.shape
+        columns = 1 << (real - 1).bit_length()  # few lengths, so few programs
+        padded = np.zeros((rows, min(columns, self.context_length or columns)), np.int32)
+        padded[:, padded.shape[1] - real :] = seen
+        is_real = np.broadcast_to(np.arange(-padded.shape[1], 0) >= -real, padded.shape)
+        return np.asarray(self._predict(padded, is_real))
+
+    def sample(self, contexts, num_tokens, sampler=Sampler(), seed=0):
+        most = self.model.config.max_positions
+        if most is not None and np.shape(contexts)[1] + num_tokens > most:
+            return super().sample(contexts, num_tokens, sampler, seed)  # positions move: no cache
+        contexts = np.asarray(contexts, np.int32)
+        drawn = generate(
+            self.model, contexts, max_new_tokens=num_tokens, sampler=sampler, seed=seed
+        )
+        return np.asarray(drawn.tokens)
+
+    def _scored(self, token_ids):
+        hidden = self.model.backbone(token_ids[:, :-1], training=False)
+        kernel = self.model.readout_kernel()
+        return chunked_token_log_probs(hidden, kernel, token_ids[:, 1:], self._chunk)[0]
+
+    def _predicted(self, token_ids, mask):
+        logits = self.model(token_ids, padding_mask=mask, last=1, training=False)
+        return ops.log_softmax(logits[:, 0], axis=-1)
