@@ -176,10 +176,10 @@ def buckets(length):
     return [-(-2 * length // 3), length]
 
 
-def train(run, stage, model, objective, batches, held_out, config):
+def train(run, stage, model, objective, batches, held_out, config, optimizer=None):
     """Supervised training of one stage, from its newest checkpoint to ``config.steps``.
 
-    AdamW with warm-up and cosine decay to a tenth; held-out means are logged with the last step.
+    Held-out means are logged with the last step.
 
     Args:
         run: RunDirectory.
@@ -189,9 +189,10 @@ def train(run, stage, model, objective, batches, held_out, config):
         batches: BatchStream.
         held_out: list of batches.
         config: SupervisedConfig.
+        optimizer: keras optimizer; None for AdamW with warm-up and cosine decay to a tenth.
     """
-    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
-    learner = Learner(model, objective, adamw(schedule, config.weight_decay), config.accumulate)
+    optimizer = optimizer or adamw(warmup_decay(config), config.weight_decay)
+    learner = Learner(model, objective, optimizer, config.accumulate)
     evaluator = Evaluator(model, objective)
     state, first_step = resumable(run, stage, learner, {"batches": batches})
 
@@ -200,6 +201,11 @@ def train(run, stage, model, objective, batches, held_out, config):
         return metrics | evaluator(held_out) if step == config.steps else metrics
 
     repeat(run, stage, update, config, state, first_step)
+
+
+def warmup_decay(config):
+    """The learning rate of supervised training: warm-up and cosine decay to a tenth."""
+    return WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, final=0.1)
 
 
 def repeat(run, stage, update, config, state, first_step):

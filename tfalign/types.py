@@ -96,6 +96,15 @@ class SimilarTexts(NamedTuple):
     similarity: Array  # float32[B], in [0, 1]
 
 
+class SequencePairs(NamedTuple):
+    """Sources, and targets to be written from them."""
+
+    source_ids: Array  # int32[B, T], right-padded
+    source_mask: Array  # bool[B, T], true at real tokens
+    target_ids: Array  # int32[B, T], begins with the start token, ends with the stop token
+    target_mask: Array  # bool[B, T]
+
+
 class Generation(NamedTuple):
     """What the decode loop returns."""
 

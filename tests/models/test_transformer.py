@@ -90,3 +90,20 @@ def test_base_preset_has_the_papers_size():
 def test_unbuildable_configuration():
     with pytest.raises(ValueError, match="width=16, num_heads=3"):
         Transformer(CONFIG.replace(num_heads=3))
+
+
+def test_extending_the_cache_equals_decoding_at_once(model):
+    """Two columns, then one, then two; two target rows share the first source."""
+    source, mask = SOURCE[:1], SOURCE_MASK[:1]
+    context = model.encode(source, mask)
+    memory, cache = model.remember(context), model.new_cache(B, T)
+    visible = np.ones((B, T), "bool")
+    parts = []
+    for first, last in ((0, 2), (2, 3), (3, T)):
+        positions = np.broadcast_to(np.arange(first, last), (B, last - first)).astype("int32")
+        hidden, cache = model.extend(
+            TARGET[:, first:last], cache, first, visible, positions, memory, mask
+        )
+        parts.append(model.logits(hidden, model.readout_kernel()))
+    at_once = [model.decode(TARGET[row : row + 1], context, mask)[0] for row in range(B)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), np.stack(at_once), atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
-from tfalign.training.optimizers import WarmupDecay, adamw
+from tfalign.training.optimizers import InverseSquareRoot, WarmupDecay, adamw
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,22 @@ def test_schedule(shape, final, expected):
 def test_cosine_is_not_linear_between():
     quarter = float(WarmupDecay(1.0, 100, shape="cosine")(25))
     np.testing.assert_allclose(quarter, 0.5 + 0.5 * np.cos(np.pi / 4), rtol=1e-6)
+
+
+def test_the_original_papers_schedule():
+    """d^-0.5 min(step^-0.5, step warmup^-1.5) with d = 512 and 4,000 steps peaks at 0.000699."""
+    schedule = InverseSquareRoot(512, 4000)
+    rates = {step: float(schedule(step - 1)) for step in (1, 2000, 4000, 16000)}
+    peak = (512 * 4000) ** -0.5
+    np.testing.assert_allclose(rates[4000], peak, rtol=1e-5)
+    np.testing.assert_allclose(rates[4000], 6.99e-4, rtol=1e-3)
+    np.testing.assert_allclose(
+        [rates[1], rates[2000], rates[16000]], [peak / 4000, peak / 2, peak / 2], rtol=1e-5
+    )
+    twice = InverseSquareRoot.from_config(schedule.get_config() | {"factor": 2.0})
+    np.testing.assert_allclose(float(twice(3999)), 2 * peak, rtol=1e-5)
+    with pytest.raises(ValueError, match="warmup_steps=0"):
+        InverseSquareRoot(512, 0)
 
 
 def test_no_warmup_begins_at_the_peak():

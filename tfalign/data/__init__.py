@@ -58,6 +58,8 @@ from tfalign.data.records import (
     split_by_prompt,
     text_lines,
 )
+from tfalign.data.spelled import spelled_pairs
+from tfalign.data.translation import TranslationExamples, encode_translations
 
 __all__ = [
     "BadRecord",
@@ -84,6 +86,7 @@ __all__ = [
     "TaggedExamples",
     "TaggedRecord",
     "TextRecord",
+    "TranslationExamples",
     "as_completions",
     "as_conversation",
     "as_conversations",
@@ -103,6 +106,7 @@ __all__ = [
     "encode_steps",
     "encode_tags",
     "encode_texts",
+    "encode_translations",
     "load_customer_service",
     "next_token_targets",
     "one_text",
@@ -110,6 +114,7 @@ __all__ = [
     "read_corpus",
     "read_records",
     "separator_id",
+    "spelled_pairs",
     "split_by_prompt",
     "text_lines",
     "unpaired",

@@ -65,6 +65,18 @@ def start(model, token_ids, mask, max_new_tokens):
     )
 
 
+def read_last(model, state):
+    """The model on the last tokens: (hidden float[B, W], the state's cache with them in it)."""
+    hidden, cache = model.backbone.extend(
+        state.last_tokens[:, None],
+        state.cache,
+        state.column,
+        state.visible,
+        state.positions[:, None],
+    )
+    return hidden[:, 0], cache
+
+
 def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=None):
     """Draws the next token of every row.
 
@@ -82,14 +94,7 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=N
         (state, tokens int32[B], log_probs float32[B], hidden float[B, W] of the state the tokens
         were drawn in). Log-probs of finished rows are 0.
     """
-    hidden, cache = model.backbone.extend(
-        state.last_tokens[:, None],
-        state.cache,
-        state.column,
-        state.visible,
-        state.positions[:, None],
-    )
-    hidden = hidden[:, 0]
+    hidden, cache = read_last(model, state)
     logits = allow(model.logits(hidden, kernel), allowed)
     drawn, log_probs = sampler.choose(logits, uniforms)
     tokens = ops.where(state.finished, pad_id, drawn)

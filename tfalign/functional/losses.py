@@ -240,3 +240,21 @@ def _surrogates(log_probs, old_log_probs, advantages, clip, clip_high):
 def _check_positive(name, value):
     if isinstance(value, (int, float)) and value <= 0:
         raise ValueError(f"{name} must be positive. Received: {name}={value}")
+
+
+def smoothed_token_loss(logits, tokens, smoothing):
+    """Per-token cross-entropy against (1 - e) of the token and e of all tokens alike (Szegedy et al.
+    2016, section 7; Vaswani et al. 2017, section 5.4): lse(z) - (1 - e) z_token - e mean(z).
+
+    Args:
+        logits: float[B, T, V].
+        tokens: int32[B, T], in [0, V).
+        smoothing: float in [0, 1), e; 0 for -log p of the token.
+
+    Returns:
+        float32[B, T], nats.
+    """
+    logits = ops.cast(logits, "float32")
+    chosen = ops.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    aim = (1.0 - smoothing) * chosen + smoothing * ops.mean(logits, axis=-1)
+    return ops.logsumexp(logits, axis=-1) - aim

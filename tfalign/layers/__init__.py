@@ -8,7 +8,13 @@ from tfalign.layers.attention import (
 from tfalign.layers.blocks import CrossAttentionBlock, TransformerBlock, normalization
 from tfalign.layers.embeddings import TokenEmbedding
 from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
-from tfalign.layers.masks import banded_mask, causal_mask, key_mask, segment_mask
+from tfalign.layers.masks import (
+    banded_mask,
+    causal_mask,
+    column_distances,
+    key_mask,
+    segment_mask,
+)
 from tfalign.layers.positions import (
     LearnedPositions,
     SinusoidalPositions,
@@ -29,6 +35,7 @@ __all__ = [
     "activation_function",
     "banded_mask",
     "causal_mask",
+    "column_distances",
     "key_mask",
     "normalization",
     "rotary_frequencies",

@@ -164,12 +164,33 @@ class MultiHeadAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, x, attention_mask=None, positions=None, context=None, training=None):
-        context = x if context is None else context
-        query_positions = None if positions is None else positions[:, -ops.shape(x)[1] :]
-        queries = self._turn(self._split(self.query(x)), self.query_norm, query_positions)
+        queries, memory = self._queries_and_memory(x, positions, context)
+        return self._attend(queries, memory, attention_mask, training)
+
+    def attention_weights(self, x, attention_mask=None, positions=None, context=None):
+        """What a call with the same arguments weighs the values with: float32[B, H, Q, K]."""
+        queries, memory = self._queries_and_memory(x, positions, context)
+        _, weights = scaled_dot_product_attention(queries, *memory, attention_mask)
+        return ops.cast(weights, "float32")
+
+    def remember(self, context, positions=None):
+        """Keys and values of float[B, K, C], to be looked up: a ``KeyValueCache`` of K columns."""
         keys = self._turn(self._split(self.key(context)), self.key_norm, positions)
-        values = self._split(self.value(context))
-        return self._attend(queries, keys, values, attention_mask, training)
+        return KeyValueCache(keys, self._split(self.value(context)))
+
+    def look_up(self, x, memory, mask, positions=None):
+        """Attention to what was remembered.
+
+        Args:
+            x: float[B, Q, W].
+            memory: KeyValueCache of K columns.
+            mask: bool broadcastable to [B, H, Q, K]; None for all.
+            positions: int32[B, Q].
+
+        Returns:
+            float[B, Q, W].
+        """
+        return self._attend(self._queries(x, positions), memory, mask)
 
     def new_cache(self, batch_size, length):
         """An empty ``KeyValueCache`` of ``length`` columns."""
@@ -191,22 +212,26 @@ class MultiHeadAttention(keras.layers.Layer):
         Returns:
             (float[B, N, W], KeyValueCache).
         """
-        keys = self._turn(self._split(self.key(x)), self.key_norm, positions)
+        new = self.remember(x, positions)
         cache = KeyValueCache(
-            _written(cache.keys, column, keys),
-            _written(cache.values, column, self._split(self.value(x))),
+            _written(cache.keys, column, new.keys), _written(cache.values, column, new.values)
         )
-        queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
-        return self._attend(queries, cache.keys, cache.values, mask), cache
+        return self.look_up(x, cache, mask, positions), cache
 
-    def _attend(self, queries, keys, values, mask, training=None):
+    def _queries_and_memory(self, x, positions, context):
+        query_positions = None if positions is None else positions[:, -ops.shape(x)[1] :]
+        memory = self.remember(x if context is None else context, positions)
+        return self._queries(x, query_positions), memory
+
+    def _queries(self, x, positions):
+        return self._turn(self._split(self.query(x)), self.query_norm, positions)
+
+    def _attend(self, queries, memory, mask, training=None):
+        heads, weights = scaled_dot_product_attention(queries, *memory, mask)
         if self.dropout and training:
-            _, weights = scaled_dot_product_attention(queries, keys, values, mask)
             repeats = self.num_heads // self.num_key_value_heads
-            values = ops.repeat(values, repeats, axis=1)
+            values = ops.repeat(memory.values, repeats, axis=1)
             heads = ops.matmul(self.weights_dropout(weights, training=True), values)
-        else:
-            heads, _ = scaled_dot_product_attention(queries, keys, values, mask)
         batch, _, num_queries, _ = ops.shape(heads)
         joined = ops.reshape(
             ops.transpose(heads, (0, 2, 1, 3)),

@@ -208,3 +208,31 @@ class CrossAttentionBlock(_ResidualBlock):
         x = self._residual(x, self.attention_norm, attend, training)
         x = self._residual(x, self.cross_attention_norm, look_up, training)
         return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+
+    def extend(self, x, cache, column, mask, memory, context_mask=None):
+        """The block on N further columns.
+
+        Args:
+            x, cache, column, mask: as ``MultiHeadAttention.extend``.
+            memory: what ``cross_attention.remember`` made of C contexts. Rows of x that share a
+                context, such as the beams of a search, stand side by side: B is a multiple of C.
+            context_mask: bool broadcastable to [C, H, 1, S].
+
+        Returns:
+            (float[B, N, W], KeyValueCache).
+        """
+
+        def attend(h):
+            nonlocal cache
+            y, cache = self.attention.extend(h, cache, column, mask)
+            return y
+
+        def look_up(h):
+            contexts, width = ops.shape(memory.keys)[0], ops.shape(h)[-1]
+            queries = ops.reshape(h, (contexts, -1, width))  # all that share a context at once
+            found = self.cross_attention.look_up(queries, memory, context_mask)
+            return ops.reshape(found, ops.shape(h))
+
+        x = self._residual(x, self.attention_norm, attend)
+        x = self._residual(x, self.cross_attention_norm, look_up)
+        return self._residual(x, self.feed_forward_norm, self.feed_forward), cache

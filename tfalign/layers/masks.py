@@ -49,3 +49,18 @@ def segment_mask(segment_ids):
     """
     same = segment_ids[:, :, None] == segment_ids[:, None, :]
     return (same & (segment_ids > 0)[:, None, :])[:, None]
+
+
+def column_distances(column, count, length):
+    """How far before each of N further columns the columns of a cache stand.
+
+    Args:
+        column: int32 scalar, the first of the further columns, for every row; or int32[B], for each.
+        count: int, N.
+        length: int, L, columns of the cache.
+
+    Returns:
+        int32[1 or B, 1, N, L]; a query sees the keys at distances of 0 and more.
+    """
+    first = ops.reshape(ops.convert_to_tensor(column, "int32"), (-1, 1))
+    return (first + ops.arange(count))[:, None, :, None] - ops.arange(length)

@@ -18,6 +18,7 @@ from tfalign.layers import (
     TransformerBlock,
     banded_mask,
     causal_mask,
+    column_distances,
     key_mask,
     normalization,
     segment_mask,
@@ -215,9 +216,7 @@ class GPT(PretrainedModel, keras.Model):
             (float[B, N, W], cache).
         """
         count, length = token_ids.shape[1], visible.shape[1]
-        first = ops.convert_to_tensor(column, "int32")
-        new_columns = ops.reshape(first, (-1, 1)) + ops.arange(count)
-        distance = new_columns[:, None, :, None] - ops.arange(length)
+        distance = column_distances(column, count, length)
         mask = key_mask(visible) & (distance >= 0)
         masks = self._mask_per_block(mask, lambda _, w: distance < w, length)
         x = self._embed(token_ids, positions)

@@ -16,6 +16,7 @@ from tfalign.layers import (
     TokenEmbedding,
     TransformerBlock,
     causal_mask,
+    column_distances,
     key_mask,
     normalization,
 )
@@ -118,12 +119,55 @@ class Transformer(keras.Model):
         x = self._embed(target_ids, target_mask, training)
         for block in self.decoder:
             x = block(x, context, attention_mask=mask, context_mask=context_mask, training=training)
-        x = self.final_norms[1](x) if self.config.pre_norm else x
-        return ops.cast(ops.matmul(x, self.token_embedding.readout_kernel()), "float32")
+        return self.logits(self._decoder_end(x), self.readout_kernel())
+
+    def readout_kernel(self):
+        """float[W, V], the transposed token embedding."""
+        return self.token_embedding.readout_kernel()
+
+    def logits(self, hidden, kernel):
+        """float[..., W] to float32[..., V]."""
+        return ops.cast(ops.matmul(hidden, kernel), "float32")
+
+    def remember(self, context):
+        """An encoded source, float[C, S, W], as the decoder's blocks look it up: a KeyValueCache each."""
+        return tuple(block.cross_attention.remember(context) for block in self.decoder)
+
+    def new_cache(self, batch_size, length):
+        """Empty key-value caches of ``length`` target columns, one a block of the decoder."""
+        return tuple(block.attention.new_cache(batch_size, length) for block in self.decoder)
+
+    def extend(self, target_ids, cache, column, visible, positions, memory, source_mask=None):
+        """The decoder's states at N further target columns, which join the cache.
+
+        Args:
+            target_ids: int32[B, N].
+            cache, column, visible, positions: as for ``GPT.extend``.
+            memory: what ``remember`` returned, of C sources; target rows that share one stand side by
+                side, B / C of them.
+            source_mask: bool[C, S]; None for all.
+
+        Returns:
+            (float[B, N, W], cache).
+        """
+        distance = column_distances(column, target_ids.shape[1], visible.shape[1])
+        mask = key_mask(visible) & (distance >= 0)
+        context_mask = None if source_mask is None else key_mask(source_mask)
+        x = self._scaled(target_ids) + self.positions(positions)
+        extended = []
+        for block, block_cache, block_memory in zip(self.decoder, cache, memory):
+            x, block_cache = block.extend(x, block_cache, column, mask, block_memory, context_mask)
+            extended.append(block_cache)
+        return self._decoder_end(x), tuple(extended)
+
+    def _decoder_end(self, x):
+        return self.final_norms[1](x) if self.config.pre_norm else x
+
+    def _scaled(self, token_ids):
+        return self.token_embedding(token_ids) * self.config.width**0.5
 
     def _embed(self, token_ids, mask, training):
-        scaled = self.token_embedding(token_ids) * self.config.width**0.5
-        x = scaled + self.positions(positions_from_mask(mask))
+        x = self._scaled(token_ids) + self.positions(positions_from_mask(mask))
         return self.embedding_dropout(x, training=training) if self.config.dropout else x
 
     def _real(self, token_ids, mask):

@@ -28,6 +28,7 @@ from tfalign.objectives.sampled_language_modelling import SampledLanguageModelli
 from tfalign.objectives.sentence_similarity import SentenceSimilarity, cosine_of_pairs
 from tfalign.objectives.simpo import SimPO
 from tfalign.objectives.slic import SLiC
+from tfalign.objectives.translation import Translation
 from tfalign.objectives.truncated_importance import TruncatedImportance
 from tfalign.objectives.vtrace import VTrace
 
@@ -57,6 +58,7 @@ __all__ = [
     "SentenceSimilarity",
     "SimPO",
     "Tagging",
+    "Translation",
     "TruncatedImportance",
     "VTrace",
     "cosine_of_pairs",

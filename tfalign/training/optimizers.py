@@ -60,6 +60,42 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable("tfalign")
+class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then decay with the root of the step (Vaswani et al. 2017, eq. 3):
+    factor * width^-0.5 * min(step^-0.5, step * warmup_steps^-1.5), steps counted from 1.
+
+    Args:
+        width: int, W of the model.
+        warmup_steps: int, updates until the peak (4,000 in the paper).
+        factor: float (1 in the paper).
+
+    Raises:
+        ValueError: if ``warmup_steps`` is not positive.
+    """
+
+    def __init__(self, width, warmup_steps, factor=1.0):
+        if warmup_steps < 1:
+            raise ValueError(
+                f"warmup_steps must be at least 1. Received: warmup_steps={warmup_steps}"
+            )
+        self.width = width
+        self.warmup_steps = warmup_steps
+        self.factor = factor
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32") + 1.0
+        shape = ops.minimum(step**-0.5, step * self.warmup_steps**-1.5)
+        return self.factor * self.width**-0.5 * shape
+
+    def get_config(self):
+        return {
+            "width": self.width,
+            "warmup_steps": self.warmup_steps,
+            "factor": self.factor,
+        }
+
+
 def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=1e-8, **more):
     """AdamW (Loshchilov and Hutter 2019) that decays matrices only, not biases and norms.
 

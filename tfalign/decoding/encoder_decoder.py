@@ -1,0 +1,94 @@
+"""Decoding from an encoder-decoder: the source is read once, then the usual loops write the target."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from tfalign import backend
+
+
+class SourceRead:
+    """A Transformer that has read its sources, as ``Generator`` and ``BeamSearch`` see a CausalLM.
+
+    Args:
+        model: Transformer.
+        source_ids: int32[C, S].
+        source_mask: bool[C, S], true at real tokens.
+    """
+
+    def __init__(self, model, source_ids, source_mask):
+        self._model = model
+        self._memory = model.remember(model.encode(source_ids, source_mask))
+        self._source_mask = source_mask
+
+    @property
+    def backbone(self):
+        return self
+
+    @property
+    def variables(self):
+        return self._model.variables
+
+    def new_cache(self, batch_size, length):
+        return self._model.new_cache(batch_size, length)
+
+    def extend(self, token_ids, cache, column, visible, positions):
+        """As ``GPT.extend``, of target columns."""
+        return self._model.extend(
+            token_ids, cache, column, visible, positions, self._memory, self._source_mask
+        )
+
+    def readout_kernel(self):
+        return self._model.readout_kernel()
+
+    def logits(self, hidden, kernel):
+        return self._model.logits(hidden, kernel)
+
+
+class Translator:
+    """Writes a target to every source, in one XLA program.
+
+    Args:
+        model: Transformer.
+        decoder: function of a ``SourceRead`` that returns a ``Generator`` or ``BeamSearch`` on it.
+        start_token: int, what every target begins with.
+
+    Attributes:
+        compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
+
+    >>> from functools import partial
+    >>> from tfalign.decoding import BeamSearch
+    >>> from tfalign.models import Transformer, TransformerConfig
+    >>> model = Transformer(TransformerConfig(vocab_size=9, width=8, num_layers=1, num_heads=2))
+    >>> search = partial(BeamSearch, max_new_tokens=5, width=3, stop_tokens=(2,))
+    >>> Translator(model, search, start_token=1)([[3, 4, 5]]).tokens.shape[1]
+    5
+    """
+
+    def __init__(self, model, decoder, start_token):
+        self.model = model
+        self.decoder = decoder
+        self.start_token = start_token
+        self.compiled = backend.jit_rows(self._run, model.variables)
+
+    def __call__(self, source_ids, source_mask=None, seed=0):
+        """Decodes.
+
+        Args:
+            source_ids: int32[B, S].
+            source_mask: bool[B, S], true at real tokens; None for all.
+            seed: int in [0, 2**32), where the decoder samples.
+
+        Returns:
+            Generation, without the start token.
+        """
+        source_ids = ops.convert_to_tensor(source_ids, "int32")
+        mask = np.ones(source_ids.shape, "bool") if source_mask is None else source_mask
+        rows = np.arange(len(mask), dtype="int32")
+        return self.compiled(source_ids, np.asarray(mask, "bool"), np.uint32(seed), rows)
+
+    def _run(self, source_ids, source_mask, seed, row_ids):
+        decoder = self.decoder(SourceRead(self.model, source_ids, source_mask))
+        start = ops.full((source_ids.shape[0], 1), self.start_token, "int32")
+        return decoder.run(start, ops.ones_like(start, dtype="bool"), seed, row_ids)
