@@ -28,6 +28,7 @@ from tfalign.objectives import Classification
 @dataclasses.dataclass(frozen=True)
 class ClassifyConfig(encoders.EncoderConfig):
     run_dir: str = option("runs/classify", "where the run lives")
+    from_start: float = option(1.0, "share of a too long text's tokens from its start, not its end")
 
 
 def main(config):
@@ -41,7 +42,8 @@ def main(config):
     classes = sorted({record.label for record in train})
     model = SequenceClassifier(trunk, len(classes), dropout=config.dropout)
     train, test = (
-        encode_classes(records, tokenizer, classes, config.length) for records in (train, test)
+        encode_classes(records, tokenizer, classes, config.length, config.from_start)
+        for records in (train, test)
     )
     columns = stages.buckets(config.length)
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)

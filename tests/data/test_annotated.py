@@ -81,6 +81,18 @@ def test_classes_are_numbers_and_long_texts_are_cut():
         encode_classes(records, TOKENIZER, ["a", "c"], 4)
 
 
+@pytest.mark.parametrize(("share", "kept"), [(1.0, [0, 1, 2, 3]), (0.25, [0, -3, -2, -1])])
+def test_a_long_text_may_be_kept_at_both_ends(share, kept):
+    records = [ClassRecord("the cat sat there a dog", "a"), ClassRecord("a dog", "a")]
+    long, short = (TOKENIZER.encode(record.text) for record in records)
+    assert len(long) > 4
+    examples = encode_classes(records, TOKENIZER, ["a"], max_tokens=6, from_start=share)
+    assert examples.tokens[0].tolist() == [CLS, *(long[at] for at in kept), SEP]
+    assert examples.tokens[1].tolist() == [CLS, *short, SEP]
+    with pytest.raises(ValueError, match="must be in .* Received: from_start=-1"):
+        encode_classes(records, TOKENIZER, ["a"], 6, -1)
+
+
 def test_a_tag_stands_at_its_words_first_token():
     record = TaggedRecord(("the", "therere", "", "sat"), ("O", "B", "O", "I"))
     examples = encode_tags([record], TOKENIZER, ["O", "B", "I"], max_tokens=20)

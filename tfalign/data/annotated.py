@@ -1,7 +1,7 @@
 """Texts that somebody has annotated, encoded for an encoder: classes, tags, similarities.
 
-A text stands between CLS (or BOS) and SEP (or EOS), right-padded. One that is too long is cut at its
-end: a classifier reads how a long review begins.
+A text stands between CLS (or BOS) and SEP (or EOS), right-padded. Of one that is too long the start is
+kept; a classifier may read its end as well, where reviews say what they come to.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class SimilarityExamples(Examples):
         )
 
 
-def encode_classes(records, tokenizer, classes, max_tokens):
+def encode_classes(records, tokenizer, classes, max_tokens, from_start=1.0):
     """Texts and their classes.
 
     Args:
@@ -108,19 +108,25 @@ def encode_classes(records, tokenizer, classes, max_tokens):
         tokenizer: ``tfalign.text.Tokenizer``.
         classes: sequence of str, all labels there are, in the order of the logits.
         max_tokens: int, CLS and SEP included.
+        from_start: float in [0, 1], share of a too long text's tokens that are its first; the others
+            are its last ("head and tail", Sun et al. 2019, section 5.3.1).
 
     Returns:
         ClassExamples.
 
     Raises:
-        ValueError: naming a record whose label is none of the classes.
+        ValueError: naming a record whose label is none of the classes, or if ``from_start`` is no
+            share.
     """
+    if not 0 <= from_start <= 1:
+        raise ValueError(f"from_start must be in [0, 1]. Received: from_start={from_start}")
     labels = [_index(record, record.label, classes) for record in records]
+    texts = [record.text for record in records]
     return ClassExamples(
         records=tuple(records),
         bad=(),
         pad_id=padding_id(tokenizer),
-        tokens=_between_ends([record.text for record in records], tokenizer, max_tokens),
+        tokens=_between_ends(texts, tokenizer, max_tokens, from_start),
         labels=np.array(labels, np.int32),
     )
 
@@ -188,10 +194,15 @@ def encode_similarities(records, tokenizer, highest, max_tokens):
     )
 
 
-def _between_ends(texts, tokenizer, max_tokens):
+def _between_ends(texts, tokenizer, max_tokens, from_start=1.0):
     head, tail = sequence_ends(tokenizer)
     room = max_tokens - len(head) - len(tail)
-    return Ragged([head + ids[:room] + tail for ids in tokenizer.encode_batch(texts)])
+    first = round(from_start * room)
+
+    def kept(ids):
+        return ids if len(ids) <= room else ids[:first] + ids[len(ids) - (room - first) :]
+
+    return Ragged([head + kept(ids) + tail for ids in tokenizer.encode_batch(texts)])
 
 
 def _index(record, name, names):
