@@ -96,6 +96,20 @@ class SimilarTexts(NamedTuple):
     similarity: Array  # float32[B], in [0, 1]
 
 
+class MaskedTexts(NamedTuple):
+    """Texts, or pairs of them, some of whose tokens are hidden: BERT's pretraining."""
+
+    token_ids: Array  # int32[B, T], with the hidden tokens replaced, right-padded
+    padding_mask: Array  # bool[B, T], true at real tokens
+    token_type_ids: Array  # int32[B, T], 1 in the second text of a pair
+    hidden_columns: Array  # int32[B, M], where tokens are hidden
+    hidden_ids: Array  # int32[B, M], which they are
+    is_hidden: Array  # bool[B, M], false where a row has fewer than M
+    is_random: (
+        Array  # int32[B], 1 where the second text is from another document, 0 where it follows
+    )
+
+
 class SequencePairs(NamedTuple):
     """Sources, and targets to be written from them."""
 

@@ -63,22 +63,28 @@ class BatchStream:
         epochs=None,
         drop_remainder=True,
     ):
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}")
         if [bucket_lengths, packed_length, window_length].count(None) != 2:
             raise ValueError(
                 "Exactly one of bucket_lengths, packed_length and window_length must be given. "
                 f"Received: bucket_lengths={bucket_lengths}, packed_length={packed_length}, "
                 f"window_length={window_length}"
             )
+        if bucket_lengths is not None:
+            layout = _Buckets(examples, batch_size, bucket_lengths, drop_remainder)
+        elif packed_length is not None:
+            layout = _Packing(examples, batch_size, packed_length, drop_remainder)
+        else:
+            layout = _Windows(examples, batch_size, window_length, drop_remainder)
+        self._begin(examples, layout, seed, epochs)
+
+    def _begin(self, examples, layout, seed, epochs):
+        if layout.batch_size < 1:
+            raise ValueError(
+                f"batch_size must be positive. Received: batch_size={layout.batch_size}"
+            )
         if seed is not None and not 0 <= seed < 2**64:
             raise ValueError(f"seed must be in [0, 2**64). Received: seed={seed}")
-        if bucket_lengths is not None:
-            self._layout = _Buckets(examples, batch_size, bucket_lengths, drop_remainder)
-        elif packed_length is not None:
-            self._layout = _Packing(examples, batch_size, packed_length, drop_remainder)
-        else:
-            self._layout = _Windows(examples, batch_size, window_length, drop_remainder)
+        self._layout = layout
         self._seed = seed
         self._epochs = epochs
         self._fingerprint = _fingerprint(examples, self._layout, seed)
@@ -87,7 +93,8 @@ class BatchStream:
         self._go_to(0, 0)
         if not self._steps():
             raise ValueError(
-                f"{len(examples)} examples do not fill a batch. Received: batch_size={batch_size}"
+                f"{len(examples)} examples do not fill a batch. "
+                f"Received: batch_size={layout.batch_size}"
             )
 
     @property

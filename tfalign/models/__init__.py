@@ -22,6 +22,7 @@ from tfalign.models.huggingface import from_pretrained, read_config, save_pretra
 from tfalign.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from tfalign.models.recurrent import Recurrent, RecurrentConfig
 from tfalign.models.tasks import (
+    BERTPretrainer,
     CausalLM,
     Critic,
     MaskedLM,
@@ -36,6 +37,7 @@ __all__ = [
     "Actor",
     "BERT",
     "BERTConfig",
+    "BERTPretrainer",
     "CausalLM",
     "CausalLMHead",
     "Critic",

@@ -24,7 +24,13 @@ from tfalign.models.huggingface import (
     Transform,
     register,
 )
-from tfalign.models.tasks import CausalLM, MaskedLM, SequenceClassifier, TokenClassifier
+from tfalign.models.tasks import (
+    BERTPretrainer,
+    CausalLM,
+    MaskedLM,
+    SequenceClassifier,
+    TokenClassifier,
+)
 
 # Pieces of tables
 
@@ -614,6 +620,15 @@ for _name, _family in DECODERS.items():
     ):
         register(_architecture)
 register(Architecture("TfalignCausalLM", TFALIGN_GPT, CausalLM, (_own_readout,), "backbone."))
+register(
+    Architecture(
+        "BertForPreTraining",
+        BERT_FAMILY,
+        BERTPretrainer,
+        (*_MASKED_LM["Bert"], *_linear("next_sentence.dense", "cls.seq_relationship")),
+        prefix=BERT_FAMILY.prefix,
+    )
+)
 for _name, _family in ENCODERS.items():
     _of_trunk = {"prefix": _family.prefix}
     _sequence, _token = _CLASSIFIER_DROPOUT[_name]

@@ -160,6 +160,27 @@ class MaskedLM(TaskModel):
         return self.head(hidden, kernel=self.backbone.readout_kernel())
 
 
+@keras.saving.register_keras_serializable("tfalign")
+class BERTPretrainer(MaskedLM):
+    """BERT as it is pretrained, a ``MaskedLM`` that also says whether the second text follows the first:
+    (float32[B, T, V], float32[B, 2]), logits; class 0 is "it follows"."""
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(backbone, **kwargs)
+        self.next_sentence = NextSentenceHead(
+            initializer_range=self.config.initializer_range,
+            dtype=self.dtype_policy,
+            name="next_sentence",
+        )
+        self.next_sentence.build(self._features_shape)
+
+    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+        hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
+        pooled = self.backbone.pool(hidden, padding_mask)
+        logits = self.head(hidden, kernel=self.backbone.readout_kernel())
+        return logits, self.next_sentence(pooled, training=training)
+
+
 class _Classifier(TaskModel):
     """A trunk and a classifier head; subclasses say which features the head sees."""
 

@@ -13,6 +13,7 @@ from tfalign.objectives.gspo import GSPO
 from tfalign.objectives.ipo import IPO
 from tfalign.objectives.kto import KTO
 from tfalign.objectives.language_modelling import LanguageModelling
+from tfalign.objectives.masked_lm import BERTPretraining, MaskedLanguageModelling
 from tfalign.objectives.online_dpo import OnlineDPO
 from tfalign.objectives.orpo import ORPO
 from tfalign.objectives.pair_objective import PairObjective
@@ -42,8 +43,10 @@ __all__ = [
     "KTO",
     "ORPO",
     "PPO",
+    "BERTPretraining",
     "Classification",
     "LanguageModelling",
+    "MaskedLanguageModelling",
     "OnlineDPO",
     "PairObjective",
     "PolicyObjective",

@@ -96,6 +96,9 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+_UNDECAYED = ("bias", "gamma", "beta", "scale", "norm")
+
+
 def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=1e-8, **more):
     """AdamW (Loshchilov and Hutter 2019) that decays matrices only, not biases and norms.
 
@@ -118,5 +121,24 @@ def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=
         global_clipnorm=clip_norm,
         **more,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "scale", "norm"])
+    optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
+    return optimizer
+
+
+def lamb(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
+    """LAMB (You et al. 2020), which scales each matrix's update to its norm: BERT in large batches.
+
+    Args:
+        learning_rate: float or schedule.
+        weight_decay: float, of matrices.
+        clip_norm: float, global norm gradients are clipped to; None for no clipping.
+        **more: of keras.optimizers.Lamb.
+
+    Returns:
+        keras.optimizers.Lamb.
+    """
+    optimizer = keras.optimizers.Lamb(
+        learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **more
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
     return optimizer
