@@ -81,16 +81,20 @@ def test_classes_are_numbers_and_long_texts_are_cut():
         encode_classes(records, TOKENIZER, ["a", "c"], 4)
 
 
-@pytest.mark.parametrize(("share", "kept"), [(1.0, [0, 1, 2, 3]), (0.25, [0, -3, -2, -1])])
-def test_a_long_text_may_be_kept_at_both_ends(share, kept):
-    records = [ClassRecord("the cat sat there a dog", "a"), ClassRecord("a dog", "a")]
-    long, short = (TOKENIZER.encode(record.text) for record in records)
-    assert len(long) > 4
-    examples = encode_classes(records, TOKENIZER, ["a"], max_tokens=6, from_start=share)
-    assert examples.tokens[0].tolist() == [CLS, *(long[at] for at in kept), SEP]
-    assert examples.tokens[1].tolist() == [CLS, *short, SEP]
-    with pytest.raises(ValueError, match="must be in .* Received: from_start=-1"):
-        encode_classes(records, TOKENIZER, ["a"], 6, -1)
+def test_a_long_text_may_be_read_in_windows():
+    records = [ClassRecord("the cat sat there a dog", "a"), ClassRecord("", "b")]
+    long = TOKENIZER.encode(records[0].text)
+    assert len(long) == 6
+    examples = encode_classes(records, TOKENIZER, ["a", "b"], max_tokens=6, windows=3)
+    # two windows of four would do; they are equally long
+    expected = [[CLS, *long[:3], SEP], [CLS, *long[3:], SEP], [CLS, SEP]]
+    assert [examples.tokens[row].tolist() for row in range(3)] == expected
+    assert examples.texts.tolist() == [0, 0, 1] and examples.labels.tolist() == [0, 0, 1]
+    assert [record.label for record in examples.records] == ["a", "a", "b"]
+    cut = encode_classes(records, TOKENIZER, ["a", "b"], max_tokens=4, windows=2)
+    assert cut.tokens[1].tolist() == [CLS, *long[2:4], SEP]
+    with pytest.raises(ValueError, match="at least one window. Received: windows=0"):
+        encode_classes(records, TOKENIZER, ["a", "b"], 6, 0)
 
 
 def test_a_tag_stands_at_its_words_first_token():

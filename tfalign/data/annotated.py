@@ -1,7 +1,7 @@
 """Texts that somebody has annotated, encoded for an encoder: classes, tags, similarities.
 
 A text stands between CLS (or BOS) and SEP (or EOS), right-padded. Of one that is too long the start is
-kept; a classifier may read its end as well, where reviews say what they come to.
+kept; a classifier may read the rest as well, in further windows.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from tfalign.types import ClassifiedTexts, SimilarTexts, TaggedTexts
 
 @dataclasses.dataclass(frozen=True)
 class ClassExamples(Examples):
-    """Texts with classes.
+    """Texts with classes; a text that is read in several windows is as many examples.
 
     Attributes:
         tokens: Ragged of N.
         labels: int32[N], index of each text's class.
+        texts: int32[N], which text it is, or is a window of.
     """
 
     tokens: Ragged
     labels: np.ndarray
+    texts: np.ndarray
 
     @property
     def lengths(self):
@@ -100,34 +102,41 @@ class SimilarityExamples(Examples):
         )
 
 
-def encode_classes(records, tokenizer, classes, max_tokens, from_start=1.0):
+def encode_classes(records, tokenizer, classes, max_tokens, windows=1):
     """Texts and their classes.
 
     Args:
         records: sequence of ClassRecord.
         tokenizer: ``tfalign.text.Tokenizer``.
         classes: sequence of str, all labels there are, in the order of the logits.
-        max_tokens: int, CLS and SEP included.
-        from_start: float in [0, 1], share of a too long text's tokens that are its first; the others
-            are its last ("head and tail", Sun et al. 2019, section 5.3.1).
+        max_tokens: int, of a window, CLS and SEP included.
+        windows: int, how many a long text is read in at most, each an example of the text's class;
+            they are as few as will do, and equally long.
 
     Returns:
         ClassExamples.
 
     Raises:
-        ValueError: naming a record whose label is none of the classes, or if ``from_start`` is no
-            share.
+        ValueError: naming a record whose label is none of the classes, or if ``windows`` is not
+            positive.
     """
-    if not 0 <= from_start <= 1:
-        raise ValueError(f"from_start must be in [0, 1]. Received: from_start={from_start}")
+    if windows < 1:
+        raise ValueError(f"A text is read in at least one window. Received: windows={windows}")
     labels = [_index(record, record.label, classes) for record in records]
-    texts = [record.text for record in records]
+    head, tail = sequence_ends(tokenizer)
+    room = max_tokens - len(head) - len(tail)
+    rows, texts = [], []
+    for text, ids in enumerate(tokenizer.encode_batch([record.text for record in records])):
+        for window in _windows(ids[: windows * room], room):
+            rows.append(head + window + tail)
+            texts.append(text)
     return ClassExamples(
-        records=tuple(records),
+        records=tuple(records[text] for text in texts),
         bad=(),
         pad_id=padding_id(tokenizer),
-        tokens=_between_ends(texts, tokenizer, max_tokens, from_start),
-        labels=np.array(labels, np.int32),
+        tokens=Ragged(rows),
+        labels=np.array([labels[text] for text in texts], np.int32),
+        texts=np.array(texts, np.int32),
     )
 
 
@@ -194,15 +203,17 @@ def encode_similarities(records, tokenizer, highest, max_tokens):
     )
 
 
-def _between_ends(texts, tokenizer, max_tokens, from_start=1.0):
+def _between_ends(texts, tokenizer, max_tokens):
     head, tail = sequence_ends(tokenizer)
     room = max_tokens - len(head) - len(tail)
-    first = round(from_start * room)
+    return Ragged([head + ids[:room] + tail for ids in tokenizer.encode_batch(texts)])
 
-    def kept(ids):
-        return ids if len(ids) <= room else ids[:first] + ids[len(ids) - (room - first) :]
 
-    return Ragged([head + kept(ids) + tail for ids in tokenizer.encode_batch(texts)])
+def _windows(ids, room):
+    """A list of ids in as few parts of at most ``room`` as will do; of none there is one, empty."""
+    count = max(-(-len(ids) // room), 1)
+    ends = [len(ids) * part // count for part in range(count + 1)]
+    return [ids[start:end] for start, end in zip(ends, ends[1:])]
 
 
 def _index(record, name, names):
