@@ -126,7 +126,7 @@ _GPT = {"max_positions": 128, "rotary_base": 10_000.0, "norm": "rms", "use_bias"
 NETWORKS = {
     "wikitext-2": {
         "feed-forward": _words(NeuralNGramConfig(0, 5, 64, 128), steps=2000),
-        "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2)),
+        "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2), steps=2500),
         "GRU": _words(RecurrentConfig(0, 256, cell="gru", dropout=0.2), steps=2000),
         "Transformer": _words(
             GPTConfig(0, 192, 4, 4, dropout=0.1, initializer_range=0.05, **_GPT), steps=2000
@@ -137,7 +137,7 @@ NETWORKS = {
         "LSTM": _network(RecurrentConfig(0, 256, cell="lstm"), steps=2000),
         "GRU": _network(RecurrentConfig(0, 256, cell="gru"), steps=2000),
         "Transformer": _network(
-            GPTConfig(0, 192, 4, 4, initializer_range=0.07, **_GPT), steps=4000
+            GPTConfig(0, 192, 4, 4, initializer_range=0.07, **_GPT), steps=3500
         ),
     },
 }

@@ -2,9 +2,14 @@
 
     python -m experiments.pretrain_gpt --run_dir=runs/pretrain --steps=800
     python -m experiments.pretrain_gpt --run_dir=runs/mine --data=mine.jsonl --vocab_size=4096
+    python -m experiments.pretrain_gpt --run_dir=runs/gpt3 --ramp=100:8x32,200:16x64 \\
+        --attention_window=32
 
 The first trains on the embedded customer-service dialogues. Packed rows, AdamW with warm-up and
-cosine decay, as GPT-3's appendix B (Brown et al. 2020) scaled to a small model. Writes
+cosine decay, as GPT-3's appendix B (Brown et al. 2020) scaled to a small model; residual projections
+start smaller the deeper the model (Radford et al. 2019, section 2.3). The third begins with 100
+updates on batches of 8 rows of 32 tokens, then 200 on 16 of 64, and every other block sees the last
+32 tokens alone, as GPT-3's. Writes
 RUN_DIR/models/pretrain (a model and its tokenizer), metrics, and checkpoints from which the same
 command goes on. About two minutes on two CPU cores.
 """
@@ -12,10 +17,11 @@ command goes on. About two minutes on two CPU cores.
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from experiments import stages
 from experiments.launch import launch, option
-from tfalign.data import BatchStream, TextRecord, encode_texts
+from tfalign.data import BatchStream, Ramp, TextRecord, encode_texts
 from tfalign.objectives import LanguageModelling
 from tfalign.text import train_byte_bpe
 
@@ -33,8 +39,11 @@ class PretrainConfig(stages.SupervisedConfig):
     width: int = option(0, "W; 0 keeps the preset's")
     num_layers: int = option(0, "blocks; 0 keeps the preset's")
     num_heads: int = option(0, "attention heads; 0 keeps the preset's")
+    attention_window: int = option(0, "tokens that every other block sees; 0 for all")
+    dropout: float = option(0.0, "rate; 0 keeps the preset's")
     max_positions: int = option(128, "longest sequence the model can take")
     length: int = option(96, "tokens of a packed row")
+    ramp: str = option("", "smaller batches first: UPDATES:ROWSxLENGTH, comma-separated")
     steps: int = option(800, "updates")
     learning_rate: float = option(2e-3, "at its peak")
     warmup_steps: int = option(50, "updates until the peak")
@@ -43,11 +52,27 @@ class PretrainConfig(stages.SupervisedConfig):
     save_every: int = option(200, "updates between checkpoints")
 
     def __post_init__(self):
-        if self.length > self.max_positions:
+        longest = max([self.length, *(length for _, _, length in ramp_stages(self.ramp))])
+        if longest > self.max_positions:
             raise ValueError(
-                "--length must not exceed --max_positions. "
-                f"Received: length={self.length}, max_positions={self.max_positions}"
+                "--length, and that of --ramp, must not exceed --max_positions. "
+                f"Received: length={longest}, max_positions={self.max_positions}"
             )
+
+
+def ramp_stages(ramp):
+    """The stages of a --ramp, list of (updates, rows, length).
+
+    >>> ramp_stages("100:8x32,200:16x64")
+    [(100, 8, 32), (200, 16, 64)]
+    """
+    stages_of_ramp = []
+    for stage in filter(None, ramp.split(",")):
+        match = re.fullmatch(r"(\d+):(\d+)x(\d+)", stage)
+        if not match or not all(map(int, match.groups())):
+            raise ValueError(f"A stage of --ramp is UPDATES:ROWSxLENGTH. Received: {stage!r}")
+        stages_of_ramp.append(tuple(map(int, match.groups())))
+    return stages_of_ramp
 
 
 def pretrain(config, run):
@@ -66,13 +91,18 @@ def pretrain(config, run):
         width=config.width,
         num_layers=config.num_layers,
         num_heads=config.num_heads,
+        attention_window=config.attention_window,
+        dropout=config.dropout,
     )
-    batches = BatchStream(
-        stages.tell("pretrain", encode_texts(train, tokenizer)),
-        config.batch_size,
-        packed_length=config.length,
-        seed=config.seed,
-    )
+    examples = stages.tell("pretrain", encode_texts(train, tokenizer))
+
+    def packed(rows, length):
+        return BatchStream(examples, rows, packed_length=length, seed=config.seed)
+
+    batches = packed(config.batch_size, config.length)
+    if config.ramp:
+        growing = [(n, packed(rows, length)) for n, rows, length in ramp_stages(config.ramp)]
+        batches = Ramp(growing, last=batches)
     held_out = BatchStream(
         encode_texts(test, tokenizer), config.batch_size, packed_length=config.length, epochs=1
     )

@@ -1,4 +1,5 @@
-"""docs/mdp.md: its examples run, and each of its links names the line that defines what it says.
+"""docs/mdp.md and docs/language_models.md: their examples run, and each of their links names the line
+that defines what it says.
 
 python tests/environments/test_mdp_page.py     # writes the line numbers anew
 """
@@ -10,30 +11,35 @@ import re
 import keras
 import pytest
 
-PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "mdp.md"
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+PAGES = [DOCS / "mdp.md", DOCS / "language_models.md"]
 LINK = re.compile(r"\[`(\w+)`\]\(([^)#]+\.py)(#L\d+)?\)")
 
 
 def _relinked(match):
     """The link with the line at which the first definition of its name stands now."""
     name, file, _ = match.groups()
-    lines = (PAGE.parent / file).read_text(encoding="utf-8").splitlines()
+    lines = (DOCS / file).read_text(encoding="utf-8").splitlines()
     defined = [n for n, text in enumerate(lines, 1) if re.match(rf" *(def|class) {name}\b", text)]
     if not defined:
         raise LookupError(f"{file} defines no {name}")
     return f"[`{name}`]({file}#L{defined[0]})"
 
 
-@pytest.mark.parametrize("link", sorted({m[0] for m in LINK.finditer(PAGE.read_text("utf-8"))}))
+@pytest.mark.parametrize(
+    "link", sorted({m[0] for page in PAGES for m in LINK.finditer(page.read_text("utf-8"))})
+)
 def test_a_link_points_at_the_definition(link):
     assert link == LINK.sub(_relinked, link), "run this file to write the line numbers anew"
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="written with TensorFlow's numbers")
-def test_the_examples_run():
-    results = doctest.testfile(str(PAGE), module_relative=False)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_examples_run(page):
+    results = doctest.testfile(str(page), module_relative=False)
     assert results.attempted > 10 and results.failed == 0
 
 
 if __name__ == "__main__":
-    PAGE.write_text(LINK.sub(_relinked, PAGE.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(LINK.sub(_relinked, page.read_text("utf-8")), "utf-8")

@@ -47,6 +47,7 @@ from tfalign.data.masking import (
     sentence_pairs,
     single_texts,
 )
+from tfalign.data.ramp import Ramp
 from tfalign.data.records import (
     BadRecord,
     BadRecordError,
@@ -86,6 +87,7 @@ __all__ = [
     "PreferenceRecord",
     "PromptExamples",
     "PromptRecord",
+    "Ramp",
     "RankedExamples",
     "RankedRecord",
     "Records",
