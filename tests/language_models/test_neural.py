@@ -79,6 +79,9 @@ def test_a_gpt_samples_beyond_its_positions_and_says_what_it_cannot_read():
     assert drawn[0, 3] == model.next_log_probs(seen[:, -16:]).argmax()
     with pytest.raises(ValueError, match="16 tokens at most; .* Received: 17"):
         model.token_log_probs(contexts(18))
+    for ask in (model.next_log_probs, lambda seen: model.sample(seen, 2)):
+        with pytest.raises(ValueError, match=r"Received: contexts of shape \(3, 0\)"):
+            ask(contexts(0))
 
 
 def test_feed_forward_by_hand():

@@ -43,7 +43,7 @@ class NeuralLanguageModel(LanguageModel):
         return np.asarray(self._score(token_ids))
 
     def next_log_probs(self, contexts):
-        seen = np.asarray(contexts, np.int32)
+        seen = _with_a_start(contexts)
         seen = seen if self.context_length is None else self._last(seen)
         rows, real = seen.shape
         columns = 1 << (real - 1).bit_length()  # few lengths, so few programs
@@ -53,10 +53,10 @@ class NeuralLanguageModel(LanguageModel):
         return np.asarray(self._predict(padded, is_real))
 
     def sample(self, contexts, num_tokens, sampler=Sampler(), seed=0):
+        contexts = _with_a_start(contexts)
         most = self.model.config.max_positions
-        if most is not None and np.shape(contexts)[1] + num_tokens > most:
+        if most is not None and contexts.shape[1] + num_tokens > most:
             return super().sample(contexts, num_tokens, sampler, seed)  # positions move: no cache
-        contexts = np.asarray(contexts, np.int32)
         drawn = generate(
             self.model, contexts, max_new_tokens=num_tokens, sampler=sampler, seed=seed
         )
@@ -70,3 +70,14 @@ class NeuralLanguageModel(LanguageModel):
     def _predicted(self, token_ids, mask):
         logits = self.model(token_ids, padding_mask=mask, last=1, training=False)
         return ops.log_softmax(logits[:, 0], axis=-1)
+
+
+def _with_a_start(contexts):
+    """int32[B, C], checked."""
+    contexts = np.asarray(contexts, np.int32)
+    if contexts.ndim != 2 or not contexts.shape[1]:
+        raise ValueError(
+            "A network predicts from at least one token, such as the end of a text before. "
+            f"Received: contexts of shape {contexts.shape}"
+        )
+    return contexts
