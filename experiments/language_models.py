@@ -112,7 +112,7 @@ class Network:
 
 def _network(config, objective=None, columns=129, window=128, **training):
     objective = objective or LanguageModelling()
-    defaults = {"batch_size": 16, "warmup_steps": 100, "weight_decay": 0.1, "save_every": 500}
+    defaults = {"batch_size": 16, "warmup_steps": 100, "weight_decay": 0.1, "save_every": 50}
     training = stages.SupervisedConfig(**defaults | {"learning_rate": 2e-3} | training)
     return Network(config, objective, columns, training, window)
 
@@ -126,7 +126,7 @@ _GPT = {"max_positions": 128, "rotary_base": 10_000.0, "norm": "rms", "use_bias"
 NETWORKS = {
     "wikitext-2": {
         "feed-forward": _words(NeuralNGramConfig(0, 5, 64, 128), steps=2000),
-        "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2), steps=2500),
+        "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2), steps=1500),
         "GRU": _words(RecurrentConfig(0, 256, cell="gru", dropout=0.2), steps=2000),
         "Transformer": _words(
             GPTConfig(0, 192, 4, 4, dropout=0.1, initializer_range=0.05, **_GPT), steps=2000
@@ -137,7 +137,7 @@ NETWORKS = {
         "LSTM": _network(RecurrentConfig(0, 256, cell="lstm"), steps=2000),
         "GRU": _network(RecurrentConfig(0, 256, cell="gru"), steps=2000),
         "Transformer": _network(
-            GPTConfig(0, 192, 4, 4, initializer_range=0.07, **_GPT), steps=3500
+            GPTConfig(0, 192, 4, 4, initializer_range=0.07, **_GPT), steps=2500
         ),
     },
 }

@@ -145,11 +145,12 @@ class Stopwatch:
         self.seconds = {}
 
     def measure(self, name, function):
-        """Calls a function of no arguments and remembers how long it took."""
+        """Calls a function of no arguments and remembers how long it took, interrupted or not."""
         start = time.perf_counter()
-        result = function()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        return result
+        try:
+            return function()
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 class SecondsOfRun(Stopwatch):
@@ -166,9 +167,10 @@ class SecondsOfRun(Stopwatch):
             self.seconds = json.loads(self._file.read_text())
 
     def measure(self, name, function):
-        result = super().measure(name, function)
-        write_json_atomically(self._file, self.seconds)
-        return result
+        try:
+            return super().measure(name, function)
+        finally:
+            write_json_atomically(self._file, self.seconds)
 
 
 def buckets(length):
