@@ -25,6 +25,7 @@ PARTS = [
     (2, "models", r"tfalign\.models(\..+)?"),
     (2, "data", r"tfalign\.data(\..+)?"),
     (3, "decoding", r"tfalign\.decoding(\..+)?"),
+    (3, "interpretability", r"tfalign\.interpretability(\..+)?"),
     (3, "environments.mdp", r"tfalign\.environments\.mdp"),
     (4, "rewards", r"tfalign\.rewards(\..+)?"),
     (4, "objectives", r"tfalign\.objectives(\..+)?"),

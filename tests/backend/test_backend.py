@@ -70,6 +70,19 @@ def test_value_and_grad_by_hand():
     np.testing.assert_array_equal(gu, [[0]])  # zeros, where others would say None
 
 
+def test_input_gradient_by_hand():
+    """Of w x^3 summed, eagerly and compiled; a variable may take part."""
+    w, x = keras.Variable(2.0), np.array([1.0, -2.0], "float32")
+
+    def cubes(x):
+        return backend.input_gradient(lambda y: ops.sum(w * y**3), x)
+
+    for call in (cubes, backend.jit(cubes, [w])):
+        value, gradient = call(x)
+        assert float(value) == -14.0
+        np.testing.assert_allclose(gradient, [6.0, 24.0])
+
+
 def test_gradient_of_a_table_is_dense():
     """Rows that are taken twice get both gradients; Keras would hand on slices."""
     table = keras.Variable(np.ones((4, 2), "float32"))

@@ -152,3 +152,19 @@ def test_side_by_side_has_a_panel_a_measure_and_a_row_a_contestant(tmp_path, fig
     assert ppo == [[1, 0], [2, 0], [3, 0]] and dpo == [[2, 1], [4, 1]]
     assert means == [[2, 0], [3, 1]]
     assert second.collections[-1].get_offsets().tolist() == [[5, 0], [0, 1]]
+
+
+def test_heat_maps_draw_a_picture_for_each_array(tmp_path, figures):
+    maps = np.random.default_rng(0).random((2, 3, 4, 5))
+    plots.heat_maps(tmp_path / "maps.png", maps, "key", "query")
+    drawn = [axes.images[0].get_array() for axes in figures[0].axes]
+    np.testing.assert_array_equal(np.stack(drawn), maps.reshape(6, 4, 5))
+    assert (tmp_path / "maps.png").stat().st_size > 0
+
+
+def test_signed_bars_draw_every_value(tmp_path, figures):
+    values = np.array([0.5, -1.0, 0.0, 2.0])
+    plots.signed_bars(tmp_path / "bars.png", values, "token", "nats")
+    (axes,) = figures[0].axes
+    assert [bar.get_height() for bar in axes.patches] == values.tolist()
+    assert axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()

@@ -4,6 +4,7 @@
 ``jit_rows``        the same for a function whose every row depends on that row of its arguments
                     alone: where there are several devices, each does its share of the rows
 ``value_and_grad``  a scalar function's value and its gradients for Keras variables
+``input_gradient``  a function's value and its gradient for its argument
 ``fori_loop``       a compiled loop whose body may change variables, such as dropout's seeds
 ``assign_part``     part of a variable set without a second copy of it
 ``strategy``        the ``tf.distribute.Strategy`` in whose scope this is, if any
@@ -20,10 +21,16 @@ from __future__ import annotations
 import keras
 
 if keras.backend.backend() == "tensorflow":
-    from tfalign.backend.tensorflow import assign_part, fori_loop, jit, value_and_grad
+    from tfalign.backend.tensorflow import (
+        assign_part,
+        fori_loop,
+        input_gradient,
+        jit,
+        value_and_grad,
+    )
     from tfalign.backend.tensorflow_devices import is_chief, jit_rows, strategy, wait_for_others
 elif keras.backend.backend() == "jax":
-    from tfalign.backend.jax import assign_part, fori_loop, jit, value_and_grad
+    from tfalign.backend.jax import assign_part, fori_loop, input_gradient, jit, value_and_grad
     from tfalign.backend.jax_devices import is_chief, jit_rows, strategy, wait_for_others
 else:
     raise ImportError(
@@ -34,6 +41,7 @@ else:
 __all__ = [
     "assign_part",
     "fori_loop",
+    "input_gradient",
     "is_chief",
     "jit",
     "jit_rows",

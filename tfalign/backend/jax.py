@@ -50,6 +50,11 @@ def value_and_grad(function, variables):
     return value, auxiliary, gradients
 
 
+def input_gradient(function, x):
+    """As in ``backend.tensorflow``."""
+    return jax.value_and_grad(function)(x)
+
+
 def fori_loop(lower, upper, body, initial):
     """As in ``backend.tensorflow``; to be called within a function compiled by ``jit``."""
     outer = _open_scopes[-1]

@@ -53,6 +53,23 @@ def value_and_grad(function, variables):
     return value, auxiliary, [tf.convert_to_tensor(g) for g in gradients]
 
 
+def input_gradient(function, x):
+    """A scalar function's value and its gradient for its one argument.
+
+    Args:
+        function: ``tensor -> scalar``.
+        x: float[...].
+
+    Returns:
+        (scalar, float[...]).
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+    return value, tape.gradient(value, x)
+
+
 def fori_loop(lower, upper, body, initial):
     """A loop within a compiled function, whose body may assign Keras variables.
 

@@ -269,6 +269,51 @@ def side_by_side(
         _save(figure, file)
 
 
+def heat_maps(
+    file: str | os.PathLike, rows: Sequence[Sequence[np.ndarray]], across: str, down: str
+) -> None:
+    """Draws shares as grids of colour, from white at 0 to blue at 1.
+
+    Args:
+        file: the PNG.
+        rows: pictures in rows, as many in each; float[Y, X] each, all of one shape.
+        across, down: what X and Y count.
+    """
+    with matplotlib.rc_context(_STYLE | {"axes.grid": False}):
+        figure = _figure(2.3 * len(rows[0]) + 0.6, 2.3 * len(rows) + 0.4)
+        grid = figure.subplots(len(rows), len(rows[0]), sharex=True, sharey=True, squeeze=False)
+        for row, (line, pictures) in enumerate(zip(grid, rows)):
+            for column, (axes, picture) in enumerate(zip(line, pictures)):
+                axes.imshow(picture, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+                axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+                axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+                if row == len(rows) - 1:
+                    axes.set_xlabel(across)
+                if column == 0:
+                    axes.set_ylabel(down)
+        _save(figure, file)
+
+
+def signed_bars(file: str | os.PathLike, values: np.ndarray, across: str, unit: str) -> None:
+    """Draws a bar for each value, of one colour above 0 and of another below.
+
+    Args:
+        file: the PNG.
+        values: float[N].
+        across, unit: what N counts, and what a value is.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(max(3.0, 0.2 * len(values) + 1.5), 2.6)
+        axes = figure.add_subplot()
+        colors = [BLUE if value >= 0 else VERMILION for value in values]
+        axes.bar(np.arange(len(values)), values, color=colors)
+        axes.axhline(0, color=SLATE, linewidth=0.8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(across)
+        axes.set_ylabel(unit)
+        _save(figure, file)
+
+
 def score_distributions(
     file: str | os.PathLike, measures: Mapping[str, Mapping[str, np.ndarray]]
 ) -> bool:

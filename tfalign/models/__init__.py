@@ -31,6 +31,7 @@ from tfalign.models.tasks import (
     SequenceClassifier,
     TokenClassifier,
 )
+from tfalign.models.trace import Trace
 from tfalign.models.transformer import Transformer, TransformerConfig
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "SharedActorCritic",
     "TokenClassifier",
     "TokenClassifierHead",
+    "Trace",
     "Transformer",
     "TransformerConfig",
     "ValueHead",

@@ -20,6 +20,7 @@ from tfalign.layers import (
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.trace import all_real, trace_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,21 +119,33 @@ class BERT(PretrainedModel, keras.Model):
         self._build_all()
 
     def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
-        padding_mask = (
-            ops.ones_like(token_ids, dtype="bool") if padding_mask is None else padding_mask
-        )
-        x = self.token_embedding(token_ids)
-        x = x + self.position_embedding(positions_from_mask(padding_mask))
+        embedded = self.token_embedding(token_ids)
+        return self.from_embeddings(embedded, padding_mask, token_type_ids, training)
+
+    def from_embeddings(self, embedded, padding_mask=None, token_type_ids=None, training=None):
+        """As a call, of float[B, T, W] that stand for the token embeddings."""
+        x, mask = self._enter(embedded, padding_mask, token_type_ids, training)
+        for block in self.blocks:
+            x = block(x, attention_mask=mask, training=training)
+        return x
+
+    def trace(self, token_ids, padding_mask=None, token_type_ids=None):
+        """A call, kept: ``models.Trace``."""
+        x, mask = self._enter(self.token_embedding(token_ids), padding_mask, token_type_ids)
+        return trace_blocks(self.blocks, x, [mask] * len(self.blocks))
+
+    def _enter(self, embedded, padding_mask=None, token_type_ids=None, training=None):
+        """(what the first block gets, the mask of all blocks)."""
+        padding_mask = all_real(embedded) if padding_mask is None else padding_mask
+        x = embedded + self.position_embedding(positions_from_mask(padding_mask))
         if self.type_embedding is not None:
-            types = ops.zeros_like(token_ids) if token_type_ids is None else token_type_ids
+            first_kind = ops.zeros_like(padding_mask, dtype="int32")
+            types = first_kind if token_type_ids is None else token_type_ids
             x = x + self.type_embedding(types)
         x = self.embedding_norm(x)
         if self.config.dropout:
             x = self.embedding_dropout(x, training=training)
-        mask = key_mask(padding_mask)
-        for block in self.blocks:
-            x = block(x, attention_mask=mask, training=training)
-        return x
+        return x, key_mask(padding_mask)
 
     def pool(self, hidden, padding_mask=None):
         """What stands for the whole text, read at the first real token: float[B, W].

@@ -25,6 +25,7 @@ from tfalign.layers import (
 )
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.trace import all_real, trace_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,25 +166,39 @@ class GPT(PretrainedModel, keras.Model):
         self._build_all()
 
     def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
-        columns = ops.shape(token_ids)[1]
+        embedded = self.token_embedding(token_ids)
+        return self.from_embeddings(embedded, padding_mask, segment_ids, last, training)
+
+    def from_embeddings(
+        self, embedded, padding_mask=None, segment_ids=None, last=None, training=None
+    ):
+        """As a call, of float[B, T, W] that stand for the token embeddings."""
+        x, masks, positions = self._enter(embedded, padding_mask, segment_ids, training)
+        wanted = [None] * (len(masks) - 1) + [last]
+        for block, mask, columns in zip(self.blocks, masks, wanted):
+            x = block(x, attention_mask=mask, positions=positions, last=columns, training=training)
+        return self.final_norm(x)
+
+    def trace(self, token_ids, padding_mask=None):
+        """A call, kept: ``models.Trace``."""
+        x, masks, positions = self._enter(self.token_embedding(token_ids), padding_mask)
+        return trace_blocks(self.blocks, x, masks, positions)
+
+    def _enter(self, embedded, padding_mask=None, segment_ids=None, training=None):
+        """(what the first block gets, a mask for each block, positions)."""
+        columns = ops.shape(embedded)[1]
         if segment_ids is not None:
             visible = segment_mask(segment_ids) & causal_mask(columns)
             seen = ops.sum(ops.cast(visible[:, 0], "int32"), axis=-1)
             positions = ops.maximum(seen - 1, 0)
         else:
-            padding_mask = (
-                ops.ones_like(token_ids, dtype="bool") if padding_mask is None else padding_mask
-            )
+            padding_mask = all_real(embedded) if padding_mask is None else padding_mask
             positions = positions_from_mask(padding_mask)
             visible = key_mask(padding_mask) & causal_mask(columns)
-        masks = self._mask_per_block(visible, banded_mask, columns)
-        x = self._embed(token_ids, positions)
+        x = self._placed(embedded, positions)
         if self.config.dropout:
             x = self.embedding_dropout(x, training=training)
-        wanted = [None] * (len(masks) - 1) + [last]
-        for block, mask, columns in zip(self.blocks, masks, wanted):
-            x = block(x, attention_mask=mask, positions=positions, last=columns, training=training)
-        return self.final_norm(x)
+        return x, self._mask_per_block(visible, banded_mask, columns), positions
 
     def pool(self, hidden, padding_mask=None):
         """What stands for the whole text, the last real token's state: float[B, W].
@@ -219,7 +234,7 @@ class GPT(PretrainedModel, keras.Model):
         distance = column_distances(column, count, length)
         mask = key_mask(visible) & (distance >= 0)
         masks = self._mask_per_block(mask, lambda _, w: distance < w, length)
-        x = self._embed(token_ids, positions)
+        x = self._placed(self.token_embedding(token_ids), positions)
         extended = []
         for block, block_cache, block_mask in zip(self.blocks, cache, masks):
             x, block_cache = block.extend(x, block_cache, column, block_mask, positions)
@@ -230,11 +245,10 @@ class GPT(PretrainedModel, keras.Model):
         """float[W, V], what hidden states are multiplied with to give logits."""
         return self.token_embedding.readout_kernel()
 
-    def _embed(self, token_ids, positions):
-        x = self.token_embedding(token_ids)
-        if self.position_embedding is not None:
-            x = x + self.position_embedding(positions)
-        return x
+    def _placed(self, embedded, positions):
+        if self.position_embedding is None:
+            return embedded
+        return embedded + self.position_embedding(positions)
 
     def _mask_per_block(self, mask, band, length):
         """``mask`` for dense blocks, and ``mask`` within the window for the others."""

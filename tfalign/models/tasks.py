@@ -115,6 +115,10 @@ class CausalLM(TaskModel):
         """float[..., W] to float32[..., V]; a loop passes the read-out kernel it took before."""
         return self.head(hidden, kernel=self.readout_kernel() if kernel is None else kernel)
 
+    def lens(self, state):
+        """Logits of a state between two blocks, as if it were the last: float32[..., V]."""
+        return self.logits(self.backbone.final_norm(state))
+
     def readout_kernel(self):
         return self.backbone.readout_kernel()
 
@@ -156,8 +160,11 @@ class MaskedLM(TaskModel):
         self.head.build(self._features_shape)
 
     def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
-        hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
-        return self.head(hidden, kernel=self.backbone.readout_kernel())
+        return self.lens(self._hidden(token_ids, padding_mask, token_type_ids, training))
+
+    def lens(self, state):
+        """Logits of a state after any block, as if it were the last: float32[..., V]."""
+        return self.head(state, kernel=self.backbone.readout_kernel())
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -177,8 +184,7 @@ class BERTPretrainer(MaskedLM):
     def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
         hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
         pooled = self.backbone.pool(hidden, padding_mask)
-        logits = self.head(hidden, kernel=self.backbone.readout_kernel())
-        return logits, self.next_sentence(pooled, training=training)
+        return self.lens(hidden), self.next_sentence(pooled, training=training)
 
 
 class _Classifier(TaskModel):

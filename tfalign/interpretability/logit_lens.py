@@ -1,0 +1,20 @@
+"""What a model would say after each of its blocks."""
+
+from __future__ import annotations
+
+from keras import ops
+
+
+def logit_lens(model, token_ids, padding_mask=None):
+    """Reads every state between the blocks as if it were the last one (nostalgebraist 2020).
+
+    Args:
+        model: CausalLM or MaskedLM.
+        token_ids: int32[B, T].
+        padding_mask: bool[B, T], true at real tokens; None for all.
+
+    Returns:
+        float32[L + 1, B, T, V], logits; the last are the model's own.
+    """
+    trace = model.backbone.trace(token_ids, padding_mask)
+    return ops.stack([model.lens(state) for state in trace.states])

@@ -1,0 +1,28 @@
+"""What passes between a trunk's blocks, for whoever looks inside."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+
+class Trace(NamedTuple):
+    """One call of a trunk of L blocks."""
+
+    states: tuple[Any, ...]  # L + 1 of float[B, T, W]: before the first block, and after each
+    masks: tuple[Any, ...]  # L of bool broadcastable to [B, H, T, T]
+    positions: Any | None  # int32[B, T], where the blocks use them
+
+
+def trace_blocks(blocks, x, masks, positions=None):
+    """The ``Trace`` of blocks that begin with x."""
+    states = [x]
+    for block, mask in zip(blocks, masks):
+        states.append(block(states[-1], attention_mask=mask, positions=positions))
+    return Trace(tuple(states), tuple(masks), positions)
+
+
+def all_real(embedded):
+    """bool[B, T], true everywhere, for float[B, T, W]."""
+    return ops.ones_like(embedded[..., 0], dtype="bool")
