@@ -1,5 +1,5 @@
-"""docs/mdp.md and docs/language_models.md: their examples run, and each of their links names the line
-that defines what it says.
+"""docs/mdp.md, docs/language_models.md and docs/encoders.md: their examples run, and each of their links
+names the line that defines what it says.
 
 python tests/environments/test_mdp_page.py     # writes the line numbers anew
 """
@@ -12,7 +12,8 @@ import keras
 import pytest
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-PAGES = [DOCS / "mdp.md", DOCS / "language_models.md"]
+WITH_EXAMPLES = [DOCS / "mdp.md", DOCS / "language_models.md"]
+PAGES = [*WITH_EXAMPLES, DOCS / "encoders.md"]
 LINK = re.compile(r"\[`(\w+)`\]\(([^)#]+\.py)(#L\d+)?\)")
 
 
@@ -34,7 +35,7 @@ def test_a_link_points_at_the_definition(link):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="written with TensorFlow's numbers")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
 def test_the_examples_run(page):
     results = doctest.testfile(str(page), module_relative=False)
     assert results.attempted > 10 and results.failed == 0
