@@ -10,7 +10,7 @@ As Devlin et al. (2019), in small: a WordPiece vocabulary of the same text, 15% 
 hidden in every epoch, and with --next_sentence=false texts come one a row, as in RoBERTa (Liu et al.
 2019). RUN_DIR/models/pretrain_bert is the model and its tokenizer (``BertForPreTraining``, or ``BertForMaskedLM``);
 RUN_DIR/pretrain_bert.json has both held-out accuracies beside those of who always says the most common
-token, and the most common answer. BUILD_NOTES.md has the numbers.
+token, and the most common answer.
 """
 
 from __future__ import annotations

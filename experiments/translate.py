@@ -8,7 +8,7 @@ The first needs no data (``tfalign.data.spelled``); the second takes JSON lines 
 (2017), in small. Held-out targets are then written greedily and by beam search, and compared with the
 right ones: exact match with Wilson's interval, and BLEU over characters by sacrebleu (``pip install
 tfalign[translate]``), to RUN_DIR/translate.json, by direction where a record's source names one. The aim is
-99% exact match; BUILD_NOTES.md has what it reached. A few minutes on two CPU cores.
+99% exact match.
 """
 
 from __future__ import annotations
