@@ -9,7 +9,7 @@ n-grams have orders 1 to 5 and every smoothing; the networks are trained by the 
 vocabulary's with a sampled softmax (Jean et al. 2015), and all are measured with the exact one, in
 sliding windows. What has run is not run again, and a training that was cut off goes on from its
 checkpoint, so the table can be filled bit by bit. Writes report.json, report.md and a result a
-model to RUN_DIR. BUILD_NOTES.md has the table and the times.
+model to RUN_DIR. All n-grams take a minute; a network about ten on two free cores (BUILD_NOTES.md).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ _GPT = {"max_positions": 128, "rotary_base": 10_000.0, "norm": "rms", "use_bias"
 NETWORKS = {
     "wikitext-2": {
         "feed-forward": _words(NeuralNGramConfig(0, 5, 64, 128), steps=2000),
-        "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2), steps=1500),
+        "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2), steps=3500),
         "GRU": _words(RecurrentConfig(0, 256, cell="gru", dropout=0.2), steps=2000),
         "Transformer": _words(
             GPTConfig(0, 192, 4, 4, dropout=0.1, initializer_range=0.05, **_GPT), steps=2000
@@ -137,7 +137,7 @@ NETWORKS = {
         "LSTM": _network(RecurrentConfig(0, 256, cell="lstm"), steps=2000),
         "GRU": _network(RecurrentConfig(0, 256, cell="gru"), steps=2000),
         "Transformer": _network(
-            GPTConfig(0, 192, 4, 4, initializer_range=0.07, **_GPT), steps=2500
+            GPTConfig(0, 192, 4, 4, initializer_range=0.07, **_GPT), steps=4000
         ),
     },
 }
