@@ -9,7 +9,7 @@ The second reads JSON lines with "text" and "label", and holds a tenth of the te
 those of the training records, in the order of the alphabet; the model goes to RUN_DIR/models/classify
 with their names, accuracy on the held-out texts (with Wilson's interval) to RUN_DIR/classify.json. A text
 of more than --length tokens is cut there, or read in --windows of it: each learns the text's class, and
-together they decide it. With MiniLM (22 million weights) the first reaches the accuracy in BUILD_NOTES.md.
+together they decide it.
 """
 
 from __future__ import annotations
