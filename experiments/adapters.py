@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.launch import option
+from tfalign import backend
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters, merge_adapters, quantize
 from tfalign.models.peft import save_adapters
 
@@ -73,6 +74,7 @@ def save_model(run, stage, model, tokenizer, config, base, **more):
         more: further arguments of ``stages.save_model``.
     """
     if config.rank:
-        save_adapters(model, stages.model_directory(run, f"{stage}_adapters"), base)
+        if backend.is_chief():
+            save_adapters(model, stages.model_directory(run, f"{stage}_adapters"), base)
         merge_adapters(model)
     stages.save_model(run, stage, model, tokenizer, **more)

@@ -20,11 +20,13 @@ import numpy as np
 from experiments import stages
 from experiments.align import AlignConfig, rollout_config
 from experiments.launch import launch, option
+from tfalign import backend
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.evaluation.report import (
     PolicyEvaluation,
     Report,
     RewardModelEvaluation,
+    report_values,
     write_report,
 )
 from tfalign.models import Actor, from_pretrained
@@ -82,6 +84,8 @@ def evaluate(config, run, gold=None, seconds=None):
         before_name=config.before_name,
         after_name=config.after_name,
     )
+    if not backend.is_chief():
+        return report_values(report)
     metrics = run.path / "metrics.jsonl"  # of the stages before, where they ran in this run
     return write_report(report, run.path, metrics if metrics.exists() else None)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from experiments import devices
+
 FLAGS = flags.FLAGS
 
 
@@ -51,16 +53,21 @@ def launch(config_class, run, doc, aliases=None):
         flags.DEFINE_alias(other, name)
     flags.DEFINE_string("config", None, "a name in experiments/configs, or a JSON file, of options")
     flags.DEFINE_bool("traceback", False, "show the full traceback of an error")
+    devices.define_flags()
     sys.modules["__main__"].__doc__ = doc
-    for flag in FLAGS.flags_by_module_dict()[__name__]:  # what --help shows
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    for module in (__name__, devices.__name__):  # what --help shows
+        for flag in FLAGS.flags_by_module_dict()[module]:
+            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def main(argv):
         logging.set_verbosity(logging.WARNING)
         try:
             if len(argv) > 1:
                 raise ValueError(f"Arguments are given as --flag=value. Received: {argv[1]}")
-            run(parse_config(config_class))
+            config = parse_config(config_class)
+            with devices.scope(FLAGS):
+                devices.check_agreement(dataclasses.asdict(config))
+                run(config)
         except (ValueError, OSError) as error:
             if FLAGS.traceback:
                 traceback.print_exc()

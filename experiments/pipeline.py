@@ -23,7 +23,6 @@ from experiments.pretrain_gpt import PretrainConfig, pretrain
 from experiments.sft import SFTConfig, fine_tune
 from experiments.train_reward import RewardConfig, train_reward
 from tfalign.data.customer_service import gold_reward
-from tfalign.training.run_directory import RunDirectory
 
 _PLACES = {"run_dir", "data_dir", "seed"}  # the pipeline's own, passed on to every stage
 
@@ -49,7 +48,7 @@ def run_pipeline(config):
     Returns:
         dict, what report.json holds.
     """
-    run = RunDirectory(config.run_dir, dataclasses.asdict(config), stages.HARMLESS)
+    run = stages.run_directory(config.run_dir, dataclasses.asdict(config))
     stage_configs = _connected(config, run)
     gold = _gold(config)
     watch = stages.SecondsOfRun(run)

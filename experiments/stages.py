@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from experiments.launch import option
-from tfalign import data
+from tfalign import backend, data
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.text import Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
@@ -23,7 +23,7 @@ from tfalign.training.learner import Learner
 from tfalign.training.loggers import make_logger
 from tfalign.training.loop import run_steps
 from tfalign.training.optimizers import WarmupDecay, adamw
-from tfalign.training.run_directory import RunDirectory
+from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
 
 EMBEDDED = "embedded"
@@ -118,7 +118,14 @@ def load_tokenizer(directory):
 
 def open_run(stage, config):
     """The run directory of one stage started by itself."""
-    return RunDirectory(config.run_dir, {stage: dataclasses.asdict(config)}, HARMLESS)
+    return run_directory(config.run_dir, {stage: dataclasses.asdict(config)})
+
+
+def run_directory(path, config):
+    """A RunDirectory for the process that writes files, a FollowedRun for the others."""
+    if backend.is_chief():
+        return RunDirectory(path, config, HARMLESS)
+    return FollowedRun(path, config)
 
 
 def resumable(run, stage, learner, stateful, keep_last=2, more_variables=None):
@@ -170,7 +177,8 @@ class SecondsOfRun(Stopwatch):
         try:
             return super().measure(name, function)
         finally:
-            write_json_atomically(self._file, self.seconds)
+            if backend.is_chief():
+                write_json_atomically(self._file, self.seconds)
 
 
 def buckets(length):
@@ -223,6 +231,7 @@ def repeat(run, stage, update, config, state, first_step):
             directory=run.path,
         )
         for name in names
+        if backend.is_chief()
     ]
     with run.metrics(stage, resume_step=first_step) as metrics:
         run_steps(
@@ -250,15 +259,21 @@ def ppo_optimizer(config, clip_norm=1.0):
 
 
 def save_model(run, stage, model, tokenizer, labels=(), entries=None):
-    """Leaves model and tokenizer in the run; the directory is there when both are whole.
+    """Leaves model and tokenizer in the run; the directory is there when both are whole, and every
+    process finds it when this returns.
 
     Args:
         run, stage, model, tokenizer: what goes where.
         labels: sequence of str, names of a classifier's classes.
         entries: dict of further entries of the model's config.json.
     """
-    final = model_directory(run, stage)
-    writing = final.with_name(f".{stage}.writing")
+    if backend.is_chief():
+        _write_model(model_directory(run, stage), model, tokenizer, labels, entries)
+    backend.wait_for_others()
+
+
+def _write_model(final, model, tokenizer, labels, entries):
+    writing = final.with_name(f".{final.name}.writing")
     shutil.rmtree(writing, ignore_errors=True)
     ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
     more = {name: at for name, at in ids.items() if at is not None} | (entries or {})

@@ -155,7 +155,8 @@ def _save_scores(file, model, batches):
         higher, lower, count = (np.asarray(x) for x in score(batch))
         chosen.append(higher[count])
         rejected.append(lower[count])
-    np.savez(file, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
+    if backend.is_chief():
+        np.savez(file, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
 
 
 def _scored_pairs(model, batch):

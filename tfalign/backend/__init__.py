@@ -3,12 +3,14 @@
 ``jit``             compile a function of tensors into one XLA program per input shape
 ``jit_rows``        the same for a function whose every row depends on that row of its arguments
                     alone: where there are several devices, each does its share of the rows
+``jit_batch``       ``jit`` for a function of a batch, whose rows the devices of a mesh share
 ``value_and_grad``  a scalar function's value and its gradients for Keras variables
 ``input_gradient``  a function's value and its gradient for its argument
 ``fori_loop``       a compiled loop whose body may change variables, such as dropout's seeds
 ``assign_part``     part of a variable set without a second copy of it
 ``strategy``        the ``tf.distribute.Strategy`` in whose scope this is, if any
 ``is_chief``        whether this process is the one that writes files
+``gather_from_processes`` what every process says
 ``wait_for_others`` until every process has come here
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
@@ -26,12 +28,32 @@ if keras.backend.backend() == "tensorflow":
         fori_loop,
         input_gradient,
         jit,
+        jit_batch,
         value_and_grad,
     )
-    from tfalign.backend.tensorflow_devices import is_chief, jit_rows, strategy, wait_for_others
+    from tfalign.backend.tensorflow_devices import (
+        gather_from_processes,
+        is_chief,
+        jit_rows,
+        strategy,
+        wait_for_others,
+    )
 elif keras.backend.backend() == "jax":
-    from tfalign.backend.jax import assign_part, fori_loop, input_gradient, jit, value_and_grad
-    from tfalign.backend.jax_devices import is_chief, jit_rows, strategy, wait_for_others
+    from tfalign.backend.jax import (
+        assign_part,
+        fori_loop,
+        input_gradient,
+        jit,
+        jit_batch,
+        jit_rows,
+        value_and_grad,
+    )
+    from tfalign.backend.jax_devices import (
+        gather_from_processes,
+        is_chief,
+        strategy,
+        wait_for_others,
+    )
 else:
     raise ImportError(
         "tfalign runs on Keras' tensorflow and jax backends. "
@@ -42,8 +64,10 @@ __all__ = [
     "assign_part",
     "fori_loop",
     "input_gradient",
+    "gather_from_processes",
     "is_chief",
     "jit",
+    "jit_batch",
     "jit_rows",
     "strategy",
     "value_and_grad",

@@ -8,29 +8,75 @@ import contextlib
 import jax
 import keras
 
+from tfalign.backend import jax_devices
+
 _open_scopes: list[keras.StatelessScope] = []
 
 
 class jit:
-    """As in ``backend.tensorflow``; JAX must be told the variables the function touches."""
+    """As in ``backend.tensorflow``; JAX must be told the variables the function touches.
+
+    Those it changes are found by a trace of its own; their buffers are donated, so that an update needs
+    no second copy of them. On a mesh of devices (``keras.distribution``) arguments whose rows it divides
+    are spread over it, and every device holds all that comes out.
+    """
 
     def __init__(self, function, variables=()):
         self.traces = 0
+        self._function = function
         self._variables = list({id(v): v for v in variables}.values())
-
-        def pure(values, args):
-            self.traces += 1
-            with _open_scope(zip(self._variables, values)) as scope:
-                outputs = function(*args)
-            return outputs, [scope.get_current_value(v) for v in self._variables]
-
-        self._compiled = jax.jit(pure)
+        self._changed = None  # numbers of the variables the function changes
+        self._compiled = jax.jit(self._pure, donate_argnums=0)
 
     def __call__(self, *args):
-        outputs, values = self._compiled([v.value for v in self._variables], args)
-        for variable, value in zip(self._variables, values):
-            variable.assign(value)
+        args = jax_devices.spread(args)
+        if self._changed is None:
+            self._changed = self._find_changed(args)
+        donated = [self._variables[i].value for i in self._changed]
+        kept = {i: v.value for i, v in enumerate(self._variables) if i not in self._changed}
+        outputs, values = self._compiled(donated, kept, args)
+        for i, value in zip(self._changed, values):
+            self._variables[i].assign(value)
         return outputs
+
+    def _pure(self, donated, kept, args):
+        self.traces += 1
+        values = {**kept, **dict(zip(self._changed, donated))}
+        outputs, scope = self._traced(values, args)
+        changed = [scope.get_current_value(self._variables[i]) for i in self._changed]
+        return jax_devices.whole(outputs), changed
+
+    def _find_changed(self, args):
+        changed = []
+
+        def trace(values, args):
+            outputs, scope = self._traced(values, args)
+            changed.extend(
+                i
+                for i, variable in enumerate(self._variables)
+                if scope.get_current_value(variable) is not values[i]
+            )
+            return outputs
+
+        jax.eval_shape(trace, {i: v.value for i, v in enumerate(self._variables)}, args)
+        return changed
+
+    def _traced(self, values, args):
+        mapping = [(variable, values[i]) for i, variable in enumerate(self._variables)]
+        with _open_scope(mapping) as scope:
+            outputs = self._function(*args)
+        return outputs, scope
+
+
+class jit_batch(jit):
+    """As ``jit``, for a function of a batch. Raises a ValueError if the mesh does not divide its rows."""
+
+    def __call__(self, *args):
+        jax_devices.check_rows(args)
+        return super().__call__(*args)
+
+
+jit_rows = jit_batch  # a program spans all devices: a row need not depend on itself alone
 
 
 def value_and_grad(function, variables):

@@ -1,12 +1,50 @@
-"""``jit_rows``, ``strategy``, ``is_chief`` and ``wait_for_others`` on JAX, where one program spans all
-devices: arrays are split as ``keras.distribution`` says, and the compiler does the rest."""
+"""Where arrays lie on JAX, where one program spans all devices: ``keras.distribution`` says how rows and
+variables are spread, and the compiler does the rest. And what processes tell each other."""
 
 from __future__ import annotations
 
 import jax
+import keras
+import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+from keras import tree
 
-from tfalign.backend.jax import jit as jit_rows  # noqa: F401  # a program's rows are shared already
+
+def spread(arguments):
+    """Arguments on the mesh, if there is one: rows spread where it divides them, all else whole."""
+    mesh, axis = _mesh()
+    if mesh is None:
+        return arguments
+
+    def place(x):
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        divisible = x.ndim and x.shape[0] % mesh.shape[axis] == 0
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*[axis] * bool(divisible))))
+
+    return tree.map_structure(place, arguments, none_is_leaf=False)
+
+
+def whole(outputs):
+    """Within a program: outputs that every device shall hold."""
+    mesh, _ = _mesh()
+    if mesh is None:
+        return outputs
+    place = NamedSharding(mesh, PartitionSpec())
+    return tree.map_structure(
+        lambda x: jax.lax.with_sharding_constraint(x, place), outputs, none_is_leaf=False
+    )
+
+
+def check_rows(arguments):
+    """Raises a ValueError if the mesh does not divide the rows of an argument."""
+    mesh, axis = _mesh()
+    for x in tree.flatten(arguments) if mesh is not None else ():
+        if np.ndim(x) and np.shape(x)[0] % mesh.shape[axis]:
+            raise ValueError(
+                f"A batch of {np.shape(x)[0]} rows cannot be shared equally by {axis}:"
+                f"{mesh.shape[axis]} of the mesh"
+            )
 
 
 def strategy():
@@ -19,7 +57,22 @@ def is_chief():
     return jax.process_index() == 0
 
 
+def gather_from_processes(value):
+    """As in ``backend.tensorflow_devices``."""
+    if jax.process_count() == 1:
+        return [value]
+    return multihost_utils.process_allgather(np.array([value], np.int64)).ravel().tolist()
+
+
 def wait_for_others():
     """As in ``backend.tensorflow_devices``."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("tfalign")
+
+
+def _mesh():
+    """(jax.sharding.Mesh, name of the axis that rows are spread over); (None, None) without one."""
+    current = keras.distribution.distribution()
+    if current is None:
+        return None, None
+    return current.device_mesh.backend_mesh, current.batch_dim_name

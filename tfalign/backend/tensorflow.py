@@ -35,6 +35,9 @@ class jit:
         return self._compiled(*tree.map_structure(tf.convert_to_tensor, args, none_is_leaf=False))
 
 
+jit_batch = jit  # several replicas share a batch by ``training.replicas``
+
+
 def value_and_grad(function, variables):
     """Value, auxiliary output and gradients of a scalar function of no arguments.
 

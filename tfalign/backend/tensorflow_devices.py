@@ -1,4 +1,4 @@
-"""``jit_rows``, ``strategy``, ``is_chief`` and ``wait_for_others`` on TensorFlow: what
+"""``jit_rows``, ``strategy``, ``is_chief`` and what processes tell each other on TensorFlow: what
 ``tf.distribute`` adds where there is more than one device."""
 
 from __future__ import annotations
@@ -41,12 +41,29 @@ def is_chief():
     )
 
 
+def gather_from_processes(value):
+    """What every process says, once all have come here.
+
+    Args:
+        value: int, of this process.
+
+    Returns:
+        list of int, one for each process, in their order.
+    """
+    if _resolver() is None:
+        return [value]
+    current = strategy()
+
+    def gathered():
+        return tf.distribute.get_replica_context().all_gather(tf.constant([value], tf.int64), 0)
+
+    of_replicas = current.experimental_local_results(current.run(tf.function(gathered)))
+    return of_replicas[0].numpy()[:: len(of_replicas)].tolist()
+
+
 def wait_for_others():
     """Returns when every process has come here."""
-    current = strategy()
-    if _resolver() is not None:
-        with current.scope():
-            current.reduce("SUM", current.run(lambda: tf.constant(1)), axis=None).numpy()
+    gather_from_processes(0)
 
 
 def share_rows(strategy, arguments):

@@ -20,6 +20,7 @@ from tfalign.layers import (
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import all_real, trace_blocks
 
 
@@ -91,6 +92,7 @@ class BERT(PretrainedModel, keras.Model):
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
         self.config = BERTConfig.from_dict(config) if isinstance(config, dict) else config
+        check_mesh(self.config, current_mesh())
         c, shared = self.config, {"dtype": self.dtype_policy}
         shared["initializer_range"] = self.config.initializer_range
         self.token_embedding = TokenEmbedding(

@@ -25,6 +25,7 @@ from tfalign.layers import (
 )
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import all_real, trace_blocks
 
 
@@ -143,6 +144,7 @@ class GPT(PretrainedModel, keras.Model):
         super().__init__(**kwargs)
         self.config = GPTConfig.from_dict(config) if isinstance(config, dict) else config
         c = self.config
+        check_mesh(c, current_mesh())
         self.token_embedding = TokenEmbedding(
             c.vocab_size,
             c.width,

@@ -21,6 +21,7 @@ from tfalign.layers import (
     normalization,
 )
 from tfalign.models.config import ModelConfig, preset
+from tfalign.models.layouts import check_mesh, current_mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Transformer(keras.Model):
         super().__init__(**kwargs)
         self.config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
         c = self.config
+        check_mesh(c, current_mesh())
         self.token_embedding = TokenEmbedding(
             c.vocab_size,
             c.width,

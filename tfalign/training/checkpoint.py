@@ -165,6 +165,14 @@ class Checkpointer:
                 shutil.rmtree(path)
 
 
+class FollowedCheckpointer(Checkpointer):
+    """Checkpoints that another process writes: restores as it does, and saves nothing."""
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+        """Where the other process writes them."""
+        return self.directory / f"step-{step:08d}"
+
+
 def check_arrays(expected: Mapping[str, Any], arrays: Mapping[str, Any], file: str | os.PathLike):
     """Raises unless ``arrays`` has exactly the expected names, shapes and dtypes.
 

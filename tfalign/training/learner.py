@@ -40,7 +40,7 @@ class Learner:
         strategy = strategy or backend.strategy()
         if strategy is None:
             optimizer.build(model.trainable_variables)
-            self._update = backend.jit(self._step, model.variables + optimizer.variables)
+            self._update = backend.jit_batch(self._step, model.variables + optimizer.variables)
         else:
             from tfalign.training.replicas import ReplicatedUpdate
 

@@ -33,6 +33,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfalign.training.checkpoint import (
     Checkpointer,
+    FollowedCheckpointer,
     write_bytes_atomically,
     write_json_atomically,
 )
@@ -114,6 +115,35 @@ class RunDirectory:
                     stacklevel=3,
                 )
         write_json_atomically(file, versions)
+
+
+class FollowedRun(RunDirectory):
+    """A run whose files another process writes, on a file system that both see; this one reads them.
+
+    Args:
+        path: the directory.
+        config: as ``RunDirectory``; the process that writes compares it with the recorded one.
+    """
+
+    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any]):
+        self.path = Path(path)
+        self.config = json.loads(json.dumps(config))
+
+    def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
+        """One that restores, and saves nothing."""
+        return FollowedCheckpointer(self.path / "checkpoints" / stage, keep_last)
+
+    def metrics(self, stage: str, resume_step: int = 0) -> AbstractContextManager:
+        """A log that writes nothing."""
+        return _NoLog()
+
+
+class _NoLog(AbstractContextManager):
+    def write(self, step, metrics):
+        """Nothing."""
+
+    def __exit__(self, *exception):
+        """Nothing."""
 
 
 class MetricsLog(AbstractContextManager):

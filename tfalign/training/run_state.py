@@ -32,7 +32,7 @@ class RunState:
 
     def save(self, step):
         """Writes a checkpoint of everything after ``step`` updates."""
-        arrays = {name: ops.convert_to_numpy(v.value) for name, v in self._variables.items()}
+        arrays = {name: _numbers(v) for name, v in self._variables.items()}
         state = {name: member.state() for name, member in self.stateful.items()}
         self.checkpointer.save(step, arrays, state)
 
@@ -54,6 +54,11 @@ class RunState:
         for name, member in self.stateful.items():
             member.restore(state[name])
         return step
+
+
+def _numbers(variable):
+    """A variable's value; by way of a tensor, as a mirrored scalar has no ``__array__`` that works."""
+    return ops.convert_to_numpy(ops.copy(variable.value))
 
 
 def _lasting_path(variable):

@@ -1,0 +1,168 @@
+"""On which devices an experiment runs: flags of the process, not options of the run.
+
+    python -m experiments.align --strategy=mirrored ...              # all GPUs of this machine
+    python -m experiments.align --strategy=mirrored --cpu_devices=2  # a trial without any
+    TF_CONFIG=... python -m experiments.align --strategy=multiworker # the same on every machine
+    python -m experiments.align --strategy=tpu --tpu=NAME            # a TPU slice; "local" on its VM
+    KERAS_BACKEND=jax python -m experiments.align --mesh=fsdp:2,model:4 ...  # all devices JAX sees
+
+They are not recorded in a run's config.json: numbers do not depend on them (to rounding), and a run that
+began on one device may go on with several.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import zlib
+
+import keras
+from absl import flags
+
+from experiments import await_peers
+from tfalign import backend
+from tfalign.models import layouts
+
+_STRATEGIES = ("one", "mirrored", "multiworker", "tpu")
+
+
+def define_flags():
+    """--strategy, --cpu_devices, --tpu, --peer_timeout and --mesh."""
+    flags.DEFINE_enum(
+        "strategy", "one", _STRATEGIES, "which tf.distribute strategy shares the rows"
+    )
+    flags.DEFINE_integer("cpu_devices", 1, "logical CPUs to make of this machine's, for a trial")
+    flags.DEFINE_string("tpu", "local", "name or address of the TPU of --strategy=tpu")
+    flags.DEFINE_string("mesh", "", 'of JAX: "data:8" or "fsdp:8", rows; "model:4", heads; or both')
+    flags.DEFINE_float("peer_timeout", 300.0, "seconds to wait for the other workers at the start")
+
+
+@contextlib.contextmanager
+def scope(flag_values):
+    """The context in which an experiment's models, optimizers and programs are to be made.
+
+    Args:
+        flag_values: absl FlagValues, with those of ``define_flags``.
+
+    Raises:
+        ValueError: if the strategy is not to be had: another backend, a wrong TF_CONFIG, a worker that
+            does not answer, no TPU.
+    """
+    of_tensorflow = flag_values.strategy != "one" or flag_values.cpu_devices != 1
+    wanted = "tensorflow" if of_tensorflow else "jax"
+    if (of_tensorflow or flag_values.mesh) and keras.backend.backend() != wanted:
+        raise ValueError(
+            "--strategy and --cpu_devices are TensorFlow's, --mesh is JAX's. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    if of_tensorflow:
+        with _strategy(flag_values).scope():
+            yield
+    elif flag_values.mesh:
+        with layouts.distribution(layouts.parse_mesh(flag_values.mesh)).scope():
+            yield
+    else:
+        yield
+
+
+def _strategy(flag_values):
+    import tensorflow as tf
+
+    _split_cpu(tf, flag_values.cpu_devices)
+    make = {"one": _one, "mirrored": _mirrored, "multiworker": _multiworker, "tpu": _tpu}
+    return make[flag_values.strategy](tf, flag_values)
+
+
+def _split_cpu(tf, count):
+    if count < 1:
+        raise ValueError(f"--cpu_devices must be at least 1. Received: cpu_devices={count}")
+    if count > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+        tf.config.set_logical_device_configuration(cpu, parts)
+
+
+def _one(tf, flag_values):
+    return tf.distribute.get_strategy()
+
+
+def _mirrored(tf, flag_values):
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return tf.distribute.MirroredStrategy(
+        [f"{kind}:{index}" for index in range(len(tf.config.list_logical_devices(kind)))]
+    )
+
+
+def _multiworker(tf, flag_values):
+    peers = peers_of(os.environ.get("TF_CONFIG", ""))
+    with _giving_up(peers, flag_values.peer_timeout):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _tpu(tf, flag_values):
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(flag_values.tpu)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"There is no TPU. Received: tpu={flag_values.tpu} ({reason})") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def peers_of(tf_config):
+    """Addresses of the other workers, from the environment variable TF_CONFIG.
+
+    Args:
+        tf_config: str, JSON: {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker",
+            "index": 0}}; one of the workers may be called "chief".
+
+    Returns:
+        list of str.
+
+    Raises:
+        ValueError: if it is not that.
+    """
+    try:
+        config = json.loads(tf_config)
+        cluster, task = config["cluster"], config["task"]
+        own = cluster[task["type"]][task["index"]]
+        addresses = [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
+        for address in addresses:
+            int(address.rpartition(":")[2])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(
+            '--strategy=multiworker needs TF_CONFIG={"cluster": {"worker": ["host:port", ...]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}. Received: TF_CONFIG={tf_config!r}'
+        ) from error
+    return [address for address in addresses if address != own]
+
+
+def check_agreement(config):
+    """Compares the workers' options.
+
+    Args:
+        config: JSON-able dict.
+
+    Raises:
+        ValueError: if a worker was started with others, naming its number.
+    """
+    sums = backend.gather_from_processes(zlib.crc32(json.dumps(config, sort_keys=True).encode()))
+    others = [number for number, value in enumerate(sums) if value != sums[0]]
+    if others:
+        raise ValueError(f"Worker {others[0]} was started with other options than worker 0")
+
+
+@contextlib.contextmanager
+def _giving_up(peers, seconds):
+    """Ends this process if a peer does not answer within so many seconds, see ``await_peers``."""
+    arguments = [str(os.getpid()), f"{seconds:g}", *peers]
+    watch = subprocess.Popen([sys.executable, "-m", await_peers.__name__, *arguments])
+    try:
+        yield
+    finally:
+        watch.terminate()
+        watch.wait()

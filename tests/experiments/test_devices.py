@@ -1,0 +1,156 @@
+"""Devices by flag: two replicas and two workers are one device; mistakes are told in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from experiments import await_peers, devices
+
+ROOT = Path(__file__).resolve().parents[2]
+LLAMA = "--pretrain.preset=tiny_llama"
+WORKER = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}'
+CHIEF = '{"cluster": {"chief": ["c:3"], "worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}'
+
+
+@pytest.mark.parametrize(("tf_config", "peers"), [(WORKER, ["a:1"]), (CHIEF, ["a:1"])])
+def test_peers_are_the_other_workers(tf_config, peers):
+    assert devices.peers_of(tf_config) == peers
+
+
+@pytest.mark.parametrize(
+    "tf_config",
+    [
+        "",
+        "{",
+        '{"cluster": {}}',
+        WORKER.replace('"index": 1', '"index": 2'),
+        WORKER.replace(":2", ""),
+    ],
+)
+def test_a_wrong_tf_config_is_shown(tf_config):
+    with pytest.raises(ValueError, match="needs TF_CONFIG=.* Received: TF_CONFIG="):
+        devices.peers_of(tf_config)
+
+
+def test_a_peer_that_does_not_answer_is_found():
+    with socket.create_server(("localhost", 0)) as there:
+        answering = f"localhost:{there.getsockname()[1]}"
+        (port,) = free_ports(1)
+        assert await_peers.await_peers([answering], 60.0) is None
+        assert await_peers.await_peers([answering, f"localhost:{port}"], 0.0) == f"localhost:{port}"
+
+
+def start(*flags, **environment):
+    """A process of the smoke pipeline.
+
+    Of a Llama, whose keys have no bias: the gradient of one is 0 but for rounding, which differs from
+    device to device and which Adam makes as large as any other.
+    """
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.pipeline", "--config=smoke", LLAMA, *flags],
+        env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes):
+    """Waits for all, and lets none of them outlive the test."""
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=1200)
+            assert process.returncode == 0, errors[-4000:]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def cluster(index, ports):
+    return json.dumps(
+        {
+            "cluster": {"worker": [f"localhost:{port}" for port in ports]},
+            "task": {"type": "worker", "index": index},
+        }
+    )
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Directories of the pipeline's run on one device, on two replicas, and by two workers."""
+    path = tmp_path_factory.mktemp("devices")
+    places = {name: path / name for name in ("one", "mirrored", "multiworker")}
+    flags = {name: [f"--run_dir={place}", f"--data_dir={path}"] for name, place in places.items()}
+    finish(start(*flags["one"]))
+    finish(start(*flags["mirrored"], "--strategy=mirrored", "--cpu_devices=2"))
+    ports = free_ports(2)
+    both = [*flags["multiworker"], "--strategy=multiworker"]
+    finish(*(start(*both, TF_CONFIG=cluster(index, ports)) for index in range(2)))
+    return places
+
+
+@pytest.mark.slow  # four processes of the whole pipeline
+@pytest.mark.xdist_group("devices")
+@pytest.mark.parametrize("several", ["mirrored", "multiworker"])
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward_model", "ppo"])
+def test_several_devices_are_one(runs, several, stage):
+    one, other = (
+        load_file(runs[name] / "models" / stage / "model.safetensors") for name in ("one", several)
+    )
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("devices")
+@pytest.mark.parametrize("several", ["mirrored", "multiworker"])
+def test_metrics_are_those_of_one_and_written_once(runs, several):
+    one, other = (
+        [json.loads(line) for line in (runs[name] / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", several)
+    )
+    assert len(one) == len(other) > 15
+    for a, b in zip(one, other, strict=True):
+        for line in (a, b):  # a mean over the replicas' shares, of the largest in each
+            line.pop("max_log_ratio", None)
+            line.pop("time")
+        assert a.keys() == b.keys()
+        assert (a.pop("stage"), a["step"]) == (b.pop("stage"), b["step"])
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_answer_is_named(tmp_path):
+    ports = free_ports(2)
+    process = start(
+        f"--run_dir={tmp_path}",
+        "--strategy=multiworker",
+        "--peer_timeout=2",
+        TF_CONFIG=cluster(0, ports),
+    )
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL
+    assert f"error: the worker at localhost:{ports[1]} has not answered for 2 seconds" in errors

@@ -1,0 +1,126 @@
+"""How a model's weights are cut over a mesh of devices: data parallel, FSDP and tensor parallel.
+
+A mesh has two axes. Rows of a batch are spread over the first, "data" or "fsdp"; heads and hidden units
+over the second, "model", as in Megatron-LM (Shoeybi et al. 2019): queries, keys, values and the first
+feed-forward matrices by columns, the matrices after them by rows, so that one all-reduce a sub-layer is
+enough; token embeddings by their width, since vocabularies are seldom divisible. With "fsdp" the other
+axis of every matrix is spread over the devices that share the rows, too, and gathered where it is used
+(ZeRO-3, Rajbhandari et al. 2020). What is not a matrix is held whole.
+
+Keras' own machinery does the rest, on its JAX backend: a variable made while the distribution is set gets
+its layout by its path, optimizers' moments that of their variable.
+"""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+_ROWS = ("data", "fsdp")
+_COLUMN, _ROW = "column", "row"
+_CUTS = {  # path of a variable in any of our Transformers -> what tensor parallelism cuts
+    r"(.*[/_])?attention/(query|key|value)/kernel": _COLUMN,
+    r"(.*[/_])?attention/output/kernel": _ROW,
+    r"(.*/)?feed_forward/(inner|gate)/kernel": _COLUMN,
+    r"(.*/)?feed_forward/outer/kernel": _ROW,
+}
+_EMBEDDING, _READOUT = r"(.*/)?token_embedding/embeddings", r"(.*/)?token_embedding/readout"
+
+
+def parse_mesh(text):
+    """The axes of a mesh and their sizes.
+
+    Args:
+        text: str, such as "data:8", "fsdp:8" or "data:2,model:4".
+
+    Returns:
+        dict of "data" or "fsdp", and "model", to int.
+
+    Raises:
+        ValueError: if it is not of that form.
+
+    >>> parse_mesh("data:2,model:4")
+    {'data': 2, 'model': 4}
+    >>> parse_mesh("model:4")
+    {'data': 1, 'model': 4}
+    """
+    try:
+        sizes = {name: int(size) for name, size in (part.split(":") for part in text.split(","))}
+    except ValueError:
+        sizes = {}
+    rows = [name for name in sizes if name in _ROWS]
+    unknown = set(sizes) - {*_ROWS, "model"}
+    if not sizes or unknown or len(rows) > 1 or min(sizes.values()) < 1:
+        raise ValueError(
+            'A mesh is "data:N" or "fsdp:N", and "model:M", separated by a comma. '
+            f"Received: mesh={text!r}"
+        )
+    first = rows[0] if rows else "data"
+    return {first: sizes.get(first, 1), "model": sizes.get("model", 1)}
+
+
+def distribution(mesh, devices=None):
+    """What ``keras.distribution.set_distribution`` takes, before any model is made.
+
+    Args:
+        mesh: dict of ``parse_mesh``.
+        devices: list of str; those of the process where None.
+
+    Returns:
+        keras.distribution.ModelParallel.
+
+    Raises:
+        ValueError: if there are fewer or more devices than the mesh has.
+    """
+    devices = keras.distribution.list_devices() if devices is None else devices
+    if math.prod(mesh.values()) != len(devices):
+        shape = ",".join(f"{name}:{size}" for name, size in mesh.items())
+        raise ValueError(
+            f"The mesh {shape} needs {math.prod(mesh.values())} devices. Received: {len(devices)}"
+        )
+    device_mesh = keras.distribution.DeviceMesh(tuple(mesh.values()), tuple(mesh), devices)
+    rows = next(iter(mesh))
+    whole = rows if rows == "fsdp" else None
+    layouts = keras.distribution.LayoutMap(device_mesh)
+    for path, cut in _CUTS.items():
+        layouts[path] = (whole, "model") if cut == _COLUMN else ("model", whole)
+    of_width = "model" if mesh["model"] > 1 else whole
+    layouts[_EMBEDDING], layouts[_READOUT] = (None, of_width), (of_width, None)
+    return keras.distribution.ModelParallel(
+        layout_map=layouts, batch_dim_name=rows, auto_shard_dataset=False
+    )
+
+
+def current_mesh():
+    """The mesh of the distribution that is set, as ``parse_mesh`` returns one; None without one."""
+    current = keras.distribution.distribution()
+    if current is None:
+        return None
+    return dict(zip(current.device_mesh.axis_names, current.device_mesh.shape))
+
+
+def check_mesh(config, mesh):
+    """Whether a mesh can cut a model.
+
+    Args:
+        config: GPTConfig, BERTConfig or TransformerConfig.
+        mesh: dict of ``parse_mesh``; None for none.
+
+    Raises:
+        ValueError: naming what is not divisible.
+    """
+    needs = {
+        "num_heads": (config.num_heads, "model"),
+        "num_key_value_heads": (
+            getattr(config, "num_key_value_heads", None) or config.num_heads,
+            "model",
+        ),
+        "hidden_dim": (config.hidden_dim or 4 * config.width, "model"),
+        "width": (config.width, "fsdp"),
+    }
+    for name, (size, axis) in needs.items():
+        if mesh and size % mesh.get(axis, 1):
+            raise ValueError(
+                f"The mesh's {axis} axis must divide {name}={size}. Received: {axis}:{mesh[axis]}"
+            )
