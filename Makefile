@@ -13,7 +13,7 @@ test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(FLAGS)
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --slow -m slow $(FLAGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --slow -m slow $(FLAGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

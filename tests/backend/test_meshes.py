@@ -15,10 +15,7 @@ pytest.importorskip("jax")
 MESHES = {"data:8": 1.0, "data:2,model:4": 1 / 4, "fsdp:2,model:4": 1 / 8}
 SCRIPT = pathlib.Path(__file__).with_name("meshes.py")
 
-pytestmark = [
-    pytest.mark.slow,  # four processes, half a minute each
-    pytest.mark.xdist_group("meshes"),
-]
+pytestmark = pytest.mark.slow  # four processes, half a minute each
 
 
 @pytest.fixture(scope="module")

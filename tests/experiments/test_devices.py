@@ -112,7 +112,6 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.slow  # four processes of the whole pipeline
-@pytest.mark.xdist_group("devices")
 @pytest.mark.parametrize("several", ["mirrored", "multiworker"])
 @pytest.mark.parametrize("stage", ["pretrain", "sft", "reward_model", "ppo"])
 def test_several_devices_are_one(runs, several, stage):
@@ -125,7 +124,6 @@ def test_several_devices_are_one(runs, several, stage):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("devices")
 @pytest.mark.parametrize("several", ["mirrored", "multiworker"])
 def test_metrics_are_those_of_one_and_written_once(runs, several):
     one, other = (

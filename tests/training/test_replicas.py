@@ -79,10 +79,7 @@ def results():
     return json.loads(line.removeprefix("RESULTS"))
 
 
-pytestmark = [
-    pytest.mark.slow,  # a process of its own, two devices, three learners
-    pytest.mark.xdist_group("replicas"),  # whose results all tests here look at
-]
+pytestmark = pytest.mark.slow  # a process of its own, two devices, three learners
 
 
 @pytest.mark.parametrize("two", ["two/1", "two/2"])
