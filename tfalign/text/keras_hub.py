@@ -6,10 +6,12 @@ import os
 import re
 import types
 
+from tfalign.text.special_ids import SpecialIds
+
 _ROLES = {"pad": "pad_token_id", "bos": "start_token_id", "eos": "end_token_id"}
 
 
-class KerasHubTokenizer:
+class KerasHubTokenizer(SpecialIds):
     """A KerasHub tokenizer; special tokens in a text are its letters.
 
     Args:
@@ -40,21 +42,6 @@ class KerasHubTokenizer:
         import keras_hub  # an extra
 
         return cls(keras_hub.tokenizers.Tokenizer.from_preset(str(preset)))
-
-    @property
-    def pad_id(self):
-        """int or None, as ``bos_id`` and ``eos_id``."""
-        return self.special_ids.get("pad")
-
-    @property
-    def bos_id(self):
-        return self.special_ids.get("bos")
-
-    @property
-    def eos_id(self):
-        return self.special_ids.get("eos")
-
-    cls_id = sep_id = unk_id = mask_id = None
 
     def is_special(self, token_id):
         """bool, whether ``decode`` leaves the token out."""

@@ -19,6 +19,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from tfalign.text.chat import read_template
+from tfalign.text.special_ids import SpecialIds
 
 BYTE_BPE_SPECIAL_TOKENS = types.MappingProxyType(
     {"pad": "<|pad|>", "bos": "<|bos|>", "eos": "<|eos|>"}
@@ -53,7 +54,7 @@ _NO_WORD = "\0"  # before a word, makes it one that texts do not have
 _INSIDE_WORD = "##"  # begins a WordPiece token that does not begin a word
 
 
-class Tokenizer:
+class Tokenizer(SpecialIds):
     """A ``tokenizers.Tokenizer`` whose special tokens have roles.
 
     Args:
@@ -108,35 +109,6 @@ class Tokenizer:
         # Rows that an embedding needs; ids of a published vocabulary may have gaps.
         self.vocab_size = max(self._special.get_vocab().values()) + 1
         self._check_plain_text_is_plain()
-
-    @property
-    def pad_id(self):
-        """int or None, as the other ``*_id`` properties: None where there is no such token."""
-        return self.special_ids.get("pad")
-
-    @property
-    def bos_id(self):
-        return self.special_ids.get("bos")
-
-    @property
-    def eos_id(self):
-        return self.special_ids.get("eos")
-
-    @property
-    def unk_id(self):
-        return self.special_ids.get("unk")
-
-    @property
-    def cls_id(self):
-        return self.special_ids.get("cls")
-
-    @property
-    def sep_id(self):
-        return self.special_ids.get("sep")
-
-    @property
-    def mask_id(self):
-        return self.special_ids.get("mask")
 
     def is_special(self, token_id):
         """bool, whether ``decode`` leaves the token out."""
