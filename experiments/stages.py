@@ -78,8 +78,18 @@ def read(source, kind, split, on_bad="stop", data_dir="", test_fraction=0.1):
     Returns:
         sequence of records; what was skipped is printed.
     """
+    arguments = source, kind, split, on_bad, data_dir, test_fraction
+    if not backend.is_chief():
+        backend.wait_for_others()  # a dataset is built by one process, and read by the others
+        return _read(*arguments)
+    records = _read(*arguments)
+    backend.wait_for_others()
+    return records
+
+
+def _read(source, kind, split, on_bad, data_dir, test_fraction):
     if source.startswith(_CHAT):
-        records = read(source.removeprefix(_CHAT), kind, split, on_bad, data_dir, test_fraction)
+        records = _read(source.removeprefix(_CHAT), kind, split, on_bad, data_dir, test_fraction)
         return [data.as_conversation(record) for record in records]
     if source == EMBEDDED:
         rows = data.load_customer_service(KINDS[kind], split, data_dir)

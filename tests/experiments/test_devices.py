@@ -102,7 +102,9 @@ def runs(tmp_path_factory):
     """Directories of the pipeline's run on one device, on two replicas, and by two workers."""
     path = tmp_path_factory.mktemp("devices")
     places = {name: path / name for name in ("one", "mirrored", "multiworker")}
-    flags = {name: [f"--run_dir={place}", f"--data_dir={path}"] for name, place in places.items()}
+    flags = {  # each with data of its own, which several workers have to build once
+        name: [f"--run_dir={place}", f"--data_dir={place}-data"] for name, place in places.items()
+    }
     finish(start(*flags["one"]))
     finish(start(*flags["mirrored"], "--strategy=mirrored", "--cpu_devices=2"))
     ports = free_ports(2)
