@@ -48,8 +48,8 @@ def scope(flag_values):
         flag_values: absl FlagValues, with those of ``define_flags``.
 
     Raises:
-        ValueError: if the strategy is not to be had: another backend, a wrong TF_CONFIG, a worker that
-            does not answer, no TPU.
+        ValueError: if the devices are not to be had: another backend, a wrong TF_CONFIG, no TPU, a
+            mesh of another size. A worker that does not answer ends the process, see ``await_peers``.
     """
     of_tensorflow = flag_values.strategy != "one" or flag_values.cpu_devices != 1
     wanted = "tensorflow" if of_tensorflow else "jax"

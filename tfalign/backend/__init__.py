@@ -1,17 +1,18 @@
 """The only place where TensorFlow and JAX differ.
 
-``jit``             compile a function of tensors into one XLA program per input shape
-``jit_rows``        the same for a function whose every row depends on that row of its arguments
-                    alone: where there are several devices, each does its share of the rows
-``jit_batch``       ``jit`` for a function of a batch, whose rows the devices of a mesh share
-``value_and_grad``  a scalar function's value and its gradients for Keras variables
-``input_gradient``  a function's value and its gradient for its argument
-``fori_loop``       a compiled loop whose body may change variables, such as dropout's seeds
-``assign_part``     part of a variable set without a second copy of it
-``strategy``        the ``tf.distribute.Strategy`` in whose scope this is, if any
-``is_chief``        whether this process is the one that writes files
-``gather_from_processes`` what every process says
-``wait_for_others`` until every process has come here
+``jit``                    compile a function of tensors into one XLA program per input shape
+``jit_rows``               the same for a function whose every row depends on that row of its
+                           arguments alone: where there are several devices, each does its share of
+                           the rows
+``jit_batch``              ``jit`` for a function of a batch, whose rows the devices of a mesh share
+``value_and_grad``         a scalar function's value and its gradients for Keras variables
+``input_gradient``         a function's value and its gradient for its argument
+``fori_loop``              a compiled loop whose body may change variables, such as dropout's seeds
+``assign_part``            part of a variable set without a second copy of it
+``strategy``               the ``tf.distribute.Strategy`` in whose scope this is, if any
+``is_chief``               whether this process is the one that writes files
+``gather_from_processes``  what every process says
+``wait_for_others``        until every process has come here
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on

@@ -3,8 +3,8 @@
 Four phases, each one program: the decode loop; the reward; the comparison, which is the reference's
 log-probs, and the values where the decode loop did not have them; and the credit's rewards per token
 and advantages. In the first three a row depends on itself alone, so several devices share the rows;
-the last looks at the whole batch. Log-probs and values that the decode loop knows are not computed again, and without a
-need for values there are none.
+the last looks at the whole batch. Log-probs and values that the decode loop knows are not computed
+again, and without a need for values there are none.
 """
 
 from __future__ import annotations
