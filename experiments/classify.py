@@ -2,7 +2,7 @@
 
     python -m experiments.classify --run_dir=runs/sentiment --model=MINILM --data_dir=DATA \\
         --data=tfds:movie_reviews:train::tfds:movie_reviews:test --length=256 --windows=20 \\
-        --steps=170 --batch_size=16 --learning_rate=2e-4
+        --steps=560 --batch_size=16 --learning_rate=1.5e-4
     python -m experiments.classify --model=DIR --data=mine.jsonl
 
 The second reads JSON lines with "text" and "label", and holds a tenth of the texts out. The classes are

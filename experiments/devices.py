@@ -13,6 +13,7 @@ began on one device may go on with several.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -41,15 +42,17 @@ def define_flags():
 
 
 @contextlib.contextmanager
-def scope(flag_values):
+def scope(flag_values, config):
     """The context in which an experiment's models, optimizers and programs are to be made.
 
     Args:
         flag_values: absl FlagValues, with those of ``define_flags``.
+        config: dataclass of options, on which the workers must agree.
 
     Raises:
         ValueError: if the devices are not to be had: another backend, a wrong TF_CONFIG, no TPU, a
-            mesh of another size. A worker that does not answer ends the process, see ``await_peers``.
+            mesh of another size; or if a worker was started with other options. A worker that does
+            not answer ends the process, see ``await_peers``.
     """
     of_tensorflow = flag_values.strategy != "one" or flag_values.cpu_devices != 1
     wanted = "tensorflow" if of_tensorflow else "jax"
@@ -58,13 +61,13 @@ def scope(flag_values):
             "--strategy and --cpu_devices are TensorFlow's, --mesh is JAX's. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
+    place = contextlib.nullcontext()
     if of_tensorflow:
-        with _strategy(flag_values).scope():
-            yield
+        place = _strategy(flag_values).scope()
     elif flag_values.mesh:
-        with layouts.distribution(layouts.parse_mesh(flag_values.mesh)).scope():
-            yield
-    else:
+        place = layouts.distribution(layouts.parse_mesh(flag_values.mesh)).scope()
+    with place:
+        check_agreement(dataclasses.asdict(config))
         yield
 
 

@@ -7,6 +7,7 @@ then from ``--config`` (a name in experiments/configs or a JSON file), then from
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -36,7 +37,7 @@ def option(default, help, choices=None):
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def launch(config_class, run, doc, aliases=None):
+def launch(config_class, run, doc, aliases=None, on_devices=True):
     """Runs an experiment's main: parses flags, builds the config, calls ``run(config)``.
 
     Mistakes in flags, files and data end the program with one sentence; ``--traceback`` shows
@@ -47,16 +48,18 @@ def launch(config_class, run, doc, aliases=None):
         run: ``config -> None``.
         doc: str, shown above the flags by ``--help``.
         aliases: dict, other names of flags to theirs.
+        on_devices: bool, whether it has the flags of ``devices``, and runs where they say.
     """
     define_flags(config_class)
     for other, name in (aliases or {}).items():
         flags.DEFINE_alias(other, name)
     flags.DEFINE_string("config", None, "a name in experiments/configs, or a JSON file, of options")
     flags.DEFINE_bool("traceback", False, "show the full traceback of an error")
-    devices.define_flags()
+    if on_devices:
+        devices.define_flags()
     sys.modules["__main__"].__doc__ = doc
     for module in (__name__, devices.__name__):  # what --help shows
-        for flag in FLAGS.flags_by_module_dict()[module]:
+        for flag in FLAGS.flags_by_module_dict().get(module, []):
             FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def main(argv):
@@ -65,8 +68,7 @@ def launch(config_class, run, doc, aliases=None):
             if len(argv) > 1:
                 raise ValueError(f"Arguments are given as --flag=value. Received: {argv[1]}")
             config = parse_config(config_class)
-            with devices.scope(FLAGS):
-                devices.check_agreement(dataclasses.asdict(config))
+            with devices.scope(FLAGS, config) if on_devices else contextlib.nullcontext():
                 run(config)
         except (ValueError, OSError) as error:
             if FLAGS.traceback:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.compiled import flops_of
-from experiments.plan import PlanConfig, device_of, plan, seconds_at_best, shape_of, work_of
+from experiments.compiled import work_of as work_of_program
+from experiments.plan import PlanConfig, device_of, seconds_at_best, shape_of, work_of
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.gpt import PRESETS
 from tfalign.models.lora import LoRA, add_adapters
@@ -84,7 +84,7 @@ def test_operations_are_those_of_the_compiled_program(name):
     compiled = tf.function(lambda ids: model(ids, last=5), jit_compile=True, autograph=False)
     text = compiled.experimental_get_compiler_ir(ids)(stage="optimized_hlo")
     expected = forward_flops(SHAPES[name], 2, 24, last=5, logits=5)
-    assert flops_of(text) == pytest.approx(expected, rel=0.01)
+    assert work_of_program(text)[0] == pytest.approx(expected, rel=0.01)
 
 
 def test_six_operations_a_weight_and_token_where_texts_are_short():
@@ -120,9 +120,9 @@ def test_plans_of_configs():
     assert work_of(PlanConfig(algorithm="ppo")) == Work(64, 48, 48, 16, 4)
     assert work_of(PlanConfig(algorithm="grpo", epochs=2)).epochs == 2
     assert work_of(PlanConfig(algorithm="sft")) == Work(64, 48, 48)
-    device = device_of(PlanConfig(device="24,50,0.17"))
+    device = device_of(PlanConfig(device="24,50,0.17,1"))
     assert (device.memory, device.bandwidth, device.mixed_bfloat16) == (24, 50, 0.17)
-    with pytest.raises(ValueError, match="three numbers, .* Received: tpu"):
+    with pytest.raises(ValueError, match="four numbers, .* Received: tpu"):
         device_of(PlanConfig(device="tpu"))
     # of generation the slower of reading and computing counts
     flops = {"generation": 0.17e12, "update": 0.34e12}
@@ -135,7 +135,7 @@ def test_a_directory_needs_no_weights(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     shape = shape_of(tmp_path)
     assert count_parameters(shape) == count_parameters(LLAMA)
-    assert plan("sft", shape, Work(2, 0, 8)) == plan("sft", LLAMA, Work(2, 0, 8))
+    assert supervised_costs(shape, Work(2, 0, 8)) == supervised_costs(LLAMA, Work(2, 0, 8))
 
 
 @pytest.mark.slow

@@ -26,7 +26,12 @@ class jit:
         self._function = function
         self._variables = list({id(v): v for v in variables}.values())
         self._changed = None  # numbers of the variables the function changes
-        self._compiled = jax.jit(self._pure, donate_argnums=0)
+
+        def program(donated, kept, args):
+            return self._pure(donated, kept, args)
+
+        program.__name__ = getattr(function, "__name__", "program")  # what profiles and dumps say
+        self._compiled = jax.jit(program, donate_argnums=0)
 
     def __call__(self, *args):
         args = jax_devices.spread(args)

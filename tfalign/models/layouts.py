@@ -26,6 +26,10 @@ _CUTS = {  # path of a variable in any of our Transformers -> what tensor parall
     r"(.*/)?feed_forward/outer/kernel": _ROW,
 }
 _EMBEDDING, _READOUT = r"(.*/)?token_embedding/embeddings", r"(.*/)?token_embedding/readout"
+_STATES = (  # what these layers return, in a block or one by one: rows are spread, widths are whole
+    r"(.*/)?(token_embedding|block_\d+|attention|output|feed_forward"
+    r"|(attention|feed_forward|final)_norm)/output"
+)
 
 
 def parse_mesh(text):
@@ -87,6 +91,7 @@ def distribution(mesh, devices=None):
         layouts[path] = (whole, "model") if cut == _COLUMN else ("model", whole)
     of_width = "model" if mesh["model"] > 1 else whole
     layouts[_EMBEDDING], layouts[_READOUT] = (None, of_width), (of_width, None)
+    layouts[_STATES] = (rows,)
     return keras.distribution.ModelParallel(
         layout_map=layouts, batch_dim_name=rows, auto_shard_dataset=False
     )

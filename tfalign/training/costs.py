@@ -11,9 +11,22 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-_BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
+from tfalign.models import GPTConfig
+
+BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
 _LOGITS_KEPT = 3  # arrays of logits' size: themselves, their exponentials, their gradient
 _LOGITS_KEPT_WITH_ENTROPY = 4  # what an objective of rollouts logs
+
+
+ON_POLICY = ("ppo", "grpo")
+
+
+class Models(NamedTuple):
+    """The GPTConfigs of an algorithm's models, None where there is none."""
+
+    policy: GPTConfig  # and of the reference; of what is trained, where there is no policy
+    reward: GPTConfig | None = None
+    critic: GPTConfig | None = None  # of its own trunk
 
 
 class Costs(NamedTuple):
@@ -105,9 +118,20 @@ def count_parameters(config) -> int:
     biases += config.use_bias * (s.inner * s.hidden + s.width)
     head_norms = 2 * s.queries // s.heads if config.head_norm else 0
     block = s.matrices + biases + 2 * norm + head_norms
-    tables = s.vocab * (1 if config.tied else 2)
-    tables += config.max_positions if config.rotary_base is None else 0
-    return s.width * tables + s.layers * block + norm
+    positions = s.width * config.max_positions if config.rotary_base is None else 0
+    return count_tables(config) + positions + s.layers * block + norm
+
+
+def count_tables(config) -> int:
+    """Weights of a CausalLM's token embeddings and read-out."""
+    s = _shape(config)
+    return s.width * s.vocab * (1 if config.tied else 2)
+
+
+def count_matrices(config) -> int:
+    """Weights of the matrices of all blocks."""
+    s = _shape(config)
+    return s.layers * s.matrices
 
 
 def count_adapters(config, rank) -> int:
@@ -146,14 +170,38 @@ def decode_flops(config, rows, prompt, new) -> float:
 
 def decode_bytes(config, rows, prompt, new, precision="float32") -> float:
     """What the decode loop reads: all weights and the whole cache, for every new token."""
-    weights = _BYTES[precision] * count_parameters(config)
+    weights = BYTES[precision] * count_parameters(config)
     return new * (weights + cache_bytes(config, rows, prompt, new, precision))
 
 
 def cache_bytes(config, rows, prompt, new, precision="float32") -> float:
     """Of the decode loop's keys and values."""
     s = _shape(config)
-    return 2.0 * s.layers * rows * (prompt + new - 1) * s.keys * _BYTES[precision]
+    return 2.0 * s.layers * rows * (prompt + new - 1) * s.keys * BYTES[precision]
+
+
+def costs_of(algorithm, models, work) -> Costs:
+    """Of a step of an algorithm.
+
+    Args:
+        algorithm: "sft", "reward", one of ``ON_POLICY``, or else one of pairs, such as "dpo".
+        models: Models.
+        work: Work.
+    """
+    if algorithm in ON_POLICY:
+        return on_policy_costs(models.policy, work, models.reward, models.critic)
+    of = {"sft": supervised_costs, "reward": reward_costs}
+    return of.get(algorithm, preference_costs)(models.policy, work)
+
+
+def readout_flops(algorithm, phase, config, work) -> float:
+    """What of a phase's operations is the product with the vocabulary's table."""
+    if phase == "reward" or algorithm == "reward":
+        return 0.0
+    read = work.columns - 1 if algorithm == "sft" else work.response
+    rows = work.rows if algorithm in ("sft", *ON_POLICY) else 2 * work.rows
+    passes = 3 * work.epochs if phase == "update" else 1
+    return passes * rows * read * 2.0 * config.width * config.vocab_size
 
 
 def supervised_costs(config, work) -> Costs:
@@ -172,14 +220,14 @@ def preference_costs(config, work) -> Costs:
     return _update_costs(config, work, 2 * work.rows, work.columns - 1, **read)
 
 
-def on_policy_costs(config, work, reward_config=None) -> Costs:
-    """Of an iteration of PPO or GRPO: rollouts and all updates on them; a critic is on the policy's
-    trunk.
+def on_policy_costs(config, work, reward_config=None, critic_config=None) -> Costs:
+    """Of an iteration of PPO or GRPO: rollouts and all updates on them.
 
     Args:
         config: GPTConfig of the policy, and of the reference, which with adapters is its base.
         work: Work.
         reward_config: GPTConfig of the reward model; None for a rule.
+        critic_config: GPTConfig of a critic's own trunk; None for one on the policy's, or none.
     """
     read = {"last": work.response, "logits": work.response}
     minibatch = work.minibatch or work.rows
@@ -200,7 +248,19 @@ def on_policy_costs(config, work, reward_config=None) -> Costs:
     compared = config, work.rows, work.columns - 1
     flops["reference"] = forward_flops(*compared, **read)
     passing["reference"] = forward_bytes(*compared, **read, precision=work.precision)
-    flops["update"] = work.epochs * work.rows / minibatch * update.total_flops
+    of_update = update.total_flops
+    if critic_config is not None:
+        whole = dataclasses.replace(work, lora_rank=0)
+        critic = _update_costs(
+            critic_config, whole, minibatch, work.columns - 1, last=work.response
+        )
+        of_update += critic.total_flops
+        flops["reference"] += work.rows / minibatch * critic.total_flops / 3  # forward, on rollouts
+        resident["critic"] = critic.resident["weights"]
+        resident["critic's optimizer"] = critic.resident["optimizer"]
+        for name, size in critic.passing.items():  # one objective, one program
+            passing[name] += size
+    flops["update"] = work.epochs * work.rows / minibatch * of_update
     return Costs(flops, resident, passing)
 
 
@@ -220,7 +280,7 @@ def kept_bytes(
     numbers += _block_keeps(config, last, columns)
     numbers += 2 * last * s.width  # the last block's states, normalised
     numbers += columns * s.width * (config.rotary_base is None)
-    return rows * (_BYTES[precision] * numbers + 4.0 * logits_kept * logits * s.vocab)
+    return rows * (BYTES[precision] * numbers + 4.0 * logits_kept * logits * s.vocab)
 
 
 def forward_bytes(config, rows, columns, last=None, logits=0, precision="float32") -> float:
@@ -228,7 +288,7 @@ def forward_bytes(config, rows, columns, last=None, logits=0, precision="float32
     s = _shape(config)
     attention = 2 * s.queries + 2 * s.keys + 2 * s.heads * columns
     block = columns * (2 * s.width + max(attention, 2 * s.inner * s.hidden))
-    return rows * max(_BYTES[precision] * block, 8.0 * logits * s.vocab)
+    return rows * max(BYTES[precision] * block, 8.0 * logits * s.vocab)
 
 
 def _block_flops(s, queries, keys, new_keys=None):

@@ -1,0 +1,141 @@
+"""A device's share of a step: by hand, and beside what XLA compiled for virtual devices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments.compiled import work_of
+from experiments.plan import PlanConfig, check_backend, main
+from tfalign.models import GPTConfig
+from tfalign.models.layouts import parse_mesh
+from tfalign.training import costs
+from tfalign.training.costs import Models, Work
+from tfalign.training.scaling import Axes, gathered_weights, held_weights, scale
+
+CONFIG = GPTConfig(
+    10, 8, 2, 4, max_positions=16, rotary_base=100.0, norm="rms", use_bias=False, hidden_dim=16
+)
+MATRICES, TABLE, NORMS = 2 * (4 * 8 * 8 + 2 * 8 * 16), 10 * 8, 5 * 8
+
+
+def _axes(mesh):
+    return Axes.of(parse_mesh(mesh))
+
+
+@pytest.mark.parametrize(
+    ("mesh", "held"),
+    [
+        ("data:4", MATRICES + TABLE),
+        ("fsdp:4", MATRICES / 4 + TABLE / 4),
+        ("data:2,model:2", MATRICES / 2 + TABLE / 2),
+        ("fsdp:2,model:4", MATRICES / 8 + TABLE / 4),
+    ],
+)
+def test_what_a_device_holds(mesh, held):
+    assert held_weights(CONFIG, _axes(mesh)) == held + NORMS
+
+
+def test_what_fsdp_gathers():
+    assert gathered_weights(CONFIG, _axes("data:4")) == 0
+    assert gathered_weights(CONFIG, _axes("fsdp:4")) == MATRICES + TABLE
+    assert gathered_weights(CONFIG, _axes("fsdp:4"), read_out=False) == MATRICES
+    assert gathered_weights(CONFIG, _axes("fsdp:2,model:4")) == MATRICES / 4
+
+
+def test_traffic_by_hand():
+    """Rings of P devices: N (P - 1) / P bytes for a gather of N, twice that for a sum."""
+    work = Work(rows=8, prompt=0, response=4)
+    models = Models(CONFIG.replace(tied=False))
+    data = scale("sft", models, work, parse_mesh("data:4")).sent["update"]
+    assert data == 2 * 3 / 4 * 4 * (MATRICES + 2 * TABLE + NORMS)
+    rows = scale("sft", models, work, parse_mesh("model:4")).sent["update"]
+    states = 8 * 4 * 8 * 4  # bytes of 8 rows of 4 columns
+    logits = 8 * 3 * 10 * 4
+    forward = 2 * 3 / 4 * (2 * 2 * states + logits) + 3 / 4 * states
+    # query, key, value and inner matrix of each block; of the logits' states the parts
+    backward = 2 * 3 / 4 * 2 * 4 * states + 3 / 4 * (8 * 3 * 8 * 4)
+    assert rows == pytest.approx(forward + backward)
+
+
+def test_one_device_of_a_mesh_is_one_device():
+    work, models = Work(8, 4, 4, minibatch=4), Models(CONFIG, CONFIG)
+    alone = costs.costs_of("ppo", models, work)
+    scaled, sent = scale("ppo", models, work, parse_mesh("data:1"))
+    assert scaled.flops == alone.flops
+    assert scaled.resident == pytest.approx(alone.resident)
+    assert set(sent.values()) == {0.0}
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "reward", "dpo", "ppo", "grpo"])
+def test_devices_share_all_operations(algorithm):
+    work, models = Work(16, 4, 4, minibatch=8), Models(CONFIG, CONFIG)
+    alone = costs.costs_of(algorithm, models, work)
+    scaled, _ = scale(algorithm, models, work, parse_mesh("data:2,model:4"))
+    assert 8 * scaled.total_flops == pytest.approx(alone.total_flops)
+
+
+def test_a_critic_of_its_own():
+    work = Work(16, 4, 4, minibatch=8)
+    shared, own = (costs.costs_of("ppo", Models(CONFIG, CONFIG, c), work) for c in (None, CONFIG))
+    assert own.resident["critic"] == own.resident["weights"]
+    assert own.flops["update"] > 1.5 * shared.flops["update"]
+    scaled, _ = scale("ppo", Models(CONFIG, CONFIG, CONFIG), work, parse_mesh("fsdp:4"))
+    assert scaled.resident["critic's optimizer"] == scaled.resident["optimizer"]
+
+
+def test_what_cannot_be_planned_is_said():
+    models, work = Models(CONFIG), Work(8, 0, 4)
+    with pytest.raises(ValueError, match="3 devices, must divide batch_size. .* batch_size=8"):
+        scale("sft", models, work, parse_mesh("data:3"))
+    with pytest.raises(ValueError, match="must divide num_heads=4. Received: model:8"):
+        scale("sft", models, work, parse_mesh("model:8"))
+    with pytest.raises(ValueError, match="Adapters are not planned on a mesh. Received: rank=2"):
+        scale("sft", models, Work(8, 0, 4, lora_rank=2), parse_mesh("data:2"))
+    with pytest.raises(ValueError, match="needs KERAS_BACKEND=jax"):
+        check_backend(parse_mesh("data:2"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "devices"),
+    [
+        ("{{0,1,2,3},{4,5,6,7}}", 4),
+        ("[4,2]<=[8]", 2),
+        ("mesh['a'=2,'b'=4] {'b'}", 4),
+        ("mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}", 2),
+    ],
+)
+def test_traffic_of_programs(groups, devices):
+    line = f"  %r = (f32[4]{{0}}, bf16[2,3]{{1,0}}) all-reduce(%x, %y), replica_groups={groups}"
+    _, sent = work_of(f"ENTRY %main (x: f32[4]) -> f32[4] {{\n{line}\n}}")
+    assert sent == 2 * (4 * 4 + 6 * 2) * (devices - 1) / devices
+
+
+def test_a_page_names_what_is_sent(capsys):
+    main(PlanConfig(model="gpt2_xl", device="tpu_v5e", mesh="fsdp:4", algorithm="sft"))
+    page = capsys.readouterr().out
+    assert "| MB sent |" in page and "of the device's 16 GB" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mesh", "algorithm"), [("fsdp:8", "sft"), ("data:2,model:4", "ppo"), ("data:4,model:2", "dpo")]
+)
+def test_plans_of_meshes_are_within_15_percent_of_what_xla_compiled(mesh, algorithm):
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.plan", "--model=mini", f"--algorithm={algorithm}"]
+        + [f"--mesh={mesh}", "--batch_size=64", "--check"],
+        env=os.environ
+        | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
+    ratios = {row[0]: float(row[3]) for row in rows if len(row) == 4 and row[3][0].isdigit()}
+    assert "MB sent, a step" in ratios
+    assert all(0.85 < ratio < 1.15 for ratio in ratios.values()), done.stdout
