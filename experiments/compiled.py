@@ -28,6 +28,9 @@ _AXIS = re.compile(r"'(\w+)'=(\d+)")
 _COUNTED_GROUP = re.compile(r"replica_groups=\[\d+,(\d+)\]")
 _LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+_HINDRANCE = re.compile(
+    r" (infeed|outfeed|send|recv)\(|custom_call_target=\"[^\"]*callback|\w\[[\d,]*<=\d"
+)
 _NAME = re.compile(r"^module_\d+\.(?:a_inference_(.+?)_\d+__Xla.*|jit_(.+?)\.cpu_after.*)")
 _SUFFIX = ".cpu_after_optimizations.txt"
 
@@ -40,6 +43,9 @@ class Program(NamedTuple):
     temporary: int  # bytes it needs besides its arguments: results, and what it keeps on the way
     arguments: int  # bytes
     sent: float  # bytes a device sends to others, each collective going round a ring
+    hindrances: list[
+        str
+    ]  # instructions that call the host, or whose shape is known only at run time
 
 
 def watch(folder):
@@ -76,8 +82,19 @@ def _program(file, trips):
                 arguments += size
             elif not kind.startswith(("thread-local", "constant")):
                 temporary += size
-    flops, sent = work_of(file.read_text(encoding="utf-8"), trips)
-    return Program(name, flops, temporary, arguments, sent)
+    text = file.read_text(encoding="utf-8")
+    flops, sent = work_of(text, trips)
+    return Program(name, flops, temporary, arguments, sent, hindrances(text))
+
+
+def hindrances(text):
+    """What keeps an HLO module from running on an accelerator by itself: its lines that call the host, or
+    have a dimension that is only known to be at most so much.
+
+    >>> hindrances("%x = f32[<=8,4] add(%y, %z)")
+    ['%x = f32[<=8,4] add(%y, %z)']
+    """
+    return [line.strip() for line in text.splitlines() if _HINDRANCE.search(line)]
 
 
 def work_of(text, trips=1):

@@ -41,6 +41,7 @@ class Measured(NamedTuple):
     resident: int  # bytes of all variables
     passing: dict[str, int]  # bytes each program takes besides
     sent: dict[str, float]  # bytes, as ``Scaled.sent``
+    hindrances: dict[str, list[str]]  # of every program, see ``compiled.Program``
     growth: int  # bytes by which the process grew at most, the compiler's own included
 
 
@@ -69,7 +70,9 @@ def measure(algorithm, models, work, mesh=None):
             sent[phase] = sent.get(phase, 0.0) + rounds * program.sent
             passing[phase] = max(passing.get(phase, 0), program.temporary)
     resident = sum(_bytes_of({id(v): v for v in variables}.values()))
-    return Measured(flops, parameters, resident, passing, sent, _most_bytes() - before)
+    hindrances = {program.name: program.hindrances for program in programs}
+    growth = _most_bytes() - before
+    return Measured(flops, parameters, resident, passing, sent, hindrances, growth)
 
 
 def _bytes_of(variables):

@@ -250,7 +250,18 @@ def _comparison(parameters, planned, measured):
         pairs["MB sent, a step"] = sum(sent.values()) / 1e6, sum(measured.sent.values()) / 1e6
     rows = [(name, _short(p), _short(m), f"{p / m:.3f}") for name, (p, m) in pairs.items()]
     grown = f"The process grew by {measured.growth / 1e6:,.0f} MB, the compiler's own included."
-    return table(("", "planned", "compiled", "planned / compiled"), rows) + f"\n\n{grown}"
+    compared = table(("", "planned", "compiled", "planned / compiled"), rows)
+    return f"{compared}\n\n{grown}\n\n{_hindrances(measured.hindrances)}"
+
+
+def _hindrances(of_programs):
+    found = [f"{name}: {line[:200]}" for name, lines in of_programs.items() for line in lines]
+    told = f"Programs ({', '.join(of_programs)})"
+    if not found:
+        return f"{told}: all have static shapes, and none calls the host."
+    return "\n".join(
+        [f"{told}: some call the host, or have shapes known only at run time:", *found]
+    )
 
 
 def _short(value):

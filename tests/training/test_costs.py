@@ -156,3 +156,4 @@ def test_plans_are_within_15_percent_of_what_xla_compiled(options):
     assert ratios["parameters"] == 1.0
     assert len(ratios) >= 5
     assert all(0.85 < ratio < 1.15 for ratio in ratios.values()), done.stdout
+    assert "all have static shapes, and none calls the host" in done.stdout

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.compiled import work_of
+from experiments.compiled import hindrances, work_of
 from experiments.plan import PlanConfig, check_backend, main
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh
@@ -114,6 +114,15 @@ def test_traffic_of_programs(groups, devices):
     assert sent == 2 * (4 * 4 + 6 * 2) * (devices - 1) / devices
 
 
+def test_what_hinders_a_program():
+    """A line as JAX writes a Python callback, a dynamic dimension, and a collective that is neither."""
+    call = '%c = f32[2] custom-call(%x), custom_call_target="xla_ffi_python_cpu_callback"'
+    ragged = "%s = (s32[2], f32[3,<=8]) sort(%x, %y)"
+    fine = "%r = f32[4] all-reduce(%x), replica_groups=[4,2]<=[8], to_apply=%add"
+    product = '%d = f32[4] custom-call(%x), custom_call_target="__onednn$matmul"'
+    assert hindrances("\n".join([call, fine, ragged, product])) == [call, ragged]
+
+
 def test_a_page_names_what_is_sent(capsys):
     main(PlanConfig(model="gpt2_xl", device="tpu_v5e", mesh="fsdp:4", algorithm="sft"))
     page = capsys.readouterr().out
@@ -139,3 +148,4 @@ def test_plans_of_meshes_are_within_15_percent_of_what_xla_compiled(mesh, algori
     ratios = {row[0]: float(row[3]) for row in rows if len(row) == 4 and row[3][0].isdigit()}
     assert "MB sent, a step" in ratios
     assert all(0.85 < ratio < 1.15 for ratio in ratios.values()), done.stdout
+    assert "all have static shapes, and none calls the host" in done.stdout
