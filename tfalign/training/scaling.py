@@ -223,11 +223,15 @@ def _work_of_device(work, devices):
 
 
 def _flops(local, algorithm, config, work, axes):
-    """As a device's share of a model has them, less what other devices do of the read-out."""
-    return {
-        name: flops - (1 - 1 / axes.model) * costs.readout_flops(algorithm, name, config, work)
-        for name, flops in local.flops.items()
-    }
+    """As a device's share of a model has them, less what other devices do of the read-out: of its
+    backward pass always, of its forward pass where parts are summed, and not of a gathered table's."""
+    flops = dict(local.flops)
+    for name in flops:
+        summed = algorithm == "sft" or name == "generation"
+        shared = 1 if summed else 2 / 3 if name == "update" else 0
+        read_out = costs.readout_flops(algorithm, name, config, work)
+        flops[name] -= shared * (1 - 1 / axes.model) * read_out
+    return flops
 
 
 def _resident(local, models, axes):
