@@ -43,9 +43,7 @@ class Program(NamedTuple):
     temporary: int  # bytes it needs besides its arguments: results, and what it keeps on the way
     arguments: int  # bytes
     sent: float  # bytes a device sends to others, each collective going round a ring
-    hindrances: list[
-        str
-    ]  # instructions that call the host, or whose shape is known only at run time
+    hindrances: list[str]  # see the function
 
 
 def watch(folder):
@@ -83,7 +81,7 @@ def _program(file, trips):
             elif not kind.startswith(("thread-local", "constant")):
                 temporary += size
     text = file.read_text(encoding="utf-8")
-    flops, sent = work_of(text, trips)
+    flops, sent = flops_and_traffic(text, trips)
     return Program(name, flops, temporary, arguments, sent, hindrances(text))
 
 
@@ -97,7 +95,7 @@ def hindrances(text):
     return [line.strip() for line in text.splitlines() if _HINDRANCE.search(line)]
 
 
-def work_of(text, trips=1):
+def flops_and_traffic(text, trips=1):
     """Operations of the matrix products in an HLO module, and bytes that its collectives send.
 
     Args:
@@ -108,7 +106,7 @@ def work_of(text, trips=1):
         (float, float); of N bytes in the hands of P devices a ring sends 2 N (P - 1) / P for an
         all-reduce, N (P - 1) / P for an all-gather, a reduce-scatter (N before it) or an all-to-all.
 
-    >>> work_of('''
+    >>> flops_and_traffic('''
     ... ENTRY %main (x: f32[2,3], y: f32[3,5]) -> f32[2,5] {
     ...   %x = f32[2,3]{1,0} parameter(0)
     ...   %y = f32[3,5]{1,0} parameter(1)

@@ -17,7 +17,6 @@ device, with what it sends to others (``tfalign.training.scaling``).
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import keras
@@ -28,9 +27,8 @@ from tfalign.evaluation.markdown import table
 from tfalign.models import GPTConfig, read_config
 from tfalign.models.gpt import PRESETS
 from tfalign.models.layouts import parse_mesh
-from tfalign.training import costs
+from tfalign.training import costs, scaling
 from tfalign.training.algorithms import ALGORITHMS
-from tfalign.training.scaling import Scaled, scale
 
 RULE = "rule"
 PHASES = {"run": "generation", "score": "reward", "_compare": "reference", "_step": "update"}
@@ -84,6 +82,12 @@ class PlanConfig:
     precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     check: bool = option(False, "run a step and compare with what XLA compiled")
 
+    def __post_init__(self):
+        if self.critic == "separate" and self.algorithm != "ppo":
+            raise ValueError(
+                f"--algorithm={self.algorithm} has no critic. Received: critic={self.critic}"
+            )
+
 
 def main(config):
     device, models, work = device_of(config), models_of(config), work_of(config)
@@ -91,7 +95,7 @@ def main(config):
     planned = plan(config.algorithm, models, work, mesh)
     parameters = costs.count_parameters(models.policy)
     print(f"{config.model}: {parameters:,} parameters")
-    print(_page(planned, _read_by_decoding(models, work, mesh), work.precision, device))
+    print(_page(planned, decode_bytes(models.policy, work, mesh), work.precision, device))
     if config.check:
         check_backend(mesh)
         measured = measure(config.algorithm, models, work, mesh)
@@ -162,8 +166,15 @@ def work_of(config):
 def plan(algorithm, models, work, mesh=None):
     """The ``scaling.Scaled`` of a step: of each device of a mesh, or of one alone, that sends nothing."""
     if mesh is None:
-        return Scaled(costs.costs_of(algorithm, models, work), {})
-    return scale(algorithm, models, work, mesh)
+        return scaling.Scaled(costs.costs_of(algorithm, models, work), {})
+    return scaling.scale(algorithm, models, work, mesh)
+
+
+def decode_bytes(shape, work, mesh=None):
+    """What the decode loop reads, of each device of a mesh or of one alone."""
+    if mesh is None:
+        return costs.decode_bytes(shape, work.rows, work.prompt, work.response, work.precision)
+    return scaling.decode_bytes(shape, work, mesh)
 
 
 def check_backend(mesh):
@@ -173,13 +184,6 @@ def check_backend(mesh):
             "--check of a mesh needs KERAS_BACKEND=jax. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
-
-
-def _read_by_decoding(models, work, mesh):
-    """Bytes that a device's decode loop reads."""
-    decoded = work.rows, work.prompt, work.response
-    whole = costs.decode_bytes(models.policy, *decoded, work.precision)
-    return whole / math.prod(mesh.values()) if mesh else whole
 
 
 def seconds_at_best(flops, read, device, precision):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.compiled import work_of as work_of_program
+from experiments.compiled import flops_and_traffic
 from experiments.plan import PlanConfig, device_of, seconds_at_best, shape_of, work_of
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.gpt import PRESETS
@@ -84,7 +84,7 @@ def test_operations_are_those_of_the_compiled_program(name):
     compiled = tf.function(lambda ids: model(ids, last=5), jit_compile=True, autograph=False)
     text = compiled.experimental_get_compiler_ir(ids)(stage="optimized_hlo")
     expected = forward_flops(SHAPES[name], 2, 24, last=5, logits=5)
-    assert work_of_program(text)[0] == pytest.approx(expected, rel=0.01)
+    assert flops_and_traffic(text)[0] == pytest.approx(expected, rel=0.01)
 
 
 def test_six_operations_a_weight_and_token_where_texts_are_short():

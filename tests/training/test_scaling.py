@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from experiments.compiled import hindrances, work_of
-from experiments.plan import PlanConfig, check_backend, main
+from experiments.compiled import flops_and_traffic, hindrances
+from experiments.plan import PlanConfig, check_backend, decode_bytes, main
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh
 from tfalign.training import costs
@@ -40,10 +40,10 @@ def test_what_a_device_holds(mesh, held):
 
 
 def test_what_fsdp_gathers():
-    assert gathered_weights(CONFIG, _axes("data:4")) == 0
-    assert gathered_weights(CONFIG, _axes("fsdp:4")) == MATRICES + TABLE
+    assert gathered_weights(CONFIG, _axes("data:4"), read_out=True) == 0
+    assert gathered_weights(CONFIG, _axes("fsdp:4"), read_out=True) == MATRICES + TABLE
     assert gathered_weights(CONFIG, _axes("fsdp:4"), read_out=False) == MATRICES
-    assert gathered_weights(CONFIG, _axes("fsdp:2,model:4")) == MATRICES / 4
+    assert gathered_weights(CONFIG, _axes("fsdp:2,model:4"), read_out=True) == MATRICES / 4
 
 
 def test_traffic_by_hand():
@@ -59,6 +59,16 @@ def test_traffic_by_hand():
     # query, key, value and inner matrix of each block; of the logits' states the parts
     backward = 2 * 3 / 4 * 2 * 4 * states + 3 / 4 * (8 * 3 * 8 * 4)
     assert rows == pytest.approx(forward + backward)
+
+
+def test_what_decoding_reads():
+    """Four tokens; a device of data:2,model:2 reads half the weights, and of half the rows half the heads."""
+    work = Work(rows=8, prompt=3, response=4)
+    alone = decode_bytes(CONFIG, work)
+    assert alone == 4 * 4 * (MATRICES + TABLE + NORMS + 2 * 2 * 8 * 6 * 8)
+    shared = decode_bytes(CONFIG, work, parse_mesh("data:2,model:2"))
+    assert shared == 4 * 4 * ((MATRICES + TABLE) / 2 + NORMS + 2 * 2 * 8 * 6 * 8 / 4)
+    assert decode_bytes(CONFIG, work, parse_mesh("fsdp:1,model:2")) > shared
 
 
 def test_one_device_of_a_mesh_is_one_device():
@@ -94,6 +104,8 @@ def test_a_critic_of_its_own():
 
 
 def test_what_cannot_be_planned_is_said():
+    with pytest.raises(ValueError, match="grpo has no critic. Received: critic=separate"):
+        PlanConfig(algorithm="grpo", critic="separate")
     models, work = Models(CONFIG), Work(8, 0, 4)
     with pytest.raises(ValueError, match="3 devices, must divide batch_size. .* batch_size=8"):
         scale("sft", models, work, parse_mesh("data:3"))
@@ -116,7 +128,7 @@ def test_what_cannot_be_planned_is_said():
 )
 def test_traffic_of_programs(groups, devices):
     line = f"  %r = (f32[4]{{0}}, bf16[2,3]{{1,0}}) all-reduce(%x, %y), replica_groups={groups}"
-    _, sent = work_of(f"ENTRY %main (x: f32[4]) -> f32[4] {{\n{line}\n}}")
+    _, sent = flops_and_traffic(f"ENTRY %main (x: f32[4]) -> f32[4] {{\n{line}\n}}")
     assert sent == 2 * (4 * 4 + 6 * 2) * (devices - 1) / devices
 
 
@@ -137,7 +149,8 @@ def test_a_page_names_what_is_sent(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mesh", "algorithm"), [("fsdp:8", "sft"), ("data:2,model:4", "ppo"), ("data:4,model:2", "dpo")]
+    ("mesh", "algorithm"),
+    [("fsdp:8", "sft"), ("data:2,model:4", "ppo"), ("data:4,model:2", "dpo"), ("fsdp:8", "reward")],
 )
 def test_plans_of_meshes_are_within_15_percent_of_what_xla_compiled(mesh, algorithm):
     pytest.importorskip("jax")

@@ -15,9 +15,8 @@ from tfalign.models.layouts import check_mesh
 from tfalign.training import costs
 from tfalign.training.costs import BYTES, Costs, Models
 
-_KEPT_BY_JAX = (
-    1.15  # to what TensorFlow's XLA keeps of the same step: 1.04 to 1.28 in eight programs
-)
+# JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs
+_KEPT_BY_JAX = 1.15
 
 
 class Scaled(NamedTuple):
@@ -64,7 +63,7 @@ def scale(algorithm, models, work, mesh) -> Scaled:
         Costs(
             _flops(local, algorithm, models.policy, own, axes),
             _resident(local, models, axes),
-            _passing(local, models, own, axes),
+            _passing(local, algorithm, models, own, axes),
         ),
         sent_bytes(algorithm, models, own, axes),
     )
@@ -96,12 +95,28 @@ def held_weights(config, axes) -> float:
     return whole + tables / cut + matrices / (axes.model * axes.fsdp)
 
 
-def gathered_weights(config, axes, read_out=True) -> float:
-    """Weights that "fsdp" makes whole while they are used, until their gradient is known."""
+def gathered_weights(config, axes, read_out) -> float:
+    """Weights that "fsdp" makes whole while they are used, until their gradient is known; the token
+    embedding's table only as a read-out."""
     if axes.fsdp == 1:
         return 0.0
-    tables = costs.count_tables(config) if read_out and axes.model == 1 else 0
-    return tables + costs.count_matrices(config) / axes.model
+    table = config.vocab_size * config.width if read_out and axes.model == 1 else 0
+    return table + costs.count_matrices(config) / axes.model
+
+
+def decode_bytes(config, work, mesh) -> float:
+    """What a device's decode loop reads: weights made whole but for "model", and its share of the cache.
+
+    Args:
+        config: GPTConfig.
+        work: costs.Work of all devices together.
+        mesh: dict of ``layouts.parse_mesh``.
+    """
+    axes = Axes.of(mesh)
+    own = _work_of_device(work, axes.rows)
+    decoded = own.rows, own.prompt, own.response, own.precision
+    weights = BYTES[own.precision] * held_weights(config, axes._replace(fsdp=1))
+    return own.response * (weights + costs.cache_bytes(share_of(config, axes), *decoded))
 
 
 def sent_bytes(algorithm, models, work, axes) -> dict[str, float]:
@@ -146,8 +161,8 @@ class _Traffic(NamedTuple):
 
     def update(self, config, rows, columns, last, logits):
         """Forward, backward, and the sum of gradients."""
-        forward = self.forward(config, rows, columns, last, logits)
-        return forward + self.backward(config, rows, columns, last, logits) + self.gradients(config)
+        read = config, rows, columns, last, logits
+        return self.forward(*read) + self.backward(*read) + self.gradients(config, logits > 0)
 
     def forward(self, config, rows, columns, last, logits):
         """Weights that are gathered, and what ``activations`` says."""
@@ -163,14 +178,8 @@ class _Traffic(NamedTuple):
 
     def _read_out(self, config, rows, logits, of_part):
         """Sums of the logits' parts; XLA gathers the table instead where a part of the columns is read."""
-        if of_part:
-            return (
-                _ring(self.axes.model)
-                * self.number
-                * config.vocab_size
-                * config.width
-                * (logits > 0)
-            )
+        if of_part and logits:
+            return _ring(self.axes.model) * self.number * config.vocab_size * config.width
         return 2 * _ring(self.axes.model) * rows * 4 * config.vocab_size * logits
 
     def weights(self, config, read_out):
@@ -188,12 +197,18 @@ class _Traffic(NamedTuple):
         scattered = 0.0 if self.axes.model > 1 else self._embedding(config, rows * columns)
         return sums + read_out + scattered
 
-    def gradients(self, config):
-        """Sums of them over the devices that share the rows; a tied table has one of each use."""
-        cut = self.axes._replace(fsdp=1)
-        numbers = held_weights(config, cut)
-        if config.tied and self.axes.fsdp == 1:
-            numbers += costs.count_tables(config) / self.axes.model
+    def gradients(self, config, read_out):
+        """Sums of them over the devices that share the rows.
+
+        A table has those of its uses: as a read-out, and as an embedding unless "fsdp" alone cuts it, where
+        each device looks its part up for all rows. A tied one is summed once, with "data" once a use.
+        """
+        _, model, fsdp = self.axes
+        uses = [model > 1 or fsdp == 1, read_out]
+        uses = max(uses) if config.tied and fsdp > 1 else sum(uses)
+        whole = self.axes._replace(fsdp=1)
+        others = held_weights(config, whole) - costs.count_tables(config) / model
+        numbers = others + uses * config.vocab_size * config.width / model
         return 2 * _ring(self.axes.rows) * 4.0 * numbers
 
     def decoding(self, config, rows, prompt, new):
@@ -247,11 +262,12 @@ def _resident(local, models, axes):
     return {name: sizes[name] for name in local.resident}
 
 
-def _passing(local, models, work, axes):
-    trained = [models.policy] if models.critic is None else [models.policy, models.critic]
-    gathered = sum(BYTES[work.precision] * gathered_weights(m, axes) for m in trained)
+def _passing(local, algorithm, models, work, axes):
+    gathered = gathered_weights(models.policy, axes, read_out=algorithm != "reward")
+    trained = held_weights(models.policy, axes)
+    if models.critic is not None:
+        gathered += gathered_weights(models.critic, axes, read_out=False)
+        trained += held_weights(models.critic, axes)
+    kept = _KEPT_BY_JAX * local.passing["activations"] + BYTES[work.precision] * gathered
     copies = 2 if axes.rows > axes.fsdp else 1  # a device's own, and the sums of all
-    gradients = 4.0 * copies * sum(held_weights(m, axes) for m in trained)
-    kept = _KEPT_BY_JAX * local.passing["activations"]
-    changed = {"activations": kept + gathered, "gradients": gradients}
-    return local.passing | changed
+    return local.passing | {"activations": kept, "gradients": 4.0 * copies * trained}
