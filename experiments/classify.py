@@ -37,7 +37,8 @@ class ClassifyConfig(encoders.EncoderConfig):
 def main(config):
     run = stages.open_run("classify", config)
     stages.seed_everything(config.seed)
-    trunk, tokenizer = encoders.trunk_of(config), stages.load_tokenizer(config.model)
+    trunk = encoders.trunk_of(config.model, config.precision, config.dropout)
+    tokenizer = stages.load_tokenizer(config.model)
     train, test = (
         stages.read(config.data, ClassRecord, split, config.on_bad, config.data_dir)
         for split in ("train", "test")
@@ -52,7 +53,8 @@ def main(config):
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
     stages.train(run, "classify", model, Classification(), batches, [], config)
     stages.save_model(run, "classify", model, tokenizer, labels=classes)
-    log_probs = encoders.over_all(_log_probs, model, test, config.batch_size, columns)
+    function = encoders.compiled(class_log_probs, model)
+    log_probs = encoders.over_all(function, test, config.batch_size, columns)
     _, first = np.unique(test.texts, return_index=True)
     labels = test.labels[first]
     right = int(np.sum(np.argmax(by_text(log_probs, test.texts), axis=-1) == labels))
@@ -72,7 +74,8 @@ def main(config):
     )
 
 
-def _log_probs(model, batch):
+def class_log_probs(model, batch):
+    """float32[B, C] of a SequenceClassifier and ClassifiedTexts."""
     return ops.log_softmax(model(batch.token_ids, padding_mask=batch.padding_mask))
 
 

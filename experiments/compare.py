@@ -30,7 +30,7 @@ from experiments.evaluate import EvaluateConfig, Judge
 from experiments.launch import launch, option
 from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
-from tfalign.evaluation.markdown import number, table
+from tfalign.evaluation.markdown import mean_and_deviation, number, table
 from tfalign.evaluation.statistics import win_rate
 from tfalign.training.checkpoint import write_json_atomically
 
@@ -213,7 +213,10 @@ def report(config, results):
     folder = Path(config.run_dir)
     write_json_atomically(folder / "report.json", results)
     by_reward = sorted(results, key=lambda name: -_mean(results[name], "gold_reward"))
-    rows = [[name, *(_cell(results[name], measure) for measure in MEASURES)] for name in by_reward]
+    rows = [
+        [name, *(mean_and_deviation([run[m] for run in results[name]]) for m in MEASURES)]
+        for name in by_reward
+    ]
     before = _mean(results[by_reward[0]], "gold_reward_sft")
     text = (
         f"# Algorithms on the demo task\n\n{table(['', *MEASURES.values()], rows)}\n\n"
@@ -241,12 +244,6 @@ def _result(directory):
 
 def _mean(runs, measure):
     return float(np.mean([run[measure] for run in runs]))
-
-
-def _cell(runs, measure):
-    spread = np.std([run[measure] for run in runs], ddof=1) if len(runs) > 1 else None
-    mean = number(_mean(runs, measure))
-    return mean if spread is None else f"{mean} ± {number(float(spread))}"
 
 
 if __name__ == "__main__":

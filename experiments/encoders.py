@@ -29,18 +29,22 @@ class EncoderConfig(stages.SupervisedConfig):
             raise ValueError("--model and --data must be given")
 
 
-def trunk_of(config):
-    """The encoder of a directory, whatever head it has there."""
-    model = from_pretrained(config.model, dtype=config.precision, dropout=config.dropout)
+def trunk_of(directory, precision, dropout):
+    """The trunk of a directory's model, whatever head it has there."""
+    model = from_pretrained(directory, dtype=precision, dropout=dropout)
     return getattr(model, "backbone", model)
 
 
-def over_all(function, model, examples, batch_size, columns):
-    """What a function of a model and a batch gives for every example, in the examples' order.
+def compiled(function, model):
+    """``(model, batch) -> array`` as a compiled function of the batch."""
+    return backend.jit(lambda batch: function(model, batch), model.variables)
+
+
+def over_all(function, examples, batch_size, columns):
+    """What a function of a batch gives for every example, in the examples' order.
 
     Args:
-        function: ``(model, batch) -> array[B, ...]``.
-        model: keras.Model.
+        function: ``batch -> array[B, ...]``.
         examples: ``data.Examples``.
         batch_size: int.
         columns: list of int, the columns a batch may have.
@@ -48,11 +52,10 @@ def over_all(function, model, examples, batch_size, columns):
     Returns:
         list of N arrays.
     """
-    compiled = backend.jit(lambda batch: function(model, batch), model.variables)
     stream = BatchStream(examples, batch_size, columns, epochs=1, drop_remainder=False)
     results = {}
     for batch in stream:
-        values = np.asarray(compiled(batch))
+        values = np.asarray(function(batch))
         results.update(zip(stream.indices.tolist(), values))
     return [results[index] for index in range(len(examples))]
 

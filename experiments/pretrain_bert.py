@@ -56,13 +56,15 @@ class PretrainBertConfig(stages.SupervisedConfig):
     num_heads: int = option(0, "attention heads; 0 keeps the preset's")
     dropout: float = option(0.0, "while training (0.1 in the paper, which sees its text 40 times)")
     initializer_range: float = option(0.05, "standard deviation of the kernels")
-    length: int = option(64, "tokens of a row")
+    sinusoids: bool = option(True, "start the learned positions as sinusoids")
+    length: int = option(128, "tokens of a row")
+    ramp: str = option("3000:128x32", "shorter rows first: UPDATES:ROWSxLENGTH, comma-separated")
     share: float = option(0.15, "of the tokens that are hidden")
     whole_words: bool = option(False, "hide all tokens of a word together")
     next_sentence: bool = option(True, "pairs of texts; else single ones, without the second task")
     optimizer: str = option("adamw", "what updates", ["adamw", "lamb"])
-    batch_size: int = option(64, "rows of a batch")
-    steps: int = option(3000, "updates")
+    batch_size: int = option(32, "rows of a batch")
+    steps: int = option(4000, "updates")
     learning_rate: float = option(2e-3, "at its peak")
     warmup_steps: int = option(200, "updates until the peak")
     held_out_batches: int = option(40, "how many batches are judged at the end")
@@ -80,18 +82,16 @@ def main(config):
     train, test = map(read_documents, config.data.split("::"))
     tokenizer = train_word_piece((s for document in train for s in document), config.vocab_size)
     model, objective, texts = _task(config, tokenizer.vocab_size)
-    batches, held_out = (
-        MaskedTextStream(
-            encode_documents(documents, tokenizer),
-            config.batch_size,
-            config.length,
-            texts=texts,
-            share=config.share,
-            whole_words=config.whole_words,
-            seed=seed,
-        )
-        for documents, seed in ((train, config.seed), (test, config.seed + 1))
+
+    def stream_of(documents, seed):
+        examples = encode_documents(documents, tokenizer)
+        settings = {"texts": texts, "share": config.share, "whole_words": config.whole_words}
+        return lambda rows, length: MaskedTextStream(examples, rows, length, seed=seed, **settings)
+
+    batches = stages.ramped(
+        config.ramp, stream_of(train, config.seed), config.batch_size, config.length
     )
+    held_out = stream_of(test, config.seed + 1)(config.batch_size, config.length)
     make = {"adamw": adamw, "lamb": lamb}[config.optimizer]
     optimizer = make(stages.warmup_decay(config), config.weight_decay)
     stages.train(run, "pretrain_bert", model, objective, batches, [], config, optimizer)
@@ -113,9 +113,13 @@ def _task(config, vocab_size):
         initializer_range=config.initializer_range,
         **{name: size for name, size in sizes.items() if size},
     )
+    kind = BERTPretrainer if config.next_sentence else MaskedLM
+    model = kind(bert, dtype=config.precision)
+    if config.sinusoids:
+        model.backbone.position_embedding.start_as_sinusoids()
     if config.next_sentence:
-        return BERTPretrainer(bert, dtype=config.precision), BERTPretraining(), sentence_pairs
-    return MaskedLM(bert, dtype=config.precision), MaskedLanguageModelling(), single_texts
+        return model, BERTPretraining(), sentence_pairs
+    return model, MaskedLanguageModelling(), single_texts
 
 
 def _majority(batches, config):

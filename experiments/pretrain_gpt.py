@@ -17,11 +17,10 @@ command goes on. About two minutes on two CPU cores.
 from __future__ import annotations
 
 import dataclasses
-import re
 
 from experiments import stages
 from experiments.launch import launch, option
-from tfalign.data import BatchStream, Ramp, TextRecord, encode_texts
+from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.objectives import LanguageModelling
 from tfalign.text import train_byte_bpe
 
@@ -52,27 +51,12 @@ class PretrainConfig(stages.SupervisedConfig):
     save_every: int = option(200, "updates between checkpoints")
 
     def __post_init__(self):
-        longest = max([self.length, *(length for _, _, length in ramp_stages(self.ramp))])
+        longest = max([self.length, *(length for _, _, length in stages.ramp_stages(self.ramp))])
         if longest > self.max_positions:
             raise ValueError(
                 "--length, and that of --ramp, must not exceed --max_positions. "
                 f"Received: length={longest}, max_positions={self.max_positions}"
             )
-
-
-def ramp_stages(ramp):
-    """The stages of a --ramp, list of (updates, rows, length).
-
-    >>> ramp_stages("100:8x32,200:16x64")
-    [(100, 8, 32), (200, 16, 64)]
-    """
-    stages_of_ramp = []
-    for stage in filter(None, ramp.split(",")):
-        match = re.fullmatch(r"(\d+):(\d+)x(\d+)", stage)
-        if not match or not all(map(int, match.groups())):
-            raise ValueError(f"A stage of --ramp is UPDATES:ROWSxLENGTH. Received: {stage!r}")
-        stages_of_ramp.append(tuple(map(int, match.groups())))
-    return stages_of_ramp
 
 
 def pretrain(config, run):
@@ -99,10 +83,7 @@ def pretrain(config, run):
     def packed(rows, length):
         return BatchStream(examples, rows, packed_length=length, seed=config.seed)
 
-    batches = packed(config.batch_size, config.length)
-    if config.ramp:
-        growing = [(n, packed(rows, length)) for n, rows, length in ramp_stages(config.ramp)]
-        batches = Ramp(growing, last=batches)
+    batches = stages.ramped(config.ramp, packed, config.batch_size, config.length)
     held_out = BatchStream(
         encode_texts(test, tokenizer), config.batch_size, packed_length=config.length, epochs=1
     )

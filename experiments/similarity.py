@@ -32,10 +32,8 @@ class SimilarityConfig(encoders.EncoderConfig):
 def main(config):
     run = stages.open_run("similarity", config)
     stages.seed_everything(config.seed)
-    model, tokenizer = (
-        SentenceEncoder(encoders.trunk_of(config)),
-        stages.load_tokenizer(config.model),
-    )
+    trunk = encoders.trunk_of(config.model, config.precision, config.dropout)
+    model, tokenizer = SentenceEncoder(trunk), stages.load_tokenizer(config.model)
     train, test = (
         encode_similarities(
             stages.read(config.data, SimilarityRecord, split, config.on_bad, config.data_dir),
@@ -50,7 +48,8 @@ def main(config):
         batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
         stages.train(run, "similarity", model, SentenceSimilarity(), batches, [], config)
         stages.save_model(run, "similarity", model.backbone, tokenizer)
-    cosines = encoders.over_all(cosine_of_pairs, model, test, config.batch_size, columns)
+    function = encoders.compiled(cosine_of_pairs, model)
+    cosines = encoders.over_all(function, test, config.batch_size, columns)
     results = {"spearman": spearman(cosines, test.similarity), "pairs": len(test)}
     encoders.report(run, "similarity", results)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -189,6 +190,34 @@ class SecondsOfRun(Stopwatch):
         finally:
             if backend.is_chief():
                 write_json_atomically(self._file, self.seconds)
+
+
+def ramp_stages(ramp):
+    """The stages of a --ramp, list of (updates, rows, length).
+
+    >>> ramp_stages("100:8x32,200:16x64")
+    [(100, 8, 32), (200, 16, 64)]
+    """
+    growing = []
+    for stage in filter(None, ramp.split(",")):
+        match = re.fullmatch(r"(\d+):(\d+)x(\d+)", stage)
+        if not match or not all(map(int, match.groups())):
+            raise ValueError(f"A stage of --ramp is UPDATES:ROWSxLENGTH. Received: {stage!r}")
+        growing.append(tuple(map(int, match.groups())))
+    return growing
+
+
+def ramped(ramp, stream, rows, length):
+    """The stream of a training's batches, smaller ones first where a ``ramp`` says so.
+
+    Args:
+        ramp: str, see ``ramp_stages``; "" for none.
+        stream: ``(rows, length) -> BatchStream``.
+        rows, length: ints, of the last batches.
+    """
+    last = stream(rows, length)
+    growing = [(count, stream(*shape)) for count, *shape in ramp_stages(ramp)]
+    return data.Ramp(growing, last) if growing else last
 
 
 def buckets(length):

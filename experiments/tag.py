@@ -34,7 +34,8 @@ class TagConfig(encoders.EncoderConfig):
 def main(config):
     run = stages.open_run("tag", config)
     stages.seed_everything(config.seed)
-    trunk, tokenizer = encoders.trunk_of(config), stages.load_tokenizer(config.model)
+    trunk = encoders.trunk_of(config.model, config.precision, config.dropout)
+    tokenizer = stages.load_tokenizer(config.model)
     train, test = (
         stages.read(config.data, TaggedRecord, split, config.on_bad, config.data_dir)
         for split in ("train", "test")
@@ -48,7 +49,8 @@ def main(config):
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
     stages.train(run, "tag", model, Tagging(), batches, [], config)
     stages.save_model(run, "tag", model, tokenizer, labels=tags)
-    classes = encoders.over_all(_classes, model, test, config.batch_size, columns)
+    function = encoders.compiled(_classes, model)
+    classes = encoders.over_all(function, test, config.batch_size, columns)
     predicted = [_tags(test, index, row, tags) for index, row in enumerate(classes)]
     scores = score_entities(predicted, [record.tags for record in test.records])
     encoders.report(run, "tag", scores._asdict() | {"train": len(train), "test": len(test)})

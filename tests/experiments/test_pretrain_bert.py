@@ -9,7 +9,14 @@ import pytest
 from experiments.pretrain_bert import PretrainBertConfig, main
 from tfalign.models import BERTPretrainer, MaskedLM, from_pretrained
 
-SMALL = {"preset": "tiny", "num_layers": 1, "length": 16, "batch_size": 8, "held_out_batches": 2}
+SMALL = {
+    "preset": "tiny",
+    "num_layers": 1,
+    "length": 16,
+    "ramp": "1:8x12",
+    "batch_size": 8,
+    "held_out_batches": 2,
+}
 
 
 def corpus(tmp_path):

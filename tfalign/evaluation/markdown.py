@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of cells that are already escaped.
@@ -46,3 +48,15 @@ def number(value: float) -> str:
     if isinstance(value, int) or abs(value) >= 999.5:  # where three digits would show as 1e+03
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Of several runs; of one run its value, of none nothing.
+
+    >>> [mean_and_deviation(runs) for runs in ([1.0, 3.0], [1.0], [])]
+    ['2 ± 1.41', '1', '']
+    """
+    if not values:
+        return ""
+    mean = number(float(np.mean(values)))
+    return mean if len(values) == 1 else f"{mean} ± {number(float(np.std(values, ddof=1)))}"

@@ -206,6 +206,43 @@ def overoptimisation(file: str | os.PathLike, curves: Mapping[str, GainCurve]) -
         _save(figure, file)
 
 
+def lines_of_runs(
+    file: str | os.PathLike,
+    panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]],
+    units: Mapping[str, str],
+    across: str,
+) -> None:
+    """Draws what several runs each reached at several settings: a panel a measure, a line through the
+    means, a dot a run. Lines come in pairs of one colour, the second of each is dashed.
+
+    Args:
+        file: the PNG.
+        panels: title -> name of a line -> setting -> values of its runs.
+        units: title -> what is measured.
+        across: what the settings are.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(4.6 * len(panels), 3.6)
+        for number, (title, lines) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(1, len(panels), number)
+            settings = list(dict.fromkeys(setting for line in lines.values() for setting in line))
+            for at, (name, line) in enumerate(lines.items()):
+                colour = _CYCLE[at // 2 % len(_CYCLE)]
+                places = [settings.index(setting) for setting in line]
+                means = [float(np.mean(values)) for values in line.values()]
+                axes.plot(places, means, "--" if at % 2 else "-", color=colour, label=name)
+                for place, values in zip(places, line.values()):
+                    axes.scatter(
+                        [place] * len(values), values, color=colour, s=14, alpha=0.6, linewidths=0
+                    )
+            axes.set_xticks(range(len(settings)), settings)
+            axes.set_xlabel(across)
+            axes.set_ylabel(units[title])
+            axes.set_title(title)
+            axes.legend(loc="best")
+        _save(figure, file)
+
+
 def best_of_n(
     file: str | os.PathLike, sizes: Sequence[int], measured: Sequence[Mapping[str, Interval]]
 ) -> None:

@@ -41,6 +41,12 @@ class LearnedPositions(keras.layers.Layer):
         )
         self.built = True
 
+    def start_as_sinusoids(self):
+        """Sets the vectors to ``SinusoidalPositions`` of the same mean square as random ones: neighbours
+        are alike from the first update on, and may become anything."""
+        table = SinusoidalPositions(self.width)(ops.arange(self.max_positions)[None])[0]
+        self.embeddings.assign(math.sqrt(2.0) * self.initializer_range * table)
+
     def call(self, positions):
         return ops.take(ops.convert_to_tensor(self.embeddings), positions, axis=0)
 

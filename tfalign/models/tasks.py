@@ -225,6 +225,17 @@ class SequenceClassifier(_Classifier):
 
 
 @keras.saving.register_keras_serializable("tfalign")
+class MeanPooledClassifier(_Classifier):
+    """A class for a text: float32[B, C], logits of the mean of its tokens' states, whether the trunk
+    sees them from both sides or from one. No published directory has such a head."""
+
+    head_class = PooledClassifierHead
+
+    def _features(self, hidden, padding_mask):
+        return _mean_state(hidden, padding_mask)
+
+
+@keras.saving.register_keras_serializable("tfalign")
 class NextSentenceClassifier(_Classifier):
     """Does the second segment follow the first: float32[B, 2], logits; class 0 is "it follows"."""
 
@@ -239,13 +250,8 @@ class SentenceEncoder(TaskModel):
     backbone_class = BERT
 
     def call(self, token_ids, padding_mask=None, training=None):
-        hidden = ops.cast(self._hidden(token_ids, padding_mask, None, training), "float32")
-        if (
-            padding_mask is not None
-        ):  # the mean's length does not matter: its direction is the sum's
-            hidden = ops.where(padding_mask[..., None], hidden, 0.0)
-        total = ops.sum(hidden, axis=1)
-        return total / ops.maximum(ops.norm(total, axis=-1, keepdims=True), 1e-12)
+        mean = _mean_state(self._hidden(token_ids, padding_mask, None, training), padding_mask)
+        return mean / ops.maximum(ops.norm(mean, axis=-1, keepdims=True), 1e-12)
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -256,3 +262,12 @@ class TokenClassifier(_Classifier):
 
     def _features(self, hidden, padding_mask):
         return hidden
+
+
+def _mean_state(hidden, padding_mask):
+    """float32[B, W], the mean of float[B, T, W] over real tokens."""
+    hidden = ops.cast(hidden, "float32")
+    if padding_mask is None:
+        return ops.mean(hidden, axis=1)
+    real = ops.cast(padding_mask, "float32")[..., None]
+    return ops.sum(ops.where(real > 0, hidden, 0.0), axis=1) / ops.sum(real, axis=1)

@@ -1,0 +1,297 @@
+"""What pretraining buys: pretrained models against the same models with random weights, from few examples.
+
+    DATA=/path/to/data/wikitext-2
+    python -m experiments.pretrain_bert --run_dir=runs/bert --next_sentence=false \\
+        --data=$DATA/wiki.train.shuffled.tokens.gz::$DATA/wiki.valid.tokens
+    python -m experiments.transfer --run_dir=runs/transfer --models=BERT=runs/bert/models/pretrain_bert \\
+        --classes.data=tfds:movie_reviews:train::tfds:movie_reviews:test --pairs.data=TRAIN::TEST
+
+Each of --models, NAME=DIRECTORY, an encoder or a decoder, is fine-tuned on each number of --examples and with
+each seed twice: from the weights in its directory, and from random ones. The tasks are texts with classes
+(accuracy on the held-out ones) and sentence pairs with a similarity (Spearman's correlation), as in
+``experiments.classify`` and ``experiments.similarity``; a class is read from the mean of a text's states, so
+that encoders and decoders, with and without a task that trains their first token, are treated alike. Both
+starts see the same examples in the same order for as many updates. Two encoders of which one
+was pretrained with next-sentence prediction show what that brings.
+
+Writes transfer.json (every single result), transfer.md (means and standard deviations) and
+plots/transfer.png to RUN_DIR; what has run is not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments import encoders, stages
+from experiments.classify import by_text, class_log_probs
+from experiments.launch import launch, option
+from tfalign.data import (
+    BatchStream,
+    ClassRecord,
+    SimilarityRecord,
+    encode_classes,
+    encode_similarities,
+)
+from tfalign.evaluation import plots
+from tfalign.evaluation.markdown import mean_and_deviation, table
+from tfalign.evaluation.statistics import spearman
+from tfalign.models import MeanPooledClassifier, SentenceEncoder
+from tfalign.objectives import Classification, SentenceSimilarity, cosine_of_pairs
+from tfalign.training.checkpoint import write_json_atomically
+from tfalign.training.learner import Learner
+from tfalign.training.optimizers import adamw
+
+STARTS = ("pretrained", "from scratch")
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What is fine-tuned on, and how."""
+
+    data: str = option("", "TRAIN::TEST, each a source; the task is left out without")
+    length: int = option(128, "tokens of a row, or of a sentence; longer ones are cut")
+    windows: int = option(6, "of --length that a long text is read in at most (classes alone)")
+    highest: float = option(5.0, "the score of sentences that mean the same (pairs alone)")
+    batch_size: int = option(32, "rows of a batch, or pairs")
+    steps: int = option(200, "updates")
+    learning_rate: float = option(5e-4, "at its peak")
+    warmup_steps: int = option(20, "updates until the peak")
+    weight_decay: float = option(0.01, "of matrices")
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig:
+    run_dir: str = option("runs/transfer", "where results live")
+    models: str = option("", "NAME=DIRECTORY, comma-separated, each a Hugging Face directory")
+    examples: str = option(f"100,1000,{ALL}", "numbers of training examples")
+    seeds: int = option(3, "runs of each, which draw other examples and other random weights")
+    dropout: float = option(0.1, "while training")
+    data_dir: str = option("runs/data", "where datasets are built")
+    classes: TaskConfig = option(TaskConfig(), "texts with classes")
+    pairs: TaskConfig = option(TaskConfig(length=48, windows=1), "sentences that mean the same")
+
+    def __post_init__(self):
+        for model in self.models.split(","):
+            if not all(model.partition("=")):
+                raise ValueError(f"--models are NAME=DIRECTORY. Received: {model!r}")
+        for size in self.examples.split(","):
+            if size != ALL and not (size.isdigit() and int(size)):
+                raise ValueError(f"--examples are positive numbers or {ALL}. Received: {size!r}")
+        if not (self.classes.data or self.pairs.data):
+            raise ValueError("--classes.data or --pairs.data must be given")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Something to fine-tune on.
+
+    Attributes:
+        config: TaskConfig.
+        train, test: lists of records.
+        unit: str, what is measured.
+        encode: ``(records, tokenizer) -> Examples``.
+        model: ``trunk -> keras.Model``.
+        objective: see ``tfalign.objectives``.
+        output: ``(model, batch) -> array[B, ...]``, what ``measure`` wants to know of each example.
+        measure: ``(list of outputs, Examples) -> float``.
+    """
+
+    config: TaskConfig
+    train: list
+    test: list
+    unit: str
+    encode: Callable
+    model: Callable
+    objective: Any
+    output: Callable
+    measure: Callable
+
+
+def main(config):
+    run = stages.open_run("transfer", config)
+    file = run.path / "transfer.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
+    tasks = tasks_of(config)
+    for name, _, directory in (model.partition("=") for model in config.models.split(",")):
+        for title, task in tasks.items():
+            for key, value in _results(config, task, directory, f"{title}/{name}", results):
+                results[key] = value
+                write_json_atomically(file, results)
+                print(f"{key}: {value:.3f}")
+    summary = summarised(results)
+    units = {title: task.unit for title, task in tasks.items()}
+    (run.path / "transfer.md").write_text(_table(summary, units), encoding="utf-8")
+    print(_table(summary, units))
+    plots.lines_of_runs(run.plots / "transfer.png", summary, units, "training examples")
+
+
+def tasks_of(config):
+    """dict of title to Task, those that have data."""
+    tasks = {}
+    if config.classes.data:
+        tasks["classes"] = _class_task(config.classes, config.data_dir)
+    if config.pairs.data:
+        tasks["pairs"] = _pair_task(config.pairs, config.data_dir)
+    return tasks
+
+
+def _class_task(config, data_dir):
+    train, test = _read(config, ClassRecord, data_dir)
+    classes = sorted({record.label for record in train})
+
+    def accuracy(log_probs, examples):
+        _, first = np.unique(examples.texts, return_index=True)
+        answers = np.argmax(by_text(log_probs, examples.texts), axis=-1)
+        return float(np.mean(answers == examples.labels[first]))
+
+    return Task(
+        config,
+        train,
+        test,
+        "accuracy",
+        lambda records, tokenizer: encode_classes(
+            records, tokenizer, classes, config.length, config.windows
+        ),
+        lambda trunk: MeanPooledClassifier(trunk, len(classes)),
+        Classification(),
+        class_log_probs,
+        accuracy,
+    )
+
+
+def _pair_task(config, data_dir):
+    train, test = _read(config, SimilarityRecord, data_dir)
+    return Task(
+        config,
+        train,
+        test,
+        "Spearman's correlation",
+        lambda records, tokenizer: encode_similarities(
+            records, tokenizer, config.highest, config.length
+        ),
+        SentenceEncoder,
+        SentenceSimilarity(),
+        cosine_of_pairs,
+        lambda cosines, examples: spearman(cosines, examples.similarity),
+    )
+
+
+def _read(config, kind, data_dir):
+    return [stages.read(config.data, kind, split, "stop", data_dir) for split in ("train", "test")]
+
+
+def _results(config, task, directory, title, done):
+    """Yields (key, value) of everything a model is to show on a task that is not done yet."""
+    keys = {
+        f"{title}/{start}/{size}/{seed}": (start, size, seed)
+        for size in config.examples.split(",")
+        for seed in range(config.seeds)
+        for start in STARTS
+    }
+    keys = {key: cell for key, cell in keys.items() if key not in done}
+    if not keys:
+        return
+    fine_tuning = FineTuning(task, directory, config.dropout)
+    for key, (start, size, seed) in keys.items():
+        yield key, fine_tuning(start == "pretrained", _drawn(task.train, size, seed), seed)
+
+
+def _drawn(records, size, seed):
+    """The first ``size`` of the records in an order of the seed's: smaller draws are part of larger."""
+    order = np.random.default_rng(seed).permutation(len(records))
+    return [records[index] for index in order[: None if size == ALL else int(size)]]
+
+
+class FineTuning:
+    """Fine-tunes a model on a task again and again, with one compiled update for all of it.
+
+    Args:
+        task: Task.
+        directory: of the model and its tokenizer.
+        dropout: float, while training.
+
+    Attributes:
+        model: keras.Model, as the last fine-tuning left it.
+    """
+
+    def __init__(self, task, directory, dropout):
+        self._task = task
+        self._tokenizer = stages.load_tokenizer(directory)
+        self._trunk = encoders.trunk_of(directory, None, dropout)
+        self._pretrained = _values(self._trunk.variables)
+        self.model = task.model(self._trunk)
+        c = task.config
+        optimizer = adamw(stages.warmup_decay(c), c.weight_decay)
+        self._learner = Learner(self.model, task.objective, optimizer)
+        self._output = encoders.compiled(task.output, self.model)
+        self._test = task.encode(task.test, self._tokenizer)
+
+    def __call__(self, is_pretrained, records, seed):
+        """The model's result on the task's test after fine-tuning.
+
+        Args:
+            is_pretrained: bool, whether to begin with the directory's weights or with random ones.
+            records: sequence, to be trained on.
+            seed: int, of random weights and of the examples' order.
+        """
+        c = self._task.config
+        self._begin(is_pretrained, seed)
+        examples = self._task.encode(records, self._tokenizer)
+        batches = BatchStream(examples, c.batch_size, [c.length], seed=seed)
+        for _ in range(c.steps):
+            self._learner.update(next(batches))
+        outputs = encoders.over_all(self._output, self._test, c.batch_size, [c.length])
+        return self._task.measure(outputs, self._test)
+
+    def _begin(self, is_pretrained, seed):
+        """Sets all weights, and the optimizer to its start."""
+        stages.seed_everything(seed)
+        fresh = self._task.model(type(self._trunk)(self._trunk.config))
+        _assign(self.model.variables, _values(fresh.variables))
+        if is_pretrained:
+            _assign(self._trunk.variables, self._pretrained)
+        for variable in self._learner.optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+
+def _values(variables):
+    return [np.array(variable) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def summarised(results):
+    """dict of task to dict of "model, start" to dict of size to the values of all seeds."""
+    summary = {}
+    for key, value in results.items():
+        task, model, start, size, _ = key.split("/")
+        lines = summary.setdefault(task, {}).setdefault(f"{model}, {start}", {})
+        lines.setdefault(size, []).append(value)
+    return summary
+
+
+def _table(summary, units):
+    parts = []
+    for task, lines in summary.items():
+        sizes = list(dict.fromkeys(size for line in lines.values() for size in line))
+        rows = [
+            [name, *(mean_and_deviation(line.get(size, [])) for size in sizes)]
+            for name, line in lines.items()
+        ]
+        parts.append(
+            table([f"{task}: {units[task]}", *(f"{size} examples" for size in sizes)], rows)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    launch(TransferConfig, main, __doc__)

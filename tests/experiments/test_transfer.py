@@ -1,0 +1,102 @@
+"""``experiments.transfer``: a model that knows the task already needs fewer examples than a random one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.classify import ClassifyConfig
+from experiments.classify import main as classify
+from experiments.transfer import ALL, FineTuning, TaskConfig, TransferConfig, main, tasks_of
+from tfalign.models import BERT, BERTConfig
+from tfalign.text import train_word_piece
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with texts of two classes, pairs of sentences, and an encoder that can tell the classes."""
+    folder = tmp_path_factory.mktemp("transfer")
+    generator = np.random.default_rng(0)
+    texts, pairs = [], []
+    for number in range(200):
+        words = ["so"] * 12
+        words[generator.integers(12)] = "good" if number % 2 else "bad"
+        texts.append({"text": " ".join(words), "label": "yes" if number % 2 else "no"})
+        second = "good" if number % 3 else "bad"
+        score = 5.0 if words.count(second) else 0.0
+        pairs.append({"first": texts[-1]["text"], "second": f"so {second}", "score": score})
+    for name, rows in (("texts", texts), ("pairs", pairs)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tokenizer = train_word_piece([row["text"] for row in texts], 40)
+    tokenizer.save(folder / "bert")
+    config = BERTConfig(tokenizer.vocab_size, 32, 1, 2, max_positions=16, initializer_range=0.2)
+    BERT(config).save_pretrained(folder / "bert")
+    source = f"{folder}/texts.jsonl::{folder}/texts.jsonl"
+    training = {"length": 16, "steps": 80, "learning_rate": 1e-2, "dropout": 0.0}
+    classify(
+        ClassifyConfig(
+            run_dir=str(folder / "run"), model=str(folder / "bert"), data=source, **training
+        )
+    )
+    return folder
+
+
+def config_of(folder, run_dir, **choices):
+    task = TaskConfig(
+        f"{folder}/texts.jsonl::{folder}/texts.jsonl", 16, 1, 5.0, 8, 20, 2e-3, warmup_steps=2
+    )
+    return TransferConfig(
+        run_dir=str(run_dir),
+        models=f"BERT={folder}/run/models/classify",
+        dropout=0.0,
+        classes=task,
+        **{"examples": f"8,{ALL}", "seeds": 2} | choices,
+    )
+
+
+@pytest.mark.slow
+def test_the_table_shows_what_was_known_before(folder, tmp_path):
+    pairs = TaskConfig(f"{folder}/pairs.jsonl::{folder}/pairs.jsonl", 16, 1, 5.0, 8, 4)
+    config = config_of(folder, tmp_path, pairs=pairs)
+    main(config)
+    results = json.loads((tmp_path / "transfer.json").read_text())
+    assert len(results) == 2 * 2 * 2 * 2
+    few = {
+        start: np.mean([results[f"classes/BERT/{start}/8/{seed}"] for seed in range(2)])
+        for start in ("pretrained", "from scratch")
+    }
+    assert few["pretrained"] > 0.9 > few["from scratch"] + 0.1
+    table = (tmp_path / "transfer.md").read_text()
+    assert "| BERT, from scratch |" in table and "8 examples" in table
+    assert (tmp_path / "plots" / "transfer.png").stat().st_size > 10_000
+    before = (tmp_path / "transfer.json").stat().st_mtime_ns
+    main(config)  # there is nothing left to run
+    assert (tmp_path / "transfer.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_result_does_not_depend_on_what_ran_before(folder, tmp_path):
+    config = config_of(folder, tmp_path)
+    task = tasks_of(config)["classes"]
+    fine_tuning = FineTuning(task, f"{folder}/run/models/classify", dropout=0.0)
+    first = fine_tuning(False, task.train[:8], seed=0)
+    weights = [np.array(weight) for weight in fine_tuning.model.get_weights()]
+    fine_tuning(True, task.train[8:16], seed=1)
+    assert fine_tuning(False, task.train[:8], seed=0) == first
+    for weight, before in zip(fine_tuning.model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(weight, before)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"models": "bert"}, "NAME=DIRECTORY. Received: 'bert'"),
+        ({"models": "a=b", "examples": "0"}, "positive numbers or all. Received: '0'"),
+        ({"models": "a=b"}, "--classes.data or --pairs.data must be given"),
+    ],
+)
+def test_mistakes_are_told(choice, message):
+    with pytest.raises(ValueError, match=message):
+        TransferConfig(**choice)
