@@ -129,7 +129,9 @@ NETWORKS = {
         "LSTM": _words(RecurrentConfig(0, 256, cell="lstm", dropout=0.2), steps=3500),
         "GRU": _words(RecurrentConfig(0, 256, cell="gru", dropout=0.2), steps=2000),
         "Transformer": _words(
-            GPTConfig(0, 192, 4, 4, dropout=0.1, initializer_range=0.05, **_GPT), steps=2000
+            GPTConfig(0, 192, 4, 4, dropout=0.1, initializer_range=0.05, **_GPT),
+            steps=2000,
+            window=64,  # it has seen no longer context
         ),
     },
     "tinyshakespeare": {
