@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments.stages import PretrainConfig, ramp_stages
+from experiments.pretrain_gpt import PretrainConfig
+from experiments.stages import ramp_stages
 from tfalign.data import BatchStream, Ramp, one_text
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling

@@ -52,24 +52,26 @@ def config_of(folder, run_dir, **choices):
         models=f"BERT={folder}/run/models/classify",
         dropout=0.0,
         classes=task,
-        **{"examples": f"8,{ALL}", "seeds": 2} | choices,
+        **{"examples": f"24,{ALL}", "seeds": 2} | choices,
     )
 
 
 @pytest.mark.slow
 def test_the_table_shows_what_was_known_before(folder, tmp_path):
-    pairs = TaskConfig(f"{folder}/pairs.jsonl::{folder}/pairs.jsonl", 16, 1, 5.0, 8, 4)
+    pairs = TaskConfig(
+        f"{folder}/pairs.jsonl::{folder}/pairs.jsonl", 16, 1, 5.0, 8, 4, warmup_steps=1
+    )
     config = config_of(folder, tmp_path, pairs=pairs)
     main(config)
     results = json.loads((tmp_path / "transfer.json").read_text())
     assert len(results) == 2 * 2 * 2 * 2
     few = {
-        start: np.mean([results[f"classes/BERT/{start}/8/{seed}"] for seed in range(2)])
+        start: np.mean([results[f"classes/BERT/{start}/24/{seed}"] for seed in range(2)])
         for start in ("pretrained", "from scratch")
     }
     assert few["pretrained"] > 0.9 > few["from scratch"] + 0.1
     table = (tmp_path / "transfer.md").read_text()
-    assert "| BERT, from scratch |" in table and "8 examples" in table
+    assert "| BERT, from scratch |" in table and "24 examples" in table
     assert (tmp_path / "plots" / "transfer.png").stat().st_size > 10_000
     before = (tmp_path / "transfer.json").stat().st_mtime_ns
     main(config)  # there is nothing left to run
