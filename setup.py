@@ -14,6 +14,7 @@ AGENTS = [
 ]
 HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
+RAY = ["ray>=2.40"]
 TRANSLATE = ["sacrebleu>=2.4"]
 TEST = ["httpx>=0.27", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
 
@@ -48,8 +49,9 @@ setup(
         "jax": ["jax>=0.4.35"],
         "hub": HUB,
         "serve": SERVE,
+        "ray": RAY,
         "translate": TRANSLATE,
         "test": TEST,
-        "all": AGENTS + HUB + SERVE + TRANSLATE + TEST,
+        "all": AGENTS + HUB + SERVE + RAY + TRANSLATE + TEST,
     },
 )

@@ -21,6 +21,7 @@ RUN_DIR/models/ALGORITHM. About two minutes on two CPU cores for the embedded da
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +39,11 @@ from tfalign.models import (
 )
 from tfalign.rewards import (
     Ensemble,
+    Guarded,
     LearnedReward,
     ProcessReward,
     ProcessRewardModel,
+    TextReward,
     mean_less_deviation,
     mean_less_variance,
     worst_case,
@@ -51,7 +54,8 @@ from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import Responder, RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 
 _AGGREGATIONS = (
     "token_mean",
@@ -79,6 +83,10 @@ class AlignConfig:
         "runs/reward/models/reward_model",
         "directory of the reward model; several, comma-separated, are an ensemble",
     )
+    rule: str = option(
+        "", "MODULE:FUNCTION of (prompt, response) instead of a reward model, in its own process"
+    )
+    rule_timeout: float = option(10.0, "seconds a rule may take; 0 to run it in this process")
     ensemble: str = option("deviation", "what an ensemble's mean is lowered by", list(_BOUNDS))
     cost_model: str = option("", "directory of a second one, whose score is held under a limit")
     cost_limit: float = option(0.0, "of the mean cost")
@@ -112,6 +120,9 @@ class AlignConfig:
     steps: int = option(100, "batches of rollouts")
     refresh_every: int = option(
         1, "batches that an older policy samples before it is brought up to date; 1 is on-policy"
+    )
+    corrected: bool = option(
+        True, "take ratios to the older policy that sampled; else treat rollouts as today's"
     )
     learning_rate: float = option(2e-4, "at the start; decays linearly to 0")
     clip_norm: float = option(1.0, "global norm gradients are clipped to")
@@ -164,6 +175,8 @@ class AlignConfig:
                 "--group_size must divide --batch_size. Received: "
                 f"group_size={chosen.group_size}, batch_size={self.batch_size}"
             )
+        if self.rule and not all(self.rule.partition(":")):
+            raise ValueError(f"--rule is MODULE:FUNCTION. Received: {self.rule!r}")
         if self.refresh_every < 1:
             raise ValueError(
                 f"--refresh_every must be at least 1. Received: refresh_every={self.refresh_every}"
@@ -221,7 +234,7 @@ _CHANGES = (
 _SWITCHES = ("whiten_rewards", "whiten_advantages", "drop_zero_spread")
 
 
-def align(config, run, gold=None, reward=None, stage=None):
+def align(config, run, gold=None, reward=None, stage=None, remote=None):
     """Improves the policy and saves it; goes on from the newest checkpoint of the run.
 
     Args:
@@ -231,9 +244,10 @@ def align(config, run, gold=None, reward=None, stage=None):
             where there is none.
         reward: see ``RolloutWorker``; None for the reward model of the config.
         stage: str, what checkpoints, metrics and the model go by; None for the algorithm's name.
+        remote: ``rollout_actors.RemoteResponses``; None to respond here.
     """
     stage = stage or config.algorithm
-    tokenizer, chosen, worker, learner, kl_control = assemble(config, reward)
+    tokenizer, chosen, worker, learner, kl_control = assemble(config, reward, remote)
     prompts = BatchStream(
         training_prompts(config, tokenizer, stage),
         config.batch_size // chosen.group_size,
@@ -248,9 +262,14 @@ def align(config, run, gold=None, reward=None, stage=None):
         more_variables=worker.variables,
     )
 
+    if remote is not None:
+        remote.begin(prompts, first_step + 1)
+
     def update(step):
         if worker.sampler is not None and step % config.refresh_every == 1:
             worker.refresh_sampler()
+        if remote is not None:
+            remote.publish(worker.actor_critic.policy)
         rollout, metrics = improve(
             worker,
             learner,
@@ -266,6 +285,8 @@ def align(config, run, gold=None, reward=None, stage=None):
         )
         if gold is not None and rollout is not None:
             metrics["gold_reward"] = _mean_gold(gold, tokenizer, rollout)
+        if remote is not None:
+            metrics |= {"age": remote.age, "redone": float(remote.redone)}
         return metrics
 
     stages.repeat(run, stage, update, config, state, first_step)
@@ -283,12 +304,12 @@ class Parts(NamedTuple):
     kl_control: FixedKL
 
 
-def assemble(config, reward=None):
+def assemble(config, reward=None, remote=None):
     """The Parts that a config asks for.
 
     Args:
         config: AlignConfig.
-        reward: see ``RolloutWorker``; None for the reward model of the config.
+        reward, remote: see ``RolloutWorker``; without a reward there is the config's.
     """
     chosen = chosen_algorithm(config)
     tokenizer = stages.load_tokenizer(config.policy)
@@ -300,7 +321,7 @@ def assemble(config, reward=None):
     behind = config.refresh_every > 1
     reward_model = None
     if reward is None:
-        reward, reward_model = learned_reward(config, tokenizer)
+        reward, reward_model = reward_of(config, tokenizer)
     actor_critic = _actor_critic(config, chosen, policy, reward_model)
     older = load() if behind else None
     for model in filter(None, (policy, older)):
@@ -314,6 +335,8 @@ def assemble(config, reward=None):
         chosen.baseline and chosen.baseline(),
         _cost_limit(config),
         older,
+        remote,
+        config.corrected,
     )
     sized = dataclasses.replace(
         config, minibatch_size=minibatch_size(config, chosen), epochs=chosen.epochs
@@ -323,12 +346,31 @@ def assemble(config, reward=None):
     return Parts(tokenizer, chosen, worker, learner, _kl_control(config, chosen))
 
 
+def responder(config):
+    """(the config's policy, a Responder of it with the config's reward), in a process that only responds."""
+    tokenizer = stages.load_tokenizer(config.policy)
+    policy = from_pretrained(config.policy, dtype=config.precision)
+    adapters.adapt(policy, config.lora)
+    reward, _ = reward_of(config, tokenizer)
+    return policy, Responder(policy, reward, rollout_config(config, tokenizer))
+
+
 def training_prompts(config, tokenizer, stage):
     """The config's prompts, encoded."""
     records = stages.read(config.data, PromptRecord, "train", config.on_bad, config.data_dir)
     return stages.tell(
         stage, encode_prompts(records, tokenizer, config.max_prompt_tokens, config.on_bad)
     )
+
+
+def reward_of(config, tokenizer):
+    """(the reward that a config names, its model or None)."""
+    if not config.rule:
+        return learned_reward(config, tokenizer)
+    module, _, name = config.rule.partition(":")
+    rule = getattr(importlib.import_module(module), name)
+    timeout = config.rule_timeout or None
+    return TextReward(Guarded(rule, timeout=timeout), tokenizer.decode), None
 
 
 def learned_reward(config, tokenizer):

@@ -41,7 +41,8 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig, join
+from tfalign.training.rollouts import RolloutWorker
 
 _PROMPT, _ANSWER = 7, 3  # tokens of the longest: BOS 9 9 - 9 9 =, and 9 9 EOS
 _BYTES = 256 + 3  # a vocabulary without merges: every digit is a token
@@ -199,7 +200,7 @@ def _right(config, run, stage):
     for name, sampler in (("greedy", Greedy()), ("sampled", Sampler())):
         generator = Generator(model, _ANSWER, sampler, (tokenizer.eos_id,), tokenizer.pad_id)
         generation = generator(prompts.token_ids, prompts.mask, config.seed)
-        right = rule(*RolloutWorker.join(prompts, generation), generation.mask)
+        right = rule(*join(prompts, generation), generation.mask)
         interval = wilson_interval(int(right.sum()), len(right))
         shares[name] = {"right": interval.value, "ci95": [interval.low, interval.high]}
     return shares

@@ -242,7 +242,8 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
     from tfalign.training.kl_control import FixedKL
     from tfalign.training.learner import Learner
     from tfalign.training.on_policy import improve
-    from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+    from tfalign.training.responses import RolloutConfig
+    from tfalign.training.rollouts import RolloutWorker
     from tfalign.types import Prompts
 
     phases = _Phases()
@@ -253,7 +254,7 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
         RolloutConfig(shape["new"], group_size=chosen.group_size),
         chosen.credit,
     )
-    worker.generator = phases.watch("generation", worker.generator)
+    worker.responder.generator = phases.watch("generation", worker.responder.generator)
     worker.finish = phases.watch("credit", worker.finish)
     learner = Learner(actor_critic, chosen.loss, keras.optimizers.Adam(1e-5, epsilon=1e-5))
     learner.update = phases.watch("update", learner.update)

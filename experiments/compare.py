@@ -141,7 +141,7 @@ def main(config):
     judge(
         config, demo, {directory: CONTESTANTS[name].model for (name, _), directory in runs.items()}
     )
-    report(config, {name: [_result(runs[name, seed]) for seed in seeds] for name in names})
+    report(config, {name: [result_of(runs[name, seed]) for seed in seeds] for name in names})
 
 
 def measure(command, directory):
@@ -236,7 +236,7 @@ def report(config, results):
     print(text)
 
 
-def _result(directory):
+def result_of(directory):
     """dict of every measure of one run."""
     parts = (json.loads((directory / f"{name}.json").read_text()) for name in ("cost", "quality"))
     return {name: value for part in parts for name, value in part.items()}

@@ -32,7 +32,8 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,8 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import adamw
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts, RankedResponses
 
 _PHASES = {"run": "generation", "score": "reward", "_compare": "reference", "_step": "update"}

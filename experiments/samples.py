@@ -13,7 +13,7 @@ from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.decoding import Generator, Sampler
 from tfalign.models import from_pretrained
 from tfalign.training.checkpoint import write_bytes_atomically
-from tfalign.training.rollouts import RolloutWorker
+from tfalign.training.responses import join
 
 _SAVE_EVERY = 32  # samples
 
@@ -61,7 +61,7 @@ def sample_scores(policy, prompts, rewards, samples, config, file):
     first = len(columns["log_probs"])
     for seed in tqdm(range(first, samples), desc="samples", unit="sample"):
         generation = generator(prompts.token_ids, prompts.mask, seed)
-        answered = *RolloutWorker.join(prompts, generation), generation.mask
+        answered = *join(prompts, generation), generation.mask
         columns["log_probs"].append(np.asarray(generation.log_probs).sum(axis=1))
         for name, reward in rewards.items():
             columns[name].append(np.asarray(reward(*answered)))

@@ -30,7 +30,8 @@ from tfalign.rewards import TextReward
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Prompts
 
 BOS = 1  # begins a story, and ends the one before it

@@ -121,7 +121,7 @@ def process(config, parts, stage):
     rollouts, model = parts.worker.config, parts.worker.actor_critic.policy.config
     return TextGenerationMDP(
         prompts,
-        parts.worker.reward,
+        parts.worker.responder.reward,
         rollouts.max_new_tokens,
         model.vocab_size,
         rollouts.stop_tokens,

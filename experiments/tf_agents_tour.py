@@ -29,7 +29,8 @@ from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
 from tfalign.objectives import PPO
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 
 ROWS = 32
 ENOUGH = 0.9  # of the optimum

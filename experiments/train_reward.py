@@ -44,7 +44,7 @@ from tfalign.functional.losses import (
 from tfalign.models import BERTConfig, CausalLM, from_pretrained
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
 from tfalign.rewards import LearnedReward, RewardModel
-from tfalign.training.rollouts import RolloutWorker
+from tfalign.training.responses import join
 from tfalign.types import PreferencePairs
 
 _RANKING_LOSSES = {
@@ -180,7 +180,7 @@ def _answered(config, policy, prompts, tokenizer):
     )
     stream = BatchStream(prompts, config.batch_size, [config.max_prompt_tokens], seed=config.seed)
     for index, batch in enumerate(itertools.islice(stream, config.normalize_batches)):
-        yield RolloutWorker.join(batch, generator(batch.token_ids, batch.mask, seed=index))
+        yield join(batch, generator(batch.token_ids, batch.mask, seed=index))
 
 
 def _both_sides(batches):

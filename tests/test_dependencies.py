@@ -48,6 +48,7 @@ WALLS = {
     rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
     "jax": r"tfalign\.backend\.jax(_devices)?|experiments(\..+)?",
+    "ray": r"experiments\.rollout_actors",
     "keras_hub": r"tfalign\.(models|text)\.keras_hub",
 }
 

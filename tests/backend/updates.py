@@ -17,7 +17,8 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay, adamw
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import LanguageModelBatch, Prompts
 
 CONFIG = GPTConfig(13, 16, 1, 2, max_positions=16)

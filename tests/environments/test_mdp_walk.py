@@ -18,7 +18,8 @@ from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
 from tfalign.rewards import RewardModel
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Prompts
 
 B, P, R, V = 12, 4, 5, 17
@@ -70,7 +71,9 @@ def _walk(worker, sampler):
         reference = _last_logits(worker.reference, *mdp.observation(state))
         ref_log_probs = token_log_probs(reference, actions[:, None], TEMPERATURE)[:, 0]
         following = mdp.transition(state, actions, STOPS)
-        earned = mdp.reward(state, following, worker.reward, action_log_probs, ref_log_probs, BETA)
+        earned = mdp.reward(
+            state, following, worker.responder.reward, action_log_probs, ref_log_probs, BETA
+        )
         log_probs.append(ops.where(mdp.terminal(state), 0.0, action_log_probs))
         rewards.append(earned)
         state = following
@@ -79,9 +82,9 @@ def _walk(worker, sampler):
 
 @pytest.mark.parametrize("sampler", [Sampler(TEMPERATURE), Greedy()], ids=["sampled", "greedy"])
 def test_walk_equals_rollout(worker, sampler, monkeypatch):
-    if sampler != worker.generator.sampler:
+    if sampler != worker.responder.generator.sampler:
         other = Generator(worker.actor_critic.policy, R, sampler, STOPS, PAD)
-        other.value_head = worker.generator.value_head
+        other.value_head = worker.responder.generator.value_head
         other.compiled = other.run  # compiled = eager is decoding's own test
         monkeypatch.setattr(worker, "generator", other)
     rollout, _ = worker(PROMPTS, SEED, BETA)
@@ -103,14 +106,14 @@ def test_walk_equals_rollout(worker, sampler, monkeypatch):
 def _process(worker):
     policy = worker.actor_critic.policy
     penalty = KLPenalty(policy, worker.reference, BETA, TEMPERATURE)
-    return TextGenerationMDP(PROMPTS, worker.reward, R, V, STOPS, PAD, penalty=penalty)
+    return TextGenerationMDP(PROMPTS, worker.responder.reward, R, V, STOPS, PAD, penalty=penalty)
 
 
 def _act(worker, observation, rows, t):
     """What the sampler chooses for these rows with its own uniforms: (actions, log-probs)."""
     mask = observation["padding_mask"].astype("bool")
     logits = _last_logits(worker.actor_critic.policy, observation["token_ids"], mask)[:, 0]
-    chosen = worker.generator.sampler.choose(logits, uniform(SEED, rows, np.int32(t)))
+    chosen = worker.responder.generator.sampler.choose(logits, uniform(SEED, rows, np.int32(t)))
     return [np.asarray(x) for x in chosen]
 
 

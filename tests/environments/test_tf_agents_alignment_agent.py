@@ -17,7 +17,8 @@ from tfalign.training.baselines import MovingBaseline
 from tfalign.training.kl_control import AdaptiveKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import one_pass
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Prompts
 
 if importlib.util.find_spec("tf_agents") is None:

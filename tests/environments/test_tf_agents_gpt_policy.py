@@ -17,7 +17,8 @@ from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
 from tfalign.rewards import RewardModel
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Prompts
 
 if importlib.util.find_spec("tf_agents") is None:
@@ -72,7 +73,7 @@ def worker():
 
 def _mdp(worker, **changes):
     penalty = KLPenalty(worker.actor_critic.policy, worker.reference, BETA, TEMPERATURE)
-    settings = {"score": worker.reward, "stop_tokens": STOPS, "penalty": penalty}
+    settings = {"score": worker.responder.reward, "stop_tokens": STOPS, "penalty": penalty}
     settings |= {"max_new_tokens": R, "vocab_size": V, "pad_id": PAD}
     return TextGenerationMDP(PROMPTS, **(settings | changes))
 

@@ -13,7 +13,8 @@ from tfalign.evaluation.overoptimisation import best_of_n_kl
 from tfalign.evaluation.statistics import win_rate
 from tfalign.models import Actor
 from tfalign.training.credit import NoCredit
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.selection import best_rows
 
 PROBLEM = Problem(6, 4)

@@ -17,7 +17,8 @@ from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 
 SMALL = Problem(3, 2)
 MARK = 0.05

@@ -11,7 +11,8 @@ from experiments.enumerable import Problem, TabularCritic, total_variation
 from experiments.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.training.algorithms import algorithm
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 
 SMALL = Problem(3, 2)
 BETA = 0.5

@@ -20,7 +20,8 @@ from tfalign.models import Actor, SeparateActorCritic
 from tfalign.objectives import A2C, Reinforce, TruncatedImportance, VTrace
 from tfalign.training.algorithms import ALGORITHMS, POLICY_GRADIENTS, algorithm
 from tfalign.training.credit import Scored
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Rollout
 
 V, R, BETA, GROUPS = 3, 3, 0.4, 4096

@@ -22,7 +22,8 @@ from tfalign.training.baselines import GreedyBaseline
 from tfalign.training.credit import GAE, LeaveOneOut, RewardToGo
 from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Generation, Prompts
 
 V, B, P, R = 13, 8, 6, 5
@@ -174,7 +175,7 @@ def test_same_seed_same_rollout_and_one_program_for_all_coefficients(shared):
     np.testing.assert_array_equal(again.token_ids, rollout.token_ids)
     assert (np.asarray(other.token_ids) != np.asarray(rollout.token_ids)).any()
     assert (np.asarray(again.rewards) != np.asarray(rollout.rewards)).any()
-    programs = (worker.generator.compiled, worker.comparison, worker.crediting)
+    programs = (worker.responder.generator.compiled, worker.comparison, worker.crediting)
     assert [program.traces for program in programs] == [1, 1, 1]
 
 
@@ -192,7 +193,7 @@ def test_a_score_that_is_not_finite_names_the_row(shared, bad):
     worker, *_ = shared
     scores = np.array([0, 1, bad, 2, bad, 0, 0, 0], "float32")
     broken = RolloutWorker(worker.actor_critic, worker.reference, lambda *_: scores, worker.config)
-    broken.generator = worker.generator
+    broken.generator = worker.responder.generator
     with pytest.raises(RewardError, match=f"score of row 2 is not finite. Received: {bad}"):
         broken(prompts(), seed=0, kl_coefficient=0.05)
 
@@ -364,7 +365,7 @@ def test_a_group_has_one_prompt_and_streams_of_its_own(grouped):
 
 def test_without_a_critic_no_value_is_computed(grouped):
     worker, (rollout, statistics) = grouped
-    assert worker.generator.value_head is None
+    assert worker.responder.generator.value_head is None
     assert not np.asarray(rollout.values).any()
     assert "explained_variance" not in statistics
     with_critic = worker_of(True, (3,), reference_seed=1)
@@ -388,7 +389,7 @@ def test_groups_of_equal_scores_are_drawn_again(grouped):
     again, redrawn = worker(prompts(), seed=11, kl_coefficient=0.05)
     assert statistics["spread"] < 1 and 2 <= len(calls) <= 4
     assert redrawn["spread"] > statistics["spread"]
-    assert worker.generator.compiled.traces == 1
+    assert worker.responder.generator.compiled.traces == 1
     scores = np.asarray(rollout.scores).reshape(B, 2)
     spread = np.repeat(scores[:, 0] != scores[:, 1], 2)
     for field in ("token_ids", "response_mask", "log_probs", "scores"):

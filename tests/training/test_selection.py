@@ -12,7 +12,8 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
-from tfalign.training.rollouts import RolloutConfig, RolloutWorker
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.selection import best_and_worst, best_of_groups, best_rows
 from tfalign.types import Rollout
 

@@ -87,7 +87,10 @@ class AlignmentAgent(tf_agent.TFAgent):
             action_spec,
             GPTPolicy(*acting, Greedy()),
             GPTPolicy(
-                *acting, Sampler(config.temperature), seed, value_head=worker.generator.value_head
+                *acting,
+                Sampler(config.temperature),
+                seed,
+                value_head=worker.responder.generator.value_head,
             ),
             train_sequence_length=None,
             train_step_counter=train_step_counter,

@@ -63,7 +63,9 @@ class GreedyBaseline:
                 config.stop_tokens,
                 config.pad_id,
             )
-        return worker.score(prompts, self._generator(prompts.token_ids, prompts.mask)).scores
+        return worker.responder.score(
+            prompts, self._generator(prompts.token_ids, prompts.mask)
+        ).scores
 
     def update(self, mean_return):
         """Nothing is remembered."""

@@ -55,9 +55,8 @@ def improve(
     """
     if on_bad not in ("stop", "skip"):
         raise ValueError(f'on_bad is "stop" or "skip". Received: on_bad={on_bad!r}')
-    rollout_seed = np.random.SeedSequence([seed, step]).generate_state(1)[0]
     try:
-        rollout, statistics = worker(prompts, rollout_seed, kl_control.coefficient)
+        rollout, statistics = worker(prompts, rollout_seed(seed, step), kl_control.coefficient)
     except RewardError as error:
         if on_bad == "stop":
             raise
@@ -85,6 +84,11 @@ def improve(
     if "max_log_ratio" in updates[0]:
         more["first_max_log_ratio"] = float(updates[0]["max_log_ratio"])
     return rollout, statistics | metrics | more
+
+
+def rollout_seed(seed, step):
+    """int in [0, 2**32), of the responses of a run's step."""
+    return np.random.SeedSequence([seed, step]).generate_state(1)[0]
 
 
 def one_pass(learner, batch, order, minibatches):

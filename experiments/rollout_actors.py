@@ -1,0 +1,195 @@
+"""Ray actors that respond and score, and the learner's end of them.
+
+An actor has the policy and the reward of an ``AlignConfig`` and knows nothing of the run. The weights of
+each update are put into Ray's object store once; on the learner's machine its actors read them there,
+without a copy each.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import ray
+from keras import tree
+
+from experiments import align
+from tfalign.rewards import RewardError
+from tfalign.training.dealing import Dealer
+from tfalign.training.on_policy import rollout_seed
+from tfalign.training.responses import ScoredResponses
+from tfalign.types import Generation, Prompts
+
+
+@ray.remote(num_cpus=1)
+class RolloutActor:
+    """A process that responds to prompts.
+
+    Args:
+        config: AlignConfig.
+    """
+
+    def __init__(self, config):
+        self._policy, self._respond = align.responder(config)
+        self._version = None
+
+    def respond(self, weights, version, prompts, seed, row_ids):
+        """ScoredResponses of NumPy arrays.
+
+        Args:
+            weights: list of arrays, the policy's.
+            version: int, the weights'; those it has already are not set again.
+            prompts, seed, row_ids: see ``Responder``.
+        """
+        if version != self._version:
+            self._policy.set_weights(weights)
+            self._version = version
+        answers = self._respond(Prompts(*prompts), seed, row_ids)
+        return tree.map_structure(lambda x: x if x is None else np.asarray(x), answers)
+
+    def process_id(self):
+        return os.getpid()
+
+
+class RemoteResponses:
+    """``Responder`` of a policy whose copies live in actors.
+
+    A lost actor is replaced and what it was doing is done again, by the same random numbers: which
+    actor answers a prompt, and how often it had to be asked, changes nothing.
+
+    Args:
+        config: AlignDistributedConfig.
+
+    Attributes:
+        age: float, by how many updates the policies were older that drew the last batch.
+        redone: int, parts of batches that were asked for again.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else actors give way to the learner
+        ray.init(
+            address=config.address or None,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": _environment()},
+        )
+        self._actors = {}
+        for number in range(config.actors):
+            self._replace(number)
+        self._pending = {}  # what an actor was asked for -> its number
+        self.age = 0.0
+
+    @property
+    def redone(self):
+        return self._dealer.redone
+
+    def begin(self, prompts, first_step):
+        """Where the run stands.
+
+        Args:
+            prompts: BatchStream, at the batch of ``first_step``; it stays there.
+            first_step: int.
+        """
+        self._prompts = copy.copy(prompts)
+        self._asked = {}  # step -> Prompts, from the first that is not used yet
+        c = self._config
+        self._dealer = Dealer(c.actors, c.staleness, first_step, c.steps)
+
+    def publish(self, policy):
+        """Makes the policy's weights those of all responses that are asked for from now on."""
+        self._weights = ray.put([np.asarray(weight) for weight in policy.get_weights()])
+
+    def __call__(self, prompts, seed, row_ids=None):
+        """ScoredResponses to the learner's next batch, which must be the stream's, with the seed of its
+        step.
+
+        Raises:
+            RewardError: what an actor's reward raised.
+            RuntimeError: if actors are lost again and again.
+        """
+        del seed, row_ids  # those of the step
+        step = self._dealer.step
+        while True:
+            self._ask()
+            if self._dealer.is_complete():
+                break
+            self._listen()
+        asked = self._asked.pop(step, None)
+        if not np.array_equal(asked.token_ids, prompts.token_ids):
+            raise RuntimeError(f"The prompts of step {step} are not those that were asked for")
+        batch = self._dealer.collect()
+        self.age = float(np.mean([age for _, age in batch]))
+        for answers, _ in batch:
+            if isinstance(answers, RewardError):
+                raise answers
+        return _joined([answers for answers, _ in batch])
+
+    def process_ids(self):
+        """list of references to int, of the actors."""
+        return [actor.process_id.remote() for actor in list(self._actors.values())]
+
+    def close(self):
+        ray.shutdown()
+
+    def _ask(self):
+        """Gives every idle actor a job, if there is one."""
+        for number in set(self._actors) - set(self._pending.values()):
+            job = self._dealer.deal(number)
+            if job is None:
+                return
+            asked = self._prompts_of(job.step)
+            rows = np.arange(len(asked.token_ids), dtype="int32")
+            rows = np.array_split(rows, self._dealer.parts)[job.part]
+            prompts = Prompts(*(np.asarray(field)[rows] for field in asked))
+            reference = self._actors[number].respond.remote(
+                self._weights,
+                self._dealer.step,
+                tuple(prompts),
+                rollout_seed(self._config.seed, job.step),
+                rows,
+            )
+            self._pending[reference] = number
+
+    def _listen(self):
+        """Waits for one actor's answer, or its end."""
+        (reference,), _ = ray.wait(list(self._pending), num_returns=1)
+        number = self._pending.pop(reference)
+        try:
+            self._dealer.take_in(number, ray.get(reference))
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, RewardError):
+                raise
+            self._dealer.take_in(number, error.cause)
+        except ray.exceptions.RayActorError:
+            self._dealer.lose(number)
+            self._replace(number)
+
+    def _replace(self, number):
+        self._actors[number] = RolloutActor.remote(self._config)
+
+    def _prompts_of(self, step):
+        while step not in self._asked:
+            self._asked[max(self._asked, default=self._dealer.step - 1) + 1] = next(self._prompts)
+        return self._asked[step]
+
+
+def _joined(parts):
+    """ScoredResponses of all parts, one under the other."""
+
+    def stack(*fields):
+        return None if fields[0] is None else np.concatenate(fields)
+
+    generation = Generation(*map(stack, *(part.generation for part in parts)))
+    return ScoredResponses(generation, *map(stack, *(part[1:] for part in parts)))
+
+
+def _environment():
+    """What an actor's process must be told: where the experiments are, and the backend."""
+    path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    told = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    names = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TFALIGN_DATA_DIR")
+    return told | {name: os.environ[name] for name in names if name in os.environ}

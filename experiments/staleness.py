@@ -1,0 +1,109 @@
+"""What it costs to learn from the responses of an older policy, with and without correction.
+
+    python -m experiments.staleness --demo=runs/demo --run_dir=runs/staleness
+    python -m experiments.staleness --demo=runs/demo --staleness=0,4 --seeds=0
+
+Takes the fine-tuned policy and the reward model of a finished demo run, and improves the policy by PPO: by
+``experiments.align``, and by ``experiments.align_distributed`` with each of --staleness, its ratios to the
+policy that sampled ("corrected") or none. At the end all answer the same held-out prompts, judged by the
+gold reward, which no training sees. Writes report.json, report.md and plots/staleness.png to RUN_DIR; what
+has run is not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from experiments import compare
+from experiments.evaluate import EvaluateConfig
+from experiments.launch import launch, option
+from tfalign.evaluation import plots
+from tfalign.evaluation.markdown import mean_and_deviation, table
+from tfalign.training.checkpoint import write_json_atomically
+
+ALONE = "align"
+CORRECTIONS = {"corrected": "true", "not corrected": "false"}
+_PPO = {"algorithm": "ppo", "learning_rate": 1e-4, "steps": 90, "save_every": 90}
+_LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}
+
+
+@dataclasses.dataclass(frozen=True)
+class StalenessConfig:
+    run_dir: str = option("runs/staleness", "where the runs and the report live")
+    demo: str = option("runs/demo", "directory of a finished demo run")
+    data_dir: str = option("runs/data", "where datasets are built")
+    staleness: str = option("0,1,4,8", "batches, comma-separated; ``align`` runs in any case")
+    seeds: str = option("0,1,2", "of training, comma-separated")
+    actors: int = option(2, "processes that respond and score")
+    evaluate: EvaluateConfig = option(
+        EvaluateConfig(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
+    )
+
+    def __post_init__(self):
+        for name in ("staleness", "seeds"):
+            if not all(value.isdecimal() for value in getattr(self, name).split(",")):
+                raise ValueError(
+                    f"--{name} are numbers, comma-separated. Received: {getattr(self, name)!r}"
+                )
+
+
+def contestants(config):
+    """dict of (line, staleness) to Contestant: ``align``, and each staleness with each correction. Where
+    nothing is stale there is nothing to correct, and one run is in both lines."""
+    found = {(ALONE, "0"): compare.Contestant("align", _PPO | _LIMITS, "ppo", rewarded=True)}
+    for staleness in config.staleness.split(","):
+        for line, corrected in CORRECTIONS.items():
+            options = {"staleness": staleness, "actors": config.actors, "corrected": corrected}
+            found[line, staleness] = compare.Contestant(
+                "align_distributed", _PPO | _LIMITS | options, "ppo", rewarded=True
+            )
+    return found
+
+
+def main(config):
+    demo, seeds = Path(config.demo), config.seeds.split(",")
+    directories, models = {}, {}
+    for (line, staleness), contestant in contestants(config).items():
+        name = "distributed, 0" if staleness == "0" and line != ALONE else f"{line}, {staleness}"
+        for seed in seeds:
+            directory = Path(config.run_dir) / name / seed
+            command = contestant.command(demo, directory, config.data_dir, seed)
+            compare.measure(command, directory)
+            directories[line, staleness, seed] = directory
+            models[directory] = contestant.model
+    compare.judge(config, demo, models)
+    results = {}
+    for (line, staleness, _), directory in directories.items():
+        at = results.setdefault(line, {}).setdefault(staleness, [])
+        at.append(compare.result_of(directory)["gold_reward"])
+    report(Path(config.run_dir), results)
+
+
+def report(folder, results):
+    """report.json, report.md and the picture.
+
+    Args:
+        folder: Path.
+        results: line -> staleness -> gold rewards of all seeds.
+    """
+    write_json_atomically(folder / "report.json", results)
+    sizes = list(dict.fromkeys(size for line in results.values() for size in line))
+    rows = [
+        [name, *(mean_and_deviation(line.get(size, [])) for size in sizes)]
+        for name, line in results.items()
+    ]
+    text = table(["gold reward", *(f"staleness {size}" for size in sizes)], rows)
+    (folder / "report.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    (folder / "plots").mkdir(exist_ok=True)
+    plots.lines_of_runs(
+        folder / "plots" / "staleness.png",
+        {"PPO on responses of an older policy": results},
+        {"PPO on responses of an older policy": "gold reward"},
+        "staleness, batches",
+    )
+
+
+if __name__ == "__main__":
+    launch(StalenessConfig, main, __doc__)

@@ -1,0 +1,166 @@
+"""``experiments.align_distributed``: what ``align`` does, whoever dies on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import ray
+
+from experiments import stages
+from experiments.align import AlignConfig, align
+from experiments.align_distributed import AlignDistributedConfig
+from experiments.rollout_actors import RemoteResponses
+from tfalign.models import from_pretrained
+from tfalign.rewards import RewardError
+from tfalign.text import train_byte_bpe
+
+ROWS = 6
+
+
+def low_letters(prompt, response):
+    """The share of a response's characters in the lower half of ASCII; what is learned here."""
+    return sum(ord(letter) < 64 for letter in response) / max(len(response), 1)
+
+
+def hangs(prompt, response):
+    time.sleep(3600)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """dict of options: a tiny policy and a file of prompts."""
+    folder = tmp_path_factory.mktemp("start")
+    tokenizer = train_byte_bpe([], 259)
+    stages.seed_everything(0)
+    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
+    run = stages.RunDirectory(folder / "run", {}, stages.HARMLESS)
+    stages.save_model(run, "policy", model, tokenizer)
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
+    return {
+        "policy": str(stages.model_directory(run, "policy")),
+        "data": str(prompts),
+        "rule": "tests.experiments.test_align_distributed:low_letters",
+        "rule_timeout": 0.0,
+        "max_prompt_tokens": 4,
+        "max_new_tokens": 4,
+        "batch_size": ROWS,
+        "learning_rate": 1e-2,
+        "steps": 6,
+        "save_every": 2,
+    }
+
+
+def run_of(config, remote=None):
+    """(lines of metrics.jsonl, weights of the policy) of a run."""
+    run = stages.open_run(config.algorithm, config)
+    align(config, run, remote=remote)
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    weights = from_pretrained(stages.model_directory(run, config.algorithm)).get_weights()
+    return lines, weights
+
+
+def distributed(config, killer=None, kind=RemoteResponses):
+    """``run_of`` with actors; ``killer(remote)`` runs beside it, in a thread."""
+    remote = kind(config)
+    try:
+        if killer is not None:
+            threading.Thread(target=killer, args=(remote,), daemon=True).start()
+        return run_of(config, remote)
+    finally:
+        remote.close()
+
+
+@pytest.fixture(scope="module")
+def alone(start, tmp_path_factory):
+    """What ``align`` ends with: PPO with a shared critic, whose decode loop gives the values."""
+    return run_of(AlignConfig(run_dir=str(tmp_path_factory.mktemp("alone")), **start))
+
+
+def same(result, expected):
+    """Whether two runs used the same prompts and ended with the same weights."""
+    (lines, weights), (expected_lines, expected_weights) = result, expected
+    assert [line["step"] for line in lines] == [line["step"] for line in expected_lines]
+    for line, expected_line in zip(lines, expected_lines):
+        assert line["score"] == pytest.approx(expected_line["score"], rel=1e-5)
+        assert line["loss"] == pytest.approx(expected_line["loss"], rel=1e-4, abs=1e-6)
+    for weight, expected_weight in zip(weights, expected_weights, strict=True):
+        np.testing.assert_allclose(weight, expected_weight, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_synchronous_actors_are_align_though_they_are_killed(start, alone, tmp_path):
+    """Every prompt is answered once and by the same random numbers, or scores and weights would differ."""
+    random, over = np.random.default_rng(0), threading.Event()
+
+    def kill_now_and_then(remote):
+        while not over.wait(random.uniform(0.2, 3.0)):
+            with contextlib.suppress(ray.exceptions.RayError, ProcessLookupError):
+                pids = ray.get(remote.process_ids(), timeout=2.0)
+                os.kill(random.choice(pids), signal.SIGKILL)
+
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **start)
+    try:
+        lines, weights = distributed(config, kill_now_and_then)
+    finally:
+        over.set()
+    same((lines, weights), alone)
+    assert lines[-1]["redone"] >= 2
+    assert all(line["age"] == 0 for line in lines)
+
+
+class CutOff(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_a_learner_that_was_cut_off_goes_on(start, alone, tmp_path):
+    class Limited(RemoteResponses):
+        updates = 0
+
+        def publish(self, policy):
+            self.updates += 1
+            if self.updates == 4:
+                raise CutOff  # the newest checkpoint is that of step 2
+            super().publish(policy)
+
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **start)
+    with pytest.raises(CutOff):
+        distributed(config, kind=Limited)
+    same(distributed(config), alone)
+
+
+@pytest.mark.slow
+def test_asynchronous_actors_stay_within_the_bound(start, tmp_path):
+    choices = {"staleness": 2, "algorithm": "vtrace"}
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **start | choices)
+    lines, weights = distributed(config)
+    assert [line["step"] for line in lines] == list(range(1, 7))
+    ages = [line["age"] for line in lines]
+    assert ages[0] == 0 and 0 < max(ages) <= 2
+    assert any(line["behind"] > 1e-6 for line in lines)
+    assert all(np.isfinite(weight).all() for weight in weights)
+
+
+@pytest.mark.slow
+def test_a_reward_that_hangs_in_an_actor_is_told(start, tmp_path):
+    choices = {"rule": start["rule"].replace("low_letters", "hangs"), "rule_timeout": 1.0}
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **start | choices)
+    with pytest.raises(RewardError, match="no answer within 1.0 seconds"):
+        distributed(config)
+
+
+def test_options_that_need_one_process_are_refused(start):
+    with pytest.raises(ValueError, match="--refresh_every is for one process"):
+        AlignDistributedConfig(**start | {"refresh_every": 2})
+    with pytest.raises(ValueError, match="Received: 7 actors, 6 prompts"):
+        AlignDistributedConfig(**start | {"actors": 7})
+    with pytest.raises(ValueError, match="--staleness must be at least 0. Received: -1"):
+        AlignDistributedConfig(**start | {"staleness": -1})

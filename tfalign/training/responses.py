@@ -1,0 +1,200 @@
+"""From prompts to scored responses: the half of a rollout that needs no gradient and no reference.
+
+It runs where the learner is, or in processes of their own (``training.dealing``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from tfalign.decoding import Generator, Sampler
+from tfalign.functional.advantages import group_has_spread
+from tfalign.rewards.errors import RewardError
+from tfalign.types import Array, Generation, Prompts
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutConfig:
+    """How responses are sampled, and which of them count.
+
+    Attributes:
+        max_new_tokens: R.
+        temperature: of the sampler, and of all log-probs.
+        stop_tokens: ids that end a response.
+        pad_id: what stands after the end.
+        group_size: G, completions of every prompt; they stand next to each other, so a batch of
+            prompts gives a rollout of G times as many rows.
+        missing_stop_score: score of a response that never ended, instead of the reward model's;
+            None to keep it.
+        missing_stop_penalty: taken off the score of a response that never ended.
+        overlong_buffer: tokens before the limit over which a score falls by up to 1 (DAPO, Yu et
+            al. 2025, eq. 13); 0 for no such penalty.
+        mask_overlong: leave responses that never ended out of the loss.
+        redraws: how often at most the groups whose scores are all equal are drawn again, all rows
+            at once (the bounded form of DAPO's dynamic sampling).
+        drop_zero_spread: leave groups whose scores are all equal out of the loss. They have no
+            policy gradient either way; their KL term, and their tokens in a mean, go too.
+
+    Raises:
+        ValueError: if group_size is not positive, or one completion a prompt is to be compared.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    stop_tokens: tuple[int, ...] = ()
+    pad_id: int = 0
+    group_size: int = 1
+    missing_stop_score: float | None = None
+    missing_stop_penalty: float = 0.0
+    overlong_buffer: int = 0
+    mask_overlong: bool = False
+    redraws: int = 0
+    drop_zero_spread: bool = False
+
+    def __post_init__(self):
+        compares = self.redraws > 0 or self.drop_zero_spread
+        if self.group_size < 1 or (compares and self.group_size < 2):
+            raise ValueError(
+                "group_size must be at least 1, and 2 where groups of equal scores are drawn again "
+                f"or dropped. Received: group_size={self.group_size}"
+            )
+
+
+class ScoredResponses(NamedTuple):
+    """Responses to prompts, and what the reward says of them."""
+
+    generation: Generation
+    token_ids: Array  # int32[B, T], left-padded prompt, then response
+    padding_mask: Array  # bool[B, T]
+    scores: Array  # float32[B], less the price of the costs
+    rewards: Array  # float32[B], the reward's own
+    costs: Array | None  # float32[B]; None without a limit on them
+
+
+class Responder:
+    """Draws responses and has them scored.
+
+    Args:
+        policy: CausalLM.
+        reward: ``(token_ids, padding_mask, response_mask) -> float32[B]``, see ``rewards``.
+        config: RolloutConfig.
+        value_head: of a critic on the policy's states, whose values are wanted; None for none.
+        cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
+    """
+
+    def __init__(self, policy, reward, config, value_head=None, cost_limit=None):
+        self.reward = reward
+        self.config = config
+        self.cost_limit = cost_limit
+        self.generator = Generator(
+            policy,
+            config.max_new_tokens,
+            Sampler(temperature=config.temperature),
+            config.stop_tokens,
+            config.pad_id,
+            value_head,
+        )
+
+    def __call__(self, prompts, seed, row_ids=None):
+        """Draws and scores; groups without spread are drawn again while ``redraws`` lasts.
+
+        Args:
+            prompts: Prompts.
+            seed: int in [0, 2**32).
+            row_ids: int32[number of prompts], see ``Generator``; completion g of a prompt draws
+                from stream G * row_id + g.
+
+        Returns:
+            ScoredResponses of G rows a prompt.
+
+        Raises:
+            RewardError: if a score or a cost is not finite, naming the row.
+        """
+        prompts, row_ids = repeated(prompts, row_ids, self.config.group_size)
+        answers = self._answer(prompts, seed, row_ids)
+        for attempt in range(1, self.config.redraws + 1):
+            stale = ~np.asarray(has_spread(answers.scores, self.config.group_size))
+            if not stale.any():
+                break
+            fresh_seed = np.random.SeedSequence([int(seed), attempt]).generate_state(1)[0]
+            fresh = self._answer(prompts, fresh_seed, row_ids)
+            answers = _replaced(answers, fresh, stale)
+        return answers
+
+    def score(self, prompts, generation):
+        """What the reward, and the cost limit, say of given responses.
+
+        Args:
+            prompts: Prompts of B rows.
+            generation: Generation of B rows.
+
+        Returns:
+            ScoredResponses.
+
+        Raises:
+            RewardError: if a score or a cost is not finite, naming the row.
+        """
+        answered = *join(prompts, generation), generation.mask
+        rewards = _checked("score", self.reward(*answered))
+        if self.cost_limit is None:
+            return ScoredResponses(generation, *answered[:2], rewards, rewards, None)
+        costs = _checked("cost", self.cost_limit(*answered))
+        scores = np.asarray(rewards - self.cost_limit.price * costs, "float32")
+        return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
+
+    def _answer(self, prompts, seed, row_ids):
+        generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
+        return self.score(prompts, generation)
+
+
+def repeated(prompts, row_ids, size):
+    """Every prompt, and its stream of random numbers, once for each of its ``size`` completions:
+    (Prompts, row_ids int32[...] or None)."""
+    if size == 1:
+        return prompts, row_ids
+    row_ids = np.arange(len(prompts.token_ids)) if row_ids is None else np.asarray(row_ids)
+    prompts = Prompts(*(np.repeat(np.asarray(field), size, axis=0) for field in prompts))
+    return prompts, (size * row_ids[:, None] + np.arange(size)).ravel()
+
+
+def join(prompts, generation):
+    """Prompt and response side by side: (token_ids int32[B, T], padding_mask bool[B, T])."""
+    order = np.argsort(np.asarray(prompts.mask), axis=1, kind="stable")
+    left = np.take_along_axis(np.asarray(prompts.token_ids), order, axis=1)
+    left_mask = np.take_along_axis(np.asarray(prompts.mask), order, axis=1)
+    token_ids = np.concatenate([left, np.asarray(generation.tokens)], axis=1)
+    padding_mask = np.concatenate([left_mask, np.asarray(generation.mask)], axis=1)
+    return token_ids.astype("int32"), padding_mask.astype("bool")
+
+
+def has_spread(scores, group_size):
+    """bool[B], whether the scores of a response's group differ; all true without groups."""
+    if group_size == 1:
+        return ops.ones_like(scores, "bool")
+    return group_has_spread(scores, group_size)
+
+
+def _checked(what, scores):
+    """float32[B] of finite numbers."""
+    scores = np.asarray(scores, "float32")
+    if not np.isfinite(scores).all():
+        row = int(np.argmin(np.isfinite(scores)))
+        raise RewardError(f"The {what} of row {row} is not finite. Received: {scores[row]}")
+    return scores
+
+
+def _replaced(answers, others, rows):
+    """ScoredResponses with those of other answers in the chosen rows, bool[B]."""
+
+    def choose(kept, new):
+        if kept is None:
+            return None
+        kept = np.asarray(kept)
+        return np.where(rows.reshape(-1, *[1] * (kept.ndim - 1)), np.asarray(new), kept)
+
+    generation = Generation(*map(choose, answers.generation, others.generation))
+    return ScoredResponses(generation, *map(choose, answers[1:], others[1:]))
