@@ -49,9 +49,6 @@ class RolloutActor:
         answers = self._respond(Prompts(*prompts), seed, row_ids)
         return tree.map_structure(lambda x: x if x is None else np.asarray(x), answers)
 
-    def process_id(self):
-        return os.getpid()
-
 
 class RemoteResponses:
     """``Responder`` of a policy whose copies live in actors.
@@ -127,10 +124,6 @@ class RemoteResponses:
             if isinstance(answers, RewardError):
                 raise answers
         return _joined([answers for answers, _ in batch])
-
-    def process_ids(self):
-        """list of references to int, of the actors."""
-        return [actor.process_id.remote() for actor in list(self._actors.values())]
 
     def close(self):
         ray.shutdown()
