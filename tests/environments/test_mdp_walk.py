@@ -86,7 +86,7 @@ def test_walk_equals_rollout(worker, sampler, monkeypatch):
         other = Generator(worker.actor_critic.policy, R, sampler, STOPS, PAD)
         other.value_head = worker.responder.generator.value_head
         other.compiled = other.run  # compiled = eager is decoding's own test
-        monkeypatch.setattr(worker, "generator", other)
+        monkeypatch.setattr(worker.responder, "generator", other)
     rollout, _ = worker(PROMPTS, SEED, BETA)
     state, log_probs, rewards = _walk(worker, sampler)
     np.testing.assert_array_equal(state.token_ids, rollout.token_ids)

@@ -22,7 +22,7 @@ from tfalign.training.baselines import GreedyBaseline
 from tfalign.training.credit import GAE, LeaveOneOut, RewardToGo
 from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
-from tfalign.training.responses import RolloutConfig
+from tfalign.training.responses import RolloutConfig, join
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Generation, Prompts
 
@@ -193,7 +193,7 @@ def test_a_score_that_is_not_finite_names_the_row(shared, bad):
     worker, *_ = shared
     scores = np.array([0, 1, bad, 2, bad, 0, 0, 0], "float32")
     broken = RolloutWorker(worker.actor_critic, worker.reference, lambda *_: scores, worker.config)
-    broken.generator = worker.responder.generator
+    broken.responder.generator = worker.responder.generator
     with pytest.raises(RewardError, match=f"score of row 2 is not finite. Received: {bad}"):
         broken(prompts(), seed=0, kl_coefficient=0.05)
 
@@ -325,7 +325,7 @@ def test_join_puts_padding_in_front():
     generation = Generation(
         np.array([[8, 0], [3, 4]]), None, np.array([[1, 0], [1, 1]], "bool"), None
     )
-    token_ids, mask = RolloutWorker.join(asked, generation)
+    token_ids, mask = join(asked, generation)
     np.testing.assert_array_equal(token_ids, [[9, 0, 5, 8, 0], [6, 7, 0, 3, 4]])
     np.testing.assert_array_equal(mask, [[0, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
 
@@ -372,7 +372,7 @@ def test_without_a_critic_no_value_is_computed(grouped):
     unused = RolloutWorker(
         with_critic.actor_critic, with_critic.reference, None, with_critic.config, RewardToGo()
     )
-    assert unused.generator.value_head is None
+    assert unused.responder.generator.value_head is None
 
 
 def test_groups_of_equal_scores_are_drawn_again(grouped):
@@ -469,6 +469,8 @@ def test_greedy_baseline_scores_the_greedy_response():
 
 def test_a_cost_that_is_not_finite_names_the_row():
     worker = actor_worker()
-    worker.cost_limit = CostLimit(lambda token_ids, *_: np.full(len(token_ids), np.inf), 0.0)
+    worker.responder.cost_limit = CostLimit(
+        lambda token_ids, *_: np.full(len(token_ids), np.inf), 0.0
+    )
     with pytest.raises(RewardError, match="cost of row 0 is not finite. Received: inf"):
         worker(prompts(), seed=0, kl_coefficient=0.0)

@@ -75,7 +75,6 @@ class RolloutWorker:
         self.config = config
         self.credit = GAE() if credit is None else credit
         self.baseline = baseline
-        self.cost_limit = cost_limit
         self.sampler = sampler
         self.remote = remote
         self._corrected = corrected
@@ -146,6 +145,11 @@ class RolloutWorker:
     def refresh_sampler(self):
         """Brings the sampler up to date with the policy."""
         self.sampler.set_weights(self.actor_critic.policy.get_weights())
+
+    @property
+    def cost_limit(self):
+        """``lagrange.CostLimit``, or None."""
+        return self.responder.cost_limit
 
     @property
     def variables(self):
