@@ -125,6 +125,8 @@ class AlignConfig:
         True, "take ratios to the older policy that sampled; else treat rollouts as today's"
     )
     learning_rate: float = option(2e-4, "at the start; decays linearly to 0")
+    optimizer: str = option("adam", "what updates", list(stages.PPO_OPTIMIZERS))
+    chunk: int = option(-1, "positions whose logits are computed at a time in an update")
     clip_norm: float = option(1.0, "global norm gradients are clipped to")
     clip: float = option(-1.0, "of the probability ratio")
     clip_high: float = option(-1.0, "of the probability ratio upwards")
@@ -230,6 +232,7 @@ _CHANGES = (
     "overlong_share",
     "kl_coefficient",
     "beta",
+    "chunk",
 )
 _SWITCHES = ("whiten_rewards", "whiten_advantages", "drop_zero_spread")
 
@@ -341,7 +344,7 @@ def assemble(config, reward=None, remote=None):
     sized = dataclasses.replace(
         config, minibatch_size=minibatch_size(config, chosen), epochs=chosen.epochs
     )
-    optimizer = stages.ppo_optimizer(sized, config.clip_norm)
+    optimizer = stages.ppo_optimizer(sized, config.clip_norm, config.optimizer)
     learner = Learner(worker.actor_critic, chosen.loss, optimizer, config.accumulate)
     return Parts(tokenizer, chosen, worker, learner, _kl_control(config, chosen))
 

@@ -5,6 +5,7 @@
     TF_CONFIG=... python -m experiments.align --strategy=multiworker # the same on every machine
     python -m experiments.align --strategy=tpu --tpu=NAME            # a TPU slice; "local" on its VM
     KERAS_BACKEND=jax python -m experiments.align --mesh=fsdp:2,model:4 ...  # all devices JAX sees
+    python -m experiments.align --remat ...      # blocks compute their states twice and keep none
 
 They are not recorded in a run's config.json: numbers do not depend on them (to rounding), and a run that
 began on one device may go on with several.
@@ -25,19 +26,21 @@ from absl import flags
 
 from experiments import await_peers
 from tfalign import backend
+from tfalign.layers import ResidualBlock
 from tfalign.models import layouts
 
 _STRATEGIES = ("one", "mirrored", "multiworker", "tpu")
 
 
 def define_flags():
-    """--strategy, --cpu_devices, --tpu, --peer_timeout and --mesh."""
+    """--strategy, --cpu_devices, --tpu, --peer_timeout, --mesh and --remat."""
     flags.DEFINE_enum(
         "strategy", "one", _STRATEGIES, "which tf.distribute strategy shares the rows"
     )
     flags.DEFINE_integer("cpu_devices", 1, "logical CPUs to make of this machine's, for a trial")
     flags.DEFINE_string("tpu", "local", "name or address of the TPU of --strategy=tpu")
     flags.DEFINE_string("mesh", "", 'of JAX: "data:8" or "fsdp:8", rows; "model:4", heads; or both')
+    flags.DEFINE_bool("remat", False, "compute blocks again in the backward pass, to save memory")
     flags.DEFINE_float("peer_timeout", 300.0, "seconds to wait for the other workers at the start")
 
 
@@ -66,6 +69,7 @@ def scope(flag_values, config):
         place = _strategy(flag_values).scope()
     elif flag_values.mesh:
         place = layouts.distribution(layouts.parse_mesh(flag_values.mesh)).scope()
+    ResidualBlock.remat = flag_values.remat
     with place:
         check_agreement(dataclasses.asdict(config))
         yield

@@ -70,13 +70,13 @@ def measure(algorithm, models, work, mesh=None):
             flops[phase] = flops.get(phase, 0.0) + rounds * program.flops
             sent[phase] = sent.get(phase, 0.0) + rounds * program.sent
             passing[phase] = max(passing.get(phase, 0), program.temporary)
-    resident = sum(_bytes_of({id(v): v for v in variables}.values()))
+    resident = sum(bytes_of({id(v): v for v in variables}.values()))
     hindrances = {program.name: program.hindrances for program in programs}
     growth = _most_bytes() - before
     return Measured(flops, parameters, resident, passing, sent, hindrances, growth)
 
 
-def _bytes_of(variables):
+def bytes_of(variables):
     """Of each variable, on the first device."""
     if keras.backend.backend() == "jax":
         return [v.value.addressable_shards[0].data.nbytes for v in variables]

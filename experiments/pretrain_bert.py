@@ -34,7 +34,6 @@ from tfalign.models import BERTConfig, BERTPretrainer, MaskedLM
 from tfalign.objectives import BERTPretraining, MaskedLanguageModelling
 from tfalign.text import train_word_piece
 from tfalign.training.evaluator import Evaluator
-from tfalign.training.optimizers import adamw, lamb
 
 _PANELS = (
     plots.Panel("pretrain_bert", "Loss", "nats", {"loss": "train"}),
@@ -62,7 +61,6 @@ class PretrainBertConfig(stages.SupervisedConfig):
     share: float = option(0.15, "of the tokens that are hidden")
     whole_words: bool = option(False, "hide all tokens of a word together")
     next_sentence: bool = option(True, "pairs of texts; else single ones, without the second task")
-    optimizer: str = option("adamw", "what updates", ["adamw", "lamb"])
     batch_size: int = option(128, "rows of a batch")
     steps: int = option(6000, "updates")
     learning_rate: float = option(2e-3, "at its peak")
@@ -92,9 +90,7 @@ def main(config):
         config.ramp, stream_of(train, config.seed), config.batch_size, config.length
     )
     held_out = stream_of(test, config.seed + 1)(config.batch_size, config.length)
-    make = {"adamw": adamw, "lamb": lamb}[config.optimizer]
-    optimizer = make(stages.warmup_decay(config), config.weight_decay)
-    stages.train(run, "pretrain_bert", model, objective, batches, [], config, optimizer)
+    stages.train(run, "pretrain_bert", model, objective, batches, [], config)
     stages.save_model(run, "pretrain_bert", model, tokenizer)
     held_out = [next(held_out) for _ in range(config.held_out_batches)]
     results = Evaluator(model, objective)(held_out, prefix="")

@@ -42,6 +42,7 @@ class PretrainConfig(stages.SupervisedConfig):
     dropout: float = option(0.0, "rate; 0 keeps the preset's")
     max_positions: int = option(128, "longest sequence the model can take")
     length: int = option(96, "tokens of a packed row")
+    chunk: int = option(0, "positions whose logits are computed at a time; 0 for all at once")
     ramp: str = option("", "smaller batches first: UPDATES:ROWSxLENGTH, comma-separated")
     steps: int = option(800, "updates")
     learning_rate: float = option(2e-3, "at its peak")
@@ -87,7 +88,15 @@ def pretrain(config, run):
     held_out = BatchStream(
         encode_texts(test, tokenizer), config.batch_size, packed_length=config.length, epochs=1
     )
-    stages.train(run, "pretrain", model, LanguageModelling(), batches, list(held_out), config)
+    stages.train(
+        run,
+        "pretrain",
+        model,
+        LanguageModelling(config.chunk or None),
+        batches,
+        list(held_out),
+        config,
+    )
     stages.save_model(run, "pretrain", model, tokenizer)
 
 

@@ -35,6 +35,7 @@ class SFTConfig(stages.SupervisedConfig):
     )
     lora: adapters.AdapterConfig = option(adapters.AdapterConfig(), "low-rank adapters")
     conversations: bool = option(False, 'whole conversations: JSON lines with "messages"')
+    chunk: int = option(0, "positions whose logits are computed at a time; 0 for all at once")
     length: int = option(96, "longest prompt with completion, tokens")
 
 
@@ -62,7 +63,9 @@ def fine_tune(config, run):
     buckets = stages.buckets(config.length)
     batches = BatchStream(train, config.batch_size, buckets, seed=config.seed)
     held_out = BatchStream(test, config.batch_size, buckets, epochs=1)
-    stages.train(run, "sft", model, LanguageModelling(), batches, list(held_out), config)
+    stages.train(
+        run, "sft", model, LanguageModelling(config.chunk or None), batches, list(held_out), config
+    )
     adapters.save_model(run, "sft", model, tokenizer, config.lora, config.model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import make_logger
 from tfalign.training.loop import run_steps
-from tfalign.training.optimizers import WarmupDecay, adamw
+from tfalign.training.optimizers import WarmupDecay, adafactor, adamw, lamb
 from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
 
@@ -44,6 +45,14 @@ KINDS = {
 }
 
 
+OPTIMIZERS = {
+    "adamw": adamw,
+    "adamw_bfloat16": functools.partial(adamw, momentum_dtype="bfloat16"),
+    "adafactor": adafactor,
+    "lamb": lamb,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class SupervisedConfig:
     """The options that pretraining, fine-tuning and reward modelling share."""
@@ -57,6 +66,7 @@ class SupervisedConfig:
     learning_rate: float = option(5e-4, "at its peak")
     warmup_steps: int = option(20, "updates until the peak")
     weight_decay: float = option(0.01, "of matrices")
+    optimizer: str = option("adamw", "what updates", list(OPTIMIZERS))
     seed: int = option(0, "of initialisation, shuffling and sampling")
     log_every: int = option(10, "updates between lines in metrics.jsonl")
     log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
@@ -238,9 +248,11 @@ def train(run, stage, model, objective, batches, held_out, config, optimizer=Non
         batches: BatchStream.
         held_out: list of batches.
         config: SupervisedConfig.
-        optimizer: keras optimizer; None for AdamW with warm-up and cosine decay to a tenth.
+        optimizer: keras optimizer; None for the config's, with warm-up and cosine decay to a tenth.
     """
-    optimizer = optimizer or adamw(warmup_decay(config), config.weight_decay)
+    if optimizer is None:
+        make = OPTIMIZERS[config.optimizer]
+        optimizer = make(warmup_decay(config), config.weight_decay)
     learner = Learner(model, objective, optimizer, config.accumulate)
     evaluator = Evaluator(model, objective)
     state, first_step = resumable(run, stage, learner, {"batches": batches})
@@ -286,15 +298,24 @@ def repeat(run, stage, update, config, state, first_step):
         )
 
 
-def ppo_optimizer(config, clip_norm=1.0):
-    """Adam with epsilon 1e-5 and linear decay to 0 over all updates of a PPO run."""
+def ppo_optimizer(config, clip_norm=1.0, kind="adam"):
+    """An optimizer with linear decay to 0 over all updates of a PPO run; of PPO_OPTIMIZERS."""
     minibatches = config.batch_size // config.minibatch_size
     updates = config.steps * config.epochs * minibatches
-    return keras.optimizers.Adam(
-        WarmupDecay(config.learning_rate, updates, shape="linear"),
-        epsilon=1e-5,
-        global_clipnorm=clip_norm,
-    )
+    schedule = WarmupDecay(config.learning_rate, updates, shape="linear")
+    return PPO_OPTIMIZERS[kind](schedule, clip_norm)
+
+
+_ADAM = {"weight_decay": 0.0, "beta_2": 0.999, "epsilon": 1e-5}
+PPO_OPTIMIZERS = {
+    "adam": lambda schedule, clip_norm: keras.optimizers.Adam(
+        schedule, epsilon=1e-5, global_clipnorm=clip_norm
+    ),
+    "adam_bfloat16": lambda schedule, clip_norm: adamw(
+        schedule, clip_norm=clip_norm, momentum_dtype="bfloat16", **_ADAM
+    ),
+    "adafactor": lambda schedule, clip_norm: adafactor(schedule, 0.0, clip_norm),
+}
 
 
 def save_model(run, stage, model, tokenizer, labels=(), entries=None):

@@ -59,6 +59,7 @@ class TranslateConfig(stages.SupervisedConfig):
     steps: int = option(8000, "updates")
     learning_rate: float = option(1.0, "factor of the paper's schedule")
     warmup_steps: int = option(400, "updates until the peak")
+    optimizer: str = option("adam", "what updates, the paper's", ["adam"])
     width_of_beam: int = option(4, "K")
     length_penalty: float = option(0.0, "a of beam search (0.6 in the paper)")
     log_every: int = option(20, "updates between lines in metrics.jsonl")

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
-from tfalign.training.optimizers import InverseSquareRoot, WarmupDecay, adamw
+from tfalign.training.optimizers import Adafactor, InverseSquareRoot, WarmupDecay, adafactor, adamw
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,65 @@ def test_adamw_step_by_hand():
 def test_no_decay_and_no_clipping():
     optimizer = adamw(0.1, weight_decay=0, clip_norm=None)
     assert not optimizer.weight_decay and optimizer.global_clipnorm is None
+
+
+def applied(optimizer, start, gradients):
+    """What a variable is after updates by each of the gradients: (its value, the optimizer)."""
+    variable = keras.Variable(np.asarray(start, "float32"), name="kernel")
+    optimizer.build([variable])
+    for gradient in gradients:
+        optimizer.apply([ops.convert_to_tensor(np.asarray(gradient, "float32"))], [variable])
+    return np.asarray(variable), optimizer
+
+
+def test_adafactor_by_hand():
+    """A matrix: squares 1, 4, 9, 16; rows' means 2.5, 12.5, columns' 5, 10, all 7.5. The first update
+    takes them whole (1 - 1^-0.8 = 0 of the past), and its size is held at 1."""
+    gradient = np.array([[1.0, -2.0], [3.0, 4.0]])
+    expected = np.outer([2.5, 12.5], [5.0, 10.0]) / 7.5
+    update = gradient / np.sqrt(expected)
+    update /= max(1.0, np.sqrt(np.mean(update**2)))
+    after, optimizer = applied(Adafactor(0.1), np.ones((2, 2)), [gradient])
+    np.testing.assert_allclose(after, 1 - 0.1 * update, rtol=1e-5)
+    means = [np.asarray(v) for v in optimizer.variables if "mean" in v.path]
+    np.testing.assert_allclose(np.concatenate(means), [2.5, 12.5, 5, 10], rtol=1e-6)
+
+
+def test_adafactor_remembers_less_and_less_quickly():
+    """A vector's own squares: after t updates the past counts 1 - t^-0.8."""
+    gradients = [np.full(3, g) for g in (1.0, 2.0, 0.5)]
+    mean = 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        mean += step**-0.8 * (gradient[0] ** 2 - mean)
+    _, optimizer = applied(Adafactor(0.1), np.zeros(3), gradients)
+    (squares,) = (np.asarray(v) for v in optimizer.variables if "mean" in v.path)
+    np.testing.assert_allclose(squares, mean, rtol=1e-5)
+
+
+def test_what_the_optimizers_keep():
+    """Numbers for a matrix of 30 x 20: Adam 2 x 600, Adafactor 30 + 20, one moment in half the bytes."""
+
+    def kept(optimizer):
+        _, optimizer = applied(optimizer, np.zeros((30, 20)), [])
+        sizes = [(int(np.prod(v.shape)), str(v.dtype)) for v in optimizer.variables]
+        return sorted((size, dtype) for size, dtype in sizes if size > 1)
+
+    assert kept(adamw(0.1)) == [(600, "float32"), (600, "float32")]
+    assert kept(adafactor(0.1)) == [(20, "float32"), (30, "float32")]
+    assert kept(adamw(0.1, momentum_dtype="bfloat16")) == [(600, "bfloat16"), (600, "float32")]
+
+
+def test_a_first_moment_in_bfloat16_ends_near_the_one_in_float32():
+    random = np.random.default_rng(0)
+    gradients = 0.3 + random.normal(size=(30, 4, 4))
+    whole, _ = applied(adamw(0.01), np.zeros((4, 4)), gradients)
+    half, _ = applied(adamw(0.01, momentum_dtype="bfloat16"), np.zeros((4, 4)), gradients)
+    assert not np.array_equal(half, whole)
+    np.testing.assert_allclose(half, whole, atol=0.02 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("optimizer", [Adafactor(0.1), adamw(0.1, momentum_dtype="bfloat16")])
+def test_an_optimizer_comes_back_from_its_config(optimizer):
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()

@@ -5,7 +5,12 @@ from tfalign.layers.attention import (
     MultiHeadAttention,
     scaled_dot_product_attention,
 )
-from tfalign.layers.blocks import CrossAttentionBlock, TransformerBlock, normalization
+from tfalign.layers.blocks import (
+    CrossAttentionBlock,
+    ResidualBlock,
+    TransformerBlock,
+    normalization,
+)
 from tfalign.layers.embeddings import TokenEmbedding
 from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
 from tfalign.layers.masks import (
@@ -29,6 +34,7 @@ __all__ = [
     "KeyValueCache",
     "LearnedPositions",
     "MultiHeadAttention",
+    "ResidualBlock",
     "SinusoidalPositions",
     "TokenEmbedding",
     "TransformerBlock",

@@ -21,10 +21,17 @@ def normalization(kind, epsilon, name=None, dtype=None):
     raise ValueError(f'A normalization is "layer" or "rms". Received: {kind!r}')
 
 
-class _ResidualBlock(keras.layers.Layer):
-    """What the blocks share: the residual connection, its dropout, and configs of sub-layers."""
+class ResidualBlock(keras.layers.Layer):
+    """What the blocks share: the residual connection, its dropout, and configs of sub-layers.
+
+    Attributes:
+        remat: bool, of one block, or set on this class of all: whether the backward pass computes a
+            block's states again from its input instead of keeping them (Chen et al. 2016). Costs a
+            forward pass more. Not with dropout, which would drop something else the second time.
+    """
 
     sublayers: tuple[str, ...] = ()
+    remat = False
 
     def __init__(self, pre_norm, dropout, **kwargs):
         super().__init__(**kwargs)
@@ -48,6 +55,14 @@ class _ResidualBlock(keras.layers.Layer):
         y = self._drop(sublayer(x), training)
         return norm(x[:, -ops.shape(y)[1] :] + y)
 
+    def _kept_or_not(self, function, *states, training=None):
+        """What a function makes of states that gradients flow to, with ``remat`` in two goes."""
+        if not self.remat:
+            return function(*states)
+        if training and self.dropout:
+            raise ValueError(f"remat needs dropout 0. Received: dropout={self.dropout}")
+        return keras.remat(function)(*states)
+
     def _drop(self, x, training):
         return self.residual_dropout(x, training=training) if self.dropout else x
 
@@ -70,7 +85,7 @@ class _ResidualBlock(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class TransformerBlock(_ResidualBlock):
+class TransformerBlock(ResidualBlock):
     """Self-attention and a feed-forward network: an encoder's block, or a GPT's under a causal mask.
 
     Args:
@@ -127,8 +142,11 @@ class TransformerBlock(_ResidualBlock):
                 queries, attention_mask=mask, positions=positions, context=h, training=training
             )
 
-        x = self._residual(x, self.attention_norm, attend, training)
-        return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+        def block(x):
+            x = self._residual(x, self.attention_norm, attend, training)
+            return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+
+        return self._kept_or_not(block, x, training=training)
 
     def extend(self, x, cache, column, mask, positions=None):
         """The block on N further columns, as ``MultiHeadAttention.extend``: (x, cache)."""
@@ -143,7 +161,7 @@ class TransformerBlock(_ResidualBlock):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class CrossAttentionBlock(_ResidualBlock):
+class CrossAttentionBlock(ResidualBlock):
     """A decoder block: causal self-attention, attention to an encoder's output, feed-forward
     (Vaswani et al. 2017, figure 1, right).
 
@@ -200,14 +218,17 @@ class CrossAttentionBlock(_ResidualBlock):
         def attend(h):
             return self.attention(h, attention_mask=attention_mask, training=training)
 
-        def look_up(h):
-            return self.cross_attention(
-                h, attention_mask=context_mask, context=context, training=training
-            )
+        def block(x, context):
+            def look_up(h):
+                return self.cross_attention(
+                    h, attention_mask=context_mask, context=context, training=training
+                )
 
-        x = self._residual(x, self.attention_norm, attend, training)
-        x = self._residual(x, self.cross_attention_norm, look_up, training)
-        return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+            x = self._residual(x, self.attention_norm, attend, training)
+            x = self._residual(x, self.cross_attention_norm, look_up, training)
+            return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+
+        return self._kept_or_not(block, x, context, training=training)
 
     def extend(self, x, cache, column, mask, memory, context_mask=None):
         """The block on N further columns.

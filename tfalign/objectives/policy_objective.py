@@ -12,7 +12,7 @@ from keras import ops
 
 from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
-from tfalign.functional.log_probs import entropy, token_log_probs
+from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
 from tfalign.functional.masking import masked_sum
 
 
@@ -29,6 +29,7 @@ class PolicyObjective:
         kl_estimator: of ``functional.kl``. In the mean k2's gradient is that of KL(pi || pi_ref) in
             each state, k3's that of KL(pi_ref || pi), and k1's is 0.
         aggregate: of ``functional.aggregation``, from tokens to the loss of the batch.
+        chunk: int, positions whose logits are computed at a time, forward and backward; None for all.
     """
 
     temperature: float = 1.0
@@ -36,6 +37,7 @@ class PolicyObjective:
     kl_coefficient: float = 0.0
     kl_estimator: Callable = k3
     aggregate: Callable = token_mean
+    chunk: int | None = None
 
     def terms(self, log_probs, values, batch):
         """What the algorithm makes of the tokens.
@@ -66,10 +68,10 @@ class PolicyObjective:
         mask = batch.response_mask
         length = mask.shape[1]
         hidden, values = model(batch.token_ids, batch.padding_mask, response_length=length)
-        logits = model.policy.logits(hidden)
-        log_probs = token_log_probs(logits, batch.token_ids[:, -length:], self.temperature)
+        log_probs, token_entropy = self._read_out(
+            model.policy, hidden, batch.token_ids[:, -length:]
+        )
         loss, per_token = self.terms(log_probs, values, batch)
-        token_entropy = entropy(logits, self.temperature)
         log_ratio = log_probs - batch.log_probs
         per_token |= {"entropy": token_entropy, "approx_kl": 0.5 * ops.square(log_ratio)}
         if self.entropy_coefficient:
@@ -83,3 +85,11 @@ class PolicyObjective:
         largest = ops.max(ops.where(mask, ops.abs(log_ratio), 0.0))
         metrics["max_log_ratio"] = (largest, ops.ones_like(largest))
         return *self.aggregate(loss, mask), metrics
+
+    def _read_out(self, policy, hidden, tokens):
+        """(log-probs, entropies), float32[B, R] each."""
+        if self.chunk is not None:
+            kernel = policy.readout_kernel()
+            return chunked_token_log_probs(hidden, kernel, tokens, self.chunk, self.temperature)
+        logits = policy.logits(hidden)
+        return token_log_probs(logits, tokens, self.temperature), entropy(logits, self.temperature)

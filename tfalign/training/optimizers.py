@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+_UNDECAYED = ("bias", "gamma", "beta", "scale", "norm")
+
 
 @keras.saving.register_keras_serializable("tfalign")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -96,7 +98,129 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-_UNDECAYED = ("bias", "gamma", "beta", "scale", "norm")
+@keras.saving.register_keras_serializable("tfalign")
+class AdamW(keras.optimizers.AdamW):
+    """Keras' AdamW, whose first moment may have a dtype of its own.
+
+    bfloat16 saves a quarter of the two moments' memory. The second moment stays as it is: with 8 bits a
+    mean of the last 1 / (1 - beta_2) squares would not move any more.
+
+    Args:
+        momentum_dtype: str, such as "bfloat16"; None for the variables'.
+    """
+
+    def __init__(self, *args, momentum_dtype=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.momentum_dtype = momentum_dtype
+
+    def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
+        if name != "momentum" or self.momentum_dtype is None:
+            return super().add_variable_from_reference(reference_variable, name, initializer)
+        return self.add_variable(
+            shape=reference_variable.shape,
+            initializer=initializer,
+            dtype=self.momentum_dtype,
+            name=f"{reference_variable.path.replace('/', '_')}_{name}",
+            layout=getattr(reference_variable, "_layout", None),
+        )
+
+    def get_config(self):
+        return super().get_config() | {"momentum_dtype": self.momentum_dtype}
+
+
+@keras.saving.register_keras_serializable("tfalign")
+class Adafactor(keras.optimizers.Optimizer):
+    """Adafactor without momentum (Shazeer and Stern 2018, algorithm 4): of a matrix's mean squared
+    gradients the means of rows and columns are kept, R + C numbers instead of R * C. (Keras' own keeps
+    their product as well.)
+
+    The learning rate is Adam's, an absolute one; the paper's is relative to the weights' size.
+
+    Args:
+        learning_rate: float or schedule.
+        beta_2_decay: float; the share of the past in step t is 1 - t^beta_2_decay.
+        epsilon: float, added to squared gradients.
+        clip_threshold: float, root mean square at which an update of a variable is held.
+        **kwargs: of keras.optimizers.Optimizer.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1e-3,
+        beta_2_decay=-0.8,
+        epsilon=1e-30,
+        clip_threshold=1.0,
+        name="adafactor",
+        **kwargs,
+    ):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.beta_2_decay = beta_2_decay
+        self.epsilon = epsilon
+        self.clip_threshold = clip_threshold
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._means = [self._mean_squares(variable) for variable in variables]
+
+    def _mean_squares(self, variable):
+        """(of rows, of columns) of the last two axes; of a vector the squares themselves."""
+        shapes = [variable.shape]
+        if len(variable.shape) > 1:
+            shapes = [variable.shape[:-1], (*variable.shape[:-2], variable.shape[-1])]
+        stem = variable.path.replace("/", "_")
+        return [
+            self.add_variable(shape=shape, dtype="float32", name=f"{stem}_mean_{axis}")
+            for shape, axis in zip(shapes, ("rows", "columns"))
+        ]
+
+    def update_step(self, gradient, variable, learning_rate):
+        step = ops.cast(self.iterations + 1, "float32")
+        new = ops.power(step, self.beta_2_decay)
+        squares = ops.square(ops.cast(gradient, "float32")) + self.epsilon
+        means = self._means[self._get_variable_index(variable)]
+        parts = [squares]
+        if len(means) == 2:
+            parts = [ops.mean(squares, axis=-1), ops.mean(squares, axis=-2)]
+        for mean, part in zip(means, parts):
+            self.assign(mean, mean + new * (part - mean))
+        update = gradient / ops.sqrt(_expected(*means))
+        size = ops.sqrt(ops.mean(ops.square(update)))
+        update = update / ops.maximum(1.0, size / self.clip_threshold)
+        self.assign_sub(variable, ops.cast(learning_rate * update, variable.dtype))
+
+    def get_config(self):
+        return super().get_config() | {
+            "beta_2_decay": self.beta_2_decay,
+            "epsilon": self.epsilon,
+            "clip_threshold": self.clip_threshold,
+        }
+
+
+def _expected(rows, columns=None):
+    """Mean squares from their means over rows and columns: the matrix of rank 1 nearest to them in
+    generalised Kullback-Leibler divergence (Shazeer and Stern 2018, section 3)."""
+    if columns is None:
+        return ops.convert_to_tensor(rows)
+    share = rows / ops.mean(rows, axis=-1, keepdims=True)
+    return share[..., None] * ops.convert_to_tensor(columns)[..., None, :]
+
+
+def adafactor(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
+    """``Adafactor`` that decays matrices only.
+
+    Args:
+        learning_rate: float or schedule.
+        weight_decay: float.
+        clip_norm: float, global norm gradients are clipped to; None for no clipping.
+        **more: of ``Adafactor``.
+    """
+    optimizer = Adafactor(
+        learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **more
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
+    return optimizer
 
 
 def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=1e-8, **more):
@@ -108,12 +232,12 @@ def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=
         clip_norm: float, global norm gradients are clipped to; None for no clipping.
         beta_2: float, 0.95 as in GPT-3 (Brown et al. 2020, appendix B).
         epsilon: float, in TensorFlow's form m / (sqrt(v) + epsilon).
-        **more: of keras.optimizers.AdamW, such as ``use_ema`` and ``ema_momentum``.
+        **more: of ``AdamW``, such as ``momentum_dtype``, ``use_ema`` and ``ema_momentum``.
 
     Returns:
-        keras.optimizers.AdamW.
+        AdamW.
     """
-    optimizer = keras.optimizers.AdamW(
+    optimizer = AdamW(
         learning_rate,
         weight_decay=weight_decay,
         beta_2=beta_2,

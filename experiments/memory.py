@@ -1,0 +1,102 @@
+"""What each way to save memory saves, and what it costs: one update, as XLA compiled it.
+
+    python -m experiments.memory
+    python -m experiments.memory --preset=gpt2 --length=256 --batch_size=4
+
+Compiles an update of language modelling with random weights as it is, with each of the ways alone, and with
+all of them: blocks that are computed twice (--remat), logits of a chunk of positions at a time (--chunk), a
+first moment in bfloat16, Adafactor, states and arithmetic in bfloat16 (--precision). Variables are weights
+and what the optimizer keeps; the rest is XLA's buffer assignment, operations are those of its matrix
+products. Prints a table. Times are no part of it: this is about what fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import compiled, stages
+from experiments.launch import launch, option
+from experiments.measured_step import bytes_of
+from tfalign.evaluation.markdown import number, table
+from tfalign.layers import ResidualBlock
+from tfalign.models import CausalLM
+from tfalign.objectives import LanguageModelling
+from tfalign.training.learner import Learner
+from tfalign.types import LanguageModelBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    preset: str = option("small", "of models.gpt.PRESETS")
+    length: int = option(256, "tokens of a row")
+    batch_size: int = option(16, "rows of a batch")
+    chunk: int = option(256, "positions whose logits are computed at a time")
+
+
+class Way(NamedTuple):
+    """How an update is to be compiled."""
+
+    remat: bool = False
+    chunk: int | None = None
+    optimizer: str = "adamw"
+    precision: str = "float32"
+
+
+def ways(chunk):
+    """dict of name to Way."""
+    return {
+        "as it is": Way(),
+        "remat": Way(remat=True),
+        "chunk": Way(chunk=chunk),
+        "first moment in bfloat16": Way(optimizer="adamw_bfloat16"),
+        "Adafactor": Way(optimizer="adafactor"),
+        "mixed_bfloat16": Way(precision="mixed_bfloat16"),
+        "remat, chunk, Adafactor": Way(True, chunk, "adafactor"),
+        "all": Way(True, chunk, "adafactor", "mixed_bfloat16"),
+    }
+
+
+def main(config):
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        compiled.watch(folder)
+        for name, way in ways(config.chunk).items():
+            held = update(config, way)
+            newest = [p for p in compiled.programs(folder) if p.name == "_step"][-1]
+            rows.append((name, held, newest.temporary, newest.flops))
+    print(table(["", "variables", "beside them", "in all", "operations"], cells(rows)))
+
+
+def update(config, way):
+    """Runs one update; returns bytes of all variables there are."""
+    ResidualBlock.remat = way.remat
+    model = CausalLM.from_preset(config.preset, dtype=way.precision, max_positions=config.length)
+    optimizer = stages.OPTIMIZERS[way.optimizer](1e-4)
+    ids = np.ones((config.batch_size, config.length), "int32")
+    batch = LanguageModelBatch(ids, ids == 1, ids == 1, ids)
+    Learner(model, LanguageModelling(way.chunk), optimizer).update(batch)
+    ResidualBlock.remat = False
+    return sum(bytes_of(model.variables + optimizer.variables))
+
+
+def cells(rows):
+    """Megabytes, and shares of the first row's."""
+    _, held, beside, flops = rows[0]
+    return [
+        [
+            name,
+            f"{number(own / 1e6)} MB",
+            f"{number(rest / 1e6)} MB ({rest / beside:.2f})",
+            f"{number((own + rest) / 1e6)} MB ({(own + rest) / (held + beside):.2f})",
+            f"{done / flops:.2f}",
+        ]
+        for name, own, rest, done in rows
+    ]
+
+
+if __name__ == "__main__":
+    launch(MemoryConfig, main, __doc__, on_devices=False)
