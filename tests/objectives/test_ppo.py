@@ -165,3 +165,25 @@ def test_wrong_choices_are_told(wrong, logits, values, rollout):
     (received,) = wrong.values()
     with pytest.raises(ValueError, match=f"must be positive. Received: .*={received}"):
         PPO(**wrong)(GivenActorCritic(logits, values), rollout)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 100])
+def test_logits_of_a_chunk_at_a_time_are_the_same(logits, values, rollout, chunk):
+    """12 positions: alone, in three chunks of which the last is not full, and in one too large for them."""
+
+    class WithKernel(GivenActorCritic):
+        """Its states are logits already: the read-out kernel is the unit matrix."""
+
+        def readout_kernel(self):
+            return np.eye(V, dtype="float32")
+
+    objective = {"temperature": 0.7, "entropy_coefficient": 0.1, "kl_coefficient": 0.2}
+    model = WithKernel(logits, values)
+    loss, weight, metrics = PPO(**objective)(model, rollout)
+    chunked_loss, chunked_weight, chunked_metrics = PPO(chunk=chunk, **objective)(model, rollout)
+    np.testing.assert_allclose(chunked_loss, loss, rtol=1e-5)
+    assert float(chunked_weight) == float(weight)
+    assert chunked_metrics.keys() == metrics.keys()
+    for name, (total, count) in metrics.items():
+        np.testing.assert_allclose(chunked_metrics[name][0], total, rtol=1e-5, atol=1e-6)
+        assert float(chunked_metrics[name][1]) == float(count)
