@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow lint parity clean
+.PHONY: demo test test-slow test-jax lint parity clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.pipeline --config=demo $(FLAGS)
@@ -14,6 +14,13 @@ test: $(VENV)/.installed-test lint
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --slow -m slow $(FLAGS)
+
+# what needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
+NEUTRAL := functional layers models decoding data text rewards objectives training evaluation \
+	language_models interpretability
+test-jax: $(VENV)/.installed-test
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+		$(BIN)/python -m pytest -n $(WORKERS) $(addprefix tests/,$(NEUTRAL)) $(FLAGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

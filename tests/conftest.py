@@ -1,20 +1,64 @@
-"""What every test may ask for: the real data outside the repository, and the slow tests' switch."""
+"""What every test may ask for: the real data outside the repository, and the slow tests' switch; and
+what runs on Keras' other backends (``make test-jax``), without TensorFlow in the process."""
 
 from __future__ import annotations
 
+import ast
 import os
 import pathlib
+import sys
 
 import pytest
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+_BRING_TENSORFLOW = {"tensorflow", "tf_agents", "tensorflow_datasets", "keras_hub"}
+_left_out = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
+def pytest_configure(config):
+    config.stash[_left_out] = []
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Without TensorFlow, files that begin by importing it are left out, and named at the end."""
+    if _BACKEND == "tensorflow" or not collection_path.name.startswith("test_"):
+        return None
+    statements = ast.parse(collection_path.read_text(encoding="utf-8")).body
+    roots = {name.split(".")[0] for node in statements for name in _imported(node)}
+    if not roots & _BRING_TENSORFLOW:
+        return None
+    config.stash[_left_out].append(str(collection_path.relative_to(_REPOSITORY)))
+    return True
+
+
+def _imported(node):
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for file in config.stash[_left_out]:
+        terminalreporter.write_line(f"LEFT OUT {file}: it imports TensorFlow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tensorflow_stays_out():
+    """On another backend nothing that runs may have imported TensorFlow."""
+    yield
+    assert _BACKEND == "tensorflow" or "tensorflow" not in sys.modules
+
+
 def pytest_collection_modifyitems(config, items):
+    if _BACKEND != "tensorflow":
+        for item in items:
+            if "tensorflow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs TensorFlow"))
     unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unstable:  # parallel workers, each at other addresses, would not agree on the list of tests
         raise pytest.UsageError(f"a test's id holds a memory address: {unstable[0]}")
