@@ -8,7 +8,6 @@ import numpy as np
 
 from experiments import stages
 from experiments.launch import option
-from tfalign import backend
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters, merge_adapters, quantize
 from tfalign.models.peft import save_adapters
 
@@ -74,7 +73,6 @@ def save_model(run, stage, model, tokenizer, config, base, **more):
         more: further arguments of ``stages.save_model``.
     """
     if config.rank:
-        if backend.is_chief():
-            save_adapters(model, stages.model_directory(run, f"{stage}_adapters"), base)
+        save_adapters(model, stages.model_directory(run, f"{stage}_adapters"), base)
         merge_adapters(model)
     stages.save_model(run, stage, model, tokenizer, **more)

@@ -5,6 +5,7 @@
     TF_CONFIG=... python -m experiments.align --strategy=multiworker # the same on every machine
     python -m experiments.align --strategy=tpu --tpu=NAME            # a TPU slice; "local" on its VM
     KERAS_BACKEND=jax python -m experiments.align --mesh=fsdp:2,model:4 ...  # all devices JAX sees
+    KERAS_BACKEND=jax python -m experiments.align --mesh=fsdp:16 --multihost ...  # on each machine
     python -m experiments.align --remat ...      # blocks compute their states twice and keep none
 
 They are not recorded in a run's config.json: numbers do not depend on them (to rounding), and a run that
@@ -33,13 +34,14 @@ _STRATEGIES = ("one", "mirrored", "multiworker", "tpu")
 
 
 def define_flags():
-    """--strategy, --cpu_devices, --tpu, --peer_timeout, --mesh and --remat."""
+    """--strategy, --cpu_devices, --tpu, --peer_timeout, --mesh, --multihost and --remat."""
     flags.DEFINE_enum(
         "strategy", "one", _STRATEGIES, "which tf.distribute strategy shares the rows"
     )
     flags.DEFINE_integer("cpu_devices", 1, "logical CPUs to make of this machine's, for a trial")
     flags.DEFINE_string("tpu", "local", "name or address of the TPU of --strategy=tpu")
     flags.DEFINE_string("mesh", "", 'of JAX: "data:8" or "fsdp:8", rows; "model:4", heads; or both')
+    flags.DEFINE_bool("multihost", False, "of JAX: join the processes on other machines, see docs")
     flags.DEFINE_bool("remat", False, "compute blocks again in the backward pass, to save memory")
     flags.DEFINE_float("peer_timeout", 300.0, "seconds to wait for the other workers at the start")
 
@@ -59,20 +61,36 @@ def scope(flag_values, config):
     """
     of_tensorflow = flag_values.strategy != "one" or flag_values.cpu_devices != 1
     wanted = "tensorflow" if of_tensorflow else "jax"
-    if (of_tensorflow or flag_values.mesh) and keras.backend.backend() != wanted:
+    of_jax = flag_values.mesh or flag_values.multihost
+    if (of_tensorflow or of_jax) and keras.backend.backend() != wanted:
         raise ValueError(
-            "--strategy and --cpu_devices are TensorFlow's, --mesh is JAX's. "
+            "--strategy and --cpu_devices are TensorFlow's, --mesh and --multihost JAX's. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
     place = contextlib.nullcontext()
     if of_tensorflow:
         place = _strategy(flag_values).scope()
-    elif flag_values.mesh:
+    if flag_values.multihost:
+        _join()
+    if flag_values.mesh:
         place = layouts.distribution(layouts.parse_mesh(flag_values.mesh)).scope()
     ResidualBlock.remat = flag_values.remat
     with place:
         check_agreement(dataclasses.asdict(config))
         yield
+
+
+def _join():
+    """Joins the processes of other machines, as ``keras.distribution.initialize`` finds them: on TPU VMs by
+    itself, elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, ..._NUM_PROCESSES and ..._PROCESS_ID."""
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # where the devices are CPUs
+    try:
+        keras.distribution.initialize()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"The other processes could not be joined: {reason}") from error
 
 
 def _strategy(flag_values):

@@ -30,6 +30,7 @@ from tfalign.evaluation.report import (
     write_report,
 )
 from tfalign.models import Actor, from_pretrained
+from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards import LearnedReward
 from tfalign.training.credit import RewardToGo
 from tfalign.training.rollouts import RolloutWorker
@@ -142,7 +143,7 @@ class Judge:
     def _worker_for(self, policy):
         """RolloutWorker of this policy; one of another policy of its shape is compiled already."""
         if self._worker and self._worker.actor_critic.policy.config == policy.config:
-            self._worker.actor_critic.policy.set_weights(policy.get_weights())
+            copy_weights(policy, self._worker.actor_critic.policy)
         else:
             self._worker = RolloutWorker(
                 Actor(policy),

@@ -327,23 +327,21 @@ def save_model(run, stage, model, tokenizer, labels=(), entries=None):
         labels: sequence of str, names of a classifier's classes.
         entries: dict of further entries of the model's config.json.
     """
-    if backend.is_chief():
-        _write_model(model_directory(run, stage), model, tokenizer, labels, entries)
-    backend.wait_for_others()
-
-
-def _write_model(final, model, tokenizer, labels, entries):
+    final = model_directory(run, stage)
     writing = final.with_name(f".{final.name}.writing")
-    shutil.rmtree(writing, ignore_errors=True)
+    if backend.is_chief():
+        shutil.rmtree(writing, ignore_errors=True)
     ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
     more = {name: at for name, at in ids.items() if at is not None} | (entries or {})
     if labels:
         more["id2label"] = {str(at): label for at, label in enumerate(labels)}
         more["label2id"] = {label: at for at, label in enumerate(labels)}
     model.save_pretrained(writing, entries=more)
-    tokenizer.save(writing)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(writing, final)
+    if backend.is_chief():
+        tokenizer.save(writing)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(writing, final)
+    backend.wait_for_others()
 
 
 def tell(what, examples):

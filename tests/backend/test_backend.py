@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from tfalign import backend
+from tfalign.training.checkpoint import Checkpointer
 
 
 def test_jit_counts_one_trace_a_shape_and_dtype():
@@ -123,13 +124,18 @@ def test_assign_part_sets_that_part_alone():
 _FOLDER = pathlib.Path(__file__).parent
 
 
-def _on(name, *arguments):
+def _on(name, *arguments, devices=1):
     root = str(_FOLDER.parent.parent)
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     process = subprocess.run(
         [sys.executable, *arguments],
         cwd=root,
-        env={**os.environ, "KERAS_BACKEND": name, "PYTHONPATH": path},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": name,
+            "PYTHONPATH": path,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        },
         capture_output=True,
         text=True,
         timeout=900,
@@ -145,10 +151,32 @@ def test_this_file_on_jax():
     _on("jax", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(_FOLDER / "test_backend.py"))
 
 
-@pytest.mark.slow  # two processes that compile a dozen programs each
+ROAD = [  # until which step, where, on what mesh
+    (5, "tensorflow", ""),
+    (10, "jax", "data:2,model:2"),
+    (15, "jax", "fsdp:4"),
+    (20, "tensorflow", ""),
+]
+
+
+@pytest.mark.slow  # five processes
+def test_a_run_crosses_backends_and_meshes(tmp_path):
+    """A checkpoint knows neither: the run ends where one that stayed on one backend ends."""
+    script = str(_FOLDER / "crossing.py")
+    _on("tensorflow", script, str(tmp_path / "stays"), "20")
+    for last_step, name, mesh in ROAD:
+        _on(name, script, str(tmp_path / "crosses"), str(last_step), mesh, devices=4)
+    stayed, crossed = (Checkpointer(tmp_path / run).restore() for run in ("stays", "crosses"))
+    assert stayed.step == crossed.step == 20
+    assert stayed.arrays.keys() == crossed.arrays.keys()
+    for name, array in stayed.arrays.items():
+        np.testing.assert_allclose(crossed.arrays[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow  # two processes that compile two dozen programs each
 def test_training_on_jax_is_training_on_tensorflow(tmp_path):
-    """Language modelling (plain, accumulated, chunked) and PPO (both critics), from sampling to
-    the averaged weights."""
+    """Language modelling (plain, accumulated, chunked), BERT's pretraining, an encoder-decoder with its
+    beam search, and PPO (both critics), from sampling to the averaged weights."""
     pytest.importorskip("jax")
     results = {}
     for name in ("tensorflow", "jax"):

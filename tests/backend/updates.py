@@ -5,21 +5,32 @@ Weights and batches come from NumPy, so that two backends begin with the same nu
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import keras
 import numpy as np
 
-from tfalign.models import CausalLM, GPTConfig, SeparateActorCritic, SharedActorCritic
+from tfalign.decoding import BeamSearch, Translator
+from tfalign.models import (
+    BERTConfig,
+    BERTPretrainer,
+    CausalLM,
+    GPTConfig,
+    SeparateActorCritic,
+    SharedActorCritic,
+    Transformer,
+    TransformerConfig,
+)
 from tfalign.models import separate_critic as critic_of
-from tfalign.objectives import PPO, LanguageModelling
+from tfalign.objectives import PPO, BERTPretraining, LanguageModelling, Translation
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay, adamw
 from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
-from tfalign.types import LanguageModelBatch, Prompts
+from tfalign.types import LanguageModelBatch, MaskedTexts, Prompts, SequencePairs
 
 CONFIG = GPTConfig(13, 16, 1, 2, max_positions=16)
 UPDATES = 3
@@ -55,6 +66,50 @@ def language_model(results, name, accumulate=1, dropout=0.0, chunk=None):
     record_weights(results, name, model)
     results[f"{name}/traces"] = learner.traces
     return model
+
+
+def encoder(results, name):
+    """BERT's two losses."""
+    rng = np.random.default_rng(4)
+    model = BERTPretrainer(BERTConfig(13, 16, 2, 2, max_positions=16))
+    set_weights(model, 0)
+    learner = Learner(model, BERTPretraining(), optimizer())
+    real = np.arange(12) < rng.integers(6, 13, 4)[:, None]
+    batch = MaskedTexts(
+        token_ids=np.where(real, rng.integers(1, 13, (4, 12)), 0).astype("int32"),
+        padding_mask=real,
+        token_type_ids=(np.arange(12) > 4).astype("int32") * np.ones((4, 1), "int32"),
+        hidden_columns=np.array([[1, 2, 5]] * 4, "int32"),
+        hidden_ids=rng.integers(1, 13, (4, 3)).astype("int32"),
+        is_hidden=np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]], "bool"),
+        is_random=np.array([0, 1, 1, 0], "int32"),
+    )
+    _updates(results, name, learner, batch)
+    hidden, follows = model(batch.token_ids, padding_mask=real, token_type_ids=batch.token_type_ids)
+    results[f"{name}/logits"] = keras.ops.convert_to_numpy(hidden)[real]
+    results[f"{name}/follows"] = keras.ops.convert_to_numpy(follows)
+
+
+def encoder_decoder(results, name):
+    """Translation, and what beam search finds of it."""
+    rng = np.random.default_rng(5)
+    model = Transformer(TransformerConfig(13, 16, 2, 2))
+    set_weights(model, 0)
+    source, target = (rng.integers(3, 13, (4, n)).astype("int32") for n in (6, 5))
+    masks = [np.arange(n) < rng.integers(2, n + 1, (4, 1)) for n in (6, 5)]
+    batch = SequencePairs(source, masks[0], target, masks[1])
+    _updates(results, name, Learner(model, Translation(0.1), optimizer()), batch)
+    search = functools.partial(BeamSearch, max_new_tokens=6, width=3, stop_tokens=(2,))
+    found = Translator(model, search, start_token=1)(source, masks[0])
+    results[f"{name}/found"] = np.where(found.mask, found.tokens, 0)
+    results[f"{name}/log_probs"] = np.where(found.mask, found.log_probs, 0.0)
+
+
+def _updates(results, name, learner, batch):
+    for step in range(UPDATES):
+        for key, value in learner.update(batch).items():
+            results[f"{name}/{step}/{key}"] = float(value)
+    record_weights(results, name, learner.model)
 
 
 def ppo(results, name, shared):
@@ -95,6 +150,8 @@ def main(path):
     language_model(results, "plain")
     language_model(results, "accumulated", accumulate=2)
     language_model(results, "chunked", chunk=8)
+    encoder(results, "encoder")
+    encoder_decoder(results, "encoder_decoder")
     ppo(results, "shared", shared=True)
     ppo(results, "separate", shared=False)
     dropped = {}  # the backends draw other dropout masks: only that it runs is the same

@@ -58,9 +58,13 @@ def start(*flags, **environment):
     Of a Llama, whose keys have no bias: the gradient of one is 0 but for rounding, which differs from
     device to device and which Adam makes as large as any other.
     """
+    return experiment("pipeline", "--config=smoke", LLAMA, *flags, **environment)
+
+
+def experiment(name, *flags, **environment):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.pipeline", "--config=smoke", LLAMA, *flags],
+        [sys.executable, "-m", f"experiments.{name}", *flags],
         env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **environment},
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -142,6 +146,24 @@ def test_metrics_are_those_of_one_and_written_once(runs, several):
         assert a.keys() == b.keys()
         assert (a.pop("stage"), a["step"]) == (b.pop("stage"), b["step"])
         assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_preferences_on_two_replicas_are_those_on_one(runs, tmp_path):
+    """DPO of the pipeline's fine-tuned policy, six updates."""
+    flags = [f"--policy={runs['one']}/models/sft", f"--data_dir={runs['one']}-data"]
+    flags += ["--steps=6", "--warmup_steps=2", "--batch_size=8", "--on_bad=skip"]
+    flags += ["--max_prompt_tokens=42", "--max_new_tokens=48"]
+    finish(experiment("preference", *flags, f"--run_dir={tmp_path}/one"))
+    two = ["--strategy=mirrored", "--cpu_devices=2"]
+    finish(experiment("preference", *flags, *two, f"--run_dir={tmp_path}/two"))
+    one, other = (
+        load_file(tmp_path / run / "models" / "dpo" / "model.safetensors") for run in ("one", "two")
+    )
+    before = load_file(runs["one"] / "models" / "sft" / "model.safetensors")
+    assert any(np.abs(one[name] - before[name]).max() > 1e-4 for name in one)
+    for name in one:
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def kill_at(process, metrics, lines, seconds):

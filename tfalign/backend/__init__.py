@@ -13,6 +13,7 @@
 ``is_chief``               whether this process is the one that writes files
 ``gather_from_processes``  what every process says
 ``wait_for_others``        until every process has come here
+``to_numpy``               a variable's value, whole, wherever its parts lie
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on
@@ -37,6 +38,7 @@ if keras.backend.backend() == "tensorflow":
         is_chief,
         jit_rows,
         strategy,
+        to_numpy,
         wait_for_others,
     )
 elif keras.backend.backend() == "jax":
@@ -53,6 +55,7 @@ elif keras.backend.backend() == "jax":
         gather_from_processes,
         is_chief,
         strategy,
+        to_numpy,
         wait_for_others,
     )
 else:
@@ -71,6 +74,7 @@ __all__ = [
     "jit_batch",
     "jit_rows",
     "strategy",
+    "to_numpy",
     "value_and_grad",
     "wait_for_others",
 ]

@@ -70,6 +70,14 @@ def wait_for_others():
         multihost_utils.sync_global_devices("tfalign")
 
 
+def to_numpy(variable):
+    """As in ``backend.tensorflow_devices``."""
+    value = variable.value
+    if not (value.is_fully_addressable or value.is_fully_replicated):
+        value = multihost_utils.process_allgather(value, tiled=True)
+    return np.asarray(value)
+
+
 def _mesh():
     """(jax.sharding.Mesh, name of the axis that rows are spread over); (None, None) without one."""
     current = keras.distribution.distribution()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from keras import tree
+from keras import ops, tree
 
 from tfalign.backend.tensorflow import jit
 
@@ -64,6 +64,12 @@ def gather_from_processes(value):
 def wait_for_others():
     """Returns when every process has come here."""
     gather_from_processes(0)
+
+
+def to_numpy(variable):
+    """A Keras variable's value as a NumPy array, whole. Where its parts lie on several machines every
+    process must ask, in the same order."""
+    return ops.convert_to_numpy(ops.copy(variable.value))  # a mirrored scalar's own way fails
 
 
 def share_rows(strategy, arguments):

@@ -7,6 +7,7 @@ which states are a response's log-probs computed, and what are those states wort
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 from tfalign.models.heads import ValueHead
 from tfalign.models.tasks import CausalLM, Critic
@@ -131,7 +132,7 @@ def separate_critic(policy: CausalLM, initial: keras.Model | None = None):
     (the reward model, as in Stiennon et al. 2020) or from the policy's."""
     source = policy.backbone if initial is None else initial.backbone
     critic = Critic(source.config, dtype=policy.dtype_policy)
-    critic.backbone.set_weights(source.get_weights())
+    copy_weights(source, critic.backbone)
     return critic
 
 
@@ -143,3 +144,9 @@ def _config_with_models(config, **models):
 def _with_models_restored(config, *names):
     deserialize = keras.saving.deserialize_keras_object
     return config | {name: deserialize(config[name]) for name in names}
+
+
+def copy_weights(source, target):
+    """Gives a model the weights of another of its shape, wherever their parts lie."""
+    for variable, value in zip(target.weights, source.weights, strict=True):
+        variable.assign(ops.copy(value.value))  # a buffer of its own: an update donates the other

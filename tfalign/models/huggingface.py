@@ -175,7 +175,8 @@ def save_pretrained(
     """Writes a Hugging Face directory that ``transformers`` and ``from_pretrained`` load.
 
     Other files in the directory, a tokenizer for instance, stay. All is written beside its place,
-    synced and renamed, config.json last: a directory that has a config.json is whole.
+    synced and renamed, config.json last: a directory that has a config.json is whole. Of several
+    processes all must call it, and the chief writes.
 
     Args:
         model: a model whose class is registered.
@@ -193,6 +194,9 @@ def save_pretrained(
     architecture = _fitting(model)
     config = _entries_from_config(architecture, model) | dict(entries or {})
     shards = _shards(_bound(architecture, model), max_shard_bytes)
+    if not backend.is_chief():
+        _hand_in(shards)
+        return architecture.name
     directory = Path(directory)
     writing = directory / _WRITING
     shutil.rmtree(writing, ignore_errors=True)
@@ -520,7 +524,7 @@ def _write_shards(folder, shards):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors" if shards[1:] else _WEIGHTS
         tensors = {}
         for row, _, variables, names in shard:
-            arrays = [keras.ops.convert_to_numpy(v) for v in variables]
+            arrays = [backend.to_numpy(v) for v in variables]
             tensors[names[0]] = np.asarray(row.transform.to_file(arrays), order="C")
         save_file(tensors, folder / file, metadata={"format": "pt"})  # transformers asks for it
         _sync(folder / file)
@@ -532,6 +536,14 @@ def _write_shards(folder, shards):
         _write_json(folder / _INDEX, index)
         files.append(_INDEX)
     return files
+
+
+def _hand_in(shards):
+    """What another process needs to write the shards: the parts of the weights that lie here."""
+    for shard in shards:
+        for row in shard:
+            for variable in row.variables:
+                backend.to_numpy(variable)
 
 
 def _write_json(file, value):

@@ -16,6 +16,7 @@ from keras import ops
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from tfalign import backend
 from tfalign.models.huggingface import named_layers
 from tfalign.models.lora import LoRA, adapted_layers, add_adapters, column_norms
 
@@ -37,7 +38,8 @@ _SUPPORTED = {
 
 
 def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
-    """Writes the adapters of a model, and what else of it is trained, such as a head.
+    """Writes the adapters of a model, and what else of it is trained, such as a head. Of several
+    processes all must call it, and the chief writes.
 
     Args:
         model: of a class ``save_pretrained`` knows, with adapters.
@@ -80,6 +82,8 @@ def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
         "bias": "none",
         "inference_mode": True,
     }
+    if not backend.is_chief():
+        return
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     in_order = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -139,7 +143,7 @@ def _joined(layers):
         if adapter is None:
             downs.append(np.zeros((first.rank, inputs), "float32"))
             ups.append(np.zeros((outputs, first.rank), "float32"))
-            magnitudes.append(_array(column_norms(ops.convert_to_tensor(layer.kernel))))
+            magnitudes.append(ops.convert_to_numpy(column_norms(_array(layer.kernel))))
             continue
         downs.append(_array(adapter.down).T)
         # one scale for all: what another has goes into its B
@@ -250,5 +254,5 @@ def _slot(layer, part, tensor):
     return (layer.kernel, tensor.T) if part == "weight" else (layer.bias, tensor)
 
 
-def _array(x):
-    return ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(x), "float32"))
+def _array(variable):
+    return backend.to_numpy(variable).astype("float32")

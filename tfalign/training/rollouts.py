@@ -20,7 +20,7 @@ from tfalign.functional.kl import k1
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
-from tfalign.models.actor_critic import before_response
+from tfalign.models.actor_critic import before_response, copy_weights
 from tfalign.training.credit import GAE, Scored
 from tfalign.training.responses import Responder, has_spread, repeated
 from tfalign.types import Array, Rollout
@@ -144,7 +144,7 @@ class RolloutWorker:
 
     def refresh_sampler(self):
         """Brings the sampler up to date with the policy."""
-        self.sampler.set_weights(self.actor_critic.policy.get_weights())
+        copy_weights(self.actor_critic.policy, self.sampler)
 
     @property
     def cost_limit(self):

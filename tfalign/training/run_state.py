@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from keras import ops
 
+from tfalign import backend
 from tfalign.training.checkpoint import check_arrays
 
 
@@ -31,8 +31,9 @@ class RunState:
         }
 
     def save(self, step):
-        """Writes a checkpoint of everything after ``step`` updates."""
-        arrays = {name: _numbers(v) for name, v in self._variables.items()}
+        """Writes a checkpoint of everything after ``step`` updates. Of several processes all must call it:
+        the parts that each has are put together, and the one that writes files writes."""
+        arrays = {name: backend.to_numpy(v) for name, v in self._variables.items()}
         state = {name: member.state() for name, member in self.stateful.items()}
         self.checkpointer.save(step, arrays, state)
 
@@ -54,11 +55,6 @@ class RunState:
         for name, member in self.stateful.items():
             member.restore(state[name])
         return step
-
-
-def _numbers(variable):
-    """A variable's value; by way of a tensor, as a mirrored scalar has no ``__array__`` that works."""
-    return ops.convert_to_numpy(ops.copy(variable.value))
 
 
 def _lasting_path(variable):
