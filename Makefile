@@ -16,7 +16,7 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --slow -m slow $(FLAGS)
 
 # what needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
-NEUTRAL := functional layers models decoding data text rewards objectives training evaluation \
+NEUTRAL := backend functional layers models decoding data text rewards objectives training evaluation \
 	language_models interpretability
 test-jax: $(VENV)/.installed-test
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \

@@ -15,6 +15,9 @@ _BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 _BRING_TENSORFLOW = {"tensorflow", "tf_agents", "tensorflow_datasets", "keras_hub"}
 _left_out = pytest.StashKey[list]()
 
+if _BACKEND != "tensorflow":
+    sys.modules["tensorflow"] = None  # whoever imports it fails there and then
+
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
@@ -45,13 +48,6 @@ def _imported(node):
 def pytest_terminal_summary(terminalreporter, config):
     for file in config.stash[_left_out]:
         terminalreporter.write_line(f"LEFT OUT {file}: it imports TensorFlow")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def tensorflow_stays_out():
-    """On another backend nothing that runs may have imported TensorFlow."""
-    yield
-    assert _BACKEND == "tensorflow" or "tensorflow" not in sys.modules
 
 
 def pytest_collection_modifyitems(config, items):

@@ -144,13 +144,6 @@ def _on(name, *arguments, devices=1):
     assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="already on the JAX backend")
-def test_this_file_on_jax():
-    pytest.importorskip("jax")
-    _on("jax", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(_FOLDER / "test_backend.py"))
-
-
 ROAD = [  # until which step, where, on what mesh
     (5, "tensorflow", ""),
     (10, "jax", "data:2,model:2"),

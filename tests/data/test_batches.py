@@ -344,6 +344,7 @@ def test_the_shuffle_is_the_same_in_every_process_and_version():
 # --- tf.data ---------------------------------------------------------------------------------
 
 
+@pytest.mark.tensorflow
 def test_tf_dataset_holds_the_same_batches_epoch_by_epoch():
     stream = BatchStream(texts(101), 8, seed=3, **PACKED)
     next(stream)
@@ -360,6 +361,7 @@ def test_tf_dataset_holds_the_same_batches_epoch_by_epoch():
         assert stream.state()["batch"] == stream.num_batches
 
 
+@pytest.mark.tensorflow
 def test_tf_dataset_shapes_are_as_static_as_the_batches():
     def shape(**layout):
         stream = BatchStream(preferences(50), 8, **layout)
@@ -372,6 +374,7 @@ def test_tf_dataset_shapes_are_as_static_as_the_batches():
     assert margin.element_spec.margin.shape == (8,)
 
 
+@pytest.mark.tensorflow
 def test_tf_dataset_in_buckets_knows_its_length():
     stream = BatchStream(texts(101), 8, seed=3, **BUCKETS)
     for _ in range(12):
@@ -398,6 +401,7 @@ def test_next_token_targets_by_hand():
     assert weights.tolist() == [[0, 1, 1, 0, 1, 1, 0, 0]]
 
 
+@pytest.mark.tensorflow
 def test_a_keras_model_fits_on_the_dataset():
     import keras
 

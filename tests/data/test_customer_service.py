@@ -415,6 +415,7 @@ def test_rewards_stay_in_range_on_random_text():
 # --- the builder
 
 
+@pytest.mark.tensorflow
 def test_the_builder_holds_the_generated_records(tmp_path):
     first = load_customer_service("prompts_zh", "test", tmp_path)
     assert first == list(generate_examples("prompts_zh", "test"))
@@ -424,6 +425,7 @@ def test_the_builder_holds_the_generated_records(tmp_path):
     assert len(load_customer_service("prompts_zh", "train", tmp_path)) == 2000
 
 
+@pytest.mark.tensorflow
 def test_a_build_that_was_stopped_is_built_again(tmp_path, monkeypatch):
     from tfalign.data.customer_service import customer_service_dataset_builder as module
 

@@ -195,6 +195,7 @@ def test_masking_is_dynamic_and_goes_on_where_it_stood(examples):
     assert (first[0].hidden_columns != first[1].hidden_columns).any()
 
 
+@pytest.mark.tensorflow
 def test_a_pass_over_the_tf_dataset_is_an_epoch(examples):
     stream = MaskedTextStream(examples, ROWS, T, seed=1)
     dataset = stream.as_tf_dataset()

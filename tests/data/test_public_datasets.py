@@ -15,6 +15,8 @@ from tfalign.data import (
     read_records,
 )
 
+pytestmark = pytest.mark.tensorflow  # TensorFlow datasets
+
 
 @pytest.fixture
 def manual(tmp_path, monkeypatch):

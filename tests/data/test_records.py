@@ -246,6 +246,7 @@ BUILDER = """
 """
 
 
+@pytest.mark.tensorflow
 def test_any_tfds_builder(tmp_path, monkeypatch):
     folder = tmp_path / "some_package" / "tiny_pairs"
     folder.mkdir(parents=True)
@@ -273,6 +274,7 @@ def test_any_tfds_builder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.tensorflow
 def test_the_embedded_dataset_by_its_short_name(tmp_path):
     records = read_records("tfds:customer_service/prompts_zh:test", PromptRecord, data_dir=tmp_path)
     assert records[0].prompt.startswith("顾客：")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -217,3 +218,41 @@ def test_a_worker_that_does_not_answer_is_named(tmp_path):
     _, errors = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL
     assert f"error: the worker at localhost:{ports[1]} has not answered for 2 seconds" in errors
+
+
+@pytest.mark.slow
+def test_jax_processes_that_share_the_weights_are_one(tmp_path):
+    """Six updates by two processes that hold half of the weights each; then the last three again from
+    their checkpoint, by one process that holds them all."""
+    ports = free_ports(2)
+    addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+    flags = ["--preset=tiny_llama", "--vocab_size=300", "--length=32", "--batch_size=4"]
+    flags += ["--steps=6", "--warmup_steps=2", "--save_every=3", f"--data_dir={tmp_path}/data"]
+
+    def pretrain(name, *more, **environment):
+        places = f"--run_dir={tmp_path / name}"
+        return experiment("pretrain_gpt", *flags, places, *more, KERAS_BACKEND="jax", **environment)
+
+    def weights(name):
+        return load_file(tmp_path / name / "models" / "pretrain" / "model.safetensors")
+
+    finish(pretrain("one"))
+    together = [
+        pretrain(
+            "two",
+            "--mesh=fsdp:2",
+            "--multihost",
+            KERAS_DISTRIBUTION_JOB_ADDRESSES=addresses,
+            KERAS_DISTRIBUTION_NUM_PROCESSES="2",
+            KERAS_DISTRIBUTION_PROCESS_ID=str(index),
+        )
+        for index in range(2)
+    ]
+    finish(*together)
+    two, one = weights("two"), weights("one")
+    shutil.rmtree(tmp_path / "two" / "models")
+    shutil.rmtree(tmp_path / "two" / "checkpoints" / "pretrain" / "step-00000006")
+    finish(pretrain("two"))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(weights("two")[name], one[name], 1e-5, 1e-5, err_msg=name)

@@ -310,6 +310,13 @@ def test_arrays_of_this_model_pass():
     )
 
 
+def test_a_counter_may_have_another_width():
+    """An optimizer's has 64 bits on TensorFlow and 32 on JAX; a seed is unsigned, and stays so."""
+    check_arrays({"n": Variable((), "int32")}, {"n": np.zeros((), np.int64)}, "file.st")
+    with pytest.raises(CheckpointError, match="must have dtype int32. Received: dtype=uint32"):
+        check_arrays({"n": Variable((), "int32")}, {"n": np.zeros((), np.uint32)}, "file.st")
+
+
 def test_a_crash_while_a_file_is_replaced_leaves_the_old_or_the_new(tmp_path, monkeypatch):
     file = tmp_path / "config.json"
     seen = []

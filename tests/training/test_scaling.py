@@ -113,6 +113,10 @@ def test_what_cannot_be_planned_is_said():
         scale("sft", models, work, parse_mesh("model:8"))
     with pytest.raises(ValueError, match="Adapters are not planned on a mesh. Received: rank=2"):
         scale("sft", models, Work(8, 0, 4, lora_rank=2), parse_mesh("data:2"))
+
+
+@pytest.mark.tensorflow
+def test_meshes_are_checked_on_jax():
     with pytest.raises(ValueError, match="needs KERAS_BACKEND=jax"):
         check_backend(parse_mesh("data:2"))
 

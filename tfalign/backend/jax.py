@@ -10,7 +10,20 @@ import keras
 
 from tfalign.backend import jax_devices
 
-_open_scopes: list[keras.StatelessScope] = []
+
+class _Scope(keras.StatelessScope):
+    """One that remembers the variables that were set, not their ids alone."""
+
+    def __init__(self, state_mapping=()):
+        super().__init__(state_mapping=state_mapping)
+        self.changed = {}
+
+    def add_update(self, update):
+        self.changed[id(update[0])] = update[0]
+        super().add_update(update)
+
+
+_open_scopes: list[_Scope] = []
 
 
 class jit:
@@ -85,13 +98,16 @@ jit_rows = jit_batch  # a program spans all devices: a row need not depend on it
 
 
 def value_and_grad(function, variables):
-    """As in ``backend.tensorflow``; to be called within a function compiled by ``jit``."""
+    """As in ``backend.tensorflow``."""
+    if not _open_scopes:
+        return _eagerly(value_and_grad, function, variables)
     outer = _open_scopes[-1]
 
     def of_values(values):
-        with keras.StatelessScope(state_mapping=zip(variables, values)) as scope:
+        with _Scope(zip(variables, values)) as scope:
             scope.state_mapping = {**outer.state_mapping, **scope.state_mapping}
             value, auxiliary = function()
+        outer.changed.update(scope.changed)
         return value, (auxiliary, scope.state_mapping)
 
     (value, (auxiliary, state)), gradients = jax.value_and_grad(of_values, has_aux=True)(
@@ -107,7 +123,12 @@ def input_gradient(function, x):
 
 
 def fori_loop(lower, upper, body, initial):
-    """As in ``backend.tensorflow``; to be called within a function compiled by ``jit``."""
+    """As in ``backend.tensorflow``."""
+    if not _open_scopes:
+        values = initial
+        for index in range(lower, upper):
+            values = body(index, values)
+        return values
     outer = _open_scopes[-1]
 
     def thread(index, carried):
@@ -136,9 +157,18 @@ def assign_part(variable, values, start, axis):
 @contextlib.contextmanager
 def _open_scope(state_mapping):
     """The innermost scope, whose variables ``value_and_grad`` and ``fori_loop`` go on from."""
-    with keras.StatelessScope(state_mapping=state_mapping) as scope:
+    with _Scope(state_mapping) as scope:
         _open_scopes.append(scope)
         try:
             yield scope
         finally:
             _open_scopes.pop()
+
+
+def _eagerly(function, *arguments):
+    """What a function of an open scope returns; what it sets is set when it is done."""
+    with _open_scope(()) as scope:
+        result = function(*arguments)
+    for variable in scope.changed.values():
+        variable.assign(scope.get_current_value(variable))
+    return result

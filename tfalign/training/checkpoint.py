@@ -174,7 +174,8 @@ class FollowedCheckpointer(Checkpointer):
 
 
 def check_arrays(expected: Mapping[str, Any], arrays: Mapping[str, Any], file: str | os.PathLike):
-    """Raises unless ``arrays`` has exactly the expected names, shapes and dtypes.
+    """Raises unless ``arrays`` has exactly the expected names, shapes and dtypes; but a signed integer may
+    have another width, as an optimizer's counter has 64 bits on TensorFlow and 32 on JAX.
 
     Args:
         expected: name -> anything with ``shape`` and ``dtype`` (an array, a Keras variable).
@@ -194,13 +195,17 @@ def check_arrays(expected: Mapping[str, Any], arrays: Mapping[str, Any], file: s
                 f"{file}: tensor {name!r} must have shape {wanted_shape}. Received: shape={shape}"
             )
         dtype, wanted_dtype = _dtype_name(arrays[name]), _dtype_name(wanted)
-        if dtype != wanted_dtype:
+        if dtype != wanted_dtype and {_kind(dtype), _kind(wanted_dtype)} != {"i"}:
             raise CheckpointError(
                 f"{file}: tensor {name!r} must have dtype {wanted_dtype}. Received: dtype={dtype}"
             )
     for name in arrays:
         if name not in expected:
             raise CheckpointError(f"{file}: tensor {name!r} is not one of this model's.")
+
+
+def _kind(dtype):
+    return np.dtype(dtype).kind
 
 
 def write_bytes_atomically(path: str | os.PathLike, data: bytes) -> None:
