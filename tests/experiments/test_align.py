@@ -10,23 +10,8 @@ from experiments import stages
 from experiments.align import AlignConfig, align
 from tfalign.models import from_pretrained
 from tfalign.rewards import Guarded, RewardError, TextReward
-from tfalign.text import train_byte_bpe
 
 ROWS = 4
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """(directory of a tiny policy, file of prompts, tokenizer)."""
-    folder = tmp_path_factory.mktemp("start")
-    tokenizer = train_byte_bpe([], 259)
-    stages.seed_everything(0)
-    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
-    run = stages.RunDirectory(folder / "run", {}, stages.HARMLESS)
-    stages.save_model(run, "policy", model, tokenizer)
-    prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
-    return str(stages.model_directory(run, "policy")), str(prompts), tokenizer
 
 
 def run_of(start, path, rule, gold=None, **options):

@@ -15,7 +15,6 @@ from experiments.align_distributed import AlignDistributedConfig
 from experiments.rollout_actors import RemoteResponses
 from tfalign.models import from_pretrained
 from tfalign.rewards import RewardError
-from tfalign.text import train_byte_bpe
 
 ROWS = 6
 
@@ -30,19 +29,12 @@ def hangs(prompt, response):
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
+def options(start):
     """dict of options: a tiny policy and a file of prompts."""
-    folder = tmp_path_factory.mktemp("start")
-    tokenizer = train_byte_bpe([], 259)
-    stages.seed_everything(0)
-    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
-    run = stages.RunDirectory(folder / "run", {}, stages.HARMLESS)
-    stages.save_model(run, "policy", model, tokenizer)
-    prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
+    policy, prompts, _ = start
     return {
-        "policy": str(stages.model_directory(run, "policy")),
-        "data": str(prompts),
+        "policy": policy,
+        "data": prompts,
         "rule": "tests.experiments.test_align_distributed:low_letters",
         "rule_timeout": 0.0,
         "max_prompt_tokens": 4,
@@ -73,9 +65,9 @@ def distributed(config, kind=RemoteResponses):
 
 
 @pytest.fixture(scope="module")
-def alone(start, tmp_path_factory):
+def alone(options, tmp_path_factory):
     """What ``align`` ends with: PPO with a shared critic, whose decode loop gives the values."""
-    return run_of(AlignConfig(run_dir=str(tmp_path_factory.mktemp("alone")), **start))
+    return run_of(AlignConfig(run_dir=str(tmp_path_factory.mktemp("alone")), **options))
 
 
 def same(result, expected):
@@ -103,9 +95,9 @@ class Deadly(RemoteResponses):
 
 
 @pytest.mark.slow
-def test_synchronous_actors_are_align_though_they_are_killed(start, alone, tmp_path):
+def test_synchronous_actors_are_align_though_they_are_killed(options, alone, tmp_path):
     """Every prompt is answered once and by the same random numbers, or scores and weights would differ."""
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **start)
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **options)
     lines, weights = distributed(config, Deadly)
     same((lines, weights), alone)
     assert lines[-1]["redone"] >= 4
@@ -117,7 +109,7 @@ class CutOff(Exception):
 
 
 @pytest.mark.slow
-def test_a_learner_that_was_cut_off_goes_on(start, alone, tmp_path):
+def test_a_learner_that_was_cut_off_goes_on(options, alone, tmp_path):
     class Limited(RemoteResponses):
         updates = 0
 
@@ -127,16 +119,16 @@ def test_a_learner_that_was_cut_off_goes_on(start, alone, tmp_path):
                 raise CutOff  # the newest checkpoint is that of step 2
             super().publish(policy)
 
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **start)
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **options)
     with pytest.raises(CutOff):
         distributed(config, Limited)
     same(distributed(config), alone)
 
 
 @pytest.mark.slow
-def test_asynchronous_actors_stay_within_the_bound(start, tmp_path):
+def test_asynchronous_actors_stay_within_the_bound(options, tmp_path):
     choices = {"staleness": 2, "algorithm": "vtrace"}
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **start | choices)
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **options | choices)
     lines, weights = distributed(config)
     assert [line["step"] for line in lines] == list(range(1, 7))
     ages = [line["age"] for line in lines]
@@ -146,17 +138,17 @@ def test_asynchronous_actors_stay_within_the_bound(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reward_that_hangs_in_an_actor_is_told(start, tmp_path):
-    choices = {"rule": start["rule"].replace("low_letters", "hangs"), "rule_timeout": 1.0}
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **start | choices)
+def test_a_reward_that_hangs_in_an_actor_is_told(options, tmp_path):
+    choices = {"rule": options["rule"].replace("low_letters", "hangs"), "rule_timeout": 1.0}
+    config = AlignDistributedConfig(run_dir=str(tmp_path), **options | choices)
     with pytest.raises(RewardError, match="no answer within 1 seconds"):
         distributed(config)
 
 
-def test_options_that_need_one_process_are_refused(start):
+def test_options_that_need_one_process_are_refused(options):
     with pytest.raises(ValueError, match="--refresh_every is for one process"):
-        AlignDistributedConfig(**start | {"refresh_every": 2})
+        AlignDistributedConfig(**options | {"refresh_every": 2})
     with pytest.raises(ValueError, match="Received: 7 actors, 6 prompts"):
-        AlignDistributedConfig(**start | {"actors": 7})
+        AlignDistributedConfig(**options | {"actors": 7})
     with pytest.raises(ValueError, match="--staleness must be at least 0. Received: -1"):
-        AlignDistributedConfig(**start | {"staleness": -1})
+        AlignDistributedConfig(**options | {"staleness": -1})
