@@ -7,7 +7,7 @@
 
 All options of ``experiments.align``, and these. Ray actors respond to the prompts and score the responses,
 each a part of every batch; the learner, in this process, compares, credits and updates. With --staleness=0 it
-is ``align`` itself: the same prompts, random numbers and updates. With more, up to so many batches are made
+is ``align`` to rounding: the same prompts, random numbers and updates. With more, up to so many batches are made
 before they are needed, by a policy that is as many updates older at most; "age" in metrics.jsonl is
 how many it was, and --corrected takes ratios to the policy that sampled. An actor that dies is replaced,
 and its prompts are answered again ("redone"). The same command continues a run.
