@@ -13,7 +13,6 @@ import pytest
 _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 _BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 _BRING_TENSORFLOW = {"tensorflow", "tf_agents", "tensorflow_datasets", "keras_hub"}
-_left_out = pytest.StashKey[list]()
 
 if _BACKEND != "tensorflow":
     sys.modules["tensorflow"] = None  # whoever imports it fails there and then
@@ -23,20 +22,19 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
-def pytest_configure(config):
-    config.stash[_left_out] = []
-
-
 def pytest_ignore_collect(collection_path, config):
     """Without TensorFlow, files that begin by importing it are left out, and named at the end."""
-    if _BACKEND == "tensorflow" or not collection_path.name.startswith("test_"):
-        return None
-    statements = ast.parse(collection_path.read_text(encoding="utf-8")).body
+    if _BACKEND != "tensorflow" and _brings_tensorflow(collection_path):
+        return True
+    return None
+
+
+def _brings_tensorflow(file):
+    if not (file.name.startswith("test_") and file.suffix == ".py"):
+        return False
+    statements = ast.parse(file.read_text(encoding="utf-8")).body
     roots = {name.split(".")[0] for node in statements for name in _imported(node)}
-    if not roots & _BRING_TENSORFLOW:
-        return None
-    config.stash[_left_out].append(str(collection_path.relative_to(_REPOSITORY)))
-    return True
+    return bool(roots & _BRING_TENSORFLOW)
 
 
 def _imported(node):
@@ -46,8 +44,12 @@ def _imported(node):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    for file in config.stash[_left_out]:
-        terminalreporter.write_line(f"LEFT OUT {file}: it imports TensorFlow")
+    if _BACKEND == "tensorflow":
+        return
+    for place in map(pathlib.Path, config.args):
+        for file in sorted(place.rglob("test_*.py")):
+            if _brings_tensorflow(file):
+                terminalreporter.write_line(f"LEFT OUT {file}: it imports TensorFlow")
 
 
 def pytest_collection_modifyitems(config, items):
