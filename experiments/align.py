@@ -179,6 +179,11 @@ class AlignConfig:
             )
         if self.rule and not all(self.rule.partition(":")):
             raise ValueError(f"--rule is MODULE:FUNCTION. Received: {self.rule!r}")
+        if not (self.corrected or self.samples_with_an_older_policy):
+            raise ValueError(
+                "--corrected is of an older policy's responses, --refresh_every of more than 1. "
+                f"Received: refresh_every={self.refresh_every}"
+            )
         if self.refresh_every < 1:
             raise ValueError(
                 f"--refresh_every must be at least 1. Received: refresh_every={self.refresh_every}"
@@ -194,6 +199,10 @@ class AlignConfig:
                 "--kl_estimator is of a KL in the loss, --kl_in=loss. "
                 f"Received: kl_estimator={self.kl_estimator}"
             )
+
+    @property
+    def samples_with_an_older_policy(self):
+        return self.refresh_every > 1
 
 
 def chosen_algorithm(config):
@@ -321,12 +330,11 @@ def assemble(config, reward=None, remote=None):
         return from_pretrained(config.policy, dtype=config.precision)
 
     policy = load()
-    behind = config.refresh_every > 1
     reward_model = None
     if reward is None:
         reward, reward_model = reward_of(config, tokenizer)
     actor_critic = _actor_critic(config, chosen, policy, reward_model)
-    older = load() if behind else None
+    older = load() if config.refresh_every > 1 else None
     for model in filter(None, (policy, older)):
         adapters.adapt(model, config.lora)
     worker = RolloutWorker(
@@ -371,7 +379,10 @@ def reward_of(config, tokenizer):
     if not config.rule:
         return learned_reward(config, tokenizer)
     module, _, name = config.rule.partition(":")
-    rule = getattr(importlib.import_module(module), name)
+    try:
+        rule = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"There is no such rule: {error}. Received: rule={config.rule}") from error
     timeout = config.rule_timeout or None
     return TextReward(Guarded(rule, timeout=timeout), tokenizer.decode), None
 

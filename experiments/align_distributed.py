@@ -21,6 +21,7 @@ import dataclasses
 
 from experiments import align, stages
 from experiments.launch import launch, option
+from tfalign import backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,10 @@ class AlignDistributedConfig(align.AlignConfig):
     actors: int = option(2, "processes that respond and score")
     staleness: int = option(0, "batches that are made before they are needed, at most")
     address: str = option("", "of a Ray cluster; one is started on this machine without")
+
+    @property
+    def samples_with_an_older_policy(self):
+        return True  # of 0 updates, with --staleness=0
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,8 +56,14 @@ class AlignDistributedConfig(align.AlignConfig):
 
 
 def main(config):
-    from experiments.rollout_actors import RemoteResponses  # Ray is an extra
     from tfalign.data.customer_service import gold_reward
+
+    if len(backend.gather_from_processes(0)) > 1:
+        raise ValueError("The learner of align_distributed is one process, which may have devices")
+    try:
+        from experiments.rollout_actors import RemoteResponses
+    except ImportError as error:
+        raise ValueError("align_distributed needs Ray: pip install 'tfalign[ray]'") from error
 
     gold = gold_reward if config.data == stages.EMBEDDED else None
     run = stages.open_run(config.algorithm, config)

@@ -35,6 +35,7 @@ from tfalign.evaluation.statistics import win_rate
 from tfalign.training.checkpoint import write_json_atomically
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
+JUDGED = EvaluateConfig(num_prompts=384, **_LIMITS)
 _SAME = _LIMITS | {"steps": 90, "save_every": 90}  # of all on-policy algorithms
 
 
@@ -117,9 +118,7 @@ class CompareConfig:
     data_dir: str = option("runs/data", "where datasets are built")
     contestants: str = option(",".join(CONTESTANTS), "which, comma-separated")
     seeds: str = option("0,1,2", "of training, comma-separated")
-    evaluate: EvaluateConfig = option(
-        EvaluateConfig(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
-    )
+    evaluate: EvaluateConfig = option(JUDGED, "how the policies at the end are judged")
 
     def __post_init__(self):
         for name in self.contestants.split(","):

@@ -72,6 +72,16 @@ class PretrainBertConfig(stages.SupervisedConfig):
     def __post_init__(self):
         if "::" not in self.data:
             raise ValueError(f"--data names TRAIN::TEST, two text files. Received: {self.data!r}")
+        longest, most = stages.longest_row(self.length, self.ramp), self._preset.max_positions
+        if longest > most:
+            raise ValueError(
+                f"--length, and that of --ramp, must not exceed the {most} positions of "
+                f"--preset={self.preset}. Received: length={longest}"
+            )
+
+    @property
+    def _preset(self):
+        return BERTConfig.from_preset(self.preset)
 
 
 def main(config):

@@ -52,7 +52,7 @@ class PretrainConfig(stages.SupervisedConfig):
     save_every: int = option(200, "updates between checkpoints")
 
     def __post_init__(self):
-        longest = max([self.length, *(length for _, _, length in stages.ramp_stages(self.ramp))])
+        longest = stages.longest_row(self.length, self.ramp)
         if longest > self.max_positions:
             raise ValueError(
                 "--length, and that of --ramp, must not exceed --max_positions. "

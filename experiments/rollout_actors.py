@@ -16,6 +16,7 @@ import ray
 from keras import tree
 
 from experiments import align
+from tfalign import backend
 from tfalign.rewards import RewardError
 from tfalign.training.dealing import Dealer
 from tfalign.training.on_policy import rollout_seed
@@ -98,7 +99,7 @@ class RemoteResponses:
 
     def publish(self, policy):
         """Makes the policy's weights those of all responses that are asked for from now on."""
-        self._weights = ray.put([np.asarray(weight) for weight in policy.get_weights()])
+        self._weights = ray.put([backend.to_numpy(weight) for weight in policy.weights])
 
     def __call__(self, prompts, seed, row_ids=None):
         """ScoredResponses to the learner's next batch, which must be the stream's, with the seed of its
@@ -106,7 +107,7 @@ class RemoteResponses:
 
         Raises:
             RewardError: what an actor's reward raised.
-            RuntimeError: if actors are lost again and again.
+            ChildProcessError: if actors are lost again and again.
         """
         del seed, row_ids  # those of the step
         step = self._dealer.step
@@ -157,8 +158,8 @@ class RemoteResponses:
             if not isinstance(error.cause, RewardError):
                 raise
             self._dealer.take_in(number, error.cause)
-        except ray.exceptions.RayActorError:
-            self._dealer.lose(number)
+        except ray.exceptions.RayActorError as error:
+            self._dealer.lose(number, str(error).strip().splitlines()[-1].strip())
             self._replace(number)
 
     def _replace(self, number):

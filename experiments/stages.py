@@ -217,6 +217,11 @@ def ramp_stages(ramp):
     return growing
 
 
+def longest_row(length, ramp):
+    """int, columns of the longest rows of a training with a ``ramp``."""
+    return max([length, *(columns for _, _, columns in ramp_stages(ramp))])
+
+
 def ramped(ramp, stream, rows, length):
     """The stream of a training's batches, smaller ones first where a ``ramp`` says so.
 

@@ -24,8 +24,6 @@ from tfalign.training.checkpoint import write_json_atomically
 
 ALONE = "align"
 CORRECTIONS = {"corrected": "true", "not corrected": "false"}
-_PPO = {"algorithm": "ppo", "learning_rate": 1e-4, "steps": 90, "save_every": 90}
-_LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +34,7 @@ class StalenessConfig:
     staleness: str = option("0,1,4,8", "batches, comma-separated; ``align`` runs in any case")
     seeds: str = option("0,1,2", "of training, comma-separated")
     actors: int = option(2, "processes that respond and score")
-    evaluate: EvaluateConfig = option(
-        EvaluateConfig(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
-    )
+    evaluate: EvaluateConfig = option(compare.JUDGED, "how the policies at the end are judged")
 
     def __post_init__(self):
         for name in ("staleness", "seeds"):
@@ -51,12 +47,13 @@ class StalenessConfig:
 def contestants(config):
     """dict of (line, staleness) to Contestant: ``align``, and each staleness with each correction. Where
     nothing is stale there is nothing to correct, and one run is in both lines."""
-    found = {(ALONE, "0"): compare.Contestant("align", _PPO | _LIMITS, "ppo", rewarded=True)}
+    ppo = compare.CONTESTANTS["ppo"]
+    found = {(ALONE, "0"): ppo}
     for staleness in config.staleness.split(","):
         for line, corrected in CORRECTIONS.items():
             options = {"staleness": staleness, "actors": config.actors, "corrected": corrected}
-            found[line, staleness] = compare.Contestant(
-                "align_distributed", _PPO | _LIMITS | options, "ppo", rewarded=True
+            found[line, staleness] = dataclasses.replace(
+                ppo, experiment="align_distributed", options=ppo.options | options
             )
     return found
 

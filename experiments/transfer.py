@@ -55,14 +55,25 @@ class TaskConfig:
     """What is fine-tuned on, and how."""
 
     data: str = option("", "TRAIN::TEST, each a source; the task is left out without")
-    length: int = option(128, "tokens of a row, or of a sentence; longer ones are cut")
-    windows: int = option(6, "of --length that a long text is read in at most (classes alone)")
-    highest: float = option(5.0, "the score of sentences that mean the same (pairs alone)")
+    length: int = option(32, "tokens of a row; no more than pretraining had, or positions are new")
     batch_size: int = option(32, "rows of a batch, or pairs")
-    steps: int = option(200, "updates")
-    learning_rate: float = option(5e-4, "at its peak")
-    warmup_steps: int = option(20, "updates until the peak")
+    steps: int = option(60, "updates")
+    learning_rate: float = option(1e-3, "at its peak")
+    warmup_steps: int = option(5, "updates until the peak")
     weight_decay: float = option(0.01, "of matrices")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassesConfig(TaskConfig):
+    windows: int = option(24, "of --length that a long text is read in at most")
+    batch_size: int = option(64, "windows of a batch")
+    steps: int = option(600, "updates")
+    warmup_steps: int = option(20, "updates until the peak")
+
+
+@dataclasses.dataclass(frozen=True)
+class PairsConfig(TaskConfig):
+    highest: float = option(5.0, "the score of sentences that mean the same")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +84,8 @@ class TransferConfig:
     seeds: int = option(3, "runs of each, which draw other examples and other random weights")
     dropout: float = option(0.1, "while training")
     data_dir: str = option("runs/data", "where datasets are built")
-    classes: TaskConfig = option(TaskConfig(), "texts with classes")
-    pairs: TaskConfig = option(TaskConfig(length=48, windows=1), "sentences that mean the same")
+    classes: ClassesConfig = option(ClassesConfig(), "texts with classes")
+    pairs: PairsConfig = option(PairsConfig(), "sentences that mean the same")
 
     def __post_init__(self):
         for model in self.models.split(","):

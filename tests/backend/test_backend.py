@@ -54,6 +54,19 @@ def test_jit_assigns_variables():
     assert float(compiled(np.float32(1))) == 1010
 
 
+def test_what_a_function_sets_is_set_outside_of_a_program_too():
+    x, calls = keras.Variable(3.0), keras.Variable(0)
+
+    def square():
+        calls.assign_add(1)
+        return x * x, {"calls": calls.value}
+
+    value, more, (gradient,) = backend.value_and_grad(square, [x])
+    assert (float(value), int(more["calls"]), float(gradient), int(calls.value)) == (9, 1, 6, 1)
+    total = backend.fori_loop(1, 4, lambda index, total: total + index * calls.assign_add(1), 0)
+    assert (int(total), int(calls.value)) == (2 + 2 * 3 + 3 * 4, 4)
+
+
 def test_value_and_grad_by_hand():
     x, y, unused = (keras.Variable(np.array(v, "float32")) for v in ([1.0, 2.0], 3.0, [[4.0]]))
 

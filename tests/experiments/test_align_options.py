@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.align import AlignConfig, chosen_algorithm
+from experiments.align import AlignConfig, chosen_algorithm, reward_of
 from tfalign.functional.aggregation import fixed_length_mean
 from tfalign.functional.kl import k2
 from tfalign.objectives import PPO
@@ -52,6 +52,8 @@ def test_options_change_what_they_name():
         ({"algorithm": "grpo", "value_clip": 0.1}, "value_clip does not apply to .* grpo"),
         ({"algorithm": "rloo", "gae_lambda": 0.9}, "gae_lambda does not apply to .* rloo"),
         ({"cap": 2.0}, "cap does not apply to the algorithm ppo"),
+        ({"rule": "length"}, "--rule is MODULE:FUNCTION. Received: 'length'"),
+        ({"corrected": False}, "of an older policy's responses.*Received: refresh_every=1"),
         ({"algorithm": "remax", "critic": "separate"}, "remax has no critic"),
         ({"algorithm": "grpo", "kl": "adaptive"}, "kl=adaptive moves a KL in the reward"),
         ({"algorithm": "rloo", "kl_estimator": "k2"}, "kl_estimator is of a KL in the loss"),
@@ -67,3 +69,9 @@ def test_options_change_what_they_name():
 def test_contradictions_fail_in_a_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         AlignConfig(**options)
+
+
+@pytest.mark.parametrize("rule", ["no_such_module:length", "math:no_such_function"])
+def test_a_rule_that_is_not_there_is_told(rule):
+    with pytest.raises(ValueError, match=f"There is no such rule: .* Received: rule={rule}"):
+        reward_of(AlignConfig(rule=rule), tokenizer=None)

@@ -50,6 +50,12 @@ def test_a_small_run(tmp_path, choices, kind):
     assert type(from_pretrained(tmp_path / "run" / "models" / "pretrain_bert")) is kind
 
 
+def test_rows_have_the_presets_positions_at_most():
+    for choice in ({"length": 129}, {"ramp": "5:8x129"}):
+        with pytest.raises(ValueError, match="the 128 positions of --preset=tiny.*length=129"):
+            PretrainBertConfig(data="a::b", preset="tiny", **choice)
+
+
 def test_one_file_is_not_two():
     with pytest.raises(ValueError, match="TRAIN::TEST, two text files. Received: 'a.txt'"):
         PretrainBertConfig(data="a.txt")

@@ -9,7 +9,15 @@ import pytest
 
 from experiments.classify import ClassifyConfig
 from experiments.classify import main as classify
-from experiments.transfer import ALL, FineTuning, TaskConfig, TransferConfig, main, tasks_of
+from experiments.transfer import (
+    ALL,
+    ClassesConfig,
+    FineTuning,
+    PairsConfig,
+    TransferConfig,
+    main,
+    tasks_of,
+)
 from tfalign.models import BERT, BERTConfig
 from tfalign.text import train_word_piece
 
@@ -44,8 +52,14 @@ def folder(tmp_path_factory):
 
 
 def config_of(folder, run_dir, **choices):
-    task = TaskConfig(
-        f"{folder}/texts.jsonl::{folder}/texts.jsonl", 16, 1, 5.0, 8, 20, 2e-3, warmup_steps=2
+    task = ClassesConfig(
+        data=f"{folder}/texts.jsonl::{folder}/texts.jsonl",
+        length=16,
+        windows=1,
+        batch_size=8,
+        steps=20,
+        learning_rate=2e-3,
+        warmup_steps=2,
     )
     return TransferConfig(
         run_dir=str(run_dir),
@@ -58,9 +72,8 @@ def config_of(folder, run_dir, **choices):
 
 @pytest.mark.slow
 def test_the_table_shows_what_was_known_before(folder, tmp_path):
-    pairs = TaskConfig(
-        f"{folder}/pairs.jsonl::{folder}/pairs.jsonl", 16, 1, 5.0, 8, 4, warmup_steps=1
-    )
+    source = f"{folder}/pairs.jsonl::{folder}/pairs.jsonl"
+    pairs = PairsConfig(data=source, length=16, batch_size=8, steps=4, warmup_steps=1)
     config = config_of(folder, tmp_path, pairs=pairs)
     main(config)
     results = json.loads((tmp_path / "transfer.json").read_text())

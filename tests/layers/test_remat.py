@@ -15,6 +15,7 @@ from tfalign.models import (
     Transformer,
     TransformerConfig,
 )
+from tfalign.models.lora import LoRA, add_adapters
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import adamw
 
@@ -67,3 +68,8 @@ def test_dropout_would_drop_something_else_the_second_time(monkeypatch):
     model = CausalLM(GPTConfig(11, 8, 1, 2, max_positions=8, dropout=0.1))
     with pytest.raises(ValueError, match="remat needs dropout 0. Received: dropout=0.1"):
         model(IDS, training=True)
+    model = CausalLM(GPTConfig(11, 8, 1, 2, max_positions=8))
+    add_adapters(model, LoRA(2, dropout=0.2, targets=("block_",)))
+    with pytest.raises(ValueError, match="remat needs dropout 0. Received: dropout=0.2"):
+        model(IDS, training=True)
+    model(IDS, training=False)  # nothing is dropped

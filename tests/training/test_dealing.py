@@ -30,7 +30,7 @@ def test_every_part_is_learned_from_once_whoever_dies(staleness, seed):
         worker = int(random.choice(list(working)))
         job = working.pop(worker)
         if random.random() < 0.3:
-            dealer.lose(worker)
+            dealer.lose(worker, "drawn")
             losses += 1
         else:
             dealer.take_in(worker, job)
@@ -52,7 +52,7 @@ def test_one_step_late_works_ahead_of_the_learner():
 
 def test_a_worker_without_a_job_may_go():
     dealer = Dealer(1, 0, 1, 1)
-    dealer.lose("a")
+    dealer.lose("a", "gone")
     assert dealer.redone == 0
 
 
@@ -65,7 +65,8 @@ def test_what_cannot_be():
     dealer.deal("a")
     with pytest.raises(ValueError, match=r"a has not done Job\(step=7, part=0\) yet"):
         dealer.deal("a")
-    dealer.lose("a")
+    dealer.lose("a", "no memory")
     dealer.deal("b")
-    with pytest.raises(RuntimeError, match="2 workers were lost .* part 0 of the batch of step 7"):
-        dealer.lose("b")
+    said = "2 workers were lost .* part 0 of the batch of step 7, the last one because: no model"
+    with pytest.raises(ChildProcessError, match=said):
+        dealer.lose("b", "no model")

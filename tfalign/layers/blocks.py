@@ -27,7 +27,8 @@ class ResidualBlock(keras.layers.Layer):
     Attributes:
         remat: bool, of one block, or set on this class of all: whether the backward pass computes a
             block's states again from its input instead of keeping them (Chen et al. 2016). Costs a
-            forward pass more. Not with dropout, which would drop something else the second time.
+            forward pass more. Not with dropout, an adapter's included, which would drop something else
+            the second time.
     """
 
     sublayers: tuple[str, ...] = ()
@@ -59,8 +60,10 @@ class ResidualBlock(keras.layers.Layer):
         """What a function makes of states that gradients flow to, with ``remat`` in two goes."""
         if not self.remat:
             return function(*states)
-        if training and self.dropout:
-            raise ValueError(f"remat needs dropout 0. Received: dropout={self.dropout}")
+        layers = self._flatten_layers(include_self=False)
+        dropout = max(x.rate for x in layers if isinstance(x, keras.layers.Dropout))
+        if training and dropout:
+            raise ValueError(f"remat needs dropout 0. Received: dropout={dropout}")
         return keras.remat(function)(*states)
 
     def _drop(self, x, training):

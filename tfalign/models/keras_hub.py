@@ -15,6 +15,7 @@ import os
 import keras
 from keras import ops
 
+from tfalign import backend
 from tfalign.functional.masking import last_true_index
 from tfalign.types import Generation
 
@@ -100,9 +101,11 @@ class KerasHubCausalLM(keras.Model):
         return cls(keras_hub.models.CausalLM.from_preset(str(preset), dtype=dtype))
 
     def save_pretrained(self, directory, entries=None):
-        """Writes a KerasHub preset; ``entries`` have no place there."""
+        """Writes a KerasHub preset; ``entries`` have no place there. Of several processes all may call
+        it, and the chief writes."""
         del entries
-        self.hub.save_to_preset(str(directory))
+        if backend.is_chief():
+            self.hub.save_to_preset(str(directory))
 
     def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
         return self.logits(self.backbone(token_ids, padding_mask, segment_ids, training=training))

@@ -265,9 +265,10 @@ class TokenClassifier(_Classifier):
 
 
 def _mean_state(hidden, padding_mask):
-    """float32[B, W], the mean of float[B, T, W] over real tokens."""
+    """float32[B, W], the mean of float[B, T, W] over real tokens; 0 of a row without one."""
     hidden = ops.cast(hidden, "float32")
     if padding_mask is None:
         return ops.mean(hidden, axis=1)
     real = ops.cast(padding_mask, "float32")[..., None]
-    return ops.sum(ops.where(real > 0, hidden, 0.0), axis=1) / ops.sum(real, axis=1)
+    total = ops.sum(ops.where(real > 0, hidden, 0.0), axis=1)
+    return total / ops.maximum(ops.sum(real, axis=1), 1.0)

@@ -81,20 +81,24 @@ class Dealer:
         job, version = self._dealt.pop(worker)
         self._results[job] = result, job.step - version
 
-    def lose(self, worker):
+    def lose(self, worker, reason):
         """The worker is gone; its job, if it had one, is the next to be dealt.
 
+        Args:
+            worker: as dealt to.
+            reason: str, of the last one's end.
+
         Raises:
-            RuntimeError: if the job has lost too many.
+            ChildProcessError: if the job has lost too many.
         """
         if worker not in self._dealt:
             return
         job, _ = self._dealt.pop(worker)
         self._losses[job] += 1
         if self._losses[job] >= self._most_losses:
-            raise RuntimeError(
+            raise ChildProcessError(
                 f"{self._losses[job]} workers were lost one after the other over part {job.part} "
-                f"of the batch of step {job.step}"
+                f"of the batch of step {job.step}, the last one because: {reason}"
             )
         self.redone += 1
         self._waiting.appendleft(job)
