@@ -235,7 +235,7 @@ class FineTuning:
         self._task = task
         self._tokenizer = stages.load_tokenizer(directory)
         self._trunk = encoders.trunk_of(directory, None, dropout)
-        self._pretrained = _values(self._trunk.variables)
+        self._pretrained = _values(self._trunk.weights)
         self.model = task.model(self._trunk)
         c = task.config
         optimizer = adamw(stages.warmup_decay(c), c.weight_decay)
@@ -266,7 +266,7 @@ class FineTuning:
         fresh = self._task.model(type(self._trunk)(self._trunk.config))
         _assign(self.model.variables, _values(fresh.variables))
         if is_pretrained:
-            _assign(self._trunk.variables, self._pretrained)
+            _assign(self._trunk.weights, self._pretrained)  # dropout goes on from the seed
         for variable in self._learner.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
