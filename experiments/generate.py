@@ -3,6 +3,8 @@
     python -m experiments.generate --model=runs/demo/models/ppo \\
         --prompt="Customer: Where is my order 147?\\nAgent:"
     python -m experiments.generate --model=runs/demo/models/ppo        # interactive
+    python -m experiments.generate --prompt="the game was" --max_new_tokens=20 \\
+        --model=runs/language_models/wikitext-2/LSTM/models/LSTM
 
 Without ``--prompt``, every line typed is a prompt (``\\n`` in it is a line break) until an empty
 line or the end of input.
@@ -45,10 +47,12 @@ def main(config):
         else Sampler(config.temperature, config.top_k, config.top_p, config.min_p)
     )
     streamer = Streamer(model, config.max_new_tokens, sampler, (tokenizer.eos_id,))
-    longest = model.config.max_positions - config.max_new_tokens
+    positions = model.config.max_positions
+    longest = None if positions is None else positions - config.max_new_tokens
+    has_bos = "bos" in tokenizer.special_ids
     for index, prompt in enumerate(_prompts(config.prompt)):
-        ids = tokenizer.encode(prompt, bos=True)
-        if len(ids) > longest:
+        ids = tokenizer.encode(prompt, bos=has_bos)
+        if longest is not None and len(ids) > longest:
             raise ValueError(
                 f"The prompt has {len(ids)} tokens; with --max_new_tokens="
                 f"{config.max_new_tokens} the model takes {longest}"

@@ -219,7 +219,7 @@ def measure_network(text, name, network, training, folder):
         "train",
         lambda: stages.train(run, name, model, network.objective, batches, [], training),
     )
-    model.save(run.path / "model.keras")
+    stages.save_model(run, name, model, text.tokenizer)
     save_result(
         file, text, NeuralLanguageModel(model), watch.seconds["train"], window=network.window
     )

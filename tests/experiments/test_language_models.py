@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import language_models
+from experiments.generate import GenerateConfig
+from experiments.generate import main as generate
 from experiments.language_models import LanguageModelsConfig, main
 from tfalign.models import RecurrentConfig
 
@@ -53,7 +55,10 @@ def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     assert characters["LSTM"]["nats"] < np.log(15)  # as good as knowing nothing
     text = (tmp_path / "run" / "report.md").read_text()
     assert text.count("| LSTM |") == 2 and text.count("bits per character") == 1
+    model = tmp_path / "run" / "wikitext-2" / "LSTM" / "models" / "LSTM"
     capsys.readouterr()
+    generate(GenerateConfig(str(model), prompt="the cat sat on the", max_new_tokens=3))
+    assert set(capsys.readouterr().out.split()) <= set("".join(LINES).split())
     main(LanguageModelsConfig(models="ngram,LSTM", **options))
     assert "train" not in capsys.readouterr().out.split("#")[0]
 

@@ -20,6 +20,8 @@ from tfalign.models import (
     Critic,
     GPTConfig,
     MaskedLM,
+    NeuralNGramConfig,
+    RecurrentConfig,
     SequenceClassifier,
     TokenClassifier,
     architectures,
@@ -93,6 +95,9 @@ CASES = {
     "TfalignCausalLM all of it": lambda: CausalLM(
         WINDOWED.replace(head_norm=True, rotary_scaling=YARN, unrotated_blocks=(1,), norm="layer")
     ),
+    "TfalignRecurrentLM": lambda: CausalLM(RecurrentConfig(V, 12, 2, dropout=0.1)),
+    "TfalignRecurrentLM untied": lambda: CausalLM(RecurrentConfig(V, 12, cell="gru", tied=False)),
+    "TfalignNeuralNGramLM": lambda: CausalLM(NeuralNGramConfig(V, 3, 4, 6, direct=True)),
 }
 
 

@@ -24,6 +24,8 @@ from tfalign.models.huggingface import (
     Transform,
     register,
 )
+from tfalign.models.neural_ngram import NeuralNGramConfig
+from tfalign.models.recurrent import RecurrentConfig
 from tfalign.models.tasks import (
     BERTPretrainer,
     CausalLM,
@@ -349,7 +351,7 @@ SMOLLM3 = LLAMA._replace(
     write=_write_smollm3,
 )
 
-# What no class of transformers expresses: banded attention, RMSNorm with learned positions, ...
+# What no class of transformers expresses: banded attention, RMSNorm with learned positions, LSTMs, ...
 
 
 def _own_rows(config):
@@ -371,14 +373,40 @@ def _own_field(field):
     return Field(field.name, field.name, REQUIRED if absent else field.default)
 
 
-TFALIGN_GPT = Family(
-    model_type="tfalign_gpt",
-    config_class=GPTConfig,
-    fields=tuple(_own_field(field) for field in dataclasses.fields(GPTConfig)),
-    fixed={},
-    supported={},
-    rows=_own_rows,
-    prefix="backbone.",
+def _own_family(model_type, config_class, rows):
+    """Every setting under its own name, and every weight in ``rows``."""
+    return Family(
+        model_type=model_type,
+        config_class=config_class,
+        fields=tuple(_own_field(field) for field in dataclasses.fields(config_class)),
+        fixed={},
+        supported={},
+        rows=rows,
+        prefix="backbone.",
+    )
+
+
+def _recurrent_rows(config):
+    cell = ("kernel", "recurrent_kernel", "bias")
+    return (
+        Row(("token_embedding.embeddings",), "token_embedding.embeddings"),
+        *(
+            Row((f"layers_of_cells.{index}.cell.{weight}",), f"layers.{index}.{weight}")
+            for index in range(config.num_layers)
+            for weight in cell
+        ),
+    )
+
+
+def _neural_ngram_rows(config):
+    paths = ("embedding.embeddings", "hidden.kernel", "hidden.bias", "readout")
+    return tuple(Row((path,), path) for path in paths)
+
+
+TFALIGN_GPT = _own_family("tfalign_gpt", GPTConfig, _own_rows)
+TFALIGN_RECURRENT = _own_family("tfalign_recurrent", RecurrentConfig, _recurrent_rows)
+TFALIGN_NEURAL_NGRAM = _own_family(
+    "tfalign_neural_ngram", NeuralNGramConfig, _neural_ngram_rows
 )
 
 # BERT
@@ -619,7 +647,12 @@ for _name, _family in DECODERS.items():
         ),
     ):
         register(_architecture)
-register(Architecture("TfalignCausalLM", TFALIGN_GPT, CausalLM, (_own_readout,), "backbone."))
+for _name, _family in (
+    ("TfalignCausalLM", TFALIGN_GPT),
+    ("TfalignRecurrentLM", TFALIGN_RECURRENT),
+    ("TfalignNeuralNGramLM", TFALIGN_NEURAL_NGRAM),
+):
+    register(Architecture(_name, _family, CausalLM, (_own_readout,), _family.prefix))
 register(
     Architecture(
         "BertForPreTraining",
