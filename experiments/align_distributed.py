@@ -3,6 +3,7 @@
     python -m experiments.align_distributed --actors=2 --policy=DIR --reward_model=DIR
     ... --staleness=1                        # one step late: actors respond while the learner updates
     ... --staleness=4 --corrected=false      # asynchronous; treat rollouts as if they were today's
+    ... --staleness=4 --fixed_age            # always 4 late: the same run whatever the timing
     ... --address=auto                       # the machines of a Ray cluster that is running
 
 All options of ``experiments.align``, and these. Ray actors respond to the prompts and score the responses,
@@ -29,6 +30,9 @@ class AlignDistributedConfig(align.AlignConfig):
     run_dir: str = option("runs/align_distributed", "where the run lives")
     actors: int = option(2, "processes that respond and score")
     staleness: int = option(0, "batches that are made before they are needed, at most")
+    fixed_age: bool = option(
+        False, "responses by the policy of exactly --staleness updates before, not by the newest"
+    )
     address: str = option("", "of a Ray cluster; one is started on this machine without")
 
     @property

@@ -95,11 +95,17 @@ class RemoteResponses:
         self._prompts = copy.copy(prompts)
         self._asked = {}  # step -> Prompts, from the first that is not used yet
         c = self._config
-        self._dealer = Dealer(c.actors, c.staleness, first_step, c.steps)
+        self._dealer = Dealer(c.actors, c.staleness, first_step, c.steps, c.fixed_age)
+        self._weights = {}  # step -> the policy's at its beginning
 
     def publish(self, policy):
-        """Makes the policy's weights those of all responses that are asked for from now on."""
-        self._weights = ray.put([backend.to_numpy(weight) for weight in policy.weights])
+        """Makes the policy's weights those of the step that begins."""
+        step = self._dealer.step
+        self._weights = {at: kept for at, kept in self._weights.items() if self._is_needed(at)}
+        self._weights[step] = ray.put([backend.to_numpy(weight) for weight in policy.weights])
+
+    def _is_needed(self, step):
+        return self._config.fixed_age and step >= self._dealer.step - self._config.staleness
 
     def __call__(self, prompts, seed, row_ids=None):
         """ScoredResponses to the learner's next batch, which must be the stream's, with the seed of its
@@ -139,9 +145,10 @@ class RemoteResponses:
             rows = np.arange(len(asked.token_ids), dtype="int32")
             rows = np.array_split(rows, self._dealer.parts)[job.part]
             prompts = Prompts(*(np.asarray(field)[rows] for field in asked))
+            version = self._dealer.version_for(job)
             reference = self._actors[number].respond.remote(
-                self._weights,
-                self._dealer.step,
+                self._weights[version],
+                version,
                 tuple(prompts),
                 rollout_seed(self._config.seed, job.step),
                 rows,

@@ -19,7 +19,7 @@ from tfalign import backend, data
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.text import Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
-from tfalign.training.checkpoint import write_json_atomically
+from tfalign.training.checkpoint import Processes, write_json_atomically
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import make_logger
@@ -144,9 +144,10 @@ def open_run(stage, config):
 
 def run_directory(path, config):
     """A RunDirectory for the process that writes files, a FollowedRun for the others."""
+    processes = Processes(backend.process_index(), backend.gather_from_processes)
     if backend.is_chief():
-        return RunDirectory(path, config, HARMLESS)
-    return FollowedRun(path, config)
+        return RunDirectory(path, config, HARMLESS, processes)
+    return FollowedRun(path, config, processes)
 
 
 def resumable(run, stage, learner, stateful, keep_last=2, more_variables=None):

@@ -4,8 +4,8 @@
     python -m experiments.staleness --demo=runs/demo --staleness=0,4 --seeds=0
 
 Takes the fine-tuned policy and the reward model of a finished demo run, and improves the policy by PPO: by
-``experiments.align``, and by ``experiments.align_distributed`` with each of --staleness, its ratios to the
-policy that sampled ("corrected") or none. At the end all answer the same held-out prompts, judged by the
+``experiments.align``, and by ``experiments.align_distributed`` with responses that are exactly --staleness
+updates old, its ratios to the policy that sampled ("corrected") or none. At the end all answer the same held-out prompts, judged by the
 gold reward, which no training sees. Writes report.json, report.md and plots/staleness.png to RUN_DIR; what
 has run is not run again.
 """
@@ -31,7 +31,7 @@ class StalenessConfig:
     run_dir: str = option("runs/staleness", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
-    staleness: str = option("0,1,4,8", "batches, comma-separated; ``align`` runs in any case")
+    staleness: str = option("0,1,4,16", "updates, comma-separated; ``align`` runs in any case")
     seeds: str = option("0,1,2", "of training, comma-separated")
     actors: int = option(2, "processes that respond and score")
     evaluate: EvaluateConfig = option(compare.JUDGED, "how the policies at the end are judged")
@@ -52,6 +52,7 @@ def contestants(config):
     for staleness in config.staleness.split(","):
         for line, corrected in CORRECTIONS.items():
             options = {"staleness": staleness, "actors": config.actors, "corrected": corrected}
+            options |= {"fixed_age": "true"}  # a bound alone leaves it to the actors' speed
             found[line, staleness] = dataclasses.replace(
                 ppo, experiment="align_distributed", options=ppo.options | options
             )
@@ -98,7 +99,7 @@ def report(folder, results):
         folder / "plots" / "staleness.png",
         {"PPO on responses of an older policy": results},
         {"PPO on responses of an older policy": "gold reward"},
-        "staleness, batches",
+        "staleness, updates",
     )
 
 

@@ -138,6 +138,21 @@ def test_asynchronous_actors_stay_within_the_bound(options, tmp_path):
 
 
 @pytest.mark.slow
+def test_of_a_fixed_age_a_run_is_the_same_whoever_is_fast(options, tmp_path):
+    """Two actors, or two of which some are killed and redo what they did."""
+    choices = {"staleness": 2, "fixed_age": True}
+    runs = [
+        distributed(
+            AlignDistributedConfig(run_dir=str(tmp_path / kind.__name__), **options | choices), kind
+        )
+        for kind in (RemoteResponses, Deadly)
+    ]
+    same(*runs)
+    assert [line["age"] for line in runs[1][0]] == [0, 1, 2, 2, 2, 2]
+    assert runs[1][0][-1]["redone"] >= 4
+
+
+@pytest.mark.slow
 def test_a_reward_that_hangs_in_an_actor_is_told(options, tmp_path):
     choices = {"rule": options["rule"].replace("low_letters", "hangs"), "rule_timeout": 1.0}
     config = AlignDistributedConfig(run_dir=str(tmp_path), **options | choices)

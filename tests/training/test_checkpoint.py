@@ -1,6 +1,7 @@
 """Checkpoints come back whole or not at all, whatever happens to the writer."""
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -9,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -21,6 +24,8 @@ from tfalign.training import checkpoint
 from tfalign.training.checkpoint import (
     Checkpointer,
     CheckpointError,
+    Part,
+    Processes,
     check_arrays,
     write_bytes_atomically,
     write_json_atomically,
@@ -84,6 +89,87 @@ def test_the_last_ones_are_kept_and_each_can_be_restored(tmp_path):
     assert checkpointer.restore(10).step == 10
 
 
+def together(count, save):
+    """``save(Processes)`` in each of several threads that stand for processes: what each returned or raised."""
+    barrier, said = threading.Barrier(count), [0] * count
+
+    def of(index):
+        def gather(value):
+            barrier.wait(timeout=60)
+            said[index] = value
+            barrier.wait(timeout=60)
+            found = list(said)
+            barrier.wait(timeout=60)
+            return found
+
+        try:
+            return save(Processes(index, gather))
+        except CheckpointError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(of, range(count)))
+
+
+def quarters(index):
+    """What the ``index``-th of two processes holds of an array that four devices share as 2 x 2 blocks."""
+    return [
+        Part((4, 6), (2 * index, column), WHOLE[2 * index : 2 * index + 2, column : column + 3])
+        for column in (0, 3)
+    ]
+
+
+WHOLE = np.arange(24.0).reshape(4, 6)
+
+
+def test_several_processes_write_their_parts_and_anyone_reads_the_whole(tmp_path):
+    def save(processes):
+        arrays = {"shared": quarters(processes.index)} | (small(5) if processes.index == 0 else {})
+        state = {"step": 5, "who": processes.index}
+        return Checkpointer(tmp_path, processes=processes).save(5, arrays, state)
+
+    assert together(2, save) == [tmp_path / "step-00000005"] * 2
+    files = [f"arrays-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    assert names(tmp_path / "step-00000005") == [*files, "state.json"]
+    step, arrays, state = Checkpointer(tmp_path).restore()
+    np.testing.assert_array_equal(arrays.pop("shared"), WHOLE)
+    assert (step, state) == (5, {"step": 5, "who": 0})
+    assert arrays.keys() == small(5).keys()
+    (tmp_path / "step-00000005" / files[1]).unlink()
+    with pytest.raises(CheckpointError, match=rf"{files[1]} is missing"):
+        Checkpointer(tmp_path).restore()
+
+
+def test_processes_that_hold_nothing_write_nothing(tmp_path):
+    """As copies of the first one do."""
+
+    def save(processes):
+        arrays = small(1) if processes.index == 0 else {}
+        return Checkpointer(tmp_path, processes=processes).save(1, arrays, {"step": 1})
+
+    together(3, save)
+    assert names(tmp_path / "step-00000001") == ["arrays-00001-of-00003.safetensors", "state.json"]
+    assert_is_small(Checkpointer(tmp_path).restore())
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_one_process_cannot_write_is_told_by_all(tmp_path, failing):
+    def save(step, bad, processes):
+        array = np.array(["text"]) if processes.index == bad else np.zeros(3)
+        arrays = {f"of {processes.index}": array}
+        return Checkpointer(tmp_path, processes=processes).save(step, arrays, {"step": step})
+
+    together(2, functools.partial(save, 1, None))
+    errors = together(2, functools.partial(save, 2, failing))
+    assert "tensor 'of" in str(errors[failing]) and "must be numeric" in str(errors[failing])
+    assert f"process {failing} of 2 could not write its part" in str(errors[1 - failing])
+    assert names(tmp_path) == ["step-00000001"]
+    state = {"step": float("nan")}
+    errors = together(2, lambda ps: Checkpointer(tmp_path, processes=ps).save(3, small(3), state))
+    assert "as JSON" in str(errors[0]) and "the first process could not" in str(errors[1])
+    assert names(tmp_path) == ["step-00000001"]
+
+
 def test_saving_a_step_again_replaces_it(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(4, {"weights": np.zeros(2)}, {"first": True})
@@ -122,7 +208,7 @@ def crash_before_call(monkeypatch, number: int) -> None:
     def nothing(*_):
         pass
 
-    def half_a_file(_, file):
+    def half_a_file(_, file, places):
         Path(file).write_bytes(b"half")
 
     def half_a_tree(path):
@@ -227,10 +313,10 @@ def test_damage_is_noticed_and_named(tmp_path):
     ("change", "message"),
     [
         (lambda text: text[:40], r"state\.json is damaged: it is not JSON"),
-        (lambda text: "[]", r"format must be 1\. Received: format_version=None"),
+        (lambda text: "[]", r"format must be 2\. Received: format_version=None"),
         (
-            lambda text: text.replace('"format_version": 1', '"format_version": 2'),
-            r"format must be 1\. Received: format_version=2",
+            lambda text: text.replace('"format_version": 2', '"format_version": 1'),
+            r"format must be 2\. Received: format_version=1",
         ),
         (
             lambda text: text.replace('"step": 1,', '"step": 5,', 1),

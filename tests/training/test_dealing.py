@@ -8,13 +8,14 @@ import pytest
 from tfalign.training.dealing import Dealer, Job
 
 
+@pytest.mark.parametrize("fixed_age", [False, True])
 @pytest.mark.parametrize("staleness", [0, 1, 4])
 @pytest.mark.parametrize("seed", range(20))
-def test_every_part_is_learned_from_once_whoever_dies(staleness, seed):
+def test_every_part_is_learned_from_once_whoever_dies(staleness, seed, fixed_age):
     """Workers finish and die in an order that is drawn; what a worker was given is its result."""
     random = np.random.default_rng(seed)
     parts, last = int(random.integers(1, 4)), 40
-    dealer = Dealer(parts, staleness, 1, last, most_losses=10**6)
+    dealer = Dealer(parts, staleness, 1, last, fixed_age, most_losses=10**6)
     working, learned, losses = {}, [], 0
     while dealer.step <= last:
         for worker in range(3):
@@ -25,6 +26,8 @@ def test_every_part_is_learned_from_once_whoever_dies(staleness, seed):
         if dealer.is_complete():
             for job, age in dealer.collect():
                 assert 0 <= age <= staleness
+                if fixed_age:
+                    assert age == min(staleness, job.step - 1)
                 learned.append(job)
             continue
         worker = int(random.choice(list(working)))

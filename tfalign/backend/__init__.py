@@ -13,7 +13,9 @@
 ``is_chief``               whether this process is the one that writes files
 ``gather_from_processes``  what every process says
 ``wait_for_others``        until every process has come here
+``process_index``          which of them this one is
 ``to_numpy``               a variable's value, whole, wherever its parts lie
+``own_parts``              the parts of it that this process is to write
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on
@@ -35,8 +37,9 @@ if keras.backend.backend() == "tensorflow":
     )
     from tfalign.backend.tensorflow_devices import (
         gather_from_processes,
-        is_chief,
         jit_rows,
+        own_parts,
+        process_index,
         strategy,
         to_numpy,
         wait_for_others,
@@ -53,7 +56,8 @@ elif keras.backend.backend() == "jax":
     )
     from tfalign.backend.jax_devices import (
         gather_from_processes,
-        is_chief,
+        own_parts,
+        process_index,
         strategy,
         to_numpy,
         wait_for_others,
@@ -64,6 +68,12 @@ else:
         f"Received: KERAS_BACKEND={keras.backend.backend()}"
     )
 
+
+def is_chief():
+    """Whether this process is the one that writes files."""
+    return process_index() == 0
+
+
 __all__ = [
     "assign_part",
     "fori_loop",
@@ -73,6 +83,8 @@ __all__ = [
     "jit",
     "jit_batch",
     "jit_rows",
+    "own_parts",
+    "process_index",
     "strategy",
     "to_numpy",
     "value_and_grad",

@@ -52,16 +52,17 @@ def strategy():
     return None
 
 
-def is_chief():
+def process_index():
     """As in ``backend.tensorflow_devices``."""
-    return jax.process_index() == 0
+    return jax.process_index()
 
 
 def gather_from_processes(value):
     """As in ``backend.tensorflow_devices``."""
     if jax.process_count() == 1:
         return [value]
-    return multihost_utils.process_allgather(np.array([value], np.int64)).ravel().tolist()
+    halves = np.array([value], np.int64).view(np.uint32)  # JAX has no 64 bits unless told to
+    return multihost_utils.process_allgather(halves).ravel().view(np.int64).tolist()
 
 
 def wait_for_others():
@@ -76,6 +77,18 @@ def to_numpy(variable):
     if not (value.is_fully_addressable or value.is_fully_replicated):
         value = multihost_utils.process_allgather(value, tiled=True)
     return np.asarray(value)
+
+
+def own_parts(variable):
+    """As in ``backend.tensorflow_devices``."""
+    value = variable.value
+    if value.is_fully_addressable or value.is_fully_replicated:
+        return [] if process_index() else [((0,) * value.ndim, np.asarray(value))]
+    return [
+        (tuple(place.start or 0 for place in shard.index), np.asarray(shard.data))
+        for shard in value.addressable_shards
+        if shard.replica_id == 0
+    ]
 
 
 def _mesh():

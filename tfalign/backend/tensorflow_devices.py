@@ -1,4 +1,4 @@
-"""``jit_rows``, ``strategy``, ``is_chief`` and what processes tell each other on TensorFlow: what
+"""``jit_rows``, ``strategy`` and what processes tell each other on TensorFlow: what
 ``tf.distribute`` adds where there is more than one device."""
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def jit_rows(function, variables=()):
     return jit(function, variables) if current is None else _RowsOnReplicas(current, function)
 
 
-def is_chief():
-    """Whether this process is the one that writes files: the first of several workers."""
+def process_index():
+    """Which of the processes that train together this one is; the first is 0."""
     resolver = _resolver()
-    return resolver is None or (resolver.task_type or "chief", resolver.task_id or 0) in (
-        ("chief", 0),
-        ("worker", 0),
-    )
+    if resolver is None:
+        return 0
+    chiefs = len(resolver.cluster_spec().as_dict().get("chief", ()))
+    return (resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0)
 
 
 def gather_from_processes(value):
@@ -70,6 +70,15 @@ def to_numpy(variable):
     """A Keras variable's value as a NumPy array, whole. Where its parts lie on several machines every
     process must ask, in the same order."""
     return ops.convert_to_numpy(ops.copy(variable.value))  # a mirrored scalar's own way fails
+
+
+def own_parts(variable):
+    """What this process is to write of a variable, so that all of it is written once.
+
+    Returns:
+        list of (tuple of int, where a part begins, and the part as a NumPy array).
+    """
+    return [] if process_index() else [((0,) * len(variable.shape), to_numpy(variable))]
 
 
 def share_rows(strategy, arguments):

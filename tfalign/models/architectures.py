@@ -405,9 +405,7 @@ def _neural_ngram_rows(config):
 
 TFALIGN_GPT = _own_family("tfalign_gpt", GPTConfig, _own_rows)
 TFALIGN_RECURRENT = _own_family("tfalign_recurrent", RecurrentConfig, _recurrent_rows)
-TFALIGN_NEURAL_NGRAM = _own_family(
-    "tfalign_neural_ngram", NeuralNGramConfig, _neural_ngram_rows
-)
+TFALIGN_NEURAL_NGRAM = _own_family("tfalign_neural_ngram", NeuralNGramConfig, _neural_ngram_rows)
 
 # BERT
 

@@ -9,6 +9,10 @@ A checkpoint is written under a hidden name beside its final one, synced to the 
 name ``step-...`` is therefore always a whole checkpoint. Hidden leftovers of a killed save are
 ignored by readers and removed by the next save.
 
+Several processes that hold parts of the arrays write a file each, ``arrays-00002-of-00004.safetensors``,
+into one folder, which the first of them renames when all are done. Whoever restores gets the arrays
+whole, with as many processes as there are then.
+
 This module imports neither TensorFlow nor Keras.
 """
 
@@ -19,17 +23,16 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy, for reading and writing
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-FORMAT_VERSION = 1
-_ARRAYS = "arrays.safetensors"
+FORMAT_VERSION = 2
 _STATE = "state.json"
 _STEP_NAME = re.compile(r"step-(\d{8,})")
 _WRITING, _REPLACED, _REMOVED = ".writing", ".replaced", ".removed"
@@ -48,52 +51,114 @@ class Restored(NamedTuple):
     state: dict[str, Any]
 
 
-class Checkpointer:
-    """Saves and restores numbered checkpoints in one directory, which one process writes.
+class Part(NamedTuple):
+    """A block of an array, of which other processes hold the rest."""
 
-    Args:
-        directory: where the ``step-...`` folders live; made when absent.
-        keep_last: int > 0, how many of the highest steps a save leaves in place.
+    shape: tuple[int, ...]  # of the whole
+    start: tuple[int, ...]  # index of the block's first number
+    array: np.ndarray
+
+
+class Processes(NamedTuple):
+    """Who writes a checkpoint together.
+
+    Attributes:
+        index: int, which of them this one is; the first is 0.
+        gather: int -> list of int, what every process says, in their order, once all have come.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep_last: int = 3):
+    index: int
+    gather: Callable[[int], list[int]]
+
+
+ALONE = Processes(0, lambda value: [value])
+
+
+class Checkpointer:
+    """Saves and restores numbered checkpoints in one directory.
+
+    Args:
+        directory: where the ``step-...`` folders live, seen by all processes; made when absent.
+        keep_last: int > 0, how many of the highest steps a save leaves in place.
+        processes: Processes that save together: all must call ``save``.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike, keep_last: int = 3, processes: Processes = ALONE
+    ):
         if keep_last < 1:
             raise ValueError(f"keep_last must be at least 1. Received: keep_last={keep_last}")
         self.directory = Path(directory)
         self.keep_last = keep_last
+        self.processes = processes
         self.directory.mkdir(parents=True, exist_ok=True)
 
-    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+    def save(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray | Sequence[Part]],
+        state: Mapping[str, Any],
+    ) -> Path:
         """Writes a checkpoint; when this returns, it is on the disk and survives a kill.
 
         A checkpoint of the same step is replaced; until the new one is whole, the old one counts.
 
         Args:
             step: int >= 0.
-            arrays: name -> array of any shape; dtypes those of safetensors, bfloat16 among them.
-            state: JSON-able, finite numbers; comes back equal (tuples as lists).
+            arrays: name -> array of any shape, or its parts that this process holds; dtypes those of
+                safetensors, bfloat16 among them. Each number is given by one process alone.
+            state: JSON-able, finite numbers; comes back equal (tuples as lists). The first process's
+                is kept.
 
         Returns:
             The folder of the checkpoint.
 
         Raises:
-            CheckpointError: if an array or the state cannot be stored; nothing has changed then.
+            CheckpointError: if an array or the state cannot be stored, or another process failed;
+                nothing has changed then.
         """
         if step < 0:
             raise ValueError(f"a checkpoint's step must not be negative. Received: step={step}")
-        self._clean()
         final = self.directory / f"step-{step:08d}"
         writing = _hidden(final, _WRITING)
+        self._chief_first(lambda: self._begin(writing))
+        files = self._write_files(writing, arrays)
+        record = {"format_version": FORMAT_VERSION, "step": step, "arrays": files}
+        self._chief_first(lambda: self._finish(writing, final, record | {"state": dict(state)}))
+        return final
+
+    def _begin(self, writing: Path) -> None:
+        self._clean()
         writing.mkdir()
+
+    def _write_files(self, writing: Path, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Writes what this process has, and returns what the record says of every process's file."""
+        index, gather = self.processes
+        count = len(gather(0))
+        names = [_file_name(index, count) for index in range(count)]
+        size, checksum, failure = 0, 0, None
         try:
-            _write_arrays(writing / _ARRAYS, arrays)
-            size, checksum = _size_and_crc32(writing / _ARRAYS)
-            record = {
-                "format_version": FORMAT_VERSION,
-                "step": step,
-                "arrays": {"file": _ARRAYS, "bytes": size, "crc32": checksum},
-                "state": dict(state),
-            }
+            if arrays or index == 0:
+                _write_arrays(writing / names[index], arrays)
+                size, checksum = _size_and_crc32(writing / names[index])
+        except (CheckpointError, OSError) as error:
+            failure = error
+        failed = [at for at, is_failed in enumerate(gather(int(failure is not None))) if is_failed]
+        sizes, checksums = gather(size), gather(checksum)
+        if failed:
+            if index == 0:
+                shutil.rmtree(writing)
+            raise failure or CheckpointError(
+                f"{writing}: process {failed[0]} of {count} could not write its part"
+            )
+        return [
+            {"file": name, "bytes": size, "crc32": checksum}
+            for name, size, checksum in zip(names, sizes, checksums)
+            if size
+        ]
+
+    def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
+        try:
             _write_synced(writing / _STATE, _to_json(writing / _STATE, record))
         except CheckpointError:
             shutil.rmtree(writing)
@@ -104,7 +169,19 @@ class Checkpointer:
         os.replace(writing, final)
         _sync_directory(self.directory)
         self._prune()
-        return final
+
+    def _chief_first(self, function: Callable[[], None]) -> None:
+        """The first process does something, and all go on when it has; or all raise."""
+        failure = None
+        if self.processes.index == 0:
+            try:
+                function()
+            except (CheckpointError, OSError) as error:
+                failure = error
+        if any(self.processes.gather(int(failure is not None))):
+            raise failure or CheckpointError(
+                f"{self.directory}: the first process could not write the checkpoint"
+            )
 
     def steps(self) -> list[int]:
         """The steps of all whole checkpoints, ascending."""
@@ -163,14 +240,6 @@ class Checkpointer:
         for path in list(self.directory.iterdir()):
             if _HIDDEN_NAME.fullmatch(path.name):
                 shutil.rmtree(path)
-
-
-class FollowedCheckpointer(Checkpointer):
-    """Checkpoints that another process writes: restores as it does, and saves nothing."""
-
-    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
-        """Where the other process writes them."""
-        return self.directory / f"step-{step:08d}"
 
 
 def check_arrays(expected: Mapping[str, Any], arrays: Mapping[str, Any], file: str | os.PathLike):
@@ -240,22 +309,43 @@ def write_json_atomically(path: str | os.PathLike, value: Any) -> None:
 
 def _read(folder: Path, step: int) -> Restored:
     record = _read_record(folder / _STATE, step)
-    file = folder / record["arrays"]["file"]
+    for entry in record["arrays"]:
+        _check_file(folder / entry["file"], entry["bytes"], entry["crc32"])
+    arrays: dict[str, np.ndarray] = {}
+    for entry in record["arrays"]:
+        _add_arrays(arrays, folder / entry["file"])
+    return Restored(step, arrays, record["state"])
+
+
+def _check_file(file: Path, size: int, checksum: int) -> None:
+    """Raises unless the file is what was written."""
     if not file.exists():
         raise CheckpointError(f"{file} is missing.")
-    written = (record["arrays"]["bytes"], record["arrays"]["crc32"])
-    if file.stat().st_size != written[0]:
+    if file.stat().st_size != size:
         raise CheckpointError(
-            f"{file} is truncated or overgrown: it was written with {written[0]} bytes."
+            f"{file} is truncated or overgrown: it was written with {size} bytes."
             f" Received: {file.stat().st_size} bytes"
         )
-    if _size_and_crc32(file) != written:
+    if _size_and_crc32(file) != (size, checksum):
         raise CheckpointError(f"{file} is damaged: its CRC-32 is not the one in {_STATE}.")
+
+
+def _add_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
+    """Adds what a file holds; parts are put into their places in the whole array."""
     try:
-        arrays = load_file(file)
+        tensors = load_file(file)
+        with safe_open(file, "np") as opened:
+            places = opened.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{file} is not a safetensors file: {error}.") from error
-    return Restored(step, arrays, record["state"])
+    for key, tensor in tensors.items():
+        if key not in places:
+            arrays[key] = tensor
+            continue
+        place = json.loads(places[key])
+        whole = arrays.setdefault(place["of"], np.zeros(place["shape"], tensor.dtype))
+        ends = zip(place["start"], tensor.shape)
+        whole[tuple(slice(start, start + length) for start, length in ends)] = tensor
 
 
 def _read_record(file: Path, step: int) -> dict[str, Any]:
@@ -278,16 +368,30 @@ def _read_record(file: Path, step: int) -> dict[str, Any]:
     return record
 
 
-def _write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _file_name(index: int, count: int) -> str:
+    return (
+        f"arrays-{index + 1:05d}-of-{count:05d}.safetensors" if count > 1 else "arrays.safetensors"
+    )
+
+
+def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     # safetensors reads straight from memory and takes any array to be in C order.
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    for name, array in dense.items():
-        if array.dtype.kind in "OSUMm":
+    tensors, places = {}, {}
+    for name, array in arrays.items():
+        parts = array if isinstance(array, Sequence) else [Part(array.shape, (), array)]
+        for number, part in enumerate(parts):
+            is_whole = part.array.shape == part.shape
+            key = name if is_whole else f"{name}#{number}"
+            tensors[key] = np.asarray(part.array, order="C")
+            if not is_whole:
+                places[key] = json.dumps({"of": name, "shape": part.shape, "start": part.start})
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind in "OSUMm":
             raise CheckpointError(
-                f"{file}: tensor {name!r} must be numeric. Received: dtype={array.dtype}"
+                f"{file}: tensor {name!r} must be numeric. Received: dtype={tensor.dtype}"
             )
     try:
-        save_file(dense, file)
+        save_file(tensors, file, places)
     except SafetensorError as error:
         raise CheckpointError(f"{file} cannot hold these arrays: {error}.") from error
     _sync_file(file)

@@ -30,6 +30,9 @@ class Dealer:
         staleness: int, batches that may be worked on beyond the one that is waited for.
         first_step: int, the first that is waited for.
         last_step: int, the last there is.
+        fixed_age: bool, whether every batch is to be made by the policy of exactly ``staleness`` updates
+            before (the first ones by the first), though there may be a newer one: then results do
+            not depend on who was fast.
         most_losses: int, of one job; then it is the job that kills workers.
 
     Attributes:
@@ -40,7 +43,7 @@ class Dealer:
         ValueError: if parts is not positive or staleness negative.
     """
 
-    def __init__(self, parts, staleness, first_step, last_step, most_losses=5):
+    def __init__(self, parts, staleness, first_step, last_step, fixed_age=False, most_losses=5):
         if parts < 1 or staleness < 0:
             raise ValueError(
                 "There must be a part at least, and staleness cannot be negative. "
@@ -51,6 +54,8 @@ class Dealer:
         self.step = first_step
         self.last_step = last_step
         self.redone = 0
+        self._first_step = first_step
+        self._fixed_age = fixed_age
         self._most_losses = most_losses
         self._waiting = collections.deque()  # jobs of begun batches that nobody works on
         self._begun = first_step - 1  # the last step whose jobs were made
@@ -59,7 +64,7 @@ class Dealer:
         self._results = {}  # Job -> (result, age)
 
     def deal(self, worker):
-        """The job a worker is to do now with the newest policy, or None where there is none.
+        """The job a worker is to do now, with the policy of ``version_for`` it, or None where there is none.
 
         Raises:
             ValueError: if the worker has a job already.
@@ -73,8 +78,14 @@ class Dealer:
         if not self._waiting:
             return None
         job = self._waiting.popleft()
-        self._dealt[worker] = job, self.step
+        self._dealt[worker] = job, self.version_for(job)
         return job
+
+    def version_for(self, job):
+        """int, the step at whose beginning the policy was what the job is to be done with now."""
+        if self._fixed_age:
+            return max(job.step - self.staleness, self._first_step)
+        return self.step
 
     def take_in(self, worker, result):
         """What the worker's job has come to; the worker is free then."""

@@ -32,8 +32,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfalign.training.checkpoint import (
+    ALONE,
     Checkpointer,
-    FollowedCheckpointer,
+    Processes,
     write_bytes_atomically,
     write_json_atomically,
 )
@@ -66,6 +67,8 @@ class RunDirectory:
         path: the directory; made when absent.
         config: JSON-able and possibly nested; every choice that decides the run's result.
         harmless: last parts of the keys that a continuation may change; the newest value is kept.
+        processes: Processes that save checkpoints together; the first has a RunDirectory, the others a
+            FollowedRun.
 
     Raises:
         RunDirectoryError: if the recorded config differs in a key that is not harmless.
@@ -76,8 +79,10 @@ class RunDirectory:
         path: str | os.PathLike,
         config: Mapping[str, Any],
         harmless: Collection[str] = HARMLESS_KEYS,
+        processes: Processes = ALONE,
     ):
         self.path = Path(path)
+        self.processes = processes
         self.plots.mkdir(parents=True, exist_ok=True)
         self.config = json.loads(json.dumps(config))
         file = self.path / "config.json"
@@ -93,7 +98,7 @@ class RunDirectory:
 
     def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
         """The checkpoints of one stage."""
-        return Checkpointer(self.path / "checkpoints" / stage, keep_last)
+        return Checkpointer(self.path / "checkpoints" / stage, keep_last, self.processes)
 
     def metrics(self, stage: str, resume_step: int = 0) -> MetricsLog:
         """The log of one stage, which goes on after ``resume_step`` (0: from the start)."""
@@ -118,20 +123,19 @@ class RunDirectory:
 
 
 class FollowedRun(RunDirectory):
-    """A run whose files another process writes, on a file system that both see; this one reads them.
+    """A run whose files another process writes, on a file system that both see; this one reads them, and
+    adds its parts to checkpoints.
 
     Args:
         path: the directory.
         config: as ``RunDirectory``; the process that writes compares it with the recorded one.
+        processes: as ``RunDirectory``.
     """
 
-    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any]):
+    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes):
         self.path = Path(path)
+        self.processes = processes
         self.config = json.loads(json.dumps(config))
-
-    def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
-        """One that restores, and saves nothing."""
-        return FollowedCheckpointer(self.path / "checkpoints" / stage, keep_last)
 
     def metrics(self, stage: str, resume_step: int = 0) -> AbstractContextManager:
         """A log that writes nothing."""

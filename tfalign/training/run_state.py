@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tfalign import backend
-from tfalign.training.checkpoint import check_arrays
+from tfalign.training.checkpoint import Part, check_arrays
 
 
 class RunState:
@@ -32,8 +32,13 @@ class RunState:
 
     def save(self, step):
         """Writes a checkpoint of everything after ``step`` updates. Of several processes all must call it:
-        the parts that each has are put together, and the one that writes files writes."""
-        arrays = {name: backend.to_numpy(v) for name, v in self._variables.items()}
+        each writes the parts that it has."""
+        own = {name: backend.own_parts(variable) for name, variable in self._variables.items()}
+        arrays = {
+            name: [Part(tuple(self._variables[name].shape), *part) for part in parts]
+            for name, parts in own.items()
+            if parts
+        }
         state = {name: member.state() for name, member in self.stateful.items()}
         self.checkpointer.save(step, arrays, state)
 
