@@ -12,7 +12,13 @@ from tfalign.data import BatchStream, one_text
 from tfalign.decoding import Greedy
 from tfalign.evaluation.perplexity import perplexity
 from tfalign.language_models import LanguageModel, NeuralLanguageModel
-from tfalign.models import CausalLM, GPTConfig, NeuralNGramConfig, RecurrentConfig
+from tfalign.models import (
+    CausalLM,
+    GPTConfig,
+    NeuralNGramConfig,
+    RecurrentConfig,
+    from_pretrained,
+)
 from tfalign.objectives import LanguageModelling, SampledLanguageModelling
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay, adamw
@@ -121,16 +127,17 @@ def test_lstm_by_hand():
 
 
 @pytest.mark.parametrize("name", ["LSTM", "feed-forward"])
-def test_saved_and_loaded_by_keras(tmp_path, name):
+def test_saved_and_loaded(tmp_path, name):
+    """By Keras, and as a directory."""
     model = new_model(name)
     model.model.save(tmp_path / "model.keras")
-    again = NeuralLanguageModel(keras.models.load_model(tmp_path / "model.keras"))
-    np.testing.assert_array_equal(
-        again.token_log_probs(contexts(6)), model.token_log_probs(contexts(6))
-    )
-    with pytest.raises(ValueError):
-        model.model.save_pretrained(tmp_path / "other")
-    assert not (tmp_path / "other").exists()
+    model.model.save_pretrained(tmp_path / "model")
+    by_keras = keras.models.load_model(tmp_path / "model.keras")
+    for again in (by_keras, from_pretrained(tmp_path / "model")):
+        np.testing.assert_array_equal(
+            NeuralLanguageModel(again).token_log_probs(contexts(6)),
+            model.token_log_probs(contexts(6)),
+        )
 
 
 CHAIN = np.random.default_rng(4).dirichlet(np.full(V, 0.2), size=V)  # of a token given the last
