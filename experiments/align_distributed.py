@@ -11,7 +11,8 @@ each a part of every batch; the learner, in this process, compares, credits and 
 is ``align`` to rounding: the same prompts, random numbers and updates. With more, up to so many batches are made
 before they are needed, by a policy that is as many updates older at most; "age" in metrics.jsonl is
 how many it was, and --corrected takes ratios to the policy that sampled. An actor that dies is replaced,
-and its prompts are answered again ("redone"). The same command continues a run.
+and its prompts are answered again ("redone"). The same command continues a run; with --fixed_age, too, it
+begins anew with the policy it has then.
 
 Needs Ray (``pip install tfalign[ray]``). On a cluster, models and data must be readable by all machines.
 """

@@ -5,9 +5,9 @@
 
 Takes the fine-tuned policy and the reward model of a finished demo run, and improves the policy by PPO: by
 ``experiments.align``, and by ``experiments.align_distributed`` with responses that are exactly --staleness
-updates old, its ratios to the policy that sampled ("corrected") or none. At the end all answer the same held-out prompts, judged by the
-gold reward, which no training sees. Writes report.json, report.md and plots/staleness.png to RUN_DIR; what
-has run is not run again.
+updates old, its ratios to the policy that sampled ("corrected") or none. At the end all answer the same
+held-out prompts, judged by the gold reward, which no training sees. Writes report.json, report.md and
+plots/staleness.png to RUN_DIR; what has run is not run again.
 """
 
 from __future__ import annotations

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file
 
 from experiments import await_peers, devices
+from tfalign import backend
+from tfalign.backend import tensorflow_devices
 
 ROOT = Path(__file__).resolve().parents[2]
 LLAMA = "--pretrain.preset=tiny_llama"
@@ -28,6 +31,24 @@ CHIEF = '{"cluster": {"chief": ["c:3"], "worker": ["a:1"]}, "task": {"type": "ch
 @pytest.mark.parametrize(("tf_config", "peers"), [(WORKER, ["a:1"]), (CHIEF, ["a:1"])])
 def test_peers_are_the_other_workers(tf_config, peers):
     assert devices.peers_of(tf_config) == peers
+
+
+@pytest.mark.parametrize(
+    ("tf_config", "index"),
+    [
+        (WORKER, 1),
+        (WORKER.replace('"index": 1', '"index": 0'), 0),
+        (CHIEF, 0),
+        (CHIEF.replace('"type": "chief"', '"type": "worker"'), 1),
+    ],
+)
+def test_one_process_is_the_first(monkeypatch, tf_config, index):
+    """The chief, where there is one; the first worker then is the second."""
+    monkeypatch.setenv("TF_CONFIG", tf_config)
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    monkeypatch.setattr(tensorflow_devices, "_resolver", lambda: resolver)
+    assert backend.process_index() == index
+    assert backend.is_chief() == (index == 0)
 
 
 @pytest.mark.parametrize(

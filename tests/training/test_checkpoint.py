@@ -140,6 +140,16 @@ def test_several_processes_write_their_parts_and_anyone_reads_the_whole(tmp_path
         Checkpointer(tmp_path).restore()
 
 
+def test_parts_that_are_not_the_whole_are_not_restored(tmp_path):
+    def save(processes):
+        parts = quarters(processes.index)[: 2 - processes.index]
+        return Checkpointer(tmp_path, processes=processes).save(5, {"shared": parts}, {})
+
+    together(2, save)
+    with pytest.raises(CheckpointError, match=r"tensor 'shared' .*Received: 18 of 24 numbers"):
+        Checkpointer(tmp_path).restore()
+
+
 def test_processes_that_hold_nothing_write_nothing(tmp_path):
     """As copies of the first one do."""
 

@@ -135,7 +135,7 @@ class Checkpointer:
         """Writes what this process has, and returns what the record says of every process's file."""
         index, gather = self.processes
         count = len(gather(0))
-        names = [_file_name(index, count) for index in range(count)]
+        names = [_file_name(number, count) for number in range(count)]
         size, checksum, failure = 0, 0, None
         try:
             if arrays or index == 0:
@@ -312,8 +312,15 @@ def _read(folder: Path, step: int) -> Restored:
     for entry in record["arrays"]:
         _check_file(folder / entry["file"], entry["bytes"], entry["crc32"])
     arrays: dict[str, np.ndarray] = {}
+    absent: dict[str, int] = {}
     for entry in record["arrays"]:
-        _add_arrays(arrays, folder / entry["file"])
+        _add_arrays(arrays, absent, folder / entry["file"])
+    for name, count in absent.items():
+        if count:
+            raise CheckpointError(
+                f"{folder}: the parts of tensor {name!r} must be the whole of it, once."
+                f" Received: {arrays[name].size - count} of {arrays[name].size} numbers"
+            )
     return Restored(step, arrays, record["state"])
 
 
@@ -330,8 +337,9 @@ def _check_file(file: Path, size: int, checksum: int) -> None:
         raise CheckpointError(f"{file} is damaged: its CRC-32 is not the one in {_STATE}.")
 
 
-def _add_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
-    """Adds what a file holds; parts are put into their places in the whole array."""
+def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Path) -> None:
+    """Adds what a file holds; parts are put into their places in the whole array, of which ``absent`` says
+    how many numbers have not come yet."""
     try:
         tensors = load_file(file)
         with safe_open(file, "np") as opened:
@@ -343,9 +351,13 @@ def _add_arrays(arrays: dict[str, np.ndarray], file: Path) -> None:
             arrays[key] = tensor
             continue
         place = json.loads(places[key])
-        whole = arrays.setdefault(place["of"], np.zeros(place["shape"], tensor.dtype))
-        ends = zip(place["start"], tensor.shape)
-        whole[tuple(slice(start, start + length) for start, length in ends)] = tensor
+        name = place["of"]
+        if name not in arrays:
+            arrays[name] = np.empty(place["shape"], tensor.dtype)
+            absent[name] = arrays[name].size
+        block = zip(place["start"], tensor.shape)
+        arrays[name][tuple(slice(start, start + length) for start, length in block)] = tensor
+        absent[name] -= tensor.size
 
 
 def _read_record(file: Path, step: int) -> dict[str, Any]:
