@@ -16,7 +16,15 @@ HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 RAY = ["ray>=2.40"]
 TRANSLATE = ["sacrebleu>=2.4"]
-TEST = ["httpx>=0.27", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11", "jax>=0.4.35"]
+TEST = [
+    "httpx>=0.27",
+    "hypothesis>=6.100",
+    "jax>=0.4.35",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff>=0.9",
+    "scipy>=1.11",
+]
 
 setup(
     name="tfalign",

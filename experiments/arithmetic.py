@@ -32,11 +32,11 @@ from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.statistics import wilson_interval
+from tfalign.files import write_json_atomically
 from tfalign.models import Actor, from_pretrained
 from tfalign.rewards import ExactMatch, TextReward
 from tfalign.text import train_byte_bpe
 from tfalign.training.algorithms import algorithm
-from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve

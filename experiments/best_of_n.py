@@ -30,8 +30,8 @@ from tfalign.evaluation.best_of_n import best_of_n_log_ratio
 from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.overoptimisation import best_of_n_kl
 from tfalign.evaluation.statistics import mean_interval, win_rate
+from tfalign.files import write_json_atomically
 from tfalign.rewards import TextReward
-from tfalign.training.checkpoint import write_json_atomically
 
 POOLS = 3  # samples a prompt beyond the max_n that are chosen from: max_n to beat, the rest to rank
 

@@ -32,7 +32,7 @@ from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, number, table
 from tfalign.evaluation.statistics import win_rate
-from tfalign.training.checkpoint import write_json_atomically
+from tfalign.files import write_json_atomically
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 JUDGED = EvaluateConfig(num_prompts=384, **_LIMITS)

@@ -29,6 +29,7 @@ from experiments.launch import launch, option
 from tfalign.data import BatchStream, encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.perplexity import perplexity
+from tfalign.files import write_json_atomically
 from tfalign.language_models import (
     NeuralLanguageModel,
     add_k,
@@ -40,7 +41,6 @@ from tfalign.language_models import (
 from tfalign.models import CausalLM, GPTConfig, NeuralNGramConfig, RecurrentConfig
 from tfalign.objectives import LanguageModelling, SampledLanguageModelling
 from tfalign.text import Tokenizer, train_characters, train_words
-from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.run_directory import RunDirectory
 
 SMOOTHINGS = {

@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from tfalign.training.checkpoint import write_json_atomically
+from tfalign.files import write_json_atomically
 
 
 class NaiveBayes:

@@ -34,9 +34,9 @@ from tfalign.evaluation.overoptimisation import (
     fit_best_of_n,
     fit_rl,
 )
+from tfalign.files import write_json_atomically
 from tfalign.models import from_pretrained
 from tfalign.rewards import LearnedReward, TextReward
-from tfalign.training.checkpoint import write_json_atomically
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 

@@ -30,7 +30,7 @@ from tfalign.data.customer_service.gold import WEIGHTS, gold_components
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
-from tfalign.training.checkpoint import write_json_atomically
+from tfalign.files import write_json_atomically
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 _NO_LIMIT = 1e9

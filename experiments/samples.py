@@ -11,8 +11,8 @@ from tqdm import tqdm
 from experiments import stages
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.decoding import Generator, Sampler
+from tfalign.files import write_bytes_atomically
 from tfalign.models import from_pretrained
-from tfalign.training.checkpoint import write_bytes_atomically
 from tfalign.training.responses import join
 
 _SAVE_EVERY = 32  # samples

@@ -16,10 +16,11 @@ import numpy as np
 
 from experiments.launch import option
 from tfalign import backend, data
+from tfalign.files import write_json_atomically
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.text import Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
-from tfalign.training.checkpoint import Processes, write_json_atomically
+from tfalign.training.checkpoint import Processes
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import make_logger

@@ -20,7 +20,7 @@ from experiments.evaluate import EvaluateConfig
 from experiments.launch import launch, option
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, table
-from tfalign.training.checkpoint import write_json_atomically
+from tfalign.files import write_json_atomically
 
 ALONE = "align"
 CORRECTIONS = {"corrected": "true", "not corrected": "false"}

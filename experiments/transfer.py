@@ -40,9 +40,9 @@ from tfalign.data import (
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, table
 from tfalign.evaluation.statistics import spearman
+from tfalign.files import write_json_atomically
 from tfalign.models import MeanPooledClassifier, SentenceEncoder
 from tfalign.objectives import Classification, SentenceSimilarity, cosine_of_pairs
-from tfalign.training.checkpoint import write_json_atomically
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import adamw
 

@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 
+import hypothesis
 import pytest
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -18,8 +19,29 @@ if _BACKEND != "tensorflow":
     sys.modules["tensorflow"] = None  # whoever imports it fails there and then
 
 
+# Property tests: the same examples in every run, more of them with --slow.
+_EXAMPLES = {"fast": 40, "slow": 400}
+for _name, _count in _EXAMPLES.items():
+    hypothesis.settings.register_profile(
+        _name, max_examples=_count, derandomize=True, database=None, deadline=None
+    )
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--fuzz", type=int, help="number of cases of every fuzz test")
+
+
+def pytest_configure(config):
+    hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "fast")
+
+
+@pytest.fixture
+def fuzz_cases(request):
+    """``fast -> int``: how many cases a fuzz test tries: --fuzz, else ten times ``fast`` if --slow."""
+    config = request.config
+    given, factor = config.getoption("--fuzz"), 10 if config.getoption("--slow") else 1
+    return lambda fast: given or fast * factor
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -18,6 +18,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # not import each other; within a part, modules may.
 PARTS = [
     (0, "types", r"tfalign\.types"),
+    (0, "files", r"tfalign\.files"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),
     (1, "layers", r"tfalign\.layers(\..+)?"),

@@ -20,17 +20,9 @@ import numpy as np
 import pytest
 
 import tfalign
+from tfalign.files import write_bytes_atomically, write_json_atomically, write_text_atomically
 from tfalign.training import checkpoint
-from tfalign.training.checkpoint import (
-    Checkpointer,
-    CheckpointError,
-    Part,
-    Processes,
-    check_arrays,
-    write_bytes_atomically,
-    write_json_atomically,
-    write_text_atomically,
-)
+from tfalign.training.checkpoint import Checkpointer, CheckpointError, Part, Processes, check_arrays
 
 ARRAYS = {
     "half": np.array([[1.5, -2.0], [0.1, 3e38]], ml_dtypes.bfloat16),

@@ -32,10 +32,20 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from tfalign.files import (
+    WRITING,
+    hidden,
+    local_path,
+    sync_directory,
+    sync_file,
+    to_json,
+    write_synced,
+)
+
 FORMAT_VERSION = 2
 _STATE = "state.json"
 _STEP_NAME = re.compile(r"step-(\d{8,})")
-_WRITING, _REPLACED, _REMOVED = ".writing", ".replaced", ".removed"
+_REPLACED, _REMOVED = ".replaced", ".removed"
 _HIDDEN_NAME = re.compile(r"\.step-(\d{8,})\.(writing|replaced|removed)")
 
 
@@ -88,7 +98,7 @@ class Checkpointer:
     ):
         if keep_last < 1:
             raise ValueError(f"keep_last must be at least 1. Received: keep_last={keep_last}")
-        self.directory = Path(directory)
+        self.directory = local_path(directory)
         self.keep_last = keep_last
         self.processes = processes
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -120,7 +130,7 @@ class Checkpointer:
         if step < 0:
             raise ValueError(f"a checkpoint's step must not be negative. Received: step={step}")
         final = self.directory / f"step-{step:08d}"
-        writing = _hidden(final, _WRITING)
+        writing = hidden(final, WRITING)
         self._chief_first(lambda: self._begin(writing))
         files = self._write_files(writing, arrays)
         record = {"format_version": FORMAT_VERSION, "step": step, "arrays": files}
@@ -159,15 +169,15 @@ class Checkpointer:
 
     def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
         try:
-            _write_synced(writing / _STATE, _to_json(writing / _STATE, record))
+            write_synced(writing / _STATE, _record_bytes(writing / _STATE, record))
         except CheckpointError:
             shutil.rmtree(writing)
             raise
-        _sync_directory(writing)
+        sync_directory(writing)
         if final.exists():
-            os.replace(final, _hidden(final, _REPLACED))
+            os.replace(final, hidden(final, _REPLACED))
         os.replace(writing, final)
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
         self._prune()
 
     def _chief_first(self, function: Callable[[], None]) -> None:
@@ -233,7 +243,7 @@ class Checkpointer:
     def _prune(self) -> None:
         """Removes all but the last ones; renamed first, so that no half of one is ever seen."""
         for step, path in sorted(self._folders().items())[: -self.keep_last]:
-            os.replace(path, _hidden(self.directory / f"step-{step:08d}", _REMOVED))
+            os.replace(path, hidden(self.directory / f"step-{step:08d}", _REMOVED))
         self._remove_hidden()
 
     def _remove_hidden(self) -> None:
@@ -275,36 +285,6 @@ def check_arrays(expected: Mapping[str, Any], arrays: Mapping[str, Any], file: s
 
 def _kind(dtype):
     return np.dtype(dtype).kind
-
-
-def write_bytes_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Replaces a file so that a reader, or a restart after a kill, sees the old or the new whole.
-
-    One process writes a given file.
-
-    Args:
-        path: the file; its folder exists.
-        data: the new content.
-    """
-    path = Path(path)
-    temporary = _hidden(path, _WRITING)
-    _write_synced(temporary, data)
-    os.replace(temporary, path)
-    _sync_directory(path.parent)
-
-
-def write_text_atomically(path: str | os.PathLike, text: str) -> None:
-    """As ``write_bytes_atomically``, for text in UTF-8."""
-    write_bytes_atomically(path, text.encode("utf-8"))
-
-
-def write_json_atomically(path: str | os.PathLike, value: Any) -> None:
-    """As ``write_bytes_atomically``, for a JSON-able value.
-
-    Raises:
-        CheckpointError: if the value is not JSON (NaN and infinity are not).
-    """
-    write_bytes_atomically(path, _to_json(path, value))
 
 
 def _read(folder: Path, step: int) -> Restored:
@@ -406,15 +386,7 @@ def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
         save_file(tensors, file, places)
     except SafetensorError as error:
         raise CheckpointError(f"{file} cannot hold these arrays: {error}.") from error
-    _sync_file(file)
-
-
-def _to_json(file: str | os.PathLike, value: Any) -> bytes:
-    try:
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-        return (text + "\n").encode("utf-8")
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot hold this value as JSON: {error}.") from error
+    sync_file(file)
 
 
 def _size_and_crc32(file: Path) -> tuple[int, int]:
@@ -426,32 +398,12 @@ def _size_and_crc32(file: Path) -> tuple[int, int]:
     return size, checksum
 
 
-def _write_synced(file: Path, data: bytes) -> None:
-    with open(file, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_file(file: Path) -> None:
-    with open(file, "rb+") as stream:
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    """Makes the names in a directory durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _hidden(final: Path, suffix: str) -> Path:
-    return final.with_name(f".{final.name}{suffix}")
-
-
 def _dtype_name(array: Any) -> str:
     return array.dtype if isinstance(array.dtype, str) else np.dtype(array.dtype).name
+
+
+def _record_bytes(file: Path, record: Mapping[str, Any]) -> bytes:
+    try:
+        return to_json(file, record)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error

@@ -13,8 +13,8 @@ import numpy as np
 
 from tfalign import backend
 from tfalign.data import BatchStream
+from tfalign.files import write_bytes_atomically
 from tfalign.objectives import response_log_probs
-from tfalign.training.checkpoint import write_bytes_atomically
 
 
 class FrozenReference:

@@ -31,13 +31,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tfalign.training.checkpoint import (
-    ALONE,
-    Checkpointer,
-    Processes,
-    write_bytes_atomically,
-    write_json_atomically,
-)
+from tfalign.files import write_bytes_atomically, write_json_atomically
+from tfalign.training.checkpoint import ALONE, Checkpointer, Processes
 
 HARMLESS_KEYS = frozenset({"steps", "log_every", "save_every", "keep_last", "progress"})
 """How long a run goes on and how it is watched: the only things a continuation may change."""
