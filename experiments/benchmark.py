@@ -244,7 +244,6 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
     from tfalign.training.on_policy import improve
     from tfalign.training.responses import RolloutConfig
     from tfalign.training.rollouts import RolloutWorker
-    from tfalign.types import Prompts
 
     phases = _Phases()
     worker = RolloutWorker(
@@ -258,7 +257,7 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
     worker.finish = phases.watch("credit", worker.finish)
     learner = Learner(actor_critic, chosen.loss, keras.optimizers.Adam(1e-5, epsilon=1e-5))
     learner.update = phases.watch("update", learner.update)
-    prompts = Prompts(*(field[: shape["batch"] // chosen.group_size] for field in _prompts(shape)))
+    prompts = _prompts(shape).each(lambda field: field[: shape["batch"] // chosen.group_size])
     kl_control = FixedKL(chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0)
 
     def step(seed):

@@ -146,7 +146,7 @@ def _demo_task(shape):
 
 
 def _fused(task, scores):
-    mdp, prompts = task.mdp, Prompts(*(field[: task.rows] for field in task.mdp.prompts))
+    mdp, prompts = task.mdp, task.mdp.prompts.each(lambda field: field[: task.rows])
     generator = Generator(task.policy, mdp.max_new_tokens, stop_tokens=mdp.stop_tokens)
     seeds = iter(range(10**6))
 

@@ -117,7 +117,7 @@ class Judge:
         self.prompts = [
             self._tokenizer.decode(ids[mask].tolist())
             for batch in self._batches
-            for ids, mask in zip(*batch)
+            for ids, mask in zip(batch.token_ids, batch.mask)
         ]
         self._reference = from_pretrained(config.before)
         self._reward = LearnedReward(from_pretrained(config.reward_model))

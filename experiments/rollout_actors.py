@@ -144,7 +144,7 @@ class RemoteResponses:
             asked = self._prompts_of(job.step)
             rows = np.arange(len(asked.token_ids), dtype="int32")
             rows = np.array_split(rows, self._dealer.parts)[job.part]
-            prompts = Prompts(*(np.asarray(field)[rows] for field in asked))
+            prompts = asked.each(lambda field, rows=rows: np.asarray(field)[rows])
             version = self._dealer.version_for(job)
             reference = self._actors[number].respond.remote(
                 self._weights[version],

@@ -7,7 +7,10 @@ always carried: nobody infers it from ``ids != pad``.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
+
+from tfalign.options import Options, option
 
 Array = Any  # numpy.ndarray, or a tensor of the Keras backend
 
@@ -17,6 +20,11 @@ class Prompts(NamedTuple):
 
     token_ids: Array  # int32[B, P], left-padded
     mask: Array  # bool[B, P], true at real tokens
+    rows: Array | None = None  # int32[B], which record of the data each prompt is; None for none
+
+    def each(self, function) -> Prompts:
+        """The prompts with a function applied to every array."""
+        return Prompts(*(None if field is None else function(field) for field in self))
 
 
 class LanguageModelBatch(NamedTuple):
@@ -142,3 +150,17 @@ class Rollout(NamedTuple):
     advantages: Array
     returns: Array  # targets of the critic
     scores: Array  # float32[B], the reward model's
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRA(Options):
+    """Low-rank adapters (LoRA, Hu et al. 2021; DoRA, Liu et al. 2024)."""
+
+    rank: int = option(8, "Rank r of the two matrices.", at_least=1)
+    alpha: float = option(16.0, "Scale: their product is multiplied by alpha / rank.", above=0)
+    targets: tuple[str, ...] = option(
+        (), 'Patterns of Dense layers\' paths, such as "attention/(query|value)$"; none: all.'
+    )
+    dropout: float = option(0.0, "Dropout rate on adapters' inputs.", at_least=0, below=1)
+    dora: bool = option(False, "Also train the norm of every weight column (DoRA).")
+    int8: bool = option(False, "Hold the frozen kernels in 8 bits.")

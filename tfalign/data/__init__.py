@@ -64,6 +64,7 @@ from tfalign.data.records import (
     TaggedRecord,
     TextRecord,
     read_records,
+    records_of_rows,
     split_by_prompt,
     text_lines,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "read_corpus",
     "read_documents",
     "read_records",
+    "records_of_rows",
     "sentence_pairs",
     "separator_id",
     "single_texts",

@@ -165,7 +165,8 @@ class PromptExamples(Examples):
         return (self.tokens.tokens, self.tokens.lengths)
 
     def batch(self, indices, columns):
-        return Prompts(*self.tokens.padded(indices, columns, self.pad_id, left=True))
+        padded = self.tokens.padded(indices, columns, self.pad_id, left=True)
+        return Prompts(*padded, np.asarray(indices, np.int32))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,9 @@ import os
 import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,10 +62,11 @@ class TextRecord:
 
 @dataclasses.dataclass(frozen=True)
 class PromptRecord:
-    """What a policy shall answer."""
+    """What a policy shall answer; ``row`` has the data's other columns, for rewards."""
 
     prompt: str | Conversation
     source: str = ""
+    row: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +280,48 @@ def read_records(source, kind, on_bad="stop", data_dir=None):
     return records
 
 
+def records_of_rows(rows, kind, on_bad="stop"):
+    """Records of what a program has: texts, dicts with the kind's fields, or records.
+
+    Args:
+        rows: iterable of str (where a text or prompt is all that is asked for), mappings or records.
+        kind, on_bad: as for ``read_records``.
+
+    Returns:
+        Records; their sources are "record 0", "record 1" ...
+
+    Raises:
+        BadRecordError, ValueError: as ``read_records``.
+
+    >>> records_of_rows([{"prompt": "1 + 1 =", "answer": 2}], PromptRecord)[0].row
+    {'answer': 2}
+    """
+    policy = BadRecordPolicy(on_bad)
+    good = []
+    for index, row in enumerate(rows):
+        try:
+            good.append(_record_of_row(kind, row, f"record {index}"))
+        except BadRecordError as error:
+            policy.handle(error)
+    records = Records(good, policy.bad)
+    if not records:
+        raise ValueError(f"There is no usable {kind.__name__}: {records.summary()}")
+    return records
+
+
+def _record_of_row(kind, row, where):
+    if isinstance(row, kind):
+        return row
+    first = _fields(kind)[0].name
+    if isinstance(row, str) and first in ("text", "prompt"):
+        row = {first: row}
+    if not isinstance(row, Mapping):
+        raise BadRecordError(
+            where, f"it must be a dict or a {kind.__name__}. Received: {_shown(row)}"
+        )
+    return _record(kind, row, {}, where)
+
+
 def split_by_prompt(records, test_fraction):
     """Splits records so that no prompt is on both sides, the same way in every process.
 
@@ -332,7 +376,7 @@ def _split_columns(source, kind):
 def _fields(kind):
     if kind not in KINDS:
         raise ValueError(f"kind must be one of the record classes. Received: kind={kind!r}")
-    return [field for field in dataclasses.fields(kind) if field.name != "source"]
+    return [field for field in dataclasses.fields(kind) if field.name not in ("source", "row")]
 
 
 def _record(kind, row, columns, where):
@@ -347,6 +391,9 @@ def _record(kind, row, columns, where):
             raise BadRecordError(
                 where, f"the field {column!r} is missing. Received fields: {known}"
             )
+    if kind is PromptRecord:
+        prompt = columns.get("prompt", "prompt")
+        values["row"] = {name: value for name, value in row.items() if name != prompt}
     record = kind(**values, source=where)
     reason = _contradiction(record)
     if reason:

@@ -8,7 +8,6 @@ from gymnasium import spaces
 
 from tfalign.environments.episodes import Episodes, as_prompts
 from tfalign.environments.tasks import repeat_prompt
-from tfalign.types import Prompts
 
 
 class TextGenerationEnv(gymnasium.Env):
@@ -114,7 +113,7 @@ def choose_prompts(mdp, generators, options=None):
         indices = np.array([generator.integers(count) for generator in generators])
     if indices.min() < 0 or indices.max() >= count:
         raise ValueError(f"prompt_index must lie in [0, {count}). Received: {indices}")
-    return Prompts(*(np.asarray(field)[indices] for field in mdp.prompts))
+    return mdp.prompts.each(lambda field: np.asarray(field)[indices])
 
 
 def observe(episodes):

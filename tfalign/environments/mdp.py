@@ -361,7 +361,7 @@ class TextGenerationMDP:
     def initial(self, indices):
         """The states in which the prompts int32[B] of these indices have just been put."""
         return initial(
-            Prompts(*(ops.take(field, indices, axis=0) for field in self.prompts)),
+            self.prompts.each(lambda field: ops.take(field, indices, axis=0)),
             self.max_new_tokens,
             self.pad_id,
         )

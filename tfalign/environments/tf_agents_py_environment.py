@@ -12,7 +12,6 @@ from tfalign.environments.tf_agents_common import (
     py_environment,
     time_step,
 )
-from tfalign.types import Prompts
 
 
 class TextGenerationPyEnvironment(py_environment.PyEnvironment):
@@ -99,7 +98,7 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         )
 
     def _choose(self, indices, rows=None):
-        prompts = Prompts(*(np.asarray(field)[indices] for field in self.mdp.prompts))
+        prompts = self.mdp.prompts.each(lambda field: np.asarray(field)[indices])
         self.episodes.begin(prompts, rows)
 
     def _time_step(self, step_types, rewards, discounts):

@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
+from tfalign.rewards.callables import signature_of
 from tfalign.rewards.errors import RewardError, finite_number
 
 
 class TextReward:
-    """Scores decoded prompts and responses row by row.
+    """Scores prompts and responses as texts.
 
     Args:
-        function: ``(prompt: str, response: str) -> float``; a rule, a ``Combination`` of rules, or
-            a function of one's own, ``Guarded`` where it may fail or hang.
+        function: ``(prompt, response) -> float``, ``(prompt, response, record) -> float``, or a function of
+            lists ``(prompts, responses[, records]) -> list of float``, see ``callables.signature_of``. A
+            prompt is a text, or a list of messages where the data has conversations; a record is a dict
+            of all columns of the data. None as a score means that the reward does not apply: 0.
         decode: list of ids to text, such as ``Tokenizer.decode``.
+        records: the records that the prompts are rows of; None where there are none, and prompts are decoded.
+
+    Attributes:
+        takes_rows: True, see ``Responder``.
+
+    Raises:
+        ValueError: if the function cannot be called so.
+
+    >>> reward = TextReward(lambda prompt, response: response.count("a"), decode=lambda ids: "a" * len(ids))
+    >>> mask = np.ones((1, 3), "bool")
+    >>> reward(np.zeros((1, 3), "int32"), mask, mask[:, 1:])
+    array([2.], dtype=float32)
     """
 
-    def __init__(self, function, decode):
+    takes_rows = True
+
+    def __init__(
+        self,
+        function: Callable,
+        decode: Callable[[list[int]], str],
+        records: Sequence[Any] | None = None,
+    ):
         self.function = function
         self.decode = decode
+        self.records = records
+        self._takes_record, self._is_batched = signature_of(function)
+        if self._takes_record and records is None:
+            raise ValueError("A reward of (prompt, response, record) needs the records of the data")
 
-    def __call__(self, token_ids, padding_mask, response_mask):
-        """Scores decoded prompts and responses.
+    def __call__(self, token_ids, padding_mask, response_mask, rows=None):
+        """Scores prompts and responses.
 
         Args:
             token_ids: int32[B, T], prompt and response.
             padding_mask: bool[B, T].
             response_mask: bool[B, R], of the last R columns.
+            rows: int[B], which record each prompt is; None to decode the prompts.
 
         Returns:
             float32[B].
@@ -37,18 +68,64 @@ class TextReward:
         """
         token_ids, padding_mask = np.asarray(token_ids), np.asarray(padding_mask)
         length = np.asarray(response_mask).shape[1]
-        scores = []
-        for row, (ids, mask) in enumerate(zip(token_ids, padding_mask)):
-            prompt = self.decode(ids[:-length][mask[:-length]].tolist())
-            response = self.decode(ids[-length:][mask[-length:]].tolist())
-            scores.append(self._score(row, prompt, response))
+        sides = (slice(None, -length), slice(-length, None))
+        prompts, responses = (
+            [
+                self.decode(ids[side][mask[side]].tolist())
+                for ids, mask in zip(token_ids, padding_mask)
+            ]
+            for side in sides
+        )
+        columns = [prompts, responses]
+        if self.records is not None and rows is not None:
+            records = [columns_of(self.records[row]) for row in np.asarray(rows).tolist()]
+            columns = [[record["prompt"] for record in records], responses]
+            columns += [records] if self._takes_record else []
+        scores = self._of_batch(columns) if self._is_batched else self._of_rows(columns)
         return np.asarray(scores, "float32")
 
-    def _score(self, row, prompt, response):
-        try:
-            score = self.function(prompt, response)
-        except Exception as error:
+    def _of_batch(self, columns):
+        scores = _called(self.function, columns, "of a batch")
+        count = len(columns[0])
+        if np.ndim(scores) != 1 or len(scores) != count:
             raise RewardError(
-                f"The reward of row {row} failed with {type(error).__name__}: {error}"
-            ) from error
-        return finite_number(score, f"The reward of row {row}")
+                f"A reward of {count} responses must return {count} numbers. Received: {scores!r}"
+            )
+        return [_number(score, row) for row, score in enumerate(scores)]
+
+    def _of_rows(self, columns):
+        return [
+            _number(_called(self.function, arguments, f"of row {row}"), row)
+            for row, arguments in enumerate(zip(*columns))
+        ]
+
+
+def columns_of(record: Any) -> dict[str, Any]:
+    """All columns of a record of the data; a conversation as a list of messages.
+
+    >>> from tfalign.data import PromptRecord
+    >>> columns_of(PromptRecord("1 + 1 =", row={"answer": "2"}))
+    {'answer': '2', 'prompt': '1 + 1 ='}
+    """
+    prompt = record.prompt
+    if not isinstance(prompt, str):
+        prompt = [message._asdict() for message in prompt]
+    others = {
+        field.name: getattr(record, field.name)
+        for field in dataclasses.fields(record)
+        if field.name not in ("prompt", "row", "source")
+    }
+    return dict(record.row) | others | {"prompt": prompt}
+
+
+def _called(function, arguments, what):
+    try:
+        return function(*arguments)
+    except Exception as error:
+        raise RewardError(
+            f"The reward {what} failed with {type(error).__name__}: {error}"
+        ) from error
+
+
+def _number(score, row):
+    return 0.0 if score is None else finite_number(score, f"The reward of row {row}")

@@ -208,7 +208,7 @@ def algorithm(name, **changes):
     """An algorithm with some of its numbers changed.
 
     Args:
-        name: str, a key of ``ALGORITHMS``.
+        name: a key of ``ALGORITHMS``, or an Algorithm.
         **changes: by the name of a field of Algorithm, of its credit or of its objective.
 
     Returns:
@@ -223,9 +223,12 @@ def algorithm(name, **changes):
     Traceback (most recent call last):
     ValueError: clip does not apply to the algorithm rloo. Received: clip=0.1
     """
-    if name not in ALGORITHMS:
+    if isinstance(name, Algorithm):
+        chosen = name
+    elif name in ALGORITHMS:
+        chosen = ALGORITHMS[name]
+    else:
         raise ValueError(f"Algorithms are {', '.join(ALGORITHMS)}. Received: {name!r}")
-    chosen = ALGORITHMS[name]
     for field, value in changes.items():
         chosen = _changed(name, chosen, field, value)
     return chosen

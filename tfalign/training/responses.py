@@ -14,7 +14,7 @@ from keras import ops
 from tfalign.decoding import Generator, Sampler
 from tfalign.functional.advantages import group_has_spread
 from tfalign.rewards.errors import RewardError
-from tfalign.types import Array, Generation, Prompts
+from tfalign.types import Array, Generation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Responder:
 
     Args:
         policy: CausalLM.
-        reward: ``(token_ids, padding_mask, response_mask) -> float32[B]``, see ``rewards``.
+        reward: ``(token_ids, padding_mask, response_mask) -> float32[B]``, see ``rewards``; one whose
+            ``takes_rows`` is true is also given the prompts' ``rows``.
         config: RolloutConfig.
         value_head: of a critic on the policy's states, whose values are wanted; None for none.
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
@@ -139,7 +140,8 @@ class Responder:
             RewardError: if a score or a cost is not finite, naming the row.
         """
         answered = *join(prompts, generation), generation.mask
-        rewards = _checked("score", self.reward(*answered))
+        rows = (prompts.rows,) if getattr(self.reward, "takes_rows", False) else ()
+        rewards = _checked("score", self.reward(*answered, *rows))
         if self.cost_limit is None:
             return ScoredResponses(generation, *answered[:2], rewards, rewards, None)
         costs = _checked("cost", self.cost_limit(*answered))
@@ -157,7 +159,7 @@ def repeated(prompts, row_ids, size):
     if size == 1:
         return prompts, row_ids
     row_ids = np.arange(len(prompts.token_ids)) if row_ids is None else np.asarray(row_ids)
-    prompts = Prompts(*(np.repeat(np.asarray(field), size, axis=0) for field in prompts))
+    prompts = prompts.each(lambda field: np.repeat(np.asarray(field), size, axis=0))
     return prompts, (size * row_ids[:, None] + np.arange(size)).ravel()
 
 

@@ -1,0 +1,45 @@
+"""Whole trainings, one file each: ``Trainer(model, data, run_dir=...).train()``.
+
+A trainer is imported when it is first asked for; ``trainers.options`` imports neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfalign.trainers.fine_tuning import FineTuner
+    from tfalign.trainers.on_policy import OnPolicyTrainer
+    from tfalign.trainers.preference import PreferenceTrainer
+    from tfalign.trainers.pretraining import Pretrainer
+    from tfalign.trainers.process_rewards import ProcessRewardTrainer
+    from tfalign.trainers.reward_modelling import RewardTrainer
+
+_HOMES = {
+    "FineTuner": "fine_tuning",
+    "OnPolicyTrainer": "on_policy",
+    "PreferenceTrainer": "preference",
+    "Pretrainer": "pretraining",
+    "ProcessRewardTrainer": "process_rewards",
+    "RewardTrainer": "reward_modelling",
+}
+
+__all__ = [
+    "FineTuner",
+    "OnPolicyTrainer",
+    "PreferenceTrainer",
+    "Pretrainer",
+    "ProcessRewardTrainer",
+    "RewardTrainer",
+]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,225 @@
+"""A whole training: what all trainers share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfalign import backend
+from tfalign.options import Options, changed, to_dict
+from tfalign.pretrained import Pretrained, load
+from tfalign.trainers.options import RunOptions
+from tfalign.trainers.saving import merge_and_save_adapters, model_directory, save_model
+from tfalign.training.checkpoint import Processes
+from tfalign.training.learner import Learner
+from tfalign.training.loggers import make_logger
+from tfalign.training.loop import run_steps
+from tfalign.training.run_directory import FollowedRun, RunDirectory
+from tfalign.training.run_state import RunState
+from tfalign.types import LoRA
+
+HARMLESS = frozenset({"run_dir", "data_dir", "log_every", "save_every", "log_to"})
+"""Options that a continued run may change."""
+
+
+class Trainer:
+    """A whole training, which a kill does not harm: the same call goes on from the newest checkpoint, bit for
+    bit.
+
+    A trainer makes its parts when it is constructed and writes nothing until ``train``.
+
+    Args:
+        start: what the training starts from, as the run's config.json records it.
+        options: the trainer's option record; ``options_class()`` where None.
+        run_dir: directory of the run, or an open RunDirectory of several stages; None to leave no files.
+        stage: name in metrics, checkpoints and models; the trainer's own where None.
+        callbacks: ``keras.callbacks.Callback`` objects, see ``training.loop.run_steps``.
+        changes: options by their names, see ``options.changed``.
+
+    Attributes:
+        options: the option record.
+        tokenizer: the tokenizer.
+        learner: Learner, with the model that is trained.
+        run: RunDirectory; None before ``train``.
+    """
+
+    options_class: type[Options]
+    default_stage: str
+
+    def __init__(
+        self,
+        start: Mapping[str, Any],
+        options: Options | None = None,
+        run_dir: str | os.PathLike | RunDirectory | None = None,
+        stage: str | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        changes: Mapping[str, Any] | None = None,
+    ):
+        self.options = changed(options or self.options_class(), **(changes or {}))
+        self.stage: str = stage or self.default_stage
+        self.callbacks = tuple(callbacks)
+        self.run: RunDirectory | None = None
+        self.learner: Learner
+        self.tokenizer: Any
+        self._start = dict(start)
+        self._run_dir = run_dir
+        keras.utils.set_random_seed(self.options.run.seed)
+
+    def train(self) -> dict[str, float]:
+        """Trains to the last step and saves the model to ``RUN_DIR/models/STAGE``.
+
+        Returns:
+            The last step's metrics.
+        """
+        if isinstance(self._run_dir, RunDirectory):
+            return self._train_in(self._run_dir)
+        if self._run_dir is None:
+            with tempfile.TemporaryDirectory() as directory:
+                return self._train_in(open_run(directory, self.recorded()))
+        return self._train_in(open_run(self._run_dir, self.recorded()))
+
+    def recorded(self) -> dict[str, Any]:
+        """What the run's config.json holds, and a continued run must agree with."""
+        return {self.stage: self._start | to_dict(self.options)}
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.options.run.steps
+
+    def _train_in(self, run):
+        self.run = run
+        self._prepare()
+        variables = {
+            "model": self.learner.model.variables,
+            "optimizer": self.learner.optimizer.variables,
+        }
+        state = RunState(
+            run.checkpointer(self.stage, keep_last=2),
+            variables | self._more_variables(),
+            self._stateful(),
+        )
+        first_step = state.restore()
+        if first_step:
+            print(f"{self.stage}: continuing after step {first_step}")
+        self._begin(first_step)
+        metrics = self._loop(state, first_step)
+        self._finish()
+        return metrics
+
+    def _loop(self, state, first_step):
+        options: RunOptions = self.options.run
+        with self.run.metrics(self.stage, resume_step=first_step) as log:
+            return run_steps(
+                self._update,
+                self.num_steps,
+                state,
+                log,
+                first_step=first_step,
+                log_every=options.log_every,
+                save_every=options.save_every,
+                name=self.stage,
+                callbacks=[*self._loggers(), *self.callbacks],
+                model=self.learner.model,
+            )
+
+    def _loggers(self):
+        return [
+            make_logger(
+                name,
+                project="tfalign",
+                run_id=self.run.path.name,
+                stage=self.stage,
+                config=self.run.config,
+                directory=self.run.path,
+            )
+            for name in self.options.run.log_to
+            if backend.is_chief()
+        ]
+
+    def _prepare(self) -> None:
+        """Makes what needs the run's directory."""
+
+    def _begin(self, first_step: int) -> None:
+        """Is called before the first update, with the number of those already done."""
+
+    def _update(self, step: int) -> dict[str, Any]:
+        """One step; what it says of itself."""
+        raise NotImplementedError
+
+    def _stateful(self) -> dict[str, Any]:
+        """What a checkpoint holds besides variables, see ``RunState``."""
+        return {}
+
+    def _more_variables(self) -> dict[str, Sequence[Any]]:
+        """Variables a checkpoint holds besides the learner's, see ``RunState``."""
+        return {}
+
+    def _finish(self) -> None:
+        """Saves what was trained."""
+        raise NotImplementedError
+
+    @property
+    def model_directory(self) -> Path:
+        """Where the model goes."""
+        return model_directory(self.run.path, self.stage)
+
+    def _save(self, model, lora: LoRA | None = None, **more):
+        """The model and the tokenizer, and the adapters beside them."""
+        adapters = model_directory(self.run.path, f"{self.stage}_adapters")
+        merge_and_save_adapters(adapters, model, self._start.get("model", ""), lora)
+        save_model(self.model_directory, model, self.tokenizer, **more)
+
+
+def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> RunDirectory:
+    """A RunDirectory for the process that writes files, a FollowedRun for the others."""
+    processes = Processes(backend.process_index(), backend.gather_from_processes)
+    if backend.is_chief():
+        return RunDirectory(path, config, HARMLESS, processes)
+    return FollowedRun(path, config, processes)
+
+
+def opened(
+    model: str | os.PathLike | Pretrained, precision: str | None, **changes: Any
+) -> Pretrained:
+    """A model that a trainer was given.
+
+    Args:
+        model: a directory, or what ``tfalign.load`` returned, which is then trained itself.
+        precision: Keras dtype policy; None for the model's own.
+        changes: to the configuration of a model that is loaded, such as ``dropout=0.0``.
+
+    Raises:
+        ValueError: if a loaded model has another precision or configuration.
+    """
+    if isinstance(model, str | os.PathLike):
+        return load(model, dtype=precision, **changes)
+    if not isinstance(model, Pretrained):
+        raise ValueError(
+            "A model is a directory, or what tfalign.load returns. "
+            f"Received: {type(model).__name__}"
+        )
+    own = {name: getattr(model.model.config, name) for name in changes}
+    own["precision"], wanted = model.model.dtype_policy.name, changes | {"precision": precision}
+    for name, value in wanted.items():
+        if value is not None and own[name] != value:
+            raise ValueError(
+                f"The model must have {name}={value}; load it with that. Received: {name}={own[name]}"
+            )
+    return model
+
+
+def name_of(model: str | os.PathLike | Pretrained) -> str:
+    """What a run's config.json calls a model."""
+    directory = model.directory if isinstance(model, Pretrained) else model
+    return "(made in Python)" if directory is None else os.fspath(directory)
+
+
+def name_of_data(data: Any) -> str:
+    """What a run's config.json calls data."""
+    return data if isinstance(data, str) else f"({type(data).__name__} in Python)"

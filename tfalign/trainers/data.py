@@ -1,0 +1,118 @@
+"""Data in any form a user has it, as records of one kind, split into training and held-out ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tfalign import backend, data
+from tfalign.trainers.options import DataOptions
+
+EMBEDDED = "embedded"
+_CHAT = "chat:"
+_KINDS = {
+    data.TextRecord: "text",
+    data.CompletionRecord: "completions",
+    data.PreferenceRecord: "preferences",
+    data.PromptRecord: "prompts",
+}
+
+Data = str | Sequence[Any]
+
+
+def split_records(given: Data, kind: type, options: DataOptions, held_out: Data | None = None):
+    """Training and held-out records.
+
+    Args:
+        given: a source (see ``data.read_records``; "embedded" for the customer-service dataset, which has its
+            own split; "train.jsonl::test.jsonl" names a file for each; "chat:" before it all makes of
+            prompts what the user says), or a sequence of texts, dicts or records, such as a Hugging Face
+            ``Dataset``.
+        kind: a record class.
+        options: DataOptions.
+        held_out: held-out data in either form; None to split ``given`` by a hash of the prompt.
+
+    Returns:
+        (train, test), sequences of records.
+
+    Raises:
+        BadRecordError: at a bad record, where those are not skipped.
+        ValueError: if it is none of that, or no record is left.
+    """
+    if held_out is not None:
+        return tuple(_all(one, kind, options) for one in (given, held_out))
+    if isinstance(given, str):
+        return tuple(read_split(given, kind, split, options) for split in ("train", "test"))
+    return data.split_by_prompt(_all(given, kind, options), options.test_fraction)
+
+
+def training_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
+    """Training records alone: of a source those of its training split, of a sequence all."""
+    if isinstance(given, str):
+        return read_split(given, kind, "train", options)
+    return _all(given, kind, options)
+
+
+def read_split(source: str, kind: type, split: str, options: DataOptions) -> Sequence[Any]:
+    """The "train" or "test" records of a source; what was skipped is printed. A dataset is built by one
+    process, and read by the others."""
+    if not backend.is_chief():
+        backend.wait_for_others()
+        return _read(source, kind, split, options)
+    records = _read(source, kind, split, options)
+    backend.wait_for_others()
+    return records
+
+
+def _read(source, kind, split, options):
+    if source.startswith(_CHAT):
+        records = _read(source.removeprefix(_CHAT), kind, split, options)
+        return [data.as_conversation(record) for record in records]
+    if source == EMBEDDED:
+        rows = data.load_customer_service(_KINDS[kind], split, options.data_dir)
+        return [kind(source=f"{EMBEDDED}:{split}:{i}", **row) for i, row in enumerate(rows)]
+    train_source, _, test_source = source.partition("::")
+    if test_source:
+        return _read_all(train_source if split == "train" else test_source, kind, options)
+    records = _read_all(source, kind, options)
+    return data.split_by_prompt(records, options.test_fraction)[0 if split == "train" else 1]
+
+
+def _read_all(source, kind, options):
+    records = data.read_records(source, kind, options.on_bad, options.data_dir or None)
+    print(f"{source}: {records.summary()}")
+    return records
+
+
+def _all(given, kind, options):
+    """All records of one form of data."""
+    if isinstance(given, str):
+        return _read_all(given, kind, options)
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise ValueError(
+            "Data is a source, or a sequence of texts, dicts or records. "
+            f"Received: {type(given).__name__}"
+        )
+    return data.records_of_rows(given, kind, options.on_bad)
+
+
+def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any):
+    """Encoded records, None of none; how many, and which were left out, is printed."""
+    if not records:
+        print(f"{what}: none")
+        return None
+    examples = encode(records, **limits)
+    print(f"{what}: {examples.summary()}")
+    return examples
+
+
+def held_out_batches(examples, rows: int, columns: Sequence[int]) -> list[Any]:
+    """Batches of held-out examples, which may be fewer than a batch's rows, or none (None)."""
+    if examples is None:
+        return []
+    return list(data.BatchStream(examples, min(rows, len(examples)), columns, epochs=1))
+
+
+def buckets(length: int) -> list[int]:
+    """Columns a batch may have: ``length``, and two thirds of it; each is a program of its own."""
+    return [-(-2 * length // 3), length]

@@ -1,0 +1,139 @@
+"""The parts of on-policy alignment that its options ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from tfalign.functional import aggregation, kl
+from tfalign.models import (
+    Actor,
+    SeparateActorCritic,
+    SharedActorCritic,
+    from_pretrained,
+    separate_critic,
+)
+from tfalign.rewards import LearnedReward
+from tfalign.trainers.options import OnPolicyOptions, RewardOptions
+from tfalign.training.algorithms import Algorithm, algorithm
+from tfalign.training.kl_control import AdaptiveKL, FixedKL
+from tfalign.training.lagrange import CostLimit
+from tfalign.training.responses import RolloutConfig
+
+_OF_CREDIT = (
+    "gamma",
+    "gae_lambda",
+    "value_clip",
+    "value_coefficient",
+    "whiten_rewards",
+    "whiten_advantages",
+)
+
+
+def chosen_algorithm(name: str | Algorithm, options: OnPolicyOptions) -> Algorithm:
+    """An algorithm with the numbers that the options give instead of its paper's.
+
+    Raises:
+        ValueError: if an option is given that the algorithm has no use for, or options contradict.
+    """
+    given = dataclasses.asdict(options.algorithm_options)
+    given["epochs"] = given.pop("update_epochs")
+    minibatch_size = given.pop("minibatch_size")
+    given |= {field: getattr(options.credit, field) for field in _OF_CREDIT}
+    penalty = options.kl_penalty
+    given |= {"kl_coefficient": penalty.kl_coefficient, "kl_in": penalty.kl_in}
+    if penalty.kl_estimator is not None:
+        given["kl_estimator"] = getattr(kl, penalty.kl_estimator)
+    if given["aggregate"] is not None:
+        given["aggregate"] = getattr(aggregation, given["aggregate"])
+    numbers = {field: value for field, value in given.items() if value is not None}
+    chosen = algorithm(name, temperature=options.responses.temperature, **numbers)
+    _check(chosen, options)
+    if minibatch_size is None:
+        return chosen
+    return dataclasses.replace(chosen, minibatches=options.update.batch_size // minibatch_size)
+
+
+def _check(chosen, options):
+    batch_size, minibatch_size = options.update.batch_size, options.algorithm_options.minibatch_size
+    for name, size in (("minibatch_size", minibatch_size), ("group_size", chosen.group_size)):
+        if size and batch_size % size:
+            raise ValueError(
+                f"{name} must divide batch_size. Received: {name}={size}, batch_size={batch_size}"
+            )
+    responses, penalty = options.responses, options.kl_penalty
+    if options.credit.critic == "separate" and not chosen.needs_critic:
+        raise ValueError("critic=separate needs an algorithm with a critic")
+    if chosen.kl_in == "loss" and penalty.kl == "adaptive":
+        raise ValueError("kl=adaptive changes a KL in the reward. Received: kl_in=loss")
+    if chosen.kl_in == "reward" and penalty.kl_estimator:
+        raise ValueError(
+            "kl_estimator is of a KL in the loss, kl_in=loss. "
+            f"Received: kl_estimator={penalty.kl_estimator}"
+        )
+    if not responses.corrected and responses.refresh_every == 1:
+        raise ValueError(
+            "corrected is of an older policy's responses, refresh_every of more than 1. "
+            "Received: refresh_every=1"
+        )
+
+
+def minibatch_size(chosen: Algorithm, options: OnPolicyOptions) -> int:
+    """Responses of an optimizer step."""
+    return max(options.update.batch_size // chosen.minibatches, 1)
+
+
+def rollout_config(chosen: Algorithm, options: OnPolicyOptions, tokenizer: Any) -> RolloutConfig:
+    """How responses are sampled, and which of them count."""
+    responses = options.responses
+    return RolloutConfig(
+        responses.max_new_tokens,
+        temperature=responses.temperature,
+        stop_tokens=responses.stop_tokens or (tokenizer.eos_id,),
+        pad_id=tokenizer.pad_id,
+        group_size=chosen.group_size,
+        missing_stop_score=(
+            responses.missing_stop_score if responses.missing_stop == "score" else None
+        ),
+        missing_stop_penalty=(
+            responses.missing_stop_penalty if responses.missing_stop == "penalty" else 0.0
+        ),
+        overlong_buffer=round(chosen.overlong_share * responses.max_new_tokens),
+        mask_overlong=responses.mask_overlong,
+        redraws=chosen.redraws,
+        drop_zero_spread=chosen.drop_zero_spread,
+    )
+
+
+def actor_critic(
+    chosen: Algorithm,
+    options: OnPolicyOptions,
+    policy: keras.Model,
+    reward_model: keras.Model | None,
+):
+    """The policy with the critic that an algorithm needs."""
+    if not chosen.needs_critic:
+        return Actor(policy)
+    if options.credit.critic == "shared":
+        return SharedActorCritic(policy)
+    initial = reward_model if options.credit.critic_from == "reward_model" else None
+    return SeparateActorCritic(policy, separate_critic(policy, initial))
+
+
+def cost_limit(options: RewardOptions, dtype: str | None) -> CostLimit | None:
+    """A limit on a second model's mean score, where there is one."""
+    if not options.cost_model:
+        return None
+    cost = LearnedReward(from_pretrained(options.cost_model, dtype=dtype))
+    return CostLimit(cost, options.cost_limit, options.cost_rate)
+
+
+def kl_control(chosen: Algorithm, options: OnPolicyOptions) -> FixedKL:
+    """What sets the coefficient of a KL in the reward."""
+    coefficient = chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0
+    penalty = options.kl_penalty
+    if penalty.kl == "fixed":
+        return FixedKL(coefficient)
+    return AdaptiveKL(coefficient, penalty.kl_target, penalty.kl_horizon)

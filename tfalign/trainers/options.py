@@ -1,0 +1,371 @@
+"""The option records of the trainers.
+
+This module imports neither Keras nor TensorFlow, so that ``tfalign JOB --help`` prints at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfalign.options import Options, option, record
+from tfalign.types import LoRA
+
+OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adafactor", "lamb")
+AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length_mean", "micro_batch_token_mean")
+KL_ESTIMATORS = ("k1", "k2", "k3")
+_CHUNK = "Positions whose logits are computed at a time; none: all at once."
+PREFERENCE_LOSSES = ("dpo", "cdpo", "robust_dpo", "slic", "ipo", "kto", "orpo", "simpo", "cpo")
+RANKING_LOSSES = ("plackett_luce", "best_of_k", "all_pairs")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(Options):
+    """Run: length, seed, logs, checkpoints."""
+
+    steps: int = option(250, "Training steps.", at_least=0)
+    epochs: float | None = option(
+        None, "Passes over the training data, which then decide --steps.", above=0
+    )
+    seed: int = option(0, "Random seed of initialisation, shuffling and sampling.", at_least=0)
+    log_every: int = option(10, "Steps between lines of metrics.jsonl.", at_least=1)
+    save_every: int = option(100, "Steps between checkpoints.", at_least=1)
+    eval_every: int | None = option(
+        None, "Steps between evaluations on held-out data; none: after the last step.", at_least=1
+    )
+    patience: int | None = option(
+        None, "Early stopping: evaluations in a row without improvement.", at_least=1
+    )
+    keep_best: bool = option(
+        False, "Save the weights of the best evaluation instead of the last step's."
+    )
+    sample_every: int | None = option(
+        None, "Steps between sampled responses in samples.jsonl; none: no samples.", at_least=1
+    )
+    log_to: tuple[str, ...] = option((), "Further loggers beside TensorBoard: wandb, mlflow.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.patience is not None and self.eval_every is None:
+            raise ValueError(f"patience needs eval_every. Received: patience={self.patience}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(Options):
+    """Data: where datasets are built, what is held out, bad records."""
+
+    data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
+    test_fraction: float = option(
+        0.1, "Fraction of prompts held out where the source has no split.", above=0, below=1
+    )
+    on_bad: str = option(
+        "stop", "Bad or over-long records: stop at the first, or skip and count.", ("stop", "skip")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateOptions(Options):
+    """Optimizer: batch size, learning rate, schedule."""
+
+    batch_size: int = option(32, "Rows (pairs, responses) per batch.", at_least=1)
+    accumulate: int = option(1, "Micro-batches per optimizer step.", at_least=1)
+    optimizer: str = option("adamw", "Optimizer.", OPTIMIZERS)
+    learning_rate: float = option(5e-4, "Peak learning rate.", at_least=0)
+    warmup_steps: int = option(20, "Steps of linear warm-up.", at_least=0)
+    decay: str = option(
+        "cosine", "Learning-rate schedule after warm-up.", ("cosine", "linear", "constant")
+    )
+    final_fraction: float = option(
+        0.1, "Fraction of the peak learning rate at the last step.", at_least=0, at_most=1
+    )
+    weight_decay: float = option(0.01, "Weight decay of matrices.", at_least=0)
+    clip_norm: float = option(1.0, "Global gradient norm is clipped to it.", above=0)
+    precision: str | None = option(
+        None, "Keras dtype policy; none: the model's own, float32.", ("float32", "mixed_bfloat16")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedOptions(Options):
+    """What every supervised trainer takes."""
+
+    run: RunOptions = record(RunOptions())
+    data_options: DataOptions = record(DataOptions())
+    update: UpdateOptions = record(UpdateOptions())
+    lora: LoRA | None = record(None, prefix="lora.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneOptions(SupervisedOptions):
+    """Options of ``FineTuner``."""
+
+    length: int = option(
+        96, "Maximum sequence length of prompt and completion, tokens.", at_least=2
+    )
+    conversations: bool = option(False, 'Records are conversations ("messages"), not completions.')
+    chunk: int | None = option(None, _CHUNK, at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainOptions(SupervisedOptions):
+    """Options of ``Pretrainer``."""
+
+    run: RunOptions = record(RunOptions(steps=800, log_every=20, save_every=200))
+    update: UpdateOptions = record(
+        UpdateOptions(learning_rate=2e-3, warmup_steps=50, weight_decay=0.1)
+    )
+    vocab_size: int = option(1024, "Vocabulary size of the tokenizer that is trained.", at_least=2)
+    preset: str = option("mini", "Preset of models.gpt.PRESETS.")
+    width: int | None = option(None, "Hidden size; none: the preset's.", at_least=1)
+    num_layers: int | None = option(None, "Number of blocks; none: the preset's.", at_least=1)
+    num_heads: int | None = option(None, "Attention heads; none: the preset's.", at_least=1)
+    attention_window: int | None = option(
+        None, "Tokens that every other block attends to; none: all.", at_least=1
+    )
+    dropout: float | None = option(None, "Dropout rate; none: the preset's.", at_least=0, below=1)
+    max_positions: int = option(128, "Longest sequence of the model, tokens.", at_least=2)
+    length: int = option(96, "Sequence length of packed rows, tokens.", at_least=2)
+    chunk: int | None = option(None, _CHUNK, at_least=1)
+    ramp: str = option(
+        "", "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardTrainOptions(SupervisedOptions):
+    """Options of ``RewardTrainer``."""
+
+    run: RunOptions = record(RunOptions(steps=300))
+    update: UpdateOptions = record(UpdateOptions(learning_rate=3e-4))
+    backbone: str = option(
+        "model", "The given model's backbone, or a new BERT of its size.", ("model", "bert")
+    )
+    length: int = option(96, "Maximum sequence length of prompt and response, tokens.", at_least=2)
+    max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
+    max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+    centering: float = option(
+        0.0, "Coefficient of (chosen + rejected)^2, which centres scores at 0.", at_least=0
+    )
+    rankings: str | None = option(
+        None, "Loss of records that rank several responses; none: pairs.", RANKING_LOSSES
+    )
+    normalize_with: str = option(
+        "", "Policy on whose responses scores are normalised to N(0, 1); empty: the model."
+    )
+    normalize_batches: int = option(
+        8, "Batches of responses on which scores are normalised.", at_least=1
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rankings and self.centering:
+            raise ValueError(f"centering is of pairs. Received: rankings={self.rankings}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessRewardOptions(SupervisedOptions):
+    """Options of ``ProcessRewardTrainer``."""
+
+    run: RunOptions = record(RunOptions(steps=300))
+    update: UpdateOptions = record(UpdateOptions(learning_rate=3e-4))
+    length: int = option(256, "Maximum sequence length of prompt and steps, tokens.", at_least=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossOptions(Options):
+    """Preference loss: numbers that replace the paper's."""
+
+    beta: float | None = option(None, "Strength of the implicit KL constraint.", above=0)
+    label_smoothing: float | None = option(
+        None, "Probability that a preference label is wrong.", at_least=0, below=0.5
+    )
+    gamma: float | None = option(None, "Target margin of the chosen response.", at_least=0)
+    nll_coefficient: float | None = option(
+        None, "Weight of the chosen response's negative log-likelihood.", at_least=0
+    )
+    desirable_weight: float | None = option(None, "Weight of liked responses (KTO).", at_least=0)
+    undesirable_weight: float | None = option(
+        None, "Weight of disliked responses (KTO).", at_least=0
+    )
+    per_token: bool | None = option(None, "Mean of the log-ratios over tokens instead of the sum.")
+    chunk: int | None = option(None, _CHUNK, at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceOptions(SupervisedOptions):
+    """Options of ``PreferenceTrainer``."""
+
+    run: RunOptions = record(RunOptions(steps=300))
+    update: UpdateOptions = record(UpdateOptions(learning_rate=2e-4))
+    loss_options: LossOptions = record(LossOptions())
+    loss: str = option("dpo", "Preference loss.", PREFERENCE_LOSSES)
+    reference: str = option("", "Directory of the reference model; empty: the starting model.")
+    unpaired: bool = option(
+        False, 'Records have "prompt", "completion" and "label" instead of pairs (KTO).'
+    )
+    max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
+    max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponseOptions(Options):
+    """Responses: how they are sampled, and what counts."""
+
+    max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
+    max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+    temperature: float = option(1.0, "Sampling temperature, and that of all log-probs.", above=0)
+    stop_tokens: tuple[int, ...] = option((), "Ids that end a response; none: the model's own.")
+    missing_stop: str = option(
+        "penalty",
+        "Reward of a response without a stop token: kept, replaced, or lowered.",
+        ("keep", "score", "penalty"),
+    )
+    missing_stop_score: float = option(-1.0, "Its reward, with --missing_stop=score.")
+    missing_stop_penalty: float = option(
+        1.0, "What is subtracted from its reward, with --missing_stop=penalty.", at_least=0
+    )
+    mask_overlong: bool = option(False, "Leave responses without a stop token out of the loss.")
+    refresh_every: int = option(
+        1, "Batches sampled by one copy of the policy; 1 is on-policy.", at_least=1
+    )
+    corrected: bool = option(
+        True, "Importance correction for an older sampling policy, with --refresh_every > 1."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmOptions(Options):
+    """Algorithm: numbers that replace the paper's."""
+
+    minibatch_size: int | None = option(
+        None, "Responses per optimizer step; must divide --batch_size.", at_least=1
+    )
+    group_size: int | None = option(None, "Responses per prompt.", at_least=1)
+    update_epochs: int | None = option(None, "Passes over each batch of rollouts.", at_least=1)
+    clip: float | None = option(
+        None,
+        "PPO clip range epsilon: the probability ratio is clipped to [1 - epsilon, 1 + epsilon].",
+        above=0,
+    )
+    clip_high: float | None = option(None, "Upper clip range, if other than --clip.", above=0)
+    chunk: int | None = option(None, _CHUNK, at_least=1)
+    cap: float | None = option(None, "Upper bound of a truncated importance weight.", above=0)
+    beta: float | None = option(None, "Online DPO: strength of the KL constraint.", above=0)
+    entropy_coefficient: float | None = option(
+        None, "Coefficient of the entropy bonus.", at_least=0
+    )
+    aggregate: str | None = option(None, "How per-token losses are averaged.", AGGREGATIONS)
+    redraws: int | None = option(
+        None,
+        "Dynamic sampling (DAPO): maximum number of times groups whose rewards are all equal are resampled.",
+        at_least=0,
+    )
+    drop_zero_spread: bool | None = option(
+        None, "Leave groups whose rewards are all equal out of the loss."
+    )
+    overlong_share: float | None = option(
+        None,
+        "Last fraction of the maximum length over which the reward falls (DAPO).",
+        at_least=0,
+        at_most=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CreditOptions(Options):
+    """Credit assignment: critic, discount, advantages."""
+
+    critic: str = option(
+        "shared", "Value head on the policy, or a critic of its own.", ("shared", "separate")
+    )
+    critic_from: str = option(
+        "reward_model", "What a separate critic starts from.", ("reward_model", "policy")
+    )
+    gamma: float | None = option(None, "Discount per token.", above=0, at_most=1)
+    gae_lambda: float | None = option(None, "GAE lambda.", at_least=0, at_most=1)
+    value_clip: float | None = option(None, "Clip range of value predictions.", above=0)
+    value_coefficient: float | None = option(None, "Weight of the value loss.", at_least=0)
+    whiten_rewards: bool | None = option(None, "Scale per-token rewards to variance 1.")
+    whiten_advantages: bool | None = option(
+        None, "Shift and scale advantages over the batch to N(0, 1)."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class KLOptions(Options):
+    """KL penalty to the reference model."""
+
+    kl_coefficient: float | None = option(
+        None, "Coefficient, per nat; the initial one with --kl=adaptive.", at_least=0
+    )
+    kl_in: str | None = option(None, "Where the penalty stands.", ("reward", "loss"))
+    kl_estimator: str | None = option(None, "Estimator of a KL in the loss.", KL_ESTIMATORS)
+    kl: str = option("fixed", "How the coefficient changes.", ("fixed", "adaptive"))
+    kl_target: float = option(6.0, "Adaptive: target KL, nats per response.", above=0)
+    kl_horizon: float = option(10_000.0, "Adaptive: horizon, responses.", above=0)
+    target_kl: float | None = option(
+        None, "End an iteration's epochs once approx_kl (nats per token) exceeds it.", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardOptions(Options):
+    """Reward and cost."""
+
+    ensemble: str = option(
+        "deviation",
+        "Several reward models: what their mean is lowered by, or the worst of them.",
+        ("deviation", "variance", "worst"),
+    )
+    reward_timeout: float | None = option(
+        None,
+        "Seconds that a Python reward may take, in a process of its own; none: no limit.",
+        above=0,
+    )
+    on_bad_reward: str = option(
+        "stop", "A batch whose reward fails or is not finite: stop, or skip it.", ("stop", "skip")
+    )
+    cost_model: str = option("", "Directory of a second reward model whose mean score is limited.")
+    cost_limit: float = option(0.0, "Limit of the mean cost.")
+    cost_rate: float = option(0.05, "Step size of the Lagrange multiplier.", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnPolicyOptions(Options):
+    """Options of ``OnPolicyTrainer``."""
+
+    run: RunOptions = record(RunOptions(steps=100, log_every=1, save_every=10))
+    data_options: DataOptions = record(DataOptions())
+    responses: ResponseOptions = record(ResponseOptions())
+    update: UpdateOptions = record(
+        UpdateOptions(
+            batch_size=64,
+            optimizer="adam",
+            learning_rate=2e-4,
+            warmup_steps=0,
+            decay="linear",
+            final_fraction=0.0,
+            weight_decay=0.0,
+        )
+    )
+    algorithm_options: AlgorithmOptions = record(AlgorithmOptions())
+    credit: CreditOptions = record(CreditOptions())
+    kl_penalty: KLOptions = record(KLOptions())
+    reward_options: RewardOptions = record(RewardOptions())
+    lora: LoRA | None = record(None, prefix="lora.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """Options of ``PolicyEvaluator``."""
+
+    data_options: DataOptions = record(DataOptions(on_bad="skip"))
+    before_name: str = option("sft", "Name of the model before alignment in the report.")
+    after_name: str = option("ppo", "Name of the model after it.")
+    num_prompts: int = option(512, "Maximum number of held-out prompts.", at_least=1)
+    batch_size: int = option(64, "Responses sampled at a time.", at_least=1)
+    max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
+    max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+    temperature: float = option(1.0, "Sampling temperature.", above=0)
+    seed: int = option(1, "Random seed of sampling.", at_least=0)
+    title: str = option("Alignment report", "Title of the report.")
+    summary: str = option("", "What ran, in a few sentences of Markdown.")

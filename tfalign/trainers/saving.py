@@ -1,0 +1,68 @@
+"""What a training leaves behind: a model with its tokenizer, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfalign import backend
+from tfalign.files import WRITING, hidden
+from tfalign.models.lora import merge_adapters
+from tfalign.models.peft import save_adapters
+from tfalign.types import LoRA
+
+
+def model_directory(run_path: Path, stage: str) -> Path:
+    """Where a stage leaves its model and tokenizer."""
+    return run_path / "models" / stage
+
+
+def save_model(
+    directory: Path,
+    model: keras.Model,
+    tokenizer: Any,
+    labels: Sequence[str] = (),
+    entries: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes model and tokenizer; the directory is there when both are whole, and every process finds it
+    when this returns.
+
+    Args:
+        directory: where they go; one that is there is replaced.
+        model, tokenizer: what goes there.
+        labels: names of a classifier's classes.
+        entries: further entries of the model's config.json.
+    """
+    writing = hidden(directory, WRITING)
+    if backend.is_chief():
+        shutil.rmtree(writing, ignore_errors=True)
+    ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
+    more = {name: at for name, at in ids.items() if at is not None} | dict(entries or {})
+    if labels:
+        more["id2label"] = {str(at): label for at, label in enumerate(labels)}
+        more["label2id"] = {label: at for at, label in enumerate(labels)}
+    model.save_pretrained(writing, entries=more)
+    if backend.is_chief():
+        tokenizer.save(writing)
+        shutil.rmtree(directory, ignore_errors=True)
+        os.replace(writing, directory)
+    backend.wait_for_others()
+
+
+def merge_and_save_adapters(directory: Path, model: keras.Model, base: str, lora: LoRA | None):
+    """Leaves adapters as ``peft`` has them, and merges them: the model has none any more then.
+
+    Args:
+        directory: where the adapters go.
+        model: the model that has them.
+        base: directory of the model they are of.
+        lora: LoRA, or None for a model without.
+    """
+    if lora is not None:
+        save_adapters(model, directory, base)
+        merge_adapters(model)

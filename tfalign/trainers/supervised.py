@@ -1,0 +1,111 @@
+"""Training on examples with held-out means: what all but on-policy trainers do."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+
+from tfalign.data import BatchStream
+from tfalign.pretrained import Pretrained
+from tfalign.trainers.base import Trainer, name_of, name_of_data
+from tfalign.trainers.data import Data, encoded, split_records
+from tfalign.trainers.optimizers import make_optimizer
+from tfalign.trainers.options import SupervisedOptions
+from tfalign.training.evaluator import Evaluator
+from tfalign.training.learner import Learner
+from tfalign.training.run_directory import RunDirectory
+
+
+class SupervisedTrainer(Trainer):
+    """A training of an objective on a stream of batches.
+
+    Args:
+        model: a directory, or what ``tfalign.load`` returned, which is trained itself.
+        data: the trainer's records: a source (see ``tfalign.data``), or a sequence of dicts or records.
+        held_out: held-out data in either form; None to split ``data``.
+        options, run_dir, stage, callbacks, changes: see ``Trainer``.
+
+    Attributes:
+        batches: BatchStream of the training examples.
+        held_out: list of held-out batches.
+        objective: see ``tfalign.objectives``.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Pretrained,
+        data: Data,
+        *,
+        held_out: Data | None = None,
+        options: SupervisedOptions | None = None,
+        run_dir: str | os.PathLike | RunDirectory | None = None,
+        stage: str | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **changes: Any,
+    ):
+        start = {"model": name_of(model), "data": name_of_data(data)}
+        if held_out is not None:
+            start["held_out"] = name_of_data(held_out)
+        super().__init__(start, options, run_dir, stage, callbacks, changes)
+        self._build(model, data, held_out)
+
+    def _build(self, model, data, held_out) -> None:
+        """Makes the trainer's parts, see ``_learn``."""
+        raise NotImplementedError
+
+    def _examples(self, kind: type, encode: Callable, data: Data, held_out, **limits: Any):
+        """Encoded training and held-out examples."""
+        options = self.options.data_options
+        limits = {"tokenizer": self.tokenizer, "on_bad": options.on_bad} | limits
+        splits = split_records(data, kind, options, held_out)
+        return [
+            encoded(f"{self.stage} {split}", encode, records, **limits)
+            for split, records in zip(("train", "test"), splits)
+        ]
+
+    def _learn(
+        self,
+        model: keras.Model,
+        objective: Callable,
+        batches: BatchStream,
+        held_out: Iterable[Any],
+        num_examples: int,
+    ) -> None:
+        """Makes the parts of the training.
+
+        Args:
+            model: what is trained.
+            objective: what it learns.
+            batches: endless stream of training batches.
+            held_out: held-out batches.
+            num_examples: how many make an epoch.
+        """
+        self.objective = objective
+        self.batches = batches
+        self.held_out = list(held_out)
+        self._num_examples = num_examples
+        update = self.options.update
+        optimizer = make_optimizer(update, self.num_steps)
+        self.learner = Learner(model, objective, optimizer, update.accumulate)
+        self.evaluate = Evaluator(model, objective)
+
+    @property
+    def num_steps(self) -> int:
+        run = self.options.run
+        if run.epochs is None:
+            return run.steps
+        return math.ceil(run.epochs * self._num_examples / self.options.update.batch_size)
+
+    def _update(self, step):
+        metrics = self.learner.update(next(self.batches))
+        every = self.options.run.eval_every
+        if self.held_out and (step == self.num_steps or (every and step % every == 0)):
+            metrics = metrics | self.evaluate(self.held_out)
+        return metrics
+
+    def _stateful(self):
+        return {"batches": self.batches}
