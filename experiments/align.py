@@ -415,7 +415,7 @@ def rollout_config(config, tokenizer):
     return RolloutConfig(
         config.max_new_tokens,
         temperature=config.temperature,
-        stop_tokens=given or (tokenizer.eos_id,),
+        stop_tokens=given or tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
         group_size=chosen.group_size,
         missing_stop_score=config.missing_stop_score if config.missing_stop == "score" else None,

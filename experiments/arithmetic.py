@@ -118,7 +118,7 @@ def reinforce(config, run):
         TextReward(ExactMatch(solve), tokenizer.decode),
         RolloutConfig(
             _ANSWER,
-            stop_tokens=(tokenizer.eos_id,),
+            stop_tokens=tokenizer.stop_ids,
             pad_id=tokenizer.pad_id,
             group_size=config.group_size,
         ),
@@ -198,7 +198,7 @@ def _right(config, run, stage):
     rule = TextReward(ExactMatch(solve), tokenizer.decode)
     shares = {}
     for name, sampler in (("greedy", Greedy()), ("sampled", Sampler())):
-        generator = Generator(model, _ANSWER, sampler, (tokenizer.eos_id,), tokenizer.pad_id)
+        generator = Generator(model, _ANSWER, sampler, tokenizer.stop_ids, tokenizer.pad_id)
         generation = generator(prompts.token_ids, prompts.mask, config.seed)
         right = rule(*join(prompts, generation), generation.mask)
         interval = wilson_interval(int(right.sum()), len(right))

@@ -64,7 +64,7 @@ def main(config):
     run = stages.open_run("best_of_n", config)
     tokenizer = stages.load_tokenizer(config.policy)
     learned, _ = learned_reward(config, tokenizer)
-    rewards = {"score": EndedOrLess(learned, tokenizer.eos_id, config.missing_stop_penalty)}
+    rewards = {"score": EndedOrLess(learned, tokenizer.stop_ids, config.missing_stop_penalty)}
     if config.data == stages.EMBEDDED:
         from tfalign.data.customer_service import gold_reward
 
@@ -89,17 +89,18 @@ class EndedOrLess:
 
     Attributes:
         reward: reward function of rollouts.
-        stop_token: int.
+        stop_token: id of the token that ends a response, or several of them.
         penalty: float.
     """
 
     reward: Callable
-    stop_token: int
+    stop_token: int | tuple[int, ...]
     penalty: float
 
     def __call__(self, token_ids, padding_mask, response_mask):
         mask = np.asarray(response_mask)
-        ended = ((np.asarray(token_ids)[:, -mask.shape[1] :] == self.stop_token) & mask).any(axis=1)
+        responses = np.asarray(token_ids)[:, -mask.shape[1] :]
+        ended = (np.isin(responses, self.stop_token) & mask).any(axis=1)
         scores = np.asarray(self.reward(token_ids, padding_mask, response_mask))
         return scores - np.where(ended, 0.0, self.penalty).astype("float32")
 

@@ -136,7 +136,7 @@ def _demo_task(shape):
         LearnedReward(from_pretrained(str(models / "reward_model"))),
         shape["new"],
         policy.config.vocab_size,
-        (tokenizer.eos_id,),
+        tokenizer.stop_ids,
         tokenizer.pad_id,
     )
     return Task(mdp, policy, shape["batch"])

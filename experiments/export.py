@@ -46,7 +46,7 @@ def main(config):
         "max_prompt_tokens": config.max_prompt_tokens,
         "max_new_tokens": config.max_new_tokens,
         "sampler": Sampler(config.temperature, config.top_k, config.top_p),
-        "stop_tokens": (tokenizer.eos_id,),
+        "stop_tokens": tokenizer.stop_ids,
     }
     if config.format == "litert":
         size = export_litert(model, config.output, pad_id=tokenizer.pad_id or 0, **choices)

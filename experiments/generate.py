@@ -46,12 +46,11 @@ def main(config):
         if config.greedy
         else Sampler(config.temperature, config.top_k, config.top_p, config.min_p)
     )
-    streamer = Streamer(model, config.max_new_tokens, sampler, (tokenizer.eos_id,))
+    streamer = Streamer(model, config.max_new_tokens, sampler, tokenizer.stop_ids)
     positions = model.config.max_positions
     longest = None if positions is None else positions - config.max_new_tokens
-    has_bos = "bos" in tokenizer.special_ids
     for index, prompt in enumerate(_prompts(config.prompt)):
-        ids = tokenizer.encode(prompt, bos=has_bos)
+        ids = [*tokenizer.head_ids, *tokenizer.encode(prompt)]
         if longest is not None and len(ids) > longest:
             raise ValueError(
                 f"The prompt has {len(ids)} tokens; with --max_new_tokens="
@@ -59,7 +58,7 @@ def main(config):
             )
         decoder = StreamDecoder(tokenizer)
         for token in streamer(ids, seed=config.seed + index, pad_to=longest):
-            if token != tokenizer.eos_id:
+            if token not in tokenizer.stop_ids:
                 print(decoder.push(token), end="", flush=True)
         print(decoder.flush())
 

@@ -55,7 +55,7 @@ def sample_scores(policy, prompts, rewards, samples, config, file):
         from_pretrained(policy),
         config.max_new_tokens,
         Sampler(temperature=config.temperature),
-        stop_tokens=(tokenizer.eos_id,),
+        stop_tokens=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
     )
     first = len(columns["log_probs"])

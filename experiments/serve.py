@@ -135,7 +135,7 @@ def _prompt_ids(fields, chat, tokenizer):
             return encode_conversation(tokenizer, _messages(fields), open_ended=True).token_ids
         prompt = fields.get("prompt")
         if isinstance(prompt, str):
-            ids = tokenizer.encode(prompt, bos=tokenizer.bos_id is not None)
+            ids = [*tokenizer.head_ids, *tokenizer.encode(prompt)]
         elif isinstance(prompt, list) and all(type(i) is int for i in prompt):
             ids = prompt
             if not all(0 <= token_id < tokenizer.vocab_size for token_id in ids):
@@ -423,7 +423,7 @@ def make_server(config):
         quantize(model)
     tokenizer = stages.load_tokenizer(config.model)
     length = config.length or model.config.max_positions
-    engine = Engine(model, config.rows, length, (tokenizer.eos_id,), config.most_waiting)
+    engine = Engine(model, config.rows, length, tokenizer.stop_ids, config.most_waiting)
     name = config.name or config.model.rstrip("/").rsplit("/", 1)[-1]
     return Server(engine, tokenizer, name, config.most_bytes)
 

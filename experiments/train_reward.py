@@ -175,7 +175,7 @@ def _answered(config, policy, prompts, tokenizer):
     generator = Generator(
         policy,
         config.max_new_tokens,
-        stop_tokens=(tokenizer.eos_id,),
+        stop_tokens=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
     )
     stream = BatchStream(prompts, config.batch_size, [config.max_prompt_tokens], seed=config.seed)

@@ -112,7 +112,7 @@ def _judge(config, model, tokenizer, test):
     """Exact match and BLEU of both ways to decode, and whether beam search was ever less likely."""
     choices = {
         "max_new_tokens": config.length - 1,
-        "stop_tokens": (tokenizer.eos_id,),
+        "stop_tokens": tokenizer.stop_ids,
         "pad_id": tokenizer.pad_id,
     }
     decoders = {

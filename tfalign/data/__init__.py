@@ -21,15 +21,13 @@ from tfalign.data.conversions import (
 from tfalign.data.corpora import encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.data.customer_service import load_customer_service
 from tfalign.data.encoding import (
-    LanguageModelExamples,
-    PreferenceExamples,
-    PromptExamples,
     encode_completions,
     encode_conversations,
     encode_preferences,
     encode_prompts,
     encode_texts,
 )
+from tfalign.data.examples import LanguageModelExamples, PreferenceExamples, PromptExamples
 from tfalign.data.judged import (
     LabelledExamples,
     RankedExamples,

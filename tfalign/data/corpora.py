@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfalign.data.encoding import LanguageModelExamples, Ragged
+from tfalign.data.examples import LanguageModelExamples, Ragged
 from tfalign.data.records import text_lines
 
 
