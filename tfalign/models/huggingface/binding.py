@@ -81,11 +81,15 @@ def named_layers(model) -> dict[str, list]:
 def named_modules(model) -> dict[str, tuple[Any, dict[str, Row]]]:
     """As ``named_layers``, to (what the paths of its rows start from, its rows by their last name)."""
     modules: dict[str, tuple[Any, dict[str, Row]]] = {}
+    placed = set()
     for row, owner, names in _named_rows(fitting(model), model, model.config):
         module, _, part = names[0].rpartition(".")
-        layers = [attribute(owner, path.rpartition(".")[0]) for path in row.paths]
-        if None not in layers:
-            modules.setdefault(module, (owner, {}))[1].setdefault(part, row)
+        if not any(attribute(owner, path) is None for path in row.paths):
+            starts = {(id(attribute(owner, path.rpartition(".")[0])), path) for path in row.paths}
+            starts = {(layer, path.rpartition(".")[2]) for layer, path in starts}
+            if not placed & starts:
+                modules.setdefault(module, (owner, {}))[1].setdefault(part, row)
+            placed |= starts
     return modules
 
 
