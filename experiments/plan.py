@@ -16,17 +16,17 @@ device, with what it sends to others (``tfalign.training.scaling``).
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import keras
 
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.measured_step import measure
 from tfalign.evaluation.markdown import table
 from tfalign.models import GPTConfig, read_config
 from tfalign.models.gpt import PRESETS
 from tfalign.models.layouts import parse_mesh
+from tfalign.options import option, option_record
 from tfalign.training import costs, scaling
 from tfalign.training.algorithms import ALGORITHMS
 
@@ -56,7 +56,7 @@ DEVICES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PlanConfig:
     model: str = option("gpt2", f"directory with config.json, or one of {', '.join(PRESETS)}")
     algorithm: str = option(
@@ -72,13 +72,17 @@ class PlanConfig:
     critic: str = option(
         "shared", "of PPO: on the policy's trunk, or a model of its shape", ["shared", "separate"]
     )
-    batch_size: int = option(64, "rows of text, pairs, or responses")
-    max_prompt_tokens: int = option(48, "of a prompt; 0 for text without one")
-    max_new_tokens: int = option(48, "of an answer, or of the text")
-    minibatch_size: int = option(-1, "responses of an update; -1 for the algorithm's own")
-    epochs: int = option(-1, "passes over the rollouts; -1 for the algorithm's own")
-    accumulate: int = option(1, "micro-batches an update is cut into")
-    lora_rank: int = option(0, "of adapters on all Dense layers; 0 trains all weights")
+    batch_size: int = option(64, "rows of text, pairs, or responses", at_least=1)
+    max_prompt_tokens: int = option(48, "of a prompt; 0 for text without one", at_least=0)
+    max_new_tokens: int = option(48, "of an answer, or of the text", at_least=1)
+    minibatch_size: int = option(
+        -1, "responses of an update; -1 for the algorithm's own", at_least=1, also=(-1,)
+    )
+    epochs: int = option(
+        -1, "passes over the rollouts; -1 for the algorithm's own", at_least=1, also=(-1,)
+    )
+    accumulate: int = option(1, "micro-batches an update is cut into", at_least=1)
+    lora_rank: int = option(0, "of adapters on all Dense layers; 0 trains all weights", at_least=0)
     precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     check: bool = option(False, "run a step and compare with what XLA compiled")
 
