@@ -54,6 +54,7 @@ from tfalign.training.algorithms import ALGORITHMS, Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.responses import Responder, RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
@@ -115,7 +116,9 @@ class AlignConfig:
     )
     max_prompt_tokens: int = option(48, "longest prompt", at_least=1)
     max_new_tokens: int = option(48, "longest response", at_least=1)
-    stop_tokens: str = option("", "ids that end a response, comma-separated; EOS where empty")
+    stop_tokens: str = option(
+        "", "ids that end a response, comma-separated; EOS where empty", list_of=int, at_least=0
+    )
     temperature: float = option(1.0, "of sampling, and of all log-probs", above=0)
     batch_size: int = option(64, "responses of a batch of rollouts", at_least=1)
     minibatch_size: int = option(-1, "responses of an update", at_least=1, also=(-1,))
@@ -185,7 +188,9 @@ class AlignConfig:
     )
     seed: int = option(0, "of shuffling and sampling", at_least=0, below=2**32)
     log_every: int = option(1, "iterations between lines in metrics.jsonl", at_least=1)
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
     save_every: int = option(10, "iterations between checkpoints", at_least=1)
     resume_from: int = stages.resume_option()
 

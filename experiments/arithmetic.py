@@ -40,6 +40,7 @@ from tfalign.text import train_byte_bpe
 from tfalign.training.algorithms import algorithm
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
 from tfalign.training.responses import RolloutConfig, join
@@ -84,8 +85,14 @@ class ArithmeticConfig:
     kl_coefficient: float = option(0.0, "of the KL penalty in the loss", at_least=0)
     entropy_coefficient: float = option(0.0, "of the entropy bonus", at_least=0)
     log_every: int = option(10, "iterations between lines in metrics.jsonl", at_least=1)
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
     save_every: int = option(200, "iterations between checkpoints", at_least=1)
+    resume_from: int = stages.resume_option()
+
+    def __post_init__(self):
+        stages.check_warmup(self)
 
 
 def main(config):
@@ -137,7 +144,9 @@ def reinforce(config, run):
         seed=config.seed,
     )
     no_kl_in_reward = FixedKL(0.0)
-    state, first_step = stages.resumable(run, "grpo", learner, {"problems": problems})
+    state, first_step = stages.resumable(
+        run, "grpo", learner, {"problems": problems}, config.resume_from
+    )
 
     def update(step):
         _, metrics = improve(

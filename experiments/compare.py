@@ -118,15 +118,15 @@ class CompareConfig:
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
     contestants: str = option(",".join(CONTESTANTS), "which, comma-separated")
-    seeds: str = option("0,1,2", "of training, comma-separated")
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
     evaluate: EvaluateConfig = option(JUDGED, "how the policies at the end are judged")
 
     def __post_init__(self):
         for name in self.contestants.split(","):
             if name not in CONTESTANTS:
                 raise ValueError(f"Contestants are {', '.join(CONTESTANTS)}. Received: {name!r}")
-        if not all(seed.isdecimal() for seed in self.seeds.split(",")):
-            raise ValueError(f"--seeds are numbers, comma-separated. Received: {self.seeds!r}")
 
 
 def main(config):

@@ -40,7 +40,12 @@ from tfalign.training.rollouts import RolloutWorker
 @option_record
 class ExactOptimumConfig:
     algorithms: str = option(",".join(POLICY_GRADIENTS), "which, comma-separated")
-    betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
+    betas: str = option(
+        "0.3,0.5,1.0",
+        "KL coefficients, reward units per nat, comma-separated",
+        list_of=float,
+        above=0,
+    )
     vocab_size: int = option(6, "tokens, the last of which stops", at_least=2)
     horizon: int = option(4, "most tokens of a response", at_least=1)
     steps: int = option(800, "batches of rollouts", at_least=1)

@@ -36,7 +36,12 @@ WRONG = 0.2  # share of wrong labels that robust DPO is told of
 @option_record
 class ExactPreferencesConfig:
     methods: str = option("dpo,ipo,robust_dpo", "which, comma-separated")
-    betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
+    betas: str = option(
+        "0.3,0.5,1.0",
+        "KL coefficients, reward units per nat, comma-separated",
+        list_of=float,
+        above=0,
+    )
     vocab_size: int = option(6, "tokens, the last of which stops", at_least=2)
     horizon: int = option(4, "most tokens of a response", at_least=1)
     steps: int = option(800, "updates", at_least=1)

@@ -77,7 +77,8 @@ def define_flags(config_class, prefix=""):
         if dataclasses.is_dataclass(default):
             define_flags(type(default), name + ".")
         else:
-            _define(name, default, options.help_of(field), field.metadata["choices"])
+            choices = None if field.metadata["list_of"] else field.metadata["choices"]
+            _define(name, default, options.help_of(field), choices)
 
 
 def parse_config(config_class, flag_values=FLAGS):

@@ -16,6 +16,7 @@ device, with what it sends to others (``tfalign.training.scaling``).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -116,9 +117,11 @@ def device_of(config):
         return DEVICES[config.device]
     try:
         memory, bandwidth, speed, link = (float(number) for number in config.device.split(","))
+        if not all(0 < number < math.inf for number in (memory, bandwidth, speed, link)):
+            raise ValueError
     except ValueError:
         raise ValueError(
-            f"--device is one of {', '.join(DEVICES)}, or four numbers, such as 24,50,0.17,10. "
+            f"--device is one of {', '.join(DEVICES)}, or four positive numbers, such as 24,50,0.17,10. "
             f"Received: {config.device}"
         ) from None
     return Device(memory, bandwidth, speed, speed, link)

@@ -43,7 +43,9 @@ class SafeAlignmentConfig:
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
     seed: int = option(0, "of everything", at_least=0, below=2**32)
-    limits: str = option("none,-0.3,-0.5", "of the mean cost, comma-separated")
+    limits: str = option(
+        "none,-0.3,-0.5", "of the mean cost, comma-separated", list_of=float, also=("none",)
+    )
     models: RewardConfig = option(
         RewardConfig(length=90, on_bad="skip", steps=400, learning_rate=5e-4, **_LIMITS),
         "learning the reward and the cost",

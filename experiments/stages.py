@@ -23,7 +23,7 @@ from tfalign.text.keras_hub import KerasHubTokenizer
 from tfalign.training.checkpoint import Processes
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
-from tfalign.training.loggers import make_logger
+from tfalign.training.loggers import LOGGERS, make_logger
 from tfalign.training.loop import run_steps
 from tfalign.training.optimizers import WarmupDecay, adafactor, adamw, lamb
 from tfalign.training.run_directory import FollowedRun, RunDirectory
@@ -85,7 +85,9 @@ class SupervisedConfig:
     optimizer: str = option("adamw", "what updates", list(OPTIMIZERS))
     seed: int = option(0, "of initialisation, shuffling and sampling", at_least=0, below=2**32)
     log_every: int = option(10, "updates between lines in metrics.jsonl", at_least=1)
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
     save_every: int = option(100, "updates between checkpoints", at_least=1)
     resume_from: int = resume_option()
 

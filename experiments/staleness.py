@@ -32,17 +32,14 @@ class StalenessConfig:
     run_dir: str = option("runs/staleness", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
-    staleness: str = option("0,1,4,16", "updates, comma-separated; ``align`` runs in any case")
-    seeds: str = option("0,1,2", "of training, comma-separated")
+    staleness: str = option(
+        "0,1,4,16", "updates, comma-separated; ``align`` runs in any case", list_of=int, at_least=0
+    )
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
     actors: int = option(2, "processes that respond and score", at_least=1)
     evaluate: EvaluateConfig = option(compare.JUDGED, "how the policies at the end are judged")
-
-    def __post_init__(self):
-        for name in ("staleness", "seeds"):
-            if not all(value.isdecimal() for value in getattr(self, name).split(",")):
-                raise ValueError(
-                    f"--{name} are numbers, comma-separated. Received: {getattr(self, name)!r}"
-                )
 
 
 def contestants(config):

@@ -29,6 +29,7 @@ from tfalign.options import option, option_record
 from tfalign.rewards import TextReward
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
@@ -53,8 +54,18 @@ class StoriesConfig:
     kl_coefficient: float = option(0.05, "per nat", at_least=0)
     seed: int = option(0, "of sampling", at_least=0, below=2**32)
     log_every: int = option(1, "iterations between lines in metrics.jsonl", at_least=1)
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
     save_every: int = option(20, "iterations between checkpoints", at_least=1)
+    resume_from: int = stages.resume_option()
+
+    def __post_init__(self):
+        if self.batch_size % self.minibatch_size:
+            raise ValueError(
+                "--minibatch_size must divide --batch_size. Received: "
+                f"minibatch_size={self.minibatch_size}, batch_size={self.batch_size}"
+            )
 
 
 def animal_reward(prompt, response):
@@ -81,7 +92,9 @@ def main(config):
     learner = Learner(actor_critic, PPO(), stages.ppo_optimizer(config))
     prompts, kl_control = _prompts(tokenizer, config.batch_size), FixedKL(config.kl_coefficient)
     before = _show(worker, prompts, tokenizer, "before")
-    state, first_step = stages.resumable(run, "stories", learner, {"kl": kl_control})
+    state, first_step = stages.resumable(
+        run, "stories", learner, {"kl": kl_control}, config.resume_from
+    )
 
     def update(step):
         _, metrics = improve(

@@ -39,7 +39,9 @@ ENOUGH = 0.9  # of the optimum
 @option_record
 class TourConfig:
     agents: str = option("reinforce,ppo,alignment", "which, comma-separated")
-    seeds: str = option("0,1,2", "comma-separated")
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
     vocab_size: int = option(6, "of the task: id 0 is padding, 1 stops", at_least=3)
     max_new_tokens: int = option(4, "of the task, longest response", at_least=1)
     iterations: int = option(200, "collections and trainings", at_least=1)

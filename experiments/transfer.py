@@ -86,7 +86,9 @@ class PairsConfig(TaskConfig):
 class TransferConfig:
     run_dir: str = option("runs/transfer", "where results live")
     models: str = option("", "NAME=DIRECTORY, comma-separated, each a Hugging Face directory")
-    examples: str = option(f"100,1000,{ALL}", "numbers of training examples")
+    examples: str = option(
+        f"100,1000,{ALL}", "numbers of training examples", list_of=int, at_least=1, also=(ALL,)
+    )
     seeds: int = option(
         3, "runs of each, which draw other examples and other random weights", at_least=1
     )
@@ -99,9 +101,6 @@ class TransferConfig:
         for model in self.models.split(","):
             if not all(model.partition("=")):
                 raise ValueError(f"--models are NAME=DIRECTORY. Received: {model!r}")
-        for size in self.examples.split(","):
-            if size != ALL and not (size.isdigit() and int(size)):
-                raise ValueError(f"--examples are positive numbers or {ALL}. Received: {size!r}")
         if not (self.classes.data or self.pairs.data):
             raise ValueError("--classes.data or --pairs.data must be given")
 

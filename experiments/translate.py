@@ -72,6 +72,9 @@ class TranslateConfig(stages.SupervisedConfig):
     log_every: int = option(20, "updates between lines in metrics.jsonl", at_least=1)
     save_every: int = option(500, "updates between checkpoints", at_least=1)
 
+    def __post_init__(self):
+        """The paper's schedule is one without an end: a run may be over before its peak."""
+
 
 def main(config):
     run = stages.open_run("translate", config)

@@ -44,12 +44,13 @@ class Range:
     above: Number | None = None
     at_most: Number | None = None
     below: Number | None = None
-    also: tuple[Number, ...] = ()
+    also: tuple[Number | str, ...] = ()
 
-    def __contains__(self, value: Number) -> bool:
+    def __contains__(self, value: Number | str) -> bool:
         """Whether it is one of them; NaN and infinity never are."""
         return value in self.also or (
-            (isinstance(value, int) or math.isfinite(value))
+            not isinstance(value, str)
+            and (isinstance(value, int) or math.isfinite(value))
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
@@ -62,7 +63,7 @@ class Range:
         >>> str(Range(above=0, at_most=1, also=(-1,)))
         'above 0 and at most 1, or -1'
         >>> str(Range())
-        'finite'
+        'a finite number'
         """
         bounds = [
             f"{words} {bound}"
@@ -74,7 +75,7 @@ class Range:
             )
             if bound is not None
         ]
-        return ", or ".join([" and ".join(bounds) or "finite", *map(str, self.also)])
+        return ", or ".join([" and ".join(bounds) or "a finite number", *map(str, self.also)])
 
 
 def option(
@@ -86,7 +87,8 @@ def option(
     above: Number | None = None,
     at_most: Number | None = None,
     below: Number | None = None,
-    also: Collection[Number] = (),
+    also: Collection[Number | str] = (),
+    list_of: type | None = None,
 ) -> Any:
     """A field of an option record.
 
@@ -96,12 +98,14 @@ def option(
         choices: the strings allowed; None for any.
         at_least, above, at_most, below, also: the numbers allowed, see ``Range``. A float is finite in
             any case.
+        list_of: int, float or str: a text that holds several, separated by commas, each in the range or
+            one of the choices; "" holds none. None for a single value.
     """
     if any(bound is not None for bound in (at_least, above, at_most, below)) or also:
         numbers = Range(at_least, above, at_most, below, tuple(also))
     else:
-        numbers = Range() if isinstance(default, float) else None
-    metadata = {"help": help, "choices": choices, "range": numbers}
+        numbers = Range() if isinstance(default, float) or list_of in (int, float) else None
+    metadata = {"help": help, "choices": choices, "range": numbers, "list_of": list_of}
     if dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -139,7 +143,7 @@ def help_of(field: dataclasses.Field) -> str:
     ['Optimizer steps (at least 1)']
     """
     numbers = field.metadata["range"]
-    text = field.metadata["help"]
+    text = field.metadata["help"].rstrip(".")
     return f"{text} ({numbers})" if numbers is not None and numbers != Range() else text
 
 
@@ -162,15 +166,27 @@ def check(name: str, value: Any, field: dataclasses.Field) -> Any:
         value = _as_float(value)
     if type(value) is not wanted:
         raise ValueError(f"{name} must be of type {wanted.__name__}. Received: {value!r}")
-    last = name.rpartition(".")[2]
-    choices, numbers = field.metadata["choices"], field.metadata["range"]
-    if choices is not None and value not in choices:
-        raise ValueError(
-            f"--{name} must be one of {', '.join(map(repr, choices))}. Received: {last}={value!r}"
-        )
-    if numbers is not None and value not in numbers:
-        raise ValueError(f"--{name} must be {numbers}. Received: {last}={value}")
+    list_of = field.metadata["list_of"]
+    if list_of is None:
+        _check_one(name, value, value, field, "")
+    for part in value.split(",") if list_of and value else ():
+        try:
+            one = part if part in (field.metadata["range"] or Range()).also else list_of(part)
+        except ValueError:
+            one = part
+        _check_one(name, one, value, field, "of values separated by commas each ")
     return value
+
+
+def _check_one(name, one, value, field, each):
+    """Raises unless ``one``, which is or is part of the value, is allowed."""
+    choices, numbers = field.metadata["choices"], field.metadata["range"]
+    received = f"Received: {name.rpartition('.')[2]}={value}"
+    if choices is not None and one not in choices:
+        allowed = ", ".join(choice or '""' for choice in choices)
+        raise ValueError(f"--{name} must be {each}one of {allowed}. {received}")
+    if numbers is not None and one not in numbers:
+        raise ValueError(f"--{name} must be {each}{numbers}. {received}")
 
 
 def build(
