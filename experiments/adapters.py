@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from experiments import stages
-from experiments.launch import option
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters, merge_adapters, quantize
 from tfalign.models.peft import save_adapters
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class AdapterConfig:
     """Options of low-rank adapters; a rank of 0 trains the whole model."""
 
-    rank: int = option(0, "of the adapters; 0 for none: all weights are trained")
-    alpha: float = option(16.0, "what they add is scaled by alpha / rank")
+    rank: int = option(0, "of the adapters; 0 for none: all weights are trained", at_least=0)
+    alpha: float = option(16.0, "what they add is scaled by alpha / rank", above=0)
     targets: str = option(
         "",
         "patterns of the Dense layers' paths, comma-separated, attention/(query|value) for instance",
     )
-    dropout: float = option(0.0, "rate on what adapters see")
+    dropout: float = option(0.0, "rate on what adapters see", at_least=0, below=1)
     dora: bool = option(False, "train the lengths of the weights' columns too (DoRA)")
     int8: bool = option(False, "hold the frozen kernels in 8 bits")
 

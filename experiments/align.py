@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import adapters, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, PromptRecord, encode_prompts, separator_id
 from tfalign.functional import aggregation, kl
 from tfalign.models import (
@@ -37,6 +37,7 @@ from tfalign.models import (
     from_pretrained,
     separate_critic,
 )
+from tfalign.options import option, option_record
 from tfalign.rewards import (
     Ensemble,
     Guarded,
@@ -53,6 +54,7 @@ from tfalign.training.algorithms import ALGORITHMS, Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.responses import Responder, RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
@@ -72,7 +74,7 @@ _BOUNDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class AlignConfig:
     run_dir: str = option("runs/ppo", "where the run lives")
     algorithm: str = option("ppo", "how the policy learns", list(ALGORITHMS))
@@ -86,11 +88,15 @@ class AlignConfig:
     rule: str = option(
         "", "MODULE:FUNCTION of (prompt, response) instead of a reward model, in its own process"
     )
-    rule_timeout: float = option(10.0, "seconds a rule may take; 0 to run it in this process")
+    rule_timeout: float = option(
+        10.0, "seconds a rule may take; 0 to run it in this process", at_least=0
+    )
     ensemble: str = option("deviation", "what an ensemble's mean is lowered by", list(_BOUNDS))
     cost_model: str = option("", "directory of a second one, whose score is held under a limit")
     cost_limit: float = option(0.0, "of the mean cost")
-    cost_rate: float = option(0.05, "by how much the price of a cost moves for an excess of 1")
+    cost_rate: float = option(
+        0.05, "by how much the price of a cost moves for an excess of 1", at_least=0
+    )
     lora: adapters.AdapterConfig = option(
         adapters.AdapterConfig(),
         "low-rank adapters on the policy, whose base is the reference then",
@@ -108,47 +114,63 @@ class AlignConfig:
     critic_from: str = option(
         "reward_model", "what a separate critic starts from", ["reward_model", "policy"]
     )
-    max_prompt_tokens: int = option(48, "longest prompt")
-    max_new_tokens: int = option(48, "longest response")
-    stop_tokens: str = option("", "ids that end a response, comma-separated; EOS where empty")
-    temperature: float = option(1.0, "of sampling, and of all log-probs")
-    batch_size: int = option(64, "responses of a batch of rollouts")
-    minibatch_size: int = option(-1, "responses of an update")
-    accumulate: int = option(1, "micro-batches an update is cut into")
-    group_size: int = option(-1, "completions of a prompt")
-    epochs: int = option(-1, "passes over the rollouts")
-    steps: int = option(100, "batches of rollouts")
+    max_prompt_tokens: int = option(48, "longest prompt", at_least=1)
+    max_new_tokens: int = option(48, "longest response", at_least=1)
+    stop_tokens: str = option(
+        "", "ids that end a response, comma-separated; EOS where empty", list_of=int, at_least=0
+    )
+    temperature: float = option(1.0, "of sampling, and of all log-probs", above=0)
+    batch_size: int = option(64, "responses of a batch of rollouts", at_least=1)
+    minibatch_size: int = option(-1, "responses of an update", at_least=1, also=(-1,))
+    accumulate: int = option(1, "micro-batches an update is cut into", at_least=1)
+    group_size: int = option(-1, "completions of a prompt", at_least=1, also=(-1,))
+    epochs: int = option(-1, "passes over the rollouts", at_least=1, also=(-1,))
+    steps: int = option(100, "batches of rollouts", at_least=1)
     refresh_every: int = option(
-        1, "batches that an older policy samples before it is brought up to date; 1 is on-policy"
+        1,
+        "batches that an older policy samples before it is brought up to date; 1 is on-policy",
+        at_least=1,
     )
     corrected: bool = option(
         True, "take ratios to the older policy that sampled; else treat rollouts as today's"
     )
-    learning_rate: float = option(2e-4, "at the start; decays linearly to 0")
+    learning_rate: float = option(2e-4, "at the start; decays linearly to 0", above=0)
     optimizer: str = option("adam", "what updates", list(stages.PPO_OPTIMIZERS))
-    chunk: int = option(-1, "positions whose logits are computed at a time in an update")
-    clip_norm: float = option(1.0, "global norm gradients are clipped to")
-    clip: float = option(-1.0, "of the probability ratio")
-    clip_high: float = option(-1.0, "of the probability ratio upwards")
-    beta: float = option(-1.0, "of online DPO: strength of the KL constraint")
-    cap: float = option(-1.0, "of a truncated importance weight")
-    value_clip: float = option(-1.0, "of the values")
-    value_coefficient: float = option(-1.0, "of the value loss")
-    entropy_coefficient: float = option(0.0, "of the entropy bonus")
+    chunk: int = option(
+        -1, "positions whose logits are computed at a time in an update", at_least=1, also=(-1,)
+    )
+    clip_norm: float = option(1.0, "global norm gradients are clipped to", above=0)
+    clip: float = option(-1.0, "of the probability ratio", above=0, also=(-1,))
+    clip_high: float = option(-1.0, "of the probability ratio upwards", above=0, also=(-1,))
+    beta: float = option(-1.0, "of online DPO: strength of the KL constraint", above=0, also=(-1,))
+    cap: float = option(-1.0, "of a truncated importance weight", above=0, also=(-1,))
+    value_clip: float = option(-1.0, "of the values", above=0, also=(-1,))
+    value_coefficient: float = option(-1.0, "of the value loss", at_least=0, also=(-1,))
+    entropy_coefficient: float = option(0.0, "of the entropy bonus", at_least=0)
     aggregate: str = option("", "how tokens make a loss", ["", *_AGGREGATIONS])
-    gamma: float = option(-1.0, "discount")
-    gae_lambda: float = option(-1.0, "of advantage estimation")
+    gamma: float = option(-1.0, "discount", at_least=0, at_most=1, also=(-1,))
+    gae_lambda: float = option(-1.0, "of advantage estimation", at_least=0, at_most=1, also=(-1,))
     whiten_rewards: str = option("", "scale per-token rewards to variance 1", _YES_NO)
     whiten_advantages: str = option("", "shift and scale advantages over the batch", _YES_NO)
-    redraws: int = option(-1, "times at most that groups of equal scores are drawn again")
+    redraws: int = option(
+        -1, "times at most that groups of equal scores are drawn again", at_least=0, also=(-1,)
+    )
     drop_zero_spread: str = option("", "leave groups of equal scores out of the loss", _YES_NO)
-    overlong_share: float = option(-1.0, "of the longest response: where a score begins to fall")
+    overlong_share: float = option(
+        -1.0,
+        "of the longest response: where a score begins to fall",
+        at_least=0,
+        at_most=1,
+        also=(-1,),
+    )
     mask_overlong: bool = option(False, "leave responses that never end out of the loss")
     missing_stop_score: float = option(
         -1.0, "score of a response that never ends, with --missing_stop=score"
     )
     missing_stop_penalty: float = option(
-        1.0, "taken off the score of one that never ends, with --missing_stop=penalty"
+        1.0,
+        "taken off the score of one that never ends, with --missing_stop=penalty",
+        at_least=0,
     )
     missing_stop: str = option(
         "penalty", "what a response that never ends gets", ["keep", "score", "penalty"]
@@ -156,14 +178,21 @@ class AlignConfig:
     kl_in: str = option("", "where the KL penalty stands", ["", "reward", "loss"])
     kl_estimator: str = option("", "of a KL in the loss", ["", *_ESTIMATORS])
     kl: str = option("fixed", "coefficient of the KL penalty", ["fixed", "adaptive"])
-    kl_coefficient: float = option(-1.0, "per nat; where it starts, if adaptive")
-    kl_target: float = option(6.0, "nats a response, if adaptive")
-    kl_horizon: float = option(10_000.0, "episodes, if adaptive")
-    target_kl: float = option(0.0, "stop an iteration's epochs at this approx-KL; 0 never")
-    seed: int = option(0, "of shuffling and sampling")
-    log_every: int = option(1, "iterations between lines in metrics.jsonl")
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
-    save_every: int = option(10, "iterations between checkpoints")
+    kl_coefficient: float = option(
+        -1.0, "per nat; where it starts, if adaptive", at_least=0, also=(-1,)
+    )
+    kl_target: float = option(6.0, "nats a response, if adaptive", above=0)
+    kl_horizon: float = option(10_000.0, "episodes, if adaptive", above=0)
+    target_kl: float = option(
+        0.0, "stop an iteration's epochs at this approx-KL; 0 never", at_least=0
+    )
+    seed: int = option(0, "of shuffling and sampling", at_least=0, below=2**32)
+    log_every: int = option(1, "iterations between lines in metrics.jsonl", at_least=1)
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
+    save_every: int = option(10, "iterations between checkpoints", at_least=1)
+    resume_from: int = stages.resume_option()
 
     def __post_init__(self):
         chosen = chosen_algorithm(self)
@@ -271,6 +300,7 @@ def align(config, run, gold=None, reward=None, stage=None, remote=None):
         stage,
         learner,
         {"prompts": prompts, "kl": kl_control} | worker.stateful,
+        config.resume_from,
         more_variables=worker.variables,
     )
 

@@ -19,18 +19,17 @@ Needs Ray (``pip install tfalign[ray]``). On a cluster, models and data must be 
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import align, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign import backend
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class AlignDistributedConfig(align.AlignConfig):
     run_dir: str = option("runs/align_distributed", "where the run lives")
-    actors: int = option(2, "processes that respond and score")
-    staleness: int = option(0, "batches that are made before they are needed, at most")
+    actors: int = option(2, "processes that respond and score", at_least=1)
+    staleness: int = option(0, "batches that are made before they are needed, at most", at_least=0)
     fixed_age: bool = option(
         False, "responses by the policy of exactly --staleness updates before, not by the newest"
     )
@@ -42,11 +41,6 @@ class AlignDistributedConfig(align.AlignConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, least in (("actors", 1), ("staleness", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name} must be at least {least}. Received: {getattr(self, name)}"
-                )
         prompts = self.batch_size // align.chosen_algorithm(self).group_size
         if prompts < self.actors:
             raise ValueError(

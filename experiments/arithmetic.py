@@ -24,7 +24,7 @@ import json
 import keras
 
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.sft import SFTConfig, fine_tune
 from tfalign.data import BatchStream, encode_prompts
 from tfalign.data.arithmetic import arithmetic_problems, solve, solved_by_pupils
@@ -34,11 +34,13 @@ from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.files import write_json_atomically
 from tfalign.models import Actor, from_pretrained
+from tfalign.options import option, option_record
 from tfalign.rewards import ExactMatch, TextReward
 from tfalign.text import train_byte_bpe
 from tfalign.training.algorithms import algorithm
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
 from tfalign.training.responses import RolloutConfig, join
@@ -54,15 +56,17 @@ _PANELS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ArithmeticConfig:
     run_dir: str = option("runs/arithmetic", "where the run lives")
-    seed: int = option(0, "of everything")
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
     preset: str = option("mini_llama", "of models.gpt.PRESETS")
-    width: int = option(96, "W")
-    num_layers: int = option(2, "blocks")
-    pupils: int = option(8, "answers to each training problem that the model reads before GRPO")
-    right_share: float = option(0.2, "of those answers")
+    width: int = option(96, "W", at_least=1)
+    num_layers: int = option(2, "blocks", at_least=1)
+    pupils: int = option(
+        8, "answers to each training problem that the model reads before GRPO", at_least=1
+    )
+    right_share: float = option(0.2, "of those answers", at_least=0, at_most=1)
     sft: SFTConfig = option(
         SFTConfig(
             length=_PROMPT + _ANSWER,
@@ -73,16 +77,22 @@ class ArithmeticConfig:
         ),
         "learning from the pupils",
     )
-    problems: int = option(128, "of an iteration")
-    group_size: int = option(8, "answers to each")
-    steps: int = option(600, "iterations, each of one update")
-    learning_rate: float = option(1e-3, "at its peak; decays linearly to 0")
-    warmup_steps: int = option(20, "iterations until the peak")
-    kl_coefficient: float = option(0.0, "of the KL penalty in the loss")
-    entropy_coefficient: float = option(0.0, "of the entropy bonus")
-    log_every: int = option(10, "iterations between lines in metrics.jsonl")
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
-    save_every: int = option(200, "iterations between checkpoints")
+    problems: int = option(128, "of an iteration", at_least=1)
+    group_size: int = option(8, "answers to each", at_least=1)
+    steps: int = option(600, "iterations, each of one update", at_least=1)
+    learning_rate: float = option(1e-3, "at its peak; decays linearly to 0", above=0)
+    warmup_steps: int = option(20, "iterations until the peak", at_least=0)
+    kl_coefficient: float = option(0.0, "of the KL penalty in the loss", at_least=0)
+    entropy_coefficient: float = option(0.0, "of the entropy bonus", at_least=0)
+    log_every: int = option(10, "iterations between lines in metrics.jsonl", at_least=1)
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
+    save_every: int = option(200, "iterations between checkpoints", at_least=1)
+    resume_from: int = stages.resume_option()
+
+    def __post_init__(self):
+        stages.check_warmup(self)
 
 
 def main(config):
@@ -94,7 +104,7 @@ def main(config):
         watch.measure("grpo", lambda: reinforce(config, run))
     report = {stage: _right(config, run, stage) for stage in ("sft", "grpo")}
     report["seconds"] = watch.seconds
-    write_json_atomically(run.path / "report.json", report)
+    write_json_atomically(run.file("report.json"), report)
     plots.learning_curves(
         run.plots / "learning_curves.png", read_curves(run.path / "metrics.jsonl"), _PANELS
     )
@@ -134,7 +144,9 @@ def reinforce(config, run):
         seed=config.seed,
     )
     no_kl_in_reward = FixedKL(0.0)
-    state, first_step = stages.resumable(run, "grpo", learner, {"problems": problems})
+    state, first_step = stages.resumable(
+        run, "grpo", learner, {"problems": problems}, config.resume_from
+    )
 
     def update(step):
         _, metrics = improve(
@@ -162,7 +174,7 @@ def _learn_from_pupils(config, run):
 def _write_problems(config, run):
     """The source of what the pupils wrote, and of the held-out problems with the right answers: JSON
     lines in RUN_DIR/data."""
-    folder = run.path / "data"
+    folder = run.file("data")
     folder.mkdir(exist_ok=True)
     train, test = arithmetic_problems("train"), arithmetic_problems("test")
     pupils = solved_by_pupils(train, config.pupils, config.right_share, config.seed)

@@ -14,24 +14,24 @@ together they decide it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 import numpy as np
 from keras import ops
 
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, ClassRecord, encode_classes
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import SequenceClassifier
 from tfalign.objectives import Classification
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ClassifyConfig(encoders.EncoderConfig):
     run_dir: str = option("runs/classify", "where the run lives")
-    windows: int = option(1, "of --length that a long text is read in at most")
+    windows: int = option(1, "of --length that a long text is read in at most", at_least=1)
 
 
 def main(config):

@@ -10,28 +10,30 @@ before they were normalised. Half a minute on two CPU cores.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.naive_bayes import NaiveBayes
 from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.evaluation.markdown import table
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import from_pretrained
+from tfalign.options import option, option_record
 from tfalign.rewards import LearnedReward
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ClassifyConfig:
     data_dir: str = option("runs/movie_reviews_data", "what prepare_movie_reviews wrote")
     reward_model: str = option("runs/movie_reviews/models/reward_model", "its directory")
-    length: int = option(64, "columns of a batch; longer passages are left out and counted")
-    batch_size: int = option(64, "passages scored at a time")
+    length: int = option(
+        64, "columns of a batch; longer passages are left out and counted", at_least=1
+    )
+    batch_size: int = option(64, "passages scored at a time", at_least=1)
 
 
 def main(config):

@@ -27,12 +27,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments.evaluate import EvaluateConfig, Judge
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, number, table
 from tfalign.evaluation.statistics import win_rate
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.options import option, option_record
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 JUDGED = EvaluateConfig(num_prompts=384, **_LIMITS)
@@ -111,21 +112,21 @@ MEASURES = {  # of report.json -> title of a panel
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class CompareConfig:
     run_dir: str = option("runs/compare", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
     contestants: str = option(",".join(CONTESTANTS), "which, comma-separated")
-    seeds: str = option("0,1,2", "of training, comma-separated")
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
     evaluate: EvaluateConfig = option(JUDGED, "how the policies at the end are judged")
 
     def __post_init__(self):
         for name in self.contestants.split(","):
             if name not in CONTESTANTS:
                 raise ValueError(f"Contestants are {', '.join(CONTESTANTS)}. Received: {name!r}")
-        if not all(seed.isdecimal() for seed in self.seeds.split(",")):
-            raise ValueError(f"--seeds are numbers, comma-separated. Received: {self.seeds!r}")
 
 
 def main(config):
@@ -223,7 +224,7 @@ def report(config, results):
         f"held-out prompts, one answer each. The gold reward of SFT is {number(before)}.\n\n"
         "![Every measure of every algorithm](plots/compare.png)\n"
     )
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    write_text_atomically(folder / "report.md", text)
     (folder / "plots").mkdir(exist_ok=True)
     plots.side_by_side(
         folder / "plots" / "compare.png",

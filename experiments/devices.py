@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -59,6 +60,14 @@ def scope(flag_values, config):
             mesh of another size; or if a worker was started with other options. A worker that does
             not answer ends the process, see ``await_peers``.
     """
+    if not 0 < flag_values.peer_timeout < math.inf:
+        raise ValueError(
+            f"--peer_timeout must be above 0. Received: peer_timeout={flag_values.peer_timeout}"
+        )
+    if flag_values.cpu_devices < 1:
+        raise ValueError(
+            f"--cpu_devices must be at least 1. Received: cpu_devices={flag_values.cpu_devices}"
+        )
     of_tensorflow = flag_values.strategy != "one" or flag_values.cpu_devices != 1
     wanted = "tensorflow" if of_tensorflow else "jax"
     of_jax = flag_values.mesh or flag_values.multihost
@@ -102,8 +111,6 @@ def _strategy(flag_values):
 
 
 def _split_cpu(tf, count):
-    if count < 1:
-        raise ValueError(f"--cpu_devices must be at least 1. Received: cpu_devices={count}")
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]

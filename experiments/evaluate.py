@@ -10,7 +10,6 @@ report.md, report.json and plots/*.png. About 30 seconds on two CPU cores.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shlex
 import sys
@@ -19,7 +18,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.align import AlignConfig, rollout_config
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign import backend
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.evaluation.report import (
@@ -31,13 +30,14 @@ from tfalign.evaluation.report import (
 )
 from tfalign.models import Actor, from_pretrained
 from tfalign.models.actor_critic import copy_weights
+from tfalign.options import option, option_record
 from tfalign.rewards import LearnedReward
 from tfalign.training.credit import RewardToGo
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.run_directory import package_versions
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class EvaluateConfig:
     run_dir: str = option("runs/evaluate", "where the report goes")
     before: str = option("runs/sft/models/sft", "directory of the policy before alignment")
@@ -48,12 +48,12 @@ class EvaluateConfig:
     data: str = option(stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
     data_dir: str = option("runs/data", "where datasets are built")
     on_bad: str = option("skip", "what a bad or over-long record does", ["stop", "skip"])
-    num_prompts: int = option(512, "held-out prompts, at most")
-    batch_size: int = option(64, "responses sampled at a time")
-    max_prompt_tokens: int = option(48, "longest prompt")
-    max_new_tokens: int = option(48, "longest response")
-    temperature: float = option(1.0, "of sampling")
-    seed: int = option(1, "of sampling")
+    num_prompts: int = option(512, "held-out prompts, at most", at_least=1)
+    batch_size: int = option(64, "responses sampled at a time", at_least=1)
+    max_prompt_tokens: int = option(48, "longest prompt", at_least=1)
+    max_new_tokens: int = option(48, "longest response", at_least=1)
+    temperature: float = option(1.0, "of sampling", above=0)
+    seed: int = option(1, "of sampling", at_least=0, below=2**32)
     title: str = option("Alignment report", "of the report")
     summary: str = option("", "what ran, in a few sentences of Markdown")
 
@@ -88,6 +88,7 @@ def evaluate(config, run, gold=None, seconds=None):
     if not backend.is_chief():
         return report_values(report)
     metrics = run.path / "metrics.jsonl"  # of the stages before, where they ran in this run
+    run.begin()
     return write_report(report, run.path, metrics if metrics.exists() else None)
 
 

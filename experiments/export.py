@@ -11,29 +11,32 @@ mask and uniform random numbers; its greedy choice is --top_k=1. --int8 holds th
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.decoding import Sampler
 from tfalign.models import from_pretrained
 from tfalign.models.lora import quantize
+from tfalign.options import option, option_record
 from tfalign.serving.litert import export_litert
 from tfalign.serving.saved_model import export_saved_model
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ExportConfig:
     model: str = option("runs/demo/models/ppo", "directory of the model")
     output: str = option("served/model", "folder of the SavedModel, or the LiteRT file")
     format: str = option("saved_model", "what to write", ["saved_model", "litert"])
-    version: int = option(1, "of a SavedModel; TF Serving takes the highest")
-    batch_size: int = option(8, "prompts of a call at most")
-    max_prompt_tokens: int = option(48, "longest prompt")
-    max_new_tokens: int = option(48, "longest response")
-    temperature: float = option(1.0, "of sampling")
-    top_k: int = option(0, "keep the k most likely tokens; 0 for all, 1 for the most likely one")
-    top_p: float = option(1.0, "keep the likeliest tokens up to this probability")
+    version: int = option(1, "of a SavedModel; TF Serving takes the highest", at_least=1)
+    batch_size: int = option(8, "prompts of a call at most", at_least=1)
+    max_prompt_tokens: int = option(48, "longest prompt", at_least=1)
+    max_new_tokens: int = option(48, "longest response", at_least=1)
+    temperature: float = option(1.0, "of sampling", above=0)
+    top_k: int = option(
+        0, "keep the k most likely tokens; 0 for all, 1 for the most likely one", at_least=0
+    )
+    top_p: float = option(
+        1.0, "keep the likeliest tokens up to this probability", above=0, at_most=1
+    )
     int8: bool = option(False, "hold the kernels in 8 bits")
 
 

@@ -12,26 +12,29 @@ line or the end of input.
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.decoding import Greedy, Sampler, Streamer
 from tfalign.models import from_pretrained
+from tfalign.options import option, option_record
 from tfalign.text import StreamDecoder
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class GenerateConfig:
     model: str = option("runs/demo/models/ppo", "directory of the model")
     prompt: str = option("", "what to continue; empty to be asked")
-    max_new_tokens: int = option(64, "longest continuation")
+    max_new_tokens: int = option(64, "longest continuation", at_least=1)
     greedy: bool = option(False, "always take the most likely token")
-    temperature: float = option(1.0, "of sampling")
-    top_k: int = option(0, "keep the k most likely tokens; 0 for all")
-    top_p: float = option(1.0, "keep the likeliest tokens up to this probability")
-    min_p: float = option(0.0, "keep tokens this likely relative to the likeliest")
-    seed: int = option(0, "of sampling")
+    temperature: float = option(1.0, "of sampling", above=0)
+    top_k: int = option(0, "keep the k most likely tokens; 0 for all", at_least=0)
+    top_p: float = option(
+        1.0, "keep the likeliest tokens up to this probability", above=0, at_most=1
+    )
+    min_p: float = option(
+        0.0, "keep tokens this likely relative to the likeliest", at_least=0, at_most=1
+    )
+    seed: int = option(0, "of sampling", at_least=0, below=2**32)
 
     def __post_init__(self):
         sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)

@@ -1,8 +1,8 @@
-"""From a frozen dataclass to absl flags and back: each experiment says its options once.
+"""From option records to absl flags and back: each experiment says its options once.
 
-A config is a frozen dataclass whose fields are made by ``option(default, help)``; a field that is
-itself such a dataclass gives dotted flags (``--ppo.steps=200``). Values come from the defaults,
-then from ``--config`` (a name in experiments/configs or a JSON file), then from flags.
+A config is an option record, see ``tfalign.options``; a field that is itself one gives dotted flags
+(``--ppo.steps=200``). Values come from the defaults, then from ``--config`` (a name in experiments/configs
+or a JSON file), then from flags.
 """
 
 from __future__ import annotations
@@ -10,41 +10,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import json
 import sys
 import traceback
-import typing
 from pathlib import Path
 
 from absl import app, flags, logging
 
 from experiments import devices
+from tfalign import options
+from tfalign.training import interruption
 
 FLAGS = flags.FLAGS
-
-
-def option(default, help, choices=None):
-    """A field of a config.
-
-    Args:
-        default: bool, int, float, str, or a config dataclass instance; the type is the flag's.
-        help: str, for ``--help``.
-        choices: the strings allowed; None for any.
-    """
-    metadata = {"help": help, "choices": choices}
-    if dataclasses.is_dataclass(default):
-        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 def launch(config_class, run, doc, aliases=None, on_devices=True):
     """Runs an experiment's main: parses flags, builds the config, calls ``run(config)``.
 
-    Mistakes in flags, files and data end the program with one sentence; ``--traceback`` shows
-    where they were noticed.
+    Mistakes in flags, files and data end the program with one sentence and exit code 2; ``--traceback``
+    shows where they were noticed. SIGTERM and SIGINT end it with 143 and 130: a training after the update
+    that is running, with a checkpoint; all else, and at a second signal, at once.
 
     Args:
-        config_class: the frozen dataclass.
+        config_class: the option record.
         run: ``config -> None``.
         doc: str, shown above the flags by ``--help``.
         aliases: dict, other names of flags to theirs.
@@ -68,7 +55,11 @@ def launch(config_class, run, doc, aliases=None, on_devices=True):
             if len(argv) > 1:
                 raise ValueError(f"Arguments are given as --flag=value. Received: {argv[1]}")
             config = parse_config(config_class)
-            with devices.scope(FLAGS, config) if on_devices else contextlib.nullcontext():
+            with (
+                interruption.handled(),
+                devices.scope(FLAGS, config) if on_devices else contextlib.nullcontext(),
+            ):
+                interruption.handle_again()
                 run(config)
         except (ValueError, OSError) as error:
             if FLAGS.traceback:
@@ -82,11 +73,12 @@ def launch(config_class, run, doc, aliases=None, on_devices=True):
 def define_flags(config_class, prefix=""):
     """One flag for each field, dotted for nested configs."""
     for field in dataclasses.fields(config_class):
-        name, default = prefix + field.name, _default(field)
+        name, default = prefix + field.name, options.default_of(field)
         if dataclasses.is_dataclass(default):
             define_flags(type(default), name + ".")
         else:
-            _define(name, default, field.metadata["help"], field.metadata["choices"])
+            choices = None if field.metadata["list_of"] else field.metadata["choices"]
+            _define(name, default, options.help_of(field), choices)
 
 
 def parse_config(config_class, flag_values=FLAGS):
@@ -96,38 +88,12 @@ def parse_config(config_class, flag_values=FLAGS):
         ValueError: naming the unknown key or the contradictory flags.
     """
     values = read_config(flag_values.config) if flag_values.config else {}
-    return build(config_class, values, flag_values)
 
+    def given(name):
+        flag = flag_values[name]
+        return flag.value if flag.present else None
 
-def build(config_class, values, flag_values=None, prefix=""):
-    """A config from nested dicts, and flags over them.
-
-    Args:
-        config_class: the frozen dataclass.
-        values: dict of field name to value or nested dict.
-        flag_values: absl FlagValues, those present win; None for none.
-        prefix: str, of the flags' names.
-
-    Raises:
-        ValueError: naming an unknown key, or a value of the wrong type.
-    """
-    fields = {field.name: field for field in dataclasses.fields(config_class)}
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise ValueError(
-            f"There is no option {prefix}{unknown[0]}; there are {', '.join(sorted(fields))}"
-        )
-    chosen = {}
-    for name, field in fields.items():
-        default = _default(field)
-        if dataclasses.is_dataclass(default):
-            nested = dataclasses.asdict(default) | values.get(name, {})
-            chosen[name] = build(type(default), nested, flag_values, f"{prefix}{name}.")
-        elif flag_values is not None and flag_values[prefix + name].present:
-            chosen[name] = flag_values[prefix + name].value
-        elif name in values:
-            chosen[name] = _checked(prefix + name, values[name], default)
-    return config_class(**chosen)
+    return options.build(config_class, values, given)
 
 
 def read_config(name):
@@ -137,16 +103,7 @@ def read_config(name):
             known = sorted(p.stem for p in (Path(__file__).parent / "configs").glob("[a-z]*.py"))
             raise ValueError(f"Configs are {', '.join(known)}, or a .json file. Received: {name}")
         return importlib.import_module(f"experiments.configs.{name}").CONFIG
-    try:
-        return json.loads(Path(name).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{name}:{error.lineno}: not JSON: {error.msg}") from error
-
-
-def _default(field):
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    return field.default_factory()
+    return options.read_json(name)
 
 
 def _define(name, default, help, choices):
@@ -160,12 +117,3 @@ def _define(name, default, help, choices):
         str: flags.DEFINE_string,
     }[type(default)]
     define(name, default, help)
-
-
-def _checked(name, value, default):
-    wanted = typing.cast(type, type(default))
-    if wanted is float and type(value) is int:
-        return float(value)
-    if type(value) is not wanted:
-        raise ValueError(f"{name} must be of type {wanted.__name__}. Received: {value!r}")
-    return value

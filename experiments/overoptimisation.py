@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.align import AlignConfig, align
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.samples import held_out_prompts, sample_scores
 from experiments.train_reward import RewardConfig, train_reward
 from tfalign.data.customer_service import gold_reward
@@ -36,21 +36,22 @@ from tfalign.evaluation.overoptimisation import (
 )
 from tfalign.files import write_json_atomically
 from tfalign.models import from_pretrained
+from tfalign.options import option, option_record
 from tfalign.rewards import LearnedReward, TextReward
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class OveroptimisationConfig:
     run_dir: str = option("runs/overoptimisation", "where the run lives")
     demo: str = option("runs/demo", "run directory whose fine-tuned policy is the reference")
     data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything")
-    reward_layers: int = option(1, "blocks of the small reward model")
-    reward_width: int = option(32, "its width")
-    num_prompts: int = option(64, "held-out prompts of best-of-n")
-    samples: int = option(256, "responses to each, so the largest n")
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
+    reward_layers: int = option(1, "blocks of the small reward model", at_least=1)
+    reward_width: int = option(32, "its width", at_least=1)
+    num_prompts: int = option(64, "held-out prompts of best-of-n", at_least=1)
+    samples: int = option(256, "responses to each, so the largest n", at_least=1)
     reward_model: RewardConfig = option(
         RewardConfig(length=90, on_bad="skip", batch_size=16, steps=300, **_LIMITS),
         "learning the proxy; steps and batch size say how many preferences it sees",
@@ -133,7 +134,7 @@ def _sample(config, run, reference, proxy):
         },
         config.samples,
         choices,
-        run.path / "best_of_n.npz",
+        run.file("best_of_n.npz"),
     )
 
 
@@ -170,10 +171,10 @@ def _curve(fit, bend, base, kl, proxy, gold):
 def _report(run, curves):
     """report.json and report.md: the laws, where they peak and what is left of the gain."""
     values = {title: _summary(curve) for title, curve in curves.items()}
-    write_json_atomically(run.path / "report.json", values)
+    write_json_atomically(run.file("report.json"), values)
     rows = [[title, *map(number, summary.values())] for title, summary in values.items()]
     names = [name.replace("_", " ") for name in next(iter(values.values()))]
-    (run.path / "report.md").write_text(
+    run.file("report.md").write_text(
         "# Over-optimisation of a small reward model\n\n"
         f"{table(['optimiser', *names], rows)}\n\n"
         "Gains are in standard deviations of the reference's rewards, KL in nats; alpha, beta and "

@@ -11,27 +11,39 @@ models/, checkpoints/, metrics.jsonl, TensorBoard events, and at the end report.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 
 from experiments import stages
 from experiments.align import AlignConfig, align
 from experiments.evaluate import EvaluateConfig, evaluate
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.naive_bayes import NaiveBayes
 from experiments.pretrain_gpt import PretrainConfig, pretrain
 from experiments.sft import SFTConfig, fine_tune
 from experiments.train_reward import RewardConfig, train_reward
+from tfalign.data import (
+    CompletionRecord,
+    ConversationRecord,
+    PreferenceRecord,
+    PromptRecord,
+    RankedRecord,
+    TextRecord,
+)
 from tfalign.data.customer_service import gold_reward
+from tfalign.options import option, option_record
 
 _PLACES = {"run_dir", "data_dir", "seed"}  # the pipeline's own, passed on to every stage
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PipelineConfig:
     run_dir: str = option("runs/demo", "where the run lives")
     data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything")
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
+    resume_from: int = stages.resume_option()
     judge: str = option(
         "", "what experiments.naive_bayes saved: the gold reward where the data has none of its own"
     )
@@ -51,7 +63,10 @@ def run_pipeline(config):
     run = stages.run_directory(config.run_dir, dataclasses.asdict(config))
     stage_configs = _connected(config, run)
     gold = _gold(config)
+    if not any(stages.model_directory(run, stage).exists() for stage in stage_configs):
+        _check_sources(stage_configs)
     watch = stages.SecondsOfRun(run)
+    resume_from = config.resume_from
     for stage, work in {
         "pretrain": pretrain,
         "sft": fine_tune,
@@ -61,10 +76,33 @@ def run_pipeline(config):
         if stages.model_directory(run, stage).exists():
             print(f"{stage}: done before")
             continue
-        watch.measure(stage, lambda work=work, stage=stage: work(stage_configs[stage], run))
+        stage_config = stage_configs[stage]
+        if resume_from != -1:
+            stage_config = dataclasses.replace(stage_config, resume_from=resume_from)
+            resume_from = -1  # of the stage that goes on, not of those after it
+        watch.measure(stage, lambda work=work, c=stage_config: work(c, run))
     return watch.measure(
         "evaluate", lambda: evaluate(stage_configs["evaluate"], run, gold, watch.seconds)
     )
+
+
+def _check_sources(stage_configs):
+    """Reads what every stage will read, once, so that what is wrong with it is said before the first."""
+    kinds = {
+        "pretrain": TextRecord,
+        "sft": ConversationRecord if stage_configs["sft"].conversations else CompletionRecord,
+        "reward_model": RankedRecord
+        if stage_configs["reward_model"].rankings
+        else PreferenceRecord,
+        "ppo": PromptRecord,
+        "evaluate": PromptRecord,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # the stages say how much they read
+        for stage, kind in kinds.items():
+            c = stage_configs[stage]
+            if c.data != stages.EMBEDDED:
+                stages.read(c.data, kind, "train", c.on_bad, c.data_dir)
+                stages.read(c.data, kind, "test", c.on_bad, c.data_dir)
 
 
 def _gold(config):

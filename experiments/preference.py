@@ -14,10 +14,8 @@ in RUN_DIR. Writes RUN_DIR/models/LOSS. About two minutes on two CPU cores for t
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import adapters, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import (
     BatchStream,
     LabelledRecord,
@@ -27,13 +25,14 @@ from tfalign.data import (
     unpaired,
 )
 from tfalign.models import from_pretrained
+from tfalign.options import option, option_record
 from tfalign.training.preferences import PREFERENCE_LOSSES, preference_loss
 from tfalign.training.reference import FrozenReference
 
 _YES_NO = ("", "true", "false")
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PreferenceConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/preference", "where the run lives")
     loss: str = option("dpo", "how the policy learns", list(PREFERENCE_LOSSES))
@@ -48,20 +47,27 @@ class PreferenceConfig(stages.SupervisedConfig):
     unpaired: bool = option(
         False, 'records have "prompt", "completion" and "label" instead; for --loss=kto'
     )
-    max_prompt_tokens: int = option(48, "longest prompt")
-    max_new_tokens: int = option(48, "longest response")
-    beta: float = option(-1.0, "of the loss: see it")
-    label_smoothing: float = option(-1.0, "probability that a label is wrong")
-    gamma: float = option(-1.0, "by how much the preferred response should lead")
-    nll_coefficient: float = option(-1.0, "weight of the chosen response's likelihood")
-    desirable_weight: float = option(-1.0, "of responses that were liked")
-    undesirable_weight: float = option(-1.0, "of responses that were not")
+    max_prompt_tokens: int = option(48, "longest prompt", at_least=1)
+    max_new_tokens: int = option(48, "longest response", at_least=1)
+    beta: float = option(-1.0, "of the loss: see it", above=0, also=(-1,))
+    label_smoothing: float = option(
+        -1.0, "probability that a label is wrong", at_least=0, below=0.5, also=(-1,)
+    )
+    gamma: float = option(
+        -1.0, "by how much the preferred response should lead", at_least=0, also=(-1,)
+    )
+    nll_coefficient: float = option(
+        -1.0, "weight of the chosen response's likelihood", at_least=0, also=(-1,)
+    )
+    desirable_weight: float = option(-1.0, "of responses that were liked", at_least=0, also=(-1,))
+    undesirable_weight: float = option(-1.0, "of responses that were not", at_least=0, also=(-1,))
     per_token: str = option("", "log-ratios in mean over tokens instead of summed", _YES_NO)
-    chunk: int = option(-1, "positions whose logits are computed at a time")
-    steps: int = option(300, "updates")
-    learning_rate: float = option(2e-4, "at its peak")
+    chunk: int = option(-1, "positions whose logits are computed at a time", at_least=1, also=(-1,))
+    steps: int = option(300, "updates", at_least=1)
+    learning_rate: float = option(2e-4, "at its peak", above=0)
 
     def __post_init__(self):
+        super().__post_init__()
         chosen = chosen_loss(self)
         if self.unpaired and chosen.needs_pairs:
             raise ValueError(f"--loss={self.loss} learns from pairs. Received: unpaired=True")
@@ -112,8 +118,8 @@ def learn_preferences(config, run, stage=None):
         reference = FrozenReference(
             lambda: from_pretrained(directory, dtype=config.precision), config.batch_size, columns
         )
-        train = reference(train, run.path / f"{stage}_reference_train.npz")
-        test = reference(test, run.path / f"{stage}_reference_test.npz")
+        train = reference(train, run.file(f"{stage}_reference_train.npz"))
+        test = reference(test, run.file(f"{stage}_reference_test.npz"))
         del reference
     adapters.adapt(model, config.lora)
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)

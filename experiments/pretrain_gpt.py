@@ -16,16 +16,15 @@ command goes on. About two minutes on two CPU cores.
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.objectives import LanguageModelling
+from tfalign.options import option, option_record
 from tfalign.text import train_byte_bpe
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PretrainConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/pretrain", "where the run lives")
     data: str = option(
@@ -33,25 +32,28 @@ class PretrainConfig(stages.SupervisedConfig):
         '"embedded", or documents: FILE.jsonl with "text", text:FILE_OR_FOLDER_OR_ZIP, '
         "tfds:NAME:SPLIT; TRAIN::TEST names both splits",
     )
-    vocab_size: int = option(1024, "of the tokenizer that is trained")
+    vocab_size: int = option(1024, "of the tokenizer that is trained", at_least=1)
     preset: str = option("mini", "of models.gpt.PRESETS")
-    width: int = option(0, "W; 0 keeps the preset's")
-    num_layers: int = option(0, "blocks; 0 keeps the preset's")
-    num_heads: int = option(0, "attention heads; 0 keeps the preset's")
-    attention_window: int = option(0, "tokens that every other block sees; 0 for all")
-    dropout: float = option(0.0, "rate; 0 keeps the preset's")
-    max_positions: int = option(128, "longest sequence the model can take")
-    length: int = option(96, "tokens of a packed row")
-    chunk: int = option(0, "positions whose logits are computed at a time; 0 for all at once")
+    width: int = option(0, "W; 0 keeps the preset's", at_least=0)
+    num_layers: int = option(0, "blocks; 0 keeps the preset's", at_least=0)
+    num_heads: int = option(0, "attention heads; 0 keeps the preset's", at_least=0)
+    attention_window: int = option(0, "tokens that every other block sees; 0 for all", at_least=0)
+    dropout: float = option(0.0, "rate; 0 keeps the preset's", at_least=0, below=1)
+    max_positions: int = option(128, "longest sequence the model can take", at_least=1)
+    length: int = option(96, "tokens of a packed row", at_least=1)
+    chunk: int = option(
+        0, "positions whose logits are computed at a time; 0 for all at once", at_least=0
+    )
     ramp: str = option("", "smaller batches first: UPDATES:ROWSxLENGTH, comma-separated")
-    steps: int = option(800, "updates")
-    learning_rate: float = option(2e-3, "at its peak")
-    warmup_steps: int = option(50, "updates until the peak")
-    weight_decay: float = option(0.1, "of matrices")
-    log_every: int = option(20, "updates between lines in metrics.jsonl")
-    save_every: int = option(200, "updates between checkpoints")
+    steps: int = option(800, "updates", at_least=1)
+    learning_rate: float = option(2e-3, "at its peak", above=0)
+    warmup_steps: int = option(50, "updates until the peak", at_least=0)
+    weight_decay: float = option(0.1, "of matrices", at_least=0)
+    log_every: int = option(20, "updates between lines in metrics.jsonl", at_least=1)
+    save_every: int = option(200, "updates between checkpoints", at_least=1)
 
     def __post_init__(self):
+        super().__post_init__()
         longest = stages.longest_row(self.length, self.ramp)
         if longest > self.max_positions:
             raise ValueError(

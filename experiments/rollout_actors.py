@@ -18,6 +18,7 @@ from keras import tree
 from experiments import align
 from tfalign import backend
 from tfalign.rewards import RewardError
+from tfalign.training import interruption
 from tfalign.training.dealing import Dealer
 from tfalign.training.on_policy import rollout_seed
 from tfalign.training.responses import ScoredResponses
@@ -67,17 +68,7 @@ class RemoteResponses:
 
     def __init__(self, config):
         self._config = config
-        os.environ.setdefault("RAY_worker_niceness", "0")  # else actors give way to the learner
-        ray.init(
-            address=config.address or None,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            runtime_env={"env_vars": _environment()},
-        )
         self._actors = {}
-        for number in range(config.actors):
-            self._replace(number)
         self._pending = {}  # what an actor was asked for -> its number
         self.age = 0.0
 
@@ -86,17 +77,31 @@ class RemoteResponses:
         return self._dealer.redone
 
     def begin(self, prompts, first_step):
-        """Where the run stands.
+        """Starts the actors, where the run stands. What is wrong with models and data is known by then.
 
         Args:
             prompts: BatchStream, at the batch of ``first_step``; it stays there.
             first_step: int.
         """
+        self._start()
         self._prompts = copy.copy(prompts)
         self._asked = {}  # step -> Prompts, from the first that is not used yet
         c = self._config
         self._dealer = Dealer(c.actors, c.staleness, first_step, c.steps, c.fixed_age)
         self._weights = {}  # step -> the policy's at its beginning
+
+    def _start(self):
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else actors give way to the learner
+        ray.init(
+            address=self._config.address or None,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": _environment()},
+        )
+        interruption.handle_again()  # Ray ends the learner at once
+        for number in range(self._config.actors):
+            self._replace(number)
 
     def publish(self, policy):
         """Makes the policy's weights those of the step that begins."""

@@ -23,26 +23,29 @@ import numpy as np
 from experiments import stages
 from experiments.align import AlignConfig, align
 from experiments.evaluate import EvaluateConfig, Judge
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.train_reward import RewardConfig, train_reward
 from tfalign.data import PreferenceRecord
 from tfalign.data.customer_service.gold import WEIGHTS, gold_components
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.options import option, option_record
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 _NO_LIMIT = 1e9
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class SafeAlignmentConfig:
     run_dir: str = option("runs/safe", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything")
-    limits: str = option("none,-0.3,-0.5", "of the mean cost, comma-separated")
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
+    limits: str = option(
+        "none,-0.3,-0.5", "of the mean cost, comma-separated", list_of=float, also=("none",)
+    )
     models: RewardConfig = option(
         RewardConfig(length=90, on_bad="skip", steps=400, learning_rate=5e-4, **_LIMITS),
         "learning the reward and the cost",
@@ -59,7 +62,7 @@ class SafeAlignmentConfig:
 def main(config):
     run = stages.open_run("safe_alignment", config)
     policy = str(Path(config.demo) / "models" / "sft")
-    sources = write_pairs(config, run.path / "data")
+    sources = write_pairs(config, run.file("data"))
     reward_model, cost_model = (_learn(config, policy, name, sources[name]) for name in sources)
     judge = Judge(
         dataclasses.replace(
@@ -118,7 +121,7 @@ def report(run, results, curves):
         results: dict of limit, or "before", to what ``_judged`` measured.
         curves: dict of limit to the series of its PPO.
     """
-    write_json_atomically(run.path / "report.json", results)
+    write_json_atomically(run.file("report.json"), results)
     header = ["limit", *next(iter(results.values()))]
     rows = [
         [limit, *(number(result[name]) for name in header[1:])] for limit, result in results.items()
@@ -130,7 +133,7 @@ def report(run, results, curves):
         "part safe; price is lambda at the end.\n\n"
         "![Cost and its price over PPO](plots/safe_alignment.png)\n"
     )
-    (run.path / "report.md").write_text(text, encoding="utf-8")
+    write_text_atomically(run.file("report.md"), text)
     panels = [
         plots.Panel(limit, f"{title}, limit {limit}", unit, {metric: "rollouts"})
         for metric, title, unit in (

@@ -11,10 +11,8 @@ Writes RUN_DIR/models/sft. About 30 seconds on two CPU cores for the embedded da
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import adapters, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import (
     BatchStream,
     CompletionRecord,
@@ -24,9 +22,10 @@ from tfalign.data import (
 )
 from tfalign.models import from_pretrained
 from tfalign.objectives import LanguageModelling
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class SFTConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/sft", "where the run lives")
     model: str = option("runs/pretrain/models/pretrain", "directory of the model to start from")
@@ -35,8 +34,10 @@ class SFTConfig(stages.SupervisedConfig):
     )
     lora: adapters.AdapterConfig = option(adapters.AdapterConfig(), "low-rank adapters")
     conversations: bool = option(False, 'whole conversations: JSON lines with "messages"')
-    chunk: int = option(0, "positions whose logits are computed at a time; 0 for all at once")
-    length: int = option(96, "longest prompt with completion, tokens")
+    chunk: int = option(
+        0, "positions whose logits are computed at a time; 0 for all at once", at_least=0
+    )
+    length: int = option(96, "longest prompt with completion, tokens", at_least=1)
 
 
 def fine_tune(config, run):

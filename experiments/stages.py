@@ -14,16 +14,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from experiments.launch import option
 from tfalign import backend, data
 from tfalign.files import write_json_atomically
 from tfalign.models import CausalLM, GPTConfig
+from tfalign.options import option, option_record
 from tfalign.text import Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
 from tfalign.training.checkpoint import Processes
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
-from tfalign.training.loggers import make_logger
+from tfalign.training.loggers import LOGGERS, make_logger
 from tfalign.training.loop import run_steps
 from tfalign.training.optimizers import WarmupDecay, adafactor, adamw, lamb
 from tfalign.training.run_directory import FollowedRun, RunDirectory
@@ -37,7 +37,12 @@ HARMLESS = {
     "log_every",
     "save_every",
     "log_to",
+    "resume_from",
 }  # a continued run may change these
+ADVICE = {  # and these not: what to do instead
+    "steps": "the learning rate follows a schedule over --steps, so that a longer run is another one:"
+    " choose that number, or another --run_dir, where training may start from this run's model."
+}
 KINDS = {
     data.TextRecord: "text",
     data.CompletionRecord: "completions",
@@ -54,24 +59,49 @@ OPTIMIZERS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+def resume_option():
+    """The option of a training that says at which checkpoint it goes on."""
+    return option(
+        -1,
+        "Step of the checkpoint to continue from, -1 for the newest; later ones are removed.",
+        at_least=0,
+        also=(-1,),
+    )
+
+
+@option_record
 class SupervisedConfig:
     """The options that pretraining, fine-tuning and reward modelling share."""
 
     data_dir: str = option("runs/data", "where datasets are built")
     on_bad: str = option("stop", "what a bad or over-long record does", ["stop", "skip"])
     precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
-    batch_size: int = option(32, "rows of a batch, or pairs")
-    accumulate: int = option(1, "micro-batches a batch is cut into")
-    steps: int = option(250, "updates")
-    learning_rate: float = option(5e-4, "at its peak")
-    warmup_steps: int = option(20, "updates until the peak")
-    weight_decay: float = option(0.01, "of matrices")
+    batch_size: int = option(32, "rows of a batch, or pairs", at_least=1)
+    accumulate: int = option(1, "micro-batches a batch is cut into", at_least=1)
+    steps: int = option(250, "updates", at_least=1)
+    learning_rate: float = option(5e-4, "at its peak", above=0)
+    warmup_steps: int = option(20, "updates until the peak", at_least=0)
+    weight_decay: float = option(0.01, "of matrices", at_least=0)
     optimizer: str = option("adamw", "what updates", list(OPTIMIZERS))
-    seed: int = option(0, "of initialisation, shuffling and sampling")
-    log_every: int = option(10, "updates between lines in metrics.jsonl")
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
-    save_every: int = option(100, "updates between checkpoints")
+    seed: int = option(0, "of initialisation, shuffling and sampling", at_least=0, below=2**32)
+    log_every: int = option(10, "updates between lines in metrics.jsonl", at_least=1)
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
+    save_every: int = option(100, "updates between checkpoints", at_least=1)
+    resume_from: int = resume_option()
+
+    def __post_init__(self):
+        check_warmup(self)
+
+
+def check_warmup(config):
+    """Raises a ValueError unless the learning rate reaches its peak within the training."""
+    if 0 < config.steps < config.warmup_steps:
+        raise ValueError(
+            "--warmup_steps must not exceed --steps. "
+            f"Received: warmup_steps={config.warmup_steps}, steps={config.steps}"
+        )
 
 
 def read(source, kind, split, on_bad="stop", data_dir="", test_fraction=0.1):
@@ -140,24 +170,40 @@ def load_tokenizer(directory):
 
 def open_run(stage, config):
     """The run directory of one stage started by itself."""
-    return run_directory(config.run_dir, {stage: dataclasses.asdict(config)})
+    return run_directory(config.run_dir, {stage: dataclasses.asdict(config)}, stage)
 
 
-def run_directory(path, config):
-    """A RunDirectory for the process that writes files, a FollowedRun for the others."""
+def run_directory(path, config, stage=""):
+    """A RunDirectory for the process that writes files, a FollowedRun for the others.
+
+    Args:
+        path: str.
+        config: dict of options.
+        stage: str, the key in ``config`` under which they are, if they are one stage's alone.
+
+    Raises:
+        ValueError: in every process, if the first cannot have the directory.
+    """
     processes = Processes(backend.process_index(), backend.gather_from_processes)
-    if backend.is_chief():
-        return RunDirectory(path, config, HARMLESS, processes)
-    return FollowedRun(path, config, processes)
+
+    def open_directory():
+        def flag(key):
+            return "--" + key.removeprefix(f"{stage}." if stage else "")
+
+        return RunDirectory(path, config, HARMLESS, processes, flag, ADVICE)
+
+    run = processes.first_alone(open_directory, f"{path}: the first process cannot have the run")
+    return run or FollowedRun(path, config, processes)
 
 
-def resumable(run, stage, learner, stateful, keep_last=2, more_variables=None):
-    """The stage's RunState, restored to its newest checkpoint: (run_state, steps done)."""
+def resumable(run, stage, learner, stateful, resume_from=-1, keep_last=2, more_variables=None):
+    """The stage's RunState, restored to a checkpoint, the newest unless another step is given:
+    (run_state, steps done)."""
     variables = {"model": learner.model.variables, "optimizer": learner.optimizer.variables}
     state = RunState(
         run.checkpointer(stage, keep_last=keep_last), variables | (more_variables or {}), stateful
     )
-    step = state.restore()
+    step = state.restore(None if resume_from == -1 else resume_from)
     if step:
         print(f"{stage}: continuing after step {step}")
     return state, step
@@ -192,7 +238,7 @@ class SecondsOfRun(Stopwatch):
 
     def __init__(self, run):
         super().__init__()
-        self._file = run.path / "seconds.json"
+        self._run, self._file = run, run.path / "seconds.json"
         if self._file.exists():
             self.seconds = json.loads(self._file.read_text())
 
@@ -201,7 +247,7 @@ class SecondsOfRun(Stopwatch):
             return super().measure(name, function)
         finally:
             if backend.is_chief():
-                write_json_atomically(self._file, self.seconds)
+                write_json_atomically(self._run.file("seconds.json"), self.seconds)
 
 
 def ramp_stages(ramp):
@@ -262,7 +308,7 @@ def train(run, stage, model, objective, batches, held_out, config, optimizer=Non
         optimizer = make(warmup_decay(config), config.weight_decay)
     learner = Learner(model, objective, optimizer, config.accumulate)
     evaluator = Evaluator(model, objective)
-    state, first_step = resumable(run, stage, learner, {"batches": batches})
+    state, first_step = resumable(run, stage, learner, {"batches": batches}, config.resume_from)
 
     def update(step):
         metrics = learner.update(next(batches))
@@ -283,7 +329,8 @@ def repeat(run, stage, update, config, state, first_step):
         make_logger(
             name,
             project="tfalign",
-            run_id=run.path.name,
+            run_id=run.id,
+            run_name=run.path.resolve().name,
             stage=stage,
             config=run.config,
             directory=run.path,
@@ -302,6 +349,7 @@ def repeat(run, stage, update, config, state, first_step):
             save_every=config.save_every,
             name=stage,
             callbacks=loggers,
+            gather=backend.gather_from_processes,
         )
 
 
@@ -334,6 +382,7 @@ def save_model(run, stage, model, tokenizer, labels=(), entries=None):
         labels: sequence of str, names of a classifier's classes.
         entries: dict of further entries of the model's config.json.
     """
+    run.begin()
     final = model_directory(run, stage)
     writing = final.with_name(f".{final.name}.writing")
     if backend.is_chief():

@@ -10,25 +10,24 @@ RUN_DIR/models/tag, precision, recall and F1 of whole entities to RUN_DIR/tag.js
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from keras import ops
 
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, TaggedRecord, encode_tags
 from tfalign.evaluation.entities import score_entities
 from tfalign.models import TokenClassifier
 from tfalign.objectives import Tagging
+from tfalign.options import option, option_record
 
 OUTSIDE = "O"
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TagConfig(encoders.EncoderConfig):
     run_dir: str = option("runs/tag", "where the run lives")
-    length: int = option(96, "longest sentence, tokens; longer ones are cut")
+    length: int = option(96, "longest sentence, tokens; longer ones are cut", at_least=1)
 
 
 def main(config):

@@ -17,19 +17,18 @@ that stay behind, which the agent refuses. Writes RUN_DIR/models/ppo. Needs
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
 from experiments import adapters, stages
 from experiments.align import AlignConfig, assemble, minibatch_size, training_prompts
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream
 from tfalign.environments import AlignmentAgent, TextGenerationMDP, TextGenerationTFEnvironment
+from tfalign.options import option, option_record
 from tfalign.training.loop import run_steps
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TFAgentsAlignConfig(AlignConfig):
     run_dir: str = option("runs/tf_agents", "where the run lives")
 
@@ -81,7 +80,7 @@ def main(config):
     # every row once, from the beginning of its episode on
     dataset = buffer.as_dataset(rows, steps, single_deterministic_pass=True)
     learner = TheirLearner(
-        str(run.path / "their_learner"),
+        str(run.file("their_learner")),
         train_step,
         agent,
         lambda: dataset,

@@ -10,24 +10,23 @@ are separated by a line break, which must be one token. The trunk starts from th
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, StepsRecord, encode_steps
 from tfalign.models import from_pretrained
 from tfalign.objectives import ProcessRewardModelling
+from tfalign.options import option, option_record
 from tfalign.rewards import ProcessRewardModel
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ProcessRewardConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/process_reward", "where the run lives")
     model: str = option("runs/sft/models/sft", "language model whose trunk and tokenizer are used")
     data: str = option("steps.jsonl", 'FILE.jsonl with "prompt", "steps" and "labels"')
-    length: int = option(256, "longest prompt with steps, tokens")
-    steps: int = option(300, "updates")
-    learning_rate: float = option(3e-4, "at its peak")
+    length: int = option(256, "longest prompt with steps, tokens", at_least=1)
+    steps: int = option(300, "updates", at_least=1)
+    learning_rate: float = option(3e-4, "at its peak", above=0)
 
 
 def train_process_reward(config, run):

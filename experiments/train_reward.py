@@ -17,14 +17,14 @@ normalised on. About a minute on two CPU cores for the embedded data.
 
 from __future__ import annotations
 
-import dataclasses
+import io
 import itertools
 
 import numpy as np
 from keras import ops
 
 from experiments import adapters, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign import backend
 from tfalign.data import (
     BatchStream,
@@ -35,6 +35,7 @@ from tfalign.data import (
     encode_ranked,
 )
 from tfalign.decoding import Generator
+from tfalign.files import write_bytes_atomically
 from tfalign.functional.losses import (
     all_pairs_loss,
     best_of_k_loss,
@@ -43,6 +44,7 @@ from tfalign.functional.losses import (
 )
 from tfalign.models import BERTConfig, CausalLM, from_pretrained
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
+from tfalign.options import option, option_record
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.training.responses import join
 from tfalign.types import PreferencePairs
@@ -54,7 +56,7 @@ _RANKING_LOSSES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class RewardConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/reward", "where the run lives")
     model: str = option(
@@ -69,19 +71,22 @@ class RewardConfig(stages.SupervisedConfig):
         '"embedded", FILE.jsonl with "prompt", "chosen" and "rejected", anthropic:FILE, '
         "tfds:NAME:SPLIT",
     )
-    length: int = option(96, "longest prompt with answer, tokens")
-    max_new_tokens: int = option(48, "of the answers the scores are normalised on")
-    max_prompt_tokens: int = option(48, "of their prompts")
-    centering: float = option(0.0, "coefficient of (chosen + rejected)^2")
+    length: int = option(96, "longest prompt with answer, tokens", at_least=1)
+    max_new_tokens: int = option(48, "of the answers the scores are normalised on", at_least=1)
+    max_prompt_tokens: int = option(48, "of their prompts", at_least=1)
+    centering: float = option(0.0, "coefficient of (chosen + rejected)^2", at_least=0)
     lora: adapters.AdapterConfig = option(adapters.AdapterConfig(), "low-rank adapters")
     rankings: str = option(
         "", "records are rankings of several answers: the loss of those", ["", *_RANKING_LOSSES]
     )
-    steps: int = option(300, "updates")
-    learning_rate: float = option(3e-4, "at its peak")
-    normalize_batches: int = option(8, "batches of answers the scores are normalised on")
+    steps: int = option(300, "updates", at_least=1)
+    learning_rate: float = option(3e-4, "at its peak", above=0)
+    normalize_batches: int = option(
+        8, "batches of answers the scores are normalised on", at_least=1
+    )
 
     def __post_init__(self):
+        super().__post_init__()
         if self.rankings and self.data == stages.EMBEDDED:
             raise ValueError("The embedded data has pairs, no rankings: --rankings needs --data")
         if self.rankings and self.centering:
@@ -106,7 +111,7 @@ def train_reward(config, run):
     if config.rankings:
         objective = RankedRewardModelling(_RANKING_LOSSES[config.rankings])
     stages.train(run, "reward_model", model, objective, batches, held_out, config)
-    _save_scores(run.path / "reward_model_scores.npz", model, held_out)
+    _save_scores(run.file("reward_model_scores.npz"), model, held_out)
     if isinstance(policy, CausalLM):
         prompts = encode_prompts(train.records, tokenizer, config.max_prompt_tokens, on_bad="skip")
         samples = _answered(config, policy, prompts, tokenizer)
@@ -156,7 +161,9 @@ def _save_scores(file, model, batches):
         chosen.append(higher[count])
         rejected.append(lower[count])
     if backend.is_chief():
-        np.savez(file, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
+        content = io.BytesIO()
+        np.savez(content, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
+        write_bytes_atomically(file, content.getvalue())
 
 
 def _scored_pairs(model, batch):

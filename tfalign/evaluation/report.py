@@ -24,6 +24,7 @@ from tfalign.evaluation.statistics import (
     preference_calibration,
     win_rate,
 )
+from tfalign.files import write_text_atomically
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,8 @@ def write_report(
     pictures = _draw(report, curves, directory)
     values = report_values(report)
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    (directory / "report.json").write_text(text + "\n", encoding="utf-8")
-    (directory / "report.md").write_text(_markdown(report, values, pictures), encoding="utf-8")
+    write_text_atomically(directory / "report.json", text + "\n")
+    write_text_atomically(directory / "report.md", _markdown(report, values, pictures))
     return values
 
 
