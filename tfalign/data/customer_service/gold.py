@@ -91,6 +91,28 @@ def gold_components(prompt: str, response: str) -> dict[str, float]:
     return {name: clear * _clip(part) - (1.0 - clear) for name, part in parts.items()}
 
 
+def names_own(slot: str, prompt: str, response: str) -> bool | None:
+    """Whether the order, city, product or user name in a response is the customer's own.
+
+    Args:
+        slot: "order", "city", "product" or "user".
+        prompt: the dialogue up to and including the agent's label.
+        response: any text; only the agent's own turn counts.
+
+    Returns:
+        None where the prompt or the response names none; True if all that the response names
+        occur in the prompt.
+
+    >>> prompt = "Customer: Please cancel order 147.\\nAgent:"
+    >>> [names_own("order", prompt, f"Order {n} is cancelled.") for n in (147, 148, "")]
+    [True, False, None]
+    """
+    case = _read_prompt(prompt)
+    turn = _normalise(_TURN.split(response, maxsplit=1)[0])
+    own, named = case.anchors[slot], _anchors(case.tongue, turn)[slot]
+    return named <= own if own and named else None
+
+
 def recover_intent(prompt: str) -> str | None:
     """The intent with the most cues in the customer's words; None where none has any."""
     return _read_prompt(prompt).intent
