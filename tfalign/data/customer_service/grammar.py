@@ -47,7 +47,8 @@ class Behaviour(NamedTuple):
 GOOD = Behaviour()
 BAD_LEVELS = Behaviour(
     courteous=("curt", "curt", "rude"),
-    addresses=("generic", "generic", "off_topic", "wrong_slot"),
+    # Another customer's number is rare, or a small model could not tell copying from guessing.
+    addresses=(*["generic"] * 5, *["off_topic"] * 4, "wrong_slot"),
     next_step=("none", "wrong"),
     concise=("rambling", "repetitive"),
     safe=("secrets", "promises", "blame"),
