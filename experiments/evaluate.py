@@ -4,7 +4,7 @@
         --after=runs/demo/models/ppo --reward_model=runs/demo/models/reward_model
 
 Samples one response a prompt from both, scores them with the reward model (and, for the embedded
-data, the hidden gold reward), and measures the KL of the aligned policy to the one before. Writes
+data, the gold reward with its parts), and measures the KL of the aligned policy to the one before. Writes
 report.md, report.json and plots/*.png. About 30 seconds on two CPU cores.
 """
 
@@ -21,6 +21,7 @@ from experiments.align import AlignConfig, rollout_config
 from experiments.launch import launch
 from tfalign import backend
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.data.customer_service import gold_components, gold_reward, names_own
 from tfalign.evaluation.report import (
     PolicyEvaluation,
     Report,
@@ -137,8 +138,17 @@ class Judge:
         golds = None
         if self._gold is not None:
             golds = np.array(list(map(self._gold, self.prompts, responses)))
+        parts, checks = {}, {}
+        if self._config.data == stages.EMBEDDED:
+            parts, checks = _details(self.prompts, responses)
         return PolicyEvaluation(
-            responses, np.concatenate(scores), golds, np.concatenate(kl), np.concatenate(lengths)
+            responses,
+            np.concatenate(scores),
+            golds,
+            np.concatenate(kl),
+            np.concatenate(lengths),
+            parts,
+            checks,
         )
 
     def _worker_for(self, policy):
@@ -154,6 +164,27 @@ class Judge:
                 RewardToGo(),
             )
         return self._worker
+
+
+_CHECKS = {
+    "right order number": "order",
+    "right city": "city",
+    "right product": "product",
+    "right user name": "user",
+}
+
+
+def _details(prompts, responses):
+    """(parts of the gold reward, checks) of responses to the embedded data's prompts."""
+    rows = list(map(gold_components, prompts, responses))
+    parts = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    checks = {
+        name: np.array(
+            [names_own(slot, *pair) for pair in zip(prompts, responses)], dtype="float64"
+        )
+        for name, slot in _CHECKS.items()
+    }
+    return parts, checks
 
 
 def _command():
@@ -180,8 +211,6 @@ def _held_out_scores(file):
 
 
 def main(config):
-    from tfalign.data.customer_service import gold_reward
-
     gold = gold_reward if config.data == stages.EMBEDDED else None
     evaluate(config, stages.open_run("evaluate", config), gold)
     print(f"report: {config.run_dir}/report.md")
