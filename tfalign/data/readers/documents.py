@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfalign.data.readers.files import (
+    BYTE_ORDER_MARK,
     LONGEST,
     check_unpacked,
     decoded,
@@ -88,7 +89,7 @@ def _folder_documents(path):
     ]
     for name in sorted(filter(_is_document, names)):
         where = printable(f"{folder / name}:1")
-        yield _document(where, lambda: read_document(folder / name))
+        yield _document(where, read_document, folder / name)
 
 
 def _zip_documents(file):
@@ -103,12 +104,14 @@ def _zip_documents(file):
         members.sort(key=lambda member: member.filename)
         for name, group in itertools.groupby(members, lambda member: member.filename):
             where = printable(f"{file}/{name}:1")
-            yield _document(where, lambda: _read_member(archive, list(group), where))
+            yield _document(where, _read_member, archive, list(group), where)
 
 
-def _document(where, read):
+def _document(where, read, *place):
+    """The pair of a document that ``read(*place)`` returns as bytes."""
     try:
-        return where, {"text": decoded(read().removeprefix(b"\xef\xbb\xbf"), where, "the document")}
+        data = read(*place).removeprefix(BYTE_ORDER_MARK)
+        return where, {"text": decoded(data, where, "the document")}
     except BadRecordError as error:
         return where, error
 

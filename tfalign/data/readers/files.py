@@ -23,7 +23,7 @@ LONGEST = 1 << 28  # bytes of a line or of a document
 UNPACKED_FREELY = 1 << 27  # bytes that may come out of any archive,
 MOST_RATIO = 200  # and more only if they were less compressible than this
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def regular_file(path: str | os.PathLike) -> Path:
@@ -116,7 +116,7 @@ def numbered_lines(
     for number, line in enumerate(_raw_lines(path), start=1):
         where = f"{path}:{number}"
         if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+            line = line.removeprefix(BYTE_ORDER_MARK)
         try:
             if len(line) > LONGEST:
                 raise BadRecordError(where, f"{what} has more than {LONGEST} bytes")

@@ -8,12 +8,15 @@ quote that never closes costs its own line and no more.
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 from collections.abc import Iterator
 
 from tfalign.data.readers.files import LONGEST, numbered_lines
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.records import BadFileError, BadRecordError
+
+PATIENCE = 1_000_000  # lines that may be read once more because of quotes, besides two for each line
 
 
 def csv_rows(path: str) -> Iterator[Row]:
@@ -38,7 +41,7 @@ def table_rows(path: str | os.PathLike, tabs: bool) -> Iterator[Row]:
         raise BadFileError(
             where, f"a table needs a header with distinct names. Received: {received}"
         )
-    for where, cells in _even(rows, len(header), "the header"):
+    for where, cells in rows:
         if not isinstance(cells, BadRecordError):
             cells = {name: cell for name, cell in zip(header, cells) if name}
         yield where, cells
@@ -46,8 +49,7 @@ def table_rows(path: str | os.PathLike, tabs: bool) -> Iterator[Row]:
 
 def cell_rows(path: str) -> Iterator[Row]:
     """Rows of a table without a header as dicts, the columns called "0", "1", "2" ..."""
-    rows = _rows(path, _has_tabs(path))
-    for where, cells in _even(rows, None, "the first row"):
+    for where, cells in _rows(path, _has_tabs(path)):
         if not isinstance(cells, BadRecordError):
             cells = {str(number): cell for number, cell in enumerate(cells)}
         yield where, cells
@@ -57,21 +59,10 @@ def _has_tabs(path):
     return path.endswith((".tsv", ".tsv.gz"))
 
 
-def _even(rows, width, first):
-    """The rows; those of another number of cells than ``width``, or than the first one, are bad."""
-    for where, cells in rows:
-        if not isinstance(cells, BadRecordError):
-            width = width or len(cells)
-            if len(cells) != width:
-                cells = BadRecordError(
-                    where, f"a row needs the {width} cells of {first}. Received: {len(cells)} cells"
-                )
-        yield where, cells
-
-
 def _rows(path, tabs):
-    """Pairs of a place and a list of str or a BadRecordError; lines without a character are none."""
-    lines = _Lines(path)
+    """Pairs of a place and a list of str, as many as in the first, or a BadRecordError; lines without a
+    character are none."""
+    lines, width = _Lines(path), None
     while (line := lines.take()) is not None:
         where = lines.where
         lines.mark()
@@ -81,7 +72,11 @@ def _rows(path, tabs):
             yield where, line
             continue
         try:
-            yield where, _tab_cells(line) if tabs else _comma_cells(line, lines)
+            cells = _tab_cells(line) if tabs else _comma_cells(line, lines)
+            width = width or len(cells)
+            if len(cells) != width:
+                raise _Broken(f"the first row has {width} cells. Received: {len(cells)} cells")
+            yield where, cells
         except _Broken as error:
             lines.back()
             yield where, BadRecordError(where, str(error))
@@ -92,34 +87,50 @@ class _Broken(ValueError):
 
 
 class _Lines:
-    """Lines without their ends, which can be taken again."""
+    """Lines without their ends, which can be taken again.
+
+    Attributes:
+        where: "file:line" of the line taken last.
+        end: str, its line end.
+    """
 
     def __init__(self, path):
+        self._path = path
         self._source = numbered_lines(path)
         self._ahead = collections.deque()
         self._taken = []
-        self.where = ""
+        self._patience = PATIENCE
+        self.where = self.end = ""
 
     def take(self):
-        """str, a BadRecordError, or None at the end; ``where`` is its place."""
-        pair = self._ahead.popleft() if self._ahead else next(self._source, None)
-        if pair is None:
+        """str, a BadRecordError, or None at the end of the file."""
+        if not self._ahead:
+            self._ahead.extend(itertools.islice(self._source, 1))
+            self._patience += 2
+        if not self._ahead:
             return None
-        self._taken.append(pair)
-        self.where, line = pair
-        return line if isinstance(line, BadRecordError) else _without_end(line)
+        self._taken.append(self._ahead.popleft())
+        self.where, line = self._taken[-1]
+        if isinstance(line, BadRecordError):
+            return line
+        text = line.removesuffix("\n").removesuffix("\r")
+        self.end = line[len(text) :]
+        return text
 
     def mark(self):
         self._taken.clear()
 
     def back(self):
-        """The lines taken since ``mark`` will be taken again."""
+        """The lines taken since ``mark`` will be taken again.
+
+        Raises:
+            BadFileError: if that has been so for most of them, time and again.
+        """
+        self._patience -= len(self._taken)
+        if self._patience < 0:
+            raise BadFileError(self._path, f"quotes open and do not close, up to {self.where}")
         self._ahead.extendleft(reversed(self._taken))
         self._taken.clear()
-
-
-def _without_end(line):
-    return line.removesuffix("\n").removesuffix("\r")
 
 
 def _tab_cells(line):
@@ -154,7 +165,7 @@ def _quoted(line, at, lines):
     while True:
         end = line.find('"', at)
         if end < 0:
-            parts.append(line[at:] + "\n")
+            parts.append(line[at:] + lines.end)
             size += len(parts[-1])
             line, at = lines.take(), 0
             if not isinstance(line, str) or size > LONGEST:
