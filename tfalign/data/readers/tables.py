@@ -16,7 +16,7 @@ from tfalign.data.readers.files import LONGEST, numbered_lines
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.records import BadFileError, BadRecordError
 
-PATIENCE = 1_000_000  # lines that may be read once more because of quotes, besides two for each line
+PATIENCE = 100_000  # lines that may be read once more because of quotes, besides two for each line
 
 
 def csv_rows(path: str) -> Iterator[Row]:
