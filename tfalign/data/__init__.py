@@ -46,7 +46,9 @@ from tfalign.data.masking import (
     single_texts,
 )
 from tfalign.data.ramp import Ramp
+from tfalign.data.readers import ASCII_SPACE, json_object, read_records, text_lines
 from tfalign.data.records import (
+    BadFileError,
     BadRecord,
     BadRecordError,
     ClassRecord,
@@ -61,14 +63,14 @@ from tfalign.data.records import (
     StepsRecord,
     TaggedRecord,
     TextRecord,
-    read_records,
     split_by_prompt,
-    text_lines,
 )
 from tfalign.data.spelled import spelled_pairs
 from tfalign.data.translation import TranslationExamples, encode_translations
 
 __all__ = [
+    "ASCII_SPACE",
+    "BadFileError",
     "BadRecord",
     "BadRecordError",
     "BatchStream",
@@ -119,6 +121,7 @@ __all__ = [
     "encode_texts",
     "encode_translations",
     "load_customer_service",
+    "json_object",
     "next_token_targets",
     "one_text",
     "paired",

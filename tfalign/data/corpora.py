@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfalign.data.examples import LanguageModelExamples, Ragged
-from tfalign.data.records import text_lines
+from tfalign.data.readers import text_lines
 
 
 def read_corpus(path):
