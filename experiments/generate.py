@@ -58,7 +58,7 @@ def main(config):
                 f"{config.max_new_tokens} the model takes {longest}"
             )
         decoder = StreamDecoder(tokenizer)
-        for token in streamer(ids, seed=config.seed + index, pad_to=longest):
+        for token in streamer(ids, seed=config.seed + index):
             if token != tokenizer.eos_id:
                 print(decoder.push(token), end="", flush=True)
         print(decoder.flush())
