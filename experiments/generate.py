@@ -60,7 +60,7 @@ def main(config):
                 f"{config.max_new_tokens} the model takes {longest}"
             )
         decoder = StreamDecoder(tokenizer)
-        for token in streamer(ids, seed=config.seed + index, pad_to=longest):
+        for token in streamer(ids, seed=config.seed + index):
             if token not in tokenizer.stop_ids:
                 print(decoder.push(token), end="", flush=True)
         print(decoder.flush())
