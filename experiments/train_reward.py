@@ -66,7 +66,8 @@ class RewardConfig(stages.SupervisedConfig):
         "gpt", "the given model's trunk, or a fresh BERT of its size", ["gpt", "bert"]
     )
     extra_blocks: int = option(
-        0, "fresh blocks put on top of the given language model's, for comparisons it has no depth for"
+        0,
+        "fresh blocks put on top of the given language model's, for comparisons it has no depth for",
     )
     normalize_on: str = option("", "policy whose answers get scores N(0, 1); --model where empty")
     data: str = option(

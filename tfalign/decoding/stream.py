@@ -11,7 +11,6 @@ from tfalign.decoding.prompts import checked_prompts
 from tfalign.decoding.samplers import Sampler
 from tfalign.functional.random import uniform
 
-
 FEWEST_COLUMNS = 16  # that a prompt is padded to
 
 

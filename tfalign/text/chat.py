@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfalign.text import templates
 from tfalign.text.templates import BEGIN, END
@@ -158,7 +158,9 @@ def _fields(message, number):
     fields = {key: value for key, value in fields.items() if value is not None}
     for key in ("role", "content"):
         value = fields.get(key)
-        if not isinstance(value, str) and (key == "role" or "content" in fields or "tool_calls" not in fields):
+        if not isinstance(value, str) and (
+            key == "role" or "content" in fields or "tool_calls" not in fields
+        ):
             raise ValueError(
                 f"The {key} of message {number} must be a str. Received: {type(value).__name__}"
             )

@@ -79,7 +79,9 @@ def read(path: str | os.PathLike, special_tokens: dict[str, str] | None) -> dict
         config = {key: value for key, value in config.items() if key not in _ROLE_KEYS}
     for key in ("clean_up_tokenization_spaces", "add_bos_token"):
         if not isinstance(config.get(key), (bool, type(None))):
-            raise ValueError(f"{config_file}: {key} must be true or false. Received: {config[key]!r}")
+            raise ValueError(
+                f"{config_file}: {key} must be true or false. Received: {config[key]!r}"
+            )
     templates = _templates(config, directory, config_file)
     return {
         "core": core,
@@ -153,7 +155,9 @@ def write(directory: str | os.PathLike, tokenizer) -> None:
             file.unlink(missing_ok=True)  # they would come before ours
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"The tokenizer was not written to {directory}: {reason}") from error
+        raise OSError(
+            error.errno, f"The tokenizer was not written to {directory}: {reason}"
+        ) from error
 
 
 def _write_together(directory, contents):

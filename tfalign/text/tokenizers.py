@@ -194,7 +194,9 @@ class Tokenizer(SpecialIds):
             end = special[0][0] if special else len(text)
             ids, starts = self._located(self._following, text[:end], 0)
             rest = [(start - end, stop - end) for start, stop in special]
-            more, more_starts = self.encode_written(text[end:], rest) if end < len(text) else ([], [])
+            more, more_starts = (
+                self.encode_written(text[end:], rest) if end < len(text) else ([], [])
+            )
             return ids + more, starts + [end + start for start in more_starts]
         encoding = _encode_one(self._locating, text)
         found = [
@@ -340,7 +342,9 @@ def check_ids(row: Iterable[int], num_ids: int) -> list[int]:
         ids = None
     if ids is None or (ids and not 0 <= min(ids) <= max(ids) < num_ids):
         wrong = [at for at in row if not _is_id(at, num_ids)]
-        raise ValueError(f"A token's id must be a whole number in [0, {num_ids}). Received: {wrong[0]}")
+        raise ValueError(
+            f"A token's id must be a whole number in [0, {num_ids}). Received: {wrong[0]}"
+        )
     return ids
 
 

@@ -59,7 +59,9 @@ class Written(str):
         return self._checked(super().__mod__(values), lambda: self._formatted(values))
 
     def join(self, texts):
-        return join(part for at, text in enumerate(texts) for part in ((self, text) if at else (text,)))
+        return join(
+            part for at, text in enumerate(texts) for part in ((self, text) if at else (text,))
+        )
 
     def lstrip(self, chars=None):
         return self[len(self) - len(super().lstrip(chars)) :]

@@ -39,16 +39,12 @@ class Guard:
 
     def __init__(self, model, optimizer, max_skipped):
         if max_skipped < 1:
-            raise ValueError(
-                f"max_skipped must be at least 1. Received: max_skipped={max_skipped}"
-            )
+            raise ValueError(f"max_skipped must be at least 1. Received: max_skipped={max_skipped}")
         self.max_skipped = max_skipped
         self._clips = bool(optimizer.global_clipnorm)
         self.counts = _counts_of(optimizer)
         # What a forward pass changes: seeds, moving means. Matrices that are not trained are frozen.
-        self.forward_state = [
-            v for v in model.variables if not v.trainable and len(v.shape) < 2
-        ]
+        self.forward_state = [v for v in model.variables if not v.trainable and len(v.shape) < 2]
         others = [v for v in optimizer.variables if v is not self.counts]
         self.state = [*model.trainable_variables, *self.forward_state, *others]
         self._pending = collections.deque()

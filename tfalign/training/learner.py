@@ -36,9 +36,7 @@ class Learner:
         ValueError: if ``accumulate`` or ``max_skipped`` is not positive.
     """
 
-    def __init__(
-        self, model, objective, optimizer, accumulate=1, strategy=None, max_skipped=10
-    ):
+    def __init__(self, model, objective, optimizer, accumulate=1, strategy=None, max_skipped=10):
         if accumulate < 1:
             raise ValueError(f"accumulate must be at least 1. Received: accumulate={accumulate}")
         self.model = model
