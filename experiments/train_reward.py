@@ -17,6 +17,7 @@ normalised on. About a minute on two CPU cores for the embedded data.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 
