@@ -17,67 +17,7 @@ begins anew with the policy it has then.
 Needs Ray (``pip install tfalign[ray]``). On a cluster, models and data must be readable by all machines.
 """
 
-from __future__ import annotations
-
-import dataclasses
-
-from experiments import align, stages
-from experiments.launch import launch, option
-from tfalign import backend
-
-
-@dataclasses.dataclass(frozen=True)
-class AlignDistributedConfig(align.AlignConfig):
-    run_dir: str = option("runs/align_distributed", "where the run lives")
-    actors: int = option(2, "processes that respond and score")
-    staleness: int = option(0, "batches that are made before they are needed, at most")
-    fixed_age: bool = option(
-        False, "responses by the policy of exactly --staleness updates before, not by the newest"
-    )
-    address: str = option("", "of a Ray cluster; one is started on this machine without")
-
-    @property
-    def samples_with_an_older_policy(self):
-        return True  # of 0 updates, with --staleness=0
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name, least in (("actors", 1), ("staleness", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name} must be at least {least}. Received: {getattr(self, name)}"
-                )
-        prompts = self.batch_size // align.chosen_algorithm(self).group_size
-        if prompts < self.actors:
-            raise ValueError(
-                "Every actor must have a prompt of a batch. "
-                f"Received: {self.actors} actors, {prompts} prompts"
-            )
-        for name, alone in (("refresh_every", 1), ("cost_model", "")):
-            if getattr(self, name) != alone:
-                raise ValueError(
-                    f"--{name} is for one process. Received: {name}={getattr(self, name)}"
-                )
-
-
-def main(config):
-    from tfalign.data.customer_service import gold_reward
-
-    if len(backend.gather_from_processes(0)) > 1:
-        raise ValueError("The learner of align_distributed is one process, which may have devices")
-    try:
-        from experiments.rollout_actors import RemoteResponses
-    except ImportError as error:
-        raise ValueError("align_distributed needs Ray: pip install 'tfalign[ray]'") from error
-
-    gold = gold_reward if config.data == stages.EMBEDDED else None
-    run = stages.open_run(config.algorithm, config)
-    remote = RemoteResponses(config)
-    try:
-        align.align(config, run, gold, remote=remote)
-    finally:
-        remote.close()
-
+from experiments.launch import launch_job
 
 if __name__ == "__main__":
-    launch(AlignDistributedConfig, main, __doc__)
+    launch_job("align_distributed", __doc__)

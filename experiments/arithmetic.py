@@ -18,14 +18,12 @@ has to teach it, which is slower by far.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import keras
 
 from experiments import stages
-from experiments.launch import launch, option
-from experiments.sft import SFTConfig, fine_tune
+from experiments.launch import launch
 from tfalign.data import BatchStream, encode_prompts
 from tfalign.data.arithmetic import arithmetic_problems, solve, solved_by_pupils
 from tfalign.decoding import Generator, Greedy, Sampler
@@ -34,11 +32,17 @@ from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.files import write_json_atomically
 from tfalign.models import Actor, from_pretrained
+from tfalign.options import changed, option, option_record
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import ExactMatch, TextReward
 from tfalign.text import train_byte_bpe
+from tfalign.trainers import FineTuner
+from tfalign.trainers.options import FineTuneOptions
+from tfalign.trainers.pipeline import SecondsOfRun
 from tfalign.training.algorithms import algorithm
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
 from tfalign.training.responses import RolloutConfig, join
@@ -54,17 +58,20 @@ _PANELS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ArithmeticConfig:
     run_dir: str = option("runs/arithmetic", "where the run lives")
-    seed: int = option(0, "of everything")
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
     preset: str = option("mini_llama", "of models.gpt.PRESETS")
-    width: int = option(96, "W")
-    num_layers: int = option(2, "blocks")
-    pupils: int = option(8, "answers to each training problem that the model reads before GRPO")
-    right_share: float = option(0.2, "of those answers")
-    sft: SFTConfig = option(
-        SFTConfig(
+    width: int = option(96, "W", at_least=1)
+    num_layers: int = option(2, "blocks", at_least=1)
+    pupils: int = option(
+        8, "answers to each training problem that the model reads before GRPO", at_least=1
+    )
+    right_share: float = option(0.2, "of those answers", at_least=0, at_most=1)
+    sft: FineTuneOptions = option(
+        changed(
+            FineTuneOptions(),
             length=_PROMPT + _ANSWER,
             batch_size=256,
             steps=2000,
@@ -73,28 +80,34 @@ class ArithmeticConfig:
         ),
         "learning from the pupils",
     )
-    problems: int = option(128, "of an iteration")
-    group_size: int = option(8, "answers to each")
-    steps: int = option(600, "iterations, each of one update")
-    learning_rate: float = option(1e-3, "at its peak; decays linearly to 0")
-    warmup_steps: int = option(20, "iterations until the peak")
-    kl_coefficient: float = option(0.0, "of the KL penalty in the loss")
-    entropy_coefficient: float = option(0.0, "of the entropy bonus")
-    log_every: int = option(10, "iterations between lines in metrics.jsonl")
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
-    save_every: int = option(200, "iterations between checkpoints")
+    problems: int = option(128, "of an iteration", at_least=1)
+    group_size: int = option(8, "answers to each", at_least=1)
+    steps: int = option(600, "iterations, each of one update", at_least=1)
+    learning_rate: float = option(1e-3, "at its peak; decays linearly to 0", above=0)
+    warmup_steps: int = option(20, "iterations until the peak", at_least=0)
+    kl_coefficient: float = option(0.0, "of the KL penalty in the loss", at_least=0)
+    entropy_coefficient: float = option(0.0, "of the entropy bonus", at_least=0)
+    log_every: int = option(10, "iterations between lines in metrics.jsonl", at_least=1)
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
+    save_every: int = option(200, "iterations between checkpoints", at_least=1)
+    resume_from: int = stages.resume_option()
+
+    def __post_init__(self):
+        stages.check_warmup(self)
 
 
 def main(config):
     run = stages.open_run("arithmetic", config)
-    watch = stages.SecondsOfRun(run)
+    watch = SecondsOfRun(run)
     if not stages.model_directory(run, "sft").exists():
         watch.measure("sft", lambda: _learn_from_pupils(config, run))
     if not stages.model_directory(run, "grpo").exists():
         watch.measure("grpo", lambda: reinforce(config, run))
     report = {stage: _right(config, run, stage) for stage in ("sft", "grpo")}
     report["seconds"] = watch.seconds
-    write_json_atomically(run.path / "report.json", report)
+    write_json_atomically(run.file("report.json"), report)
     plots.learning_curves(
         run.plots / "learning_curves.png", read_curves(run.path / "metrics.jsonl"), _PANELS
     )
@@ -104,7 +117,7 @@ def main(config):
 def reinforce(config, run):
     """Improves the fine-tuned model and saves it; goes on from the newest checkpoint of the run."""
     directory = stages.model_directory(run, "sft")
-    policy, tokenizer = from_pretrained(directory), stages.load_tokenizer(directory)
+    policy, tokenizer = from_pretrained(directory), load_tokenizer(directory)
     grpo = algorithm(
         "grpo",
         group_size=config.group_size,
@@ -118,7 +131,7 @@ def reinforce(config, run):
         TextReward(ExactMatch(solve), tokenizer.decode),
         RolloutConfig(
             _ANSWER,
-            stop_tokens=(tokenizer.eos_id,),
+            stop_tokens=tokenizer.stop_ids,
             pad_id=tokenizer.pad_id,
             group_size=config.group_size,
         ),
@@ -134,7 +147,9 @@ def reinforce(config, run):
         seed=config.seed,
     )
     no_kl_in_reward = FixedKL(0.0)
-    state, first_step = stages.resumable(run, "grpo", learner, {"problems": problems})
+    state, first_step = stages.resumable(
+        run, "grpo", learner, {"problems": problems}, config.resume_from
+    )
 
     def update(step):
         _, metrics = improve(
@@ -155,14 +170,13 @@ def reinforce(config, run):
 def _learn_from_pupils(config, run):
     stages.seed_everything(config.seed)
     start, data = _model(config, run), _write_problems(config, run)
-    places = {"run_dir": config.run_dir, "seed": config.seed}
-    fine_tune(dataclasses.replace(config.sft, model=start, data=data, **places), run)
+    FineTuner(start, data, options=config.sft, run_dir=run, seed=config.seed).train()
 
 
 def _write_problems(config, run):
     """The source of what the pupils wrote, and of the held-out problems with the right answers: JSON
     lines in RUN_DIR/data."""
-    folder = run.path / "data"
+    folder = run.file("data")
     folder.mkdir(exist_ok=True)
     train, test = arithmetic_problems("train"), arithmetic_problems("test")
     pupils = solved_by_pupils(train, config.pupils, config.right_share, config.seed)
@@ -192,13 +206,13 @@ def _right(config, run, stage):
     """dict of "greedy" and "sampled": the share of held-out problems answered right, with its 95 %
     interval."""
     directory = stages.model_directory(run, stage)
-    model, tokenizer = from_pretrained(directory), stages.load_tokenizer(directory)
+    model, tokenizer = from_pretrained(directory), load_tokenizer(directory)
     examples = encode_prompts(arithmetic_problems("test"), tokenizer)
     prompts = next(BatchStream(examples, len(examples), [_PROMPT]))
     rule = TextReward(ExactMatch(solve), tokenizer.decode)
     shares = {}
     for name, sampler in (("greedy", Greedy()), ("sampled", Sampler())):
-        generator = Generator(model, _ANSWER, sampler, (tokenizer.eos_id,), tokenizer.pad_id)
+        generator = Generator(model, _ANSWER, sampler, tokenizer.stop_ids, tokenizer.pad_id)
         generation = generator(prompts.token_ids, prompts.mask, config.seed)
         right = rule(*join(prompts, generation), generation.mask)
         interval = wilson_interval(int(right.sum()), len(right))

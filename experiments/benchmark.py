@@ -17,7 +17,6 @@ Results go to standard output as a table, and to RUN_DIR/benchmark.json. About t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import resource
 import statistics
@@ -26,7 +25,8 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.launch import launch, option
+from experiments.launch import launch
+from tfalign.options import option, option_record
 
 SHAPES = {
     "small": {"vocab": 512, "width": 128, "layers": 4, "heads": 4}
@@ -53,23 +53,23 @@ OURS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class BenchmarkConfig:
     run_dir: str = option("runs/benchmark", "where benchmark.json goes")
     shapes: str = option("", "which shapes; where empty the suite's own: small,medium, or demo")
     suites: str = option("decode,train,ppo,grpo", "what is measured")
     peers: bool = option(False, "measure the peers as well")
     peers_dir: str = option("runs/peers", "where their environments live: PEERS_DIR/ppo and /grpo")
-    rounds: int = option(3, "times everything is measured, in turn")
-    repeats: int = option(5, "timed repeats within a process")
-    vocab: int = option(0, "instead of the shape's")
-    width: int = option(0, "instead of the shape's")
-    layers: int = option(0, "instead of the shape's")
-    heads: int = option(0, "instead of the shape's")
-    batch: int = option(0, "instead of the shape's")
-    prompt: int = option(0, "instead of the shape's")
-    new: int = option(0, "instead of the shape's")
-    minibatch: int = option(0, "instead of the shape's")
+    rounds: int = option(3, "times everything is measured, in turn", at_least=1)
+    repeats: int = option(5, "timed repeats within a process", at_least=1)
+    vocab: int = option(0, "instead of the shape's", at_least=0)
+    width: int = option(0, "instead of the shape's", at_least=0)
+    layers: int = option(0, "instead of the shape's", at_least=0)
+    heads: int = option(0, "instead of the shape's", at_least=0)
+    batch: int = option(0, "instead of the shape's", at_least=0)
+    prompt: int = option(0, "instead of the shape's", at_least=0)
+    new: int = option(0, "instead of the shape's", at_least=0)
+    minibatch: int = option(0, "instead of the shape's", at_least=0)
     demo: str = option("", "run directory of a demo whose models the suite environment takes")
     measure: str = option("", "measure this alone, in this process, and print one JSON line")
 

@@ -22,8 +22,7 @@ from collections.abc import Callable
 import numpy as np
 
 from experiments import stages
-from experiments.align import learned_reward
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.samples import held_out_prompts, sample_scores
 from tfalign.evaluation import plots
 from tfalign.evaluation.best_of_n import best_of_n_log_ratio
@@ -31,29 +30,36 @@ from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.overoptimisation import best_of_n_kl
 from tfalign.evaluation.statistics import mean_interval, win_rate
 from tfalign.files import write_json_atomically
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import TextReward
+from tfalign.trainers.data import EMBEDDED
+from tfalign.trainers.options import RewardOptions
+from tfalign.trainers.rewards import Context, resolve_reward
 
 POOLS = 3  # samples a prompt beyond the max_n that are chosen from: max_n to beat, the rest to rank
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class BestOfNConfig:
     run_dir: str = option("runs/best_of_n", "where the run lives")
-    policy: str = option("runs/sft/models/sft", "directory of the policy")
-    reward_model: str = option(
+    model: str = option("runs/sft/models/sft", "directory of the policy")
+    reward: str = option(
         "runs/reward/models/reward_model",
         "directory of the reward model; several, comma-separated, are an ensemble",
     )
     ensemble: str = option("deviation", "see experiments.align", ["deviation", "variance", "worst"])
     precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
-    data: str = option(stages.EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
+    data: str = option(EMBEDDED, '"embedded", FILE.jsonl with "prompt", tfds:NAME:SPLIT')
     data_dir: str = option("runs/data", "where datasets are built")
-    num_prompts: int = option(64, "held-out prompts")
-    max_n: int = option(64, "the largest n, a power of 2")
-    max_prompt_tokens: int = option(48, "longest prompt")
-    max_new_tokens: int = option(48, "longest response")
-    temperature: float = option(1.0, "of sampling")
-    missing_stop_penalty: float = option(1.0, "taken off the score of a response that never ends")
+    num_prompts: int = option(64, "held-out prompts", at_least=1)
+    max_n: int = option(64, "the largest n, a power of 2", at_least=1)
+    max_prompt_tokens: int = option(48, "longest prompt", at_least=1)
+    max_new_tokens: int = option(48, "longest response", at_least=1)
+    temperature: float = option(1.0, "of sampling", above=0)
+    missing_stop_penalty: float = option(
+        1.0, "taken off the score of a response that never ends", at_least=0
+    )
 
     def __post_init__(self):
         if self.max_n < 1 or self.max_n & (self.max_n - 1):
@@ -62,20 +68,21 @@ class BestOfNConfig:
 
 def main(config):
     run = stages.open_run("best_of_n", config)
-    tokenizer = stages.load_tokenizer(config.policy)
-    learned, _ = learned_reward(config, tokenizer)
-    rewards = {"score": EndedOrLess(learned, tokenizer.eos_id, config.missing_stop_penalty)}
-    if config.data == stages.EMBEDDED:
+    tokenizer = load_tokenizer(config.model)
+    options = RewardOptions(ensemble=config.ensemble)
+    learned = resolve_reward(config.reward, Context(tokenizer, None, options, config.precision))
+    rewards = {"score": EndedOrLess(learned, tokenizer.stop_ids, config.missing_stop_penalty)}
+    if config.data == EMBEDDED:
         from tfalign.data.customer_service import gold_reward
 
         rewards["gold"] = TextReward(gold_reward, tokenizer.decode)
     drawn = sample_scores(
-        config.policy,
+        config.model,
         held_out_prompts(config, tokenizer, config.num_prompts),
         rewards,
         (1 + POOLS) * config.max_n,
         config,
-        run.path / "samples.npz",
+        run.file("samples.npz"),
     )
     sizes = [2**k for k in range(config.max_n.bit_length())]
     measured = [measure(drawn, n, config.max_n) for n in sizes]
@@ -89,17 +96,18 @@ class EndedOrLess:
 
     Attributes:
         reward: reward function of rollouts.
-        stop_token: int.
+        stop_token: id of the token that ends a response, or several of them.
         penalty: float.
     """
 
     reward: Callable
-    stop_token: int
+    stop_token: int | tuple[int, ...]
     penalty: float
 
     def __call__(self, token_ids, padding_mask, response_mask):
         mask = np.asarray(response_mask)
-        ended = ((np.asarray(token_ids)[:, -mask.shape[1] :] == self.stop_token) & mask).any(axis=1)
+        responses = np.asarray(token_ids)[:, -mask.shape[1] :]
+        ended = (np.isin(responses, self.stop_token) & mask).any(axis=1)
         scores = np.asarray(self.reward(token_ids, padding_mask, response_mask))
         return scores - np.where(ended, 0.0, self.penalty).astype("float32")
 
@@ -149,8 +157,8 @@ def _report(run, sizes, measured):
         "KL bound",
         *(name.replace("_", " ") for name in sorted(measured[0])),
     ]
-    write_json_atomically(run.path / "report.json", values)
-    (run.path / "report.md").write_text(
+    write_json_atomically(run.file("report.json"), values)
+    run.file("report.md").write_text(
         f"# Best of n\n\n{table(names, rows)}\n\n"
         "95 % intervals. Win rates are against single responses of the same policy, by the reward "
         "model that chooses (score) and by the hidden gold reward; KL in nats.\n\n"

@@ -14,31 +14,33 @@ together they decide it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 import numpy as np
 from keras import ops
 
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, ClassRecord, encode_classes
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import SequenceClassifier
 from tfalign.objectives import Classification
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
+from tfalign.trainers.data import buckets
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ClassifyConfig(encoders.EncoderConfig):
     run_dir: str = option("runs/classify", "where the run lives")
-    windows: int = option(1, "of --length that a long text is read in at most")
+    windows: int = option(1, "of --length that a long text is read in at most", at_least=1)
 
 
 def main(config):
     run = stages.open_run("classify", config)
     stages.seed_everything(config.seed)
     trunk = encoders.trunk_of(config.model, config.precision, config.dropout)
-    tokenizer = stages.load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model)
     train, test = (
         stages.read(config.data, ClassRecord, split, config.on_bad, config.data_dir)
         for split in ("train", "test")
@@ -49,7 +51,7 @@ def main(config):
         encode_classes(records, tokenizer, classes, config.length, config.windows)
         for records in (train, test)
     )
-    columns = stages.buckets(config.length)
+    columns = buckets(config.length)
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
     stages.train(run, "classify", model, Classification(), batches, [], config)
     stages.save_model(run, "classify", model, tokenizer, labels=classes)

@@ -10,28 +10,31 @@ before they were normalised. Half a minute on two CPU cores.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
 from experiments import stages
-from experiments.launch import launch, option
-from experiments.naive_bayes import NaiveBayes
+from experiments.launch import launch
 from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.evaluation.markdown import table
+from tfalign.evaluation.naive_bayes import NaiveBayes
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import from_pretrained
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ClassifyConfig:
     data_dir: str = option("runs/movie_reviews_data", "what prepare_movie_reviews wrote")
     reward_model: str = option("runs/movie_reviews/models/reward_model", "its directory")
-    length: int = option(64, "columns of a batch; longer passages are left out and counted")
-    batch_size: int = option(64, "passages scored at a time")
+    length: int = option(
+        64, "columns of a batch; longer passages are left out and counted", at_least=1
+    )
+    batch_size: int = option(64, "passages scored at a time", at_least=1)
 
 
 def main(config):
@@ -58,7 +61,7 @@ def _labelled(config):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
     }
     records = [TextRecord(row["text"], source) for source, row in rows.items()]
-    tokenizer = stages.load_tokenizer(config.reward_model)
+    tokenizer = load_tokenizer(config.reward_model)
     examples = encode_texts(records, tokenizer, config.length, on_bad="skip")
     stages.tell("passages", examples)
     return [rows[record.source] for record in examples.records], examples

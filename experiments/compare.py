@@ -26,16 +26,18 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.evaluate import EvaluateConfig, Judge
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, number, table
 from tfalign.evaluation.statistics import win_rate
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.options import option, option_record
+from tfalign.trainers.evaluation import PolicyEvaluator
+from tfalign.trainers.options import EvaluateOptions
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
-JUDGED = EvaluateConfig(num_prompts=384, **_LIMITS)
+JUDGED = EvaluateOptions(num_prompts=384, **_LIMITS)
 _SAME = _LIMITS | {"steps": 90, "save_every": 90}  # of all on-policy algorithms
 
 
@@ -44,10 +46,10 @@ class Contestant:
     """An experiment that begins with a policy and ends with another one.
 
     Attributes:
-        experiment: its module in ``experiments``; takes --run_dir, --data_dir, --seed and --policy.
+        experiment: its module in ``experiments``; takes --run_dir, --data_dir, --seed and --model.
         options: its further flags.
         model: what the policy at the end goes by in RUN_DIR/models.
-        rewarded: whether it takes --reward_model.
+        rewarded: whether it takes --reward.
     """
 
     experiment: str
@@ -58,9 +60,9 @@ class Contestant:
     def command(self, demo, directory, data_dir, seed):
         """The list of arguments that runs it."""
         options = {"run_dir": directory, "data_dir": data_dir, "seed": seed}
-        options |= {"policy": demo / "models" / "sft"} | self.options
+        options |= {"model": demo / "models" / "sft"} | self.options
         if self.rewarded:
-            options["reward_model"] = demo / "models" / "reward_model"
+            options["reward"] = demo / "models" / "reward_model"
         flags = [f"--{name}={value}" for name, value in options.items()]
         return [sys.executable, "-m", f"experiments.{self.experiment}", *flags]
 
@@ -111,21 +113,21 @@ MEASURES = {  # of report.json -> title of a panel
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class CompareConfig:
     run_dir: str = option("runs/compare", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
     contestants: str = option(",".join(CONTESTANTS), "which, comma-separated")
-    seeds: str = option("0,1,2", "of training, comma-separated")
-    evaluate: EvaluateConfig = option(JUDGED, "how the policies at the end are judged")
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
+    evaluate: EvaluateOptions = option(JUDGED, "how the policies at the end are judged")
 
     def __post_init__(self):
         for name in self.contestants.split(","):
             if name not in CONTESTANTS:
                 raise ValueError(f"Contestants are {', '.join(CONTESTANTS)}. Received: {name!r}")
-        if not all(seed.isdecimal() for seed in self.seeds.split(",")):
-            raise ValueError(f"--seeds are numbers, comma-separated. Received: {self.seeds!r}")
 
 
 def main(config):
@@ -186,8 +188,14 @@ def judge(config, demo, models):
     if not waiting:
         return
     sft, reward_model = (str(demo / "models" / name) for name in ("sft", "reward_model"))
-    places = {"data_dir": config.data_dir, "before": sft, "reward_model": reward_model}
-    answers_of = Judge(dataclasses.replace(config.evaluate, **places), gold_reward)
+    answers_of = PolicyEvaluator(
+        sft,
+        reward_model,
+        "embedded",
+        gold=gold_reward,
+        options=config.evaluate,
+        data_dir=config.data_dir,
+    )
     before = answers_of(sft)
     for directory, model in waiting.items():
         after = answers_of(str(model))
@@ -223,7 +231,7 @@ def report(config, results):
         f"held-out prompts, one answer each. The gold reward of SFT is {number(before)}.\n\n"
         "![Every measure of every algorithm](plots/compare.png)\n"
     )
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    write_text_atomically(folder / "report.md", text)
     (folder / "plots").mkdir(exist_ok=True)
     plots.side_by_side(
         folder / "plots" / "compare.png",

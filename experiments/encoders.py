@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
 
 from experiments import stages
-from experiments.launch import option
 from tfalign import backend
 from tfalign.data import BatchStream
+from tfalign.files import write_json_atomically
 from tfalign.models import from_pretrained
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class EncoderConfig(stages.SupervisedConfig):
     """Options of fine-tuning a pretrained encoder."""
 
     model: str = option("", "Hugging Face directory of an encoder, with its tokenizer")
     data: str = option("", "TRAIN::TEST, each a source; or one source, split by its texts")
-    length: int = option(128, "longest text, tokens; longer ones are cut")
-    dropout: float = option(0.1, "while training")
-    learning_rate: float = option(1e-4, "at its peak")
+    length: int = option(128, "longest text, tokens; longer ones are cut", at_least=1)
+    dropout: float = option(0.1, "while training", at_least=0, below=1)
+    learning_rate: float = option(1e-4, "at its peak", above=0)
 
     def __post_init__(self):
+        super().__post_init__()
         if not (self.model and self.data):
             raise ValueError("--model and --data must be given")
 
@@ -63,4 +64,4 @@ def over_all(function, examples, batch_size, columns):
 def report(run, name, results):
     """Prints the results and leaves them in RUN_DIR/NAME.json."""
     print(f"{name}: {json.dumps(results)}")
-    (run.path / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json_atomically(run.file(f"{name}.json"), results)

@@ -42,7 +42,9 @@ from tfalign.environments import (
 )
 from tfalign.functional.masking import last_true_index
 from tfalign.models import CausalLM, GPTConfig, from_pretrained
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward, RewardModel
+from tfalign.trainers.data import EMBEDDED
 from tfalign.types import Prompts
 
 # of a run on the host, where a step takes long; too few for a score at the limit
@@ -127,8 +129,8 @@ def _random_task(shape):
 def _demo_task(shape):
     models = Path(shape["demo"]) / "models"
     policy = from_pretrained(str(models / "sft"))
-    tokenizer = stages.load_tokenizer(str(models / "sft"))
-    records = stages.read(stages.EMBEDDED, PromptRecord, "train", data_dir="runs/data")
+    tokenizer = load_tokenizer(str(models / "sft"))
+    records = stages.read(EMBEDDED, PromptRecord, "train", data_dir="runs/data")
     examples = encode_prompts(records, tokenizer, shape["prompt"], "skip")
     (prompts,) = BatchStream(examples, len(examples), [shape["prompt"]], epochs=1)
     mdp = TextGenerationMDP(
@@ -136,7 +138,7 @@ def _demo_task(shape):
         LearnedReward(from_pretrained(str(models / "reward_model"))),
         shape["new"],
         policy.config.vocab_size,
-        (tokenizer.eos_id,),
+        tokenizer.stop_ids,
         tokenizer.pad_id,
     )
     return Task(mdp, policy, shape["batch"])

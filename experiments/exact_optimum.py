@@ -24,9 +24,10 @@ import dataclasses
 import keras
 
 from experiments.enumerable import Problem, TabularCritic, total_variation
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.evaluation.markdown import table
 from tfalign.models import Actor, SeparateActorCritic
+from tfalign.options import option, option_record
 from tfalign.training.algorithms import ALGORITHMS, POLICY_GRADIENTS, algorithm
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
@@ -36,22 +37,32 @@ from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ExactOptimumConfig:
     algorithms: str = option(",".join(POLICY_GRADIENTS), "which, comma-separated")
-    betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
-    vocab_size: int = option(6, "tokens, the last of which stops")
-    horizon: int = option(4, "most tokens of a response")
-    steps: int = option(800, "batches of rollouts")
-    batch_size: int = option(512, "responses of a batch")
-    learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0")
+    betas: str = option(
+        "0.3,0.5,1.0",
+        "KL coefficients, reward units per nat, comma-separated",
+        list_of=float,
+        above=0,
+    )
+    vocab_size: int = option(6, "tokens, the last of which stops", at_least=2)
+    horizon: int = option(4, "most tokens of a response", at_least=1)
+    steps: int = option(800, "batches of rollouts", at_least=1)
+    batch_size: int = option(512, "responses of a batch", at_least=1)
+    learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0", above=0)
     refresh_every: int = option(
-        1, "batches an older policy samples before it is brought up to date; 0 never, 1 on-policy"
+        1,
+        "batches an older policy samples before it is brought up to date; 0 never, 1 on-policy",
+        at_least=0,
     )
     cap: float = option(
-        -1.0, "largest importance weight, where there is one; -1 the algorithm's own"
+        -1.0,
+        "largest importance weight, where there is one; -1 the algorithm's own",
+        above=0,
+        also=(-1,),
     )
-    seed: int = option(0, "of the problem and of sampling")
+    seed: int = option(0, "of the problem and of sampling", at_least=0, below=2**32)
 
 
 def main(config):

@@ -22,9 +22,10 @@ import numpy as np
 from keras import ops
 
 from experiments.enumerable import Problem, total_variation
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.evaluation.markdown import table
 from tfalign.objectives import DPO, IPO, PairObjective, RobustDPO, response_log_probs
+from tfalign.options import option, option_record
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay
 from tfalign.types import Array, RankedResponses
@@ -32,16 +33,21 @@ from tfalign.types import Array, RankedResponses
 WRONG = 0.2  # share of wrong labels that robust DPO is told of
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ExactPreferencesConfig:
     methods: str = option("dpo,ipo,robust_dpo", "which, comma-separated")
-    betas: str = option("0.3,0.5,1.0", "KL coefficients, reward units per nat, comma-separated")
-    vocab_size: int = option(6, "tokens, the last of which stops")
-    horizon: int = option(4, "most tokens of a response")
-    steps: int = option(800, "updates")
-    batch_size: int = option(512, "pairs of a batch")
-    learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0")
-    seed: int = option(0, "of the problem and of the pairs")
+    betas: str = option(
+        "0.3,0.5,1.0",
+        "KL coefficients, reward units per nat, comma-separated",
+        list_of=float,
+        above=0,
+    )
+    vocab_size: int = option(6, "tokens, the last of which stops", at_least=2)
+    horizon: int = option(4, "most tokens of a response", at_least=1)
+    steps: int = option(800, "updates", at_least=1)
+    batch_size: int = option(512, "pairs of a batch", at_least=1)
+    learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0", above=0)
+    seed: int = option(0, "of the problem and of the pairs", at_least=0, below=2**32)
 
 
 class Comparison(NamedTuple):

@@ -10,74 +10,7 @@ Without ``--prompt``, every line typed is a prompt (``\\n`` in it is a line brea
 line or the end of input.
 """
 
-from __future__ import annotations
-
-import dataclasses
-
-from experiments import stages
-from experiments.launch import launch, option
-from tfalign.decoding import Greedy, Sampler, Streamer
-from tfalign.models import from_pretrained
-from tfalign.text import StreamDecoder
-
-
-@dataclasses.dataclass(frozen=True)
-class GenerateConfig:
-    model: str = option("runs/demo/models/ppo", "directory of the model")
-    prompt: str = option("", "what to continue; empty to be asked")
-    max_new_tokens: int = option(64, "longest continuation")
-    greedy: bool = option(False, "always take the most likely token")
-    temperature: float = option(1.0, "of sampling")
-    top_k: int = option(0, "keep the k most likely tokens; 0 for all")
-    top_p: float = option(1.0, "keep the likeliest tokens up to this probability")
-    min_p: float = option(0.0, "keep tokens this likely relative to the likeliest")
-    seed: int = option(0, "of sampling")
-
-    def __post_init__(self):
-        sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)
-        if self.greedy and sampled:
-            raise ValueError("--greedy excludes --temperature, --top_k, --top_p and --min_p")
-
-
-def main(config):
-    model, tokenizer = from_pretrained(config.model), stages.load_tokenizer(config.model)
-    sampler = (
-        Greedy()
-        if config.greedy
-        else Sampler(config.temperature, config.top_k, config.top_p, config.min_p)
-    )
-    streamer = Streamer(model, config.max_new_tokens, sampler, (tokenizer.eos_id,))
-    positions = model.config.max_positions
-    longest = None if positions is None else positions - config.max_new_tokens
-    has_bos = "bos" in tokenizer.special_ids
-    for index, prompt in enumerate(_prompts(config.prompt)):
-        ids = tokenizer.encode(prompt, bos=has_bos)
-        if longest is not None and len(ids) > longest:
-            raise ValueError(
-                f"The prompt has {len(ids)} tokens; with --max_new_tokens="
-                f"{config.max_new_tokens} the model takes {longest}"
-            )
-        decoder = StreamDecoder(tokenizer)
-        for token in streamer(ids, seed=config.seed + index, pad_to=longest):
-            if token != tokenizer.eos_id:
-                print(decoder.push(token), end="", flush=True)
-        print(decoder.flush())
-
-
-def _prompts(given):
-    """The prompt given, or those typed until an empty line."""
-    if given:
-        yield given.replace("\\n", "\n")
-        return
-    while True:
-        try:
-            line = input("> ")
-        except EOFError:
-            return
-        if not line:
-            return
-        yield line.replace("\\n", "\n")
-
+from experiments.launch import launch_job
 
 if __name__ == "__main__":
-    launch(GenerateConfig, main, __doc__)
+    launch_job("generate", __doc__)

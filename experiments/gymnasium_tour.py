@@ -18,21 +18,22 @@ import gymnasium
 import keras
 import numpy as np
 
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.decoding import Sampler, generate
 from tfalign.environments import ScriptedUser, TextGenerationMDP
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM, GPTConfig
+from tfalign.options import option, option_record
 from tfalign.rewards import TextReward
 from tfalign.types import Prompts
 
 ALPHABET = "_.abcdeghilnorstu"  # the ids are places in it: 0 is padding, 1 ends a turn
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TourConfig:
-    seed: int = option(3, "of weights and sampling")
-    max_new_tokens: int = option(12, "longest response")
+    seed: int = option(3, "of weights and sampling", at_least=0, below=2**32)
+    max_new_tokens: int = option(12, "longest response", at_least=1)
 
 
 def main(config):

@@ -21,12 +21,13 @@ import jinja2
 import numpy as np
 from keras import ops
 
-from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data.encoding import padding_id, sequence_ends
 from tfalign.evaluation import plots
 from tfalign.interpretability import attention_maps, integrated_gradients, logit_lens
 from tfalign.models import CausalLM, MaskedLM, SequenceClassifier, from_pretrained
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
 
 _PAGE = jinja2.Environment(autoescape=True).from_string("""\
 <!doctype html>
@@ -68,15 +69,17 @@ word }}</td>{% endfor %}</tr>
 """)
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class InterpretConfig:
     run_dir: str = option("runs/interpret", "where the pictures and the page go")
     model: str = option("", "directory of a language model, masked or not, or of a classifier")
     text: str = option("The quick brown fox jumps over the lazy dog.", "what it reads")
     hide: int = option(
-        -1, "for a masked model: which token of the text, from 0; -1 the last word's"
+        -1,
+        "for a masked model: which token of the text, from 0; -1 the last word's",
+        at_least=-1,
     )
-    steps: int = option(64, "points of the integral")
+    steps: int = option(64, "points of the integral", at_least=1)
 
     def __post_init__(self):
         if not self.model:
@@ -101,7 +104,7 @@ class Question:
 
 
 def main(config):
-    model, tokenizer = from_pretrained(config.model), stages.load_tokenizer(config.model)
+    model, tokenizer = from_pretrained(config.model), load_tokenizer(config.model)
     question = ask(model, tokenizer, config)
     token_ids, trunk = question.token_ids, model.backbone
     everywhere = np.ones(token_ids.shape, "bool")

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.perplexity import perplexity
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
 from tfalign.language_models import (
     NeuralLanguageModel,
     add_k,
@@ -40,7 +40,10 @@ from tfalign.language_models import (
 )
 from tfalign.models import CausalLM, GPTConfig, NeuralNGramConfig, RecurrentConfig
 from tfalign.objectives import LanguageModelling, SampledLanguageModelling
+from tfalign.options import option, option_record
 from tfalign.text import Tokenizer, train_characters, train_words
+from tfalign.trainers.base import ADVICE, HARMLESS
+from tfalign.trainers.pipeline import SecondsOfRun
 from tfalign.training.run_directory import RunDirectory
 
 SMOOTHINGS = {
@@ -146,14 +149,14 @@ NETWORKS = {
 MODELS = ("ngram", *NETWORKS["wikitext-2"])
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class LanguageModelsConfig:
     run_dir: str = option("runs/language_models", "where results and checkpoints live")
     data_dir: str = option("../shared/data", "folder of the texts' folders")
     texts: str = option(",".join(TEXTS), "which, comma-separated")
     models: str = option(",".join(MODELS), "which, comma-separated; ngram is all of them")
-    steps: int = option(0, "updates of every network; 0 for each one's own")
-    seed: int = option(0, "of initialisation and shuffling")
+    steps: int = option(0, "updates of every network; 0 for each one's own", at_least=0)
+    seed: int = option(0, "of initialisation and shuffling", at_least=0, below=2**32)
 
     def __post_init__(self):
         for kind, given, known in (
@@ -205,7 +208,7 @@ def measure_network(text, name, network, training, folder):
     vocab_size = text.tokenizer.vocab_size
     choices = {"model": network.config.to_dict() | {"vocab_size": vocab_size}}
     choices |= {"training": dataclasses.asdict(training), "columns": network.columns}
-    run = RunDirectory(folder / name, choices, stages.HARMLESS)
+    run = RunDirectory(folder / name, choices, HARMLESS, advice=ADVICE)
     stages.seed_everything(training.seed)
     model = CausalLM(network.config.replace(vocab_size=vocab_size))
     batches = BatchStream(
@@ -214,7 +217,7 @@ def measure_network(text, name, network, training, folder):
         window_length=network.columns,
         seed=training.seed,
     )
-    watch = stages.SecondsOfRun(run)
+    watch = SecondsOfRun(run)
     watch.measure(
         "train",
         lambda: stages.train(run, name, model, network.objective, batches, [], training),
@@ -284,7 +287,7 @@ def report(folder):
         if of_models:
             parts.append(f"## {text}\n\n{_table(of_models)}")
     whole = "\n\n".join(parts) + "\n"
-    (folder / "report.md").write_text(whole, encoding="utf-8")
+    write_text_atomically(folder / "report.md", whole)
     print(whole)
 
 

@@ -10,7 +10,6 @@ again, and asks once more. Prints times and tokens a second.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import subprocess
 import sys
@@ -19,17 +18,18 @@ import time
 import httpx
 import numpy as np
 
-from experiments.launch import launch, option
+from experiments.launch import launch
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class LoadTestConfig:
     model: str = option("runs/demo/models/ppo", "directory of the model")
     prompt: str = option("Customer: Where is my order {}?\nAgent:", "what is asked; {} is a number")
-    clients: int = option(200, "streams at once")
-    max_tokens: int = option(48, "of a response")
-    rows: int = option(32, "responses the server decodes at once")
-    port: int = option(8765, "port of the server")
+    clients: int = option(200, "streams at once", at_least=1)
+    max_tokens: int = option(48, "of a response", at_least=1)
+    rows: int = option(32, "responses the server decodes at once", at_least=1)
+    port: int = option(8765, "port of the server", at_least=0, at_most=65535)
 
 
 def main(config):

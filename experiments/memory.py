@@ -12,29 +12,29 @@ products. Prints a table. Times are no part of it: this is about what fits.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments import compiled, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.measured_step import bytes_of
 from tfalign.evaluation.markdown import number, table
 from tfalign.layers import ResidualBlock
 from tfalign.models import CausalLM
 from tfalign.objectives import LanguageModelling
+from tfalign.options import option, option_record
 from tfalign.training.learner import Learner
 from tfalign.types import LanguageModelBatch
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class MemoryConfig:
     preset: str = option("small", "of models.gpt.PRESETS")
-    length: int = option(256, "tokens of a row")
-    batch_size: int = option(16, "rows of a batch")
-    chunk: int = option(256, "positions whose logits are computed at a time")
+    length: int = option(256, "tokens of a row", at_least=1)
+    batch_size: int = option(16, "rows of a batch", at_least=1)
+    chunk: int = option(256, "positions whose logits are computed at a time", at_least=1)
 
 
 class Way(NamedTuple):

@@ -20,10 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments import stages
-from experiments.align import AlignConfig, align
-from experiments.launch import launch, option
-from experiments.samples import held_out_prompts, sample_scores
-from experiments.train_reward import RewardConfig, train_reward
+from experiments.launch import launch
+from experiments.samples import Sampling, held_out_prompts, sample_scores
 from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
@@ -36,28 +34,40 @@ from tfalign.evaluation.overoptimisation import (
 )
 from tfalign.files import write_json_atomically
 from tfalign.models import from_pretrained
+from tfalign.options import changed, option, option_record
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward, TextReward
+from tfalign.trainers import OnPolicyTrainer, RewardTrainer
+from tfalign.trainers.data import EMBEDDED
+from tfalign.trainers.options import OnPolicyOptions, RewardTrainOptions
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class OveroptimisationConfig:
     run_dir: str = option("runs/overoptimisation", "where the run lives")
     demo: str = option("runs/demo", "run directory whose fine-tuned policy is the reference")
     data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything")
-    reward_layers: int = option(1, "blocks of the small reward model")
-    reward_width: int = option(32, "its width")
-    num_prompts: int = option(64, "held-out prompts of best-of-n")
-    samples: int = option(256, "responses to each, so the largest n")
-    reward_model: RewardConfig = option(
-        RewardConfig(length=90, on_bad="skip", batch_size=16, steps=300, **_LIMITS),
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
+    reward_layers: int = option(1, "blocks of the small reward model", at_least=1)
+    reward_width: int = option(32, "its width", at_least=1)
+    num_prompts: int = option(64, "held-out prompts of best-of-n", at_least=1)
+    samples: int = option(256, "responses to each, so the largest n", at_least=1)
+    reward_model: RewardTrainOptions = option(
+        changed(
+            RewardTrainOptions(), length=90, on_bad="skip", batch_size=16, steps=300, **_LIMITS
+        ),
         "learning the proxy; steps and batch size say how many preferences it sees",
     )
-    ppo: AlignConfig = option(
-        AlignConfig(
-            kl_coefficient=0.0, missing_stop="keep", steps=150, learning_rate=3e-5, **_LIMITS
+    ppo: OnPolicyOptions = option(
+        changed(
+            OnPolicyOptions(),
+            kl_coefficient=0.0,
+            missing_stop="keep",
+            steps=150,
+            learning_rate=3e-5,
+            **_LIMITS,
         ),
         "PPO against the proxy",
     )
@@ -69,25 +79,24 @@ def main(config):
     proxy = _learn_proxy(config, run, reference)
     base, best_of_n = _best_of_n(config, run, reference, proxy)
     if not stages.model_directory(run, "ppo").exists():
-        align(
-            _connected(config, config.ppo, policy=reference, reward_model=proxy), run, gold_reward
-        )
+        settings = _settings(config, config.ppo, run)
+        OnPolicyTrainer(reference, proxy, EMBEDDED, gold=gold_reward, **settings).train()
     curves = {"Best of n": best_of_n, "PPO": _rl(run, base)}
     plots.overoptimisation(run.plots / "overoptimisation.png", curves)
     _report(run, curves)
 
 
-def _connected(config, stage_config, **inputs):
-    """A stage's config with the run's places and the models of the stages before."""
-    places = {name: getattr(config, name) for name in ("run_dir", "data_dir", "seed")}
-    return dataclasses.replace(stage_config, **places, **inputs)
+def _settings(config, options, run):
+    """What every training is given."""
+    places = {"data_dir": config.data_dir, "seed": config.seed}
+    return {"options": options, "run_dir": run} | places
 
 
 def _learn_proxy(config, run, reference):
     """The directory of a reward model on a small trunk of random weights."""
     if not stages.model_directory(run, "reward_model").exists():
         stages.seed_everything(config.seed)
-        tokenizer = stages.load_tokenizer(reference)
+        tokenizer = load_tokenizer(reference)
         trunk = stages.new_model(
             "tiny_llama",
             tokenizer.vocab_size,
@@ -98,10 +107,9 @@ def _learn_proxy(config, run, reference):
         )
         stages.save_model(run, "small_trunk", trunk, tokenizer)
         trunk_directory = str(stages.model_directory(run, "small_trunk"))
-        train_reward(
-            _connected(config, config.reward_model, model=trunk_directory, normalize_on=reference),
-            run,
-        )
+        settings = _settings(config, config.reward_model, run)
+        settings["normalize_with"] = reference
+        RewardTrainer(trunk_directory, EMBEDDED, **settings).train()
     return str(stages.model_directory(run, "reward_model"))
 
 
@@ -122,8 +130,14 @@ def _best_of_n(config, run, reference, proxy):
 
 def _sample(config, run, reference, proxy):
     """Proxy and gold rewards of responses to held-out prompts: float32[prompts, samples] each."""
-    tokenizer = stages.load_tokenizer(reference)
-    choices = dataclasses.replace(config.ppo, data_dir=config.data_dir)
+    tokenizer = load_tokenizer(reference)
+    choices = Sampling(
+        EMBEDDED,
+        config.data_dir,
+        config.ppo.responses.max_prompt_tokens,
+        config.ppo.responses.max_new_tokens,
+        config.ppo.responses.temperature,
+    )
     return sample_scores(
         reference,
         held_out_prompts(choices, tokenizer, config.num_prompts),
@@ -133,7 +147,7 @@ def _sample(config, run, reference, proxy):
         },
         config.samples,
         choices,
-        run.path / "best_of_n.npz",
+        run.file("best_of_n.npz"),
     )
 
 
@@ -170,10 +184,10 @@ def _curve(fit, bend, base, kl, proxy, gold):
 def _report(run, curves):
     """report.json and report.md: the laws, where they peak and what is left of the gain."""
     values = {title: _summary(curve) for title, curve in curves.items()}
-    write_json_atomically(run.path / "report.json", values)
+    write_json_atomically(run.file("report.json"), values)
     rows = [[title, *map(number, summary.values())] for title, summary in values.items()]
     names = [name.replace("_", " ") for name in next(iter(values.values()))]
-    (run.path / "report.md").write_text(
+    run.file("report.md").write_text(
         "# Over-optimisation of a small reward model\n\n"
         f"{table(['optimiser', *names], rows)}\n\n"
         "Gains are in standard deviations of the reference's rewards, KL in nats; alpha, beta and "

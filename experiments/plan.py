@@ -16,17 +16,18 @@ device, with what it sends to others (``tfalign.training.scaling``).
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from typing import NamedTuple
 
 import keras
 
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.measured_step import measure
 from tfalign.evaluation.markdown import table
 from tfalign.models import GPTConfig, read_config
 from tfalign.models.gpt import PRESETS
 from tfalign.models.layouts import parse_mesh
+from tfalign.options import option, option_record
 from tfalign.training import costs, scaling
 from tfalign.training.algorithms import ALGORITHMS
 
@@ -56,7 +57,7 @@ DEVICES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PlanConfig:
     model: str = option("gpt2", f"directory with config.json, or one of {', '.join(PRESETS)}")
     algorithm: str = option(
@@ -72,13 +73,17 @@ class PlanConfig:
     critic: str = option(
         "shared", "of PPO: on the policy's trunk, or a model of its shape", ["shared", "separate"]
     )
-    batch_size: int = option(64, "rows of text, pairs, or responses")
-    max_prompt_tokens: int = option(48, "of a prompt; 0 for text without one")
-    max_new_tokens: int = option(48, "of an answer, or of the text")
-    minibatch_size: int = option(-1, "responses of an update; -1 for the algorithm's own")
-    epochs: int = option(-1, "passes over the rollouts; -1 for the algorithm's own")
-    accumulate: int = option(1, "micro-batches an update is cut into")
-    lora_rank: int = option(0, "of adapters on all Dense layers; 0 trains all weights")
+    batch_size: int = option(64, "rows of text, pairs, or responses", at_least=1)
+    max_prompt_tokens: int = option(48, "of a prompt; 0 for text without one", at_least=0)
+    max_new_tokens: int = option(48, "of an answer, or of the text", at_least=1)
+    minibatch_size: int = option(
+        -1, "responses of an update; -1 for the algorithm's own", at_least=1, also=(-1,)
+    )
+    epochs: int = option(
+        -1, "passes over the rollouts; -1 for the algorithm's own", at_least=1, also=(-1,)
+    )
+    accumulate: int = option(1, "micro-batches an update is cut into", at_least=1)
+    lora_rank: int = option(0, "of adapters on all Dense layers; 0 trains all weights", at_least=0)
     precision: str = option("float32", "Keras dtype policy", ["float32", "mixed_bfloat16"])
     check: bool = option(False, "run a step and compare with what XLA compiled")
 
@@ -112,9 +117,11 @@ def device_of(config):
         return DEVICES[config.device]
     try:
         memory, bandwidth, speed, link = (float(number) for number in config.device.split(","))
+        if not all(0 < number < math.inf for number in (memory, bandwidth, speed, link)):
+            raise ValueError
     except ValueError:
         raise ValueError(
-            f"--device is one of {', '.join(DEVICES)}, or four numbers, such as 24,50,0.17,10. "
+            f"--device is one of {', '.join(DEVICES)}, or four positive numbers, such as 24,50,0.17,10. "
             f"Received: {config.device}"
         ) from None
     return Device(memory, bandwidth, speed, speed, link)

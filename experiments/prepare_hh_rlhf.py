@@ -11,18 +11,17 @@ Seconds.
 
 from __future__ import annotations
 
-import dataclasses
-
-from experiments.launch import launch, option
+from experiments.launch import launch
 from experiments.prepared import write_kinds
 from tfalign.data import PreferenceRecord, PromptRecord, read_records, split_by_prompt
+from tfalign.options import option, option_record
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PrepareConfig:
     source: str = option("helpful-base.test.jsonl.gz", "JSON lines of chosen and rejected")
     output: str = option("runs/hh_rlhf_data", "where the JSON lines go")
-    test_fraction: float = option(0.2, "share of openings held out")
+    test_fraction: float = option(0.2, "share of openings held out", above=0, below=1)
     on_bad: str = option("skip", "what a bad record does", ["stop", "skip"])
 
 

@@ -22,23 +22,26 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.launch import launch, option
-from experiments.naive_bayes import NaiveBayes
+from experiments.launch import launch
 from experiments.prepared import write_kinds
 from tfalign.data import TextRecord, read_records
+from tfalign.evaluation.naive_bayes import NaiveBayes
+from tfalign.options import option, option_record
 
 HEAD = "Review:"
 LABELS = ("pos", "neg")
 FOLDS = {"reward": range(0, 4), "judge": range(4, 8), "test": range(8, 10)}
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PrepareConfig:
     source: str = option("movie_reviews.zip", "zip or folder with pos/cvNNN_*.txt and neg/")
     output: str = option("runs/movie_reviews_data", "where the JSON lines go")
-    words: int = option(20, "fewest words of a passage")
-    longest: int = option(40, "most words of a passage; longer ones are left out and counted")
-    opening: int = option(6, "words of a prompt")
+    words: int = option(20, "fewest words of a passage", at_least=1)
+    longest: int = option(
+        40, "most words of a passage; longer ones are left out and counted", at_least=1
+    )
+    opening: int = option(6, "words of a prompt", at_least=1)
     on_bad: str = option("stop", "what a bad record does", ["stop", "skip"])
 
 

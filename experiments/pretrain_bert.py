@@ -15,12 +15,10 @@ token, and the most common answer.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import (
     MaskedTextStream,
     encode_documents,
@@ -32,7 +30,9 @@ from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.models import BERTConfig, BERTPretrainer, MaskedLM
 from tfalign.objectives import BERTPretraining, MaskedLanguageModelling
+from tfalign.options import option, option_record
 from tfalign.text import train_word_piece
+from tfalign.trainers.pretraining import longest_row, ramped
 from tfalign.training.evaluator import Evaluator
 
 _PANELS = (
@@ -42,37 +42,42 @@ _PANELS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PretrainBertConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/pretrain_bert", "where the run lives")
     data: str = option(
         "", "TRAIN::TEST, text files (.gz too): wikitext's, or blank lines between documents"
     )
-    vocab_size: int = option(4096, "of the tokenizer that is trained")
+    vocab_size: int = option(4096, "of the tokenizer that is trained", at_least=1)
     preset: str = option("mini", "of models.bert.PRESETS")
-    width: int = option(0, "W; 0 keeps the preset's")
-    num_layers: int = option(2, "blocks; 0 keeps the preset's")
-    num_heads: int = option(0, "attention heads; 0 keeps the preset's")
-    dropout: float = option(0.0, "while training (0.1 in the paper, which sees its text 40 times)")
-    initializer_range: float = option(0.05, "standard deviation of the kernels")
+    width: int = option(0, "W; 0 keeps the preset's", at_least=0)
+    num_layers: int = option(2, "blocks; 0 keeps the preset's", at_least=0)
+    num_heads: int = option(0, "attention heads; 0 keeps the preset's", at_least=0)
+    dropout: float = option(
+        0.0, "while training (0.1 in the paper, which sees its text 40 times)", at_least=0, below=1
+    )
+    initializer_range: float = option(0.05, "standard deviation of the kernels", above=0)
     sinusoids: bool = option(True, "start the learned positions as sinusoids")
-    length: int = option(32, "tokens of a row; short ones learn sooner (BUILD_NOTES.md)")
+    length: int = option(
+        32, "tokens of a row; short ones learn sooner (BUILD_NOTES.md)", at_least=1
+    )
     ramp: str = option("", "shorter rows first: UPDATES:ROWSxLENGTH, comma-separated")
-    share: float = option(0.15, "of the tokens that are hidden")
+    share: float = option(0.15, "of the tokens that are hidden", above=0, at_most=1)
     whole_words: bool = option(False, "hide all tokens of a word together")
     next_sentence: bool = option(True, "pairs of texts; else single ones, without the second task")
-    batch_size: int = option(128, "rows of a batch")
-    steps: int = option(6000, "updates")
-    learning_rate: float = option(2e-3, "at its peak")
-    warmup_steps: int = option(200, "updates until the peak")
-    held_out_batches: int = option(40, "how many batches are judged at the end")
-    log_every: int = option(20, "updates between lines in metrics.jsonl")
-    save_every: int = option(500, "updates between checkpoints")
+    batch_size: int = option(128, "rows of a batch", at_least=1)
+    steps: int = option(6000, "updates", at_least=1)
+    learning_rate: float = option(2e-3, "at its peak", above=0)
+    warmup_steps: int = option(200, "updates until the peak", at_least=0)
+    held_out_batches: int = option(40, "how many batches are judged at the end", at_least=1)
+    log_every: int = option(20, "updates between lines in metrics.jsonl", at_least=1)
+    save_every: int = option(500, "updates between checkpoints", at_least=1)
 
     def __post_init__(self):
+        super().__post_init__()
         if "::" not in self.data:
             raise ValueError(f"--data names TRAIN::TEST, two text files. Received: {self.data!r}")
-        longest, most = stages.longest_row(self.length, self.ramp), self._preset.max_positions
+        longest, most = longest_row(self.length, self.ramp), self._preset.max_positions
         if longest > most:
             raise ValueError(
                 f"--length, and that of --ramp, must not exceed the {most} positions of "
@@ -96,9 +101,7 @@ def main(config):
         settings = {"texts": texts, "share": config.share, "whole_words": config.whole_words}
         return lambda rows, length: MaskedTextStream(examples, rows, length, seed=seed, **settings)
 
-    batches = stages.ramped(
-        config.ramp, stream_of(train, config.seed), config.batch_size, config.length
-    )
+    batches = ramped(config.ramp, stream_of(train, config.seed), config.batch_size, config.length)
     held_out = stream_of(test, config.seed + 1)(config.batch_size, config.length)
     stages.train(run, "pretrain_bert", model, objective, batches, [], config)
     stages.save_model(run, "pretrain_bert", model, tokenizer)

@@ -14,67 +14,85 @@ RUN_DIR.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
 from experiments import stages
-from experiments.align import AlignConfig, align
-from experiments.evaluate import EvaluateConfig, Judge
-from experiments.launch import launch, option
-from experiments.train_reward import RewardConfig, train_reward
+from experiments.launch import launch
 from tfalign.data import PreferenceRecord
 from tfalign.data.customer_service.gold import WEIGHTS, gold_components
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.options import changed, option, option_record
+from tfalign.trainers import OnPolicyTrainer, RewardTrainer
+from tfalign.trainers.data import EMBEDDED
+from tfalign.trainers.evaluation import PolicyEvaluator
+from tfalign.trainers.options import EvaluateOptions, OnPolicyOptions, RewardTrainOptions
+from tfalign.trainers.saving import model_directory
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 _NO_LIMIT = 1e9
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class SafeAlignmentConfig:
     run_dir: str = option("runs/safe", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything")
-    limits: str = option("none,-0.3,-0.5", "of the mean cost, comma-separated")
-    models: RewardConfig = option(
-        RewardConfig(length=90, on_bad="skip", steps=400, learning_rate=5e-4, **_LIMITS),
+    seed: int = option(0, "of everything", at_least=0, below=2**32)
+    limits: str = option(
+        "none,-0.3,-0.5", "of the mean cost, comma-separated", list_of=float, also=("none",)
+    )
+    models: RewardTrainOptions = option(
+        changed(
+            RewardTrainOptions(), length=90, on_bad="skip", steps=400, learning_rate=5e-4, **_LIMITS
+        ),
         "learning the reward and the cost",
     )
-    ppo: AlignConfig = option(
-        AlignConfig(steps=120, learning_rate=1e-4, save_every=40, cost_rate=0.1, **_LIMITS),
+    ppo: OnPolicyOptions = option(
+        changed(
+            OnPolicyOptions(),
+            steps=120,
+            learning_rate=1e-4,
+            save_every=40,
+            cost_rate=0.1,
+            **_LIMITS,
+        ),
         "PPO for the reward less the price of the cost",
     )
-    evaluate: EvaluateConfig = option(
-        EvaluateConfig(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
+    evaluate: EvaluateOptions = option(
+        EvaluateOptions(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
     )
 
 
 def main(config):
     run = stages.open_run("safe_alignment", config)
     policy = str(Path(config.demo) / "models" / "sft")
-    sources = write_pairs(config, run.path / "data")
+    sources = write_pairs(config, run.file("data"))
     reward_model, cost_model = (_learn(config, policy, name, sources[name]) for name in sources)
-    judge = Judge(
-        dataclasses.replace(
-            config.evaluate, data_dir=config.data_dir, before=policy, reward_model=cost_model
-        )
+    judge = PolicyEvaluator(
+        policy, cost_model, EMBEDDED, options=config.evaluate, data_dir=config.data_dir
     )
     results, curves = {"before": _judged(judge, policy)}, {}
     for limit in config.limits.split(","):
-        given = {"policy": policy, "reward_model": reward_model, "cost_model": cost_model}
-        given["cost_limit"] = _NO_LIMIT if limit == "none" else float(limit)
-        stage_run, stage_config = _part(config, f"limit_{limit}", config.ppo, **given)
-        model = stages.model_directory(stage_run, "ppo")
+        directory = Path(config.run_dir) / f"limit_{limit}"
+        model = model_directory(directory, "ppo")
         if not model.exists():
-            align(stage_config, stage_run)
-        curves[limit] = read_curves(stage_run.path / "metrics.jsonl")["ppo"]
+            OnPolicyTrainer(
+                policy,
+                reward_model,
+                EMBEDDED,
+                options=config.ppo,
+                run_dir=directory,
+                cost_model=cost_model,
+                cost_limit=_NO_LIMIT if limit == "none" else float(limit),
+                **_places(config),
+            ).train()
+        curves[limit] = read_curves(directory / "metrics.jsonl")["ppo"]
         price = float(curves[limit]["price"].values[-1])
         results[limit] = _judged(judge, str(model)) | {"price": price}
     report(run, results, curves)
@@ -88,7 +106,7 @@ def write_pairs(config, folder):
     """
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
-        records = stages.read(config.models.data, PreferenceRecord, split, data_dir=config.data_dir)
+        records = stages.read(EMBEDDED, PreferenceRecord, split, data_dir=config.data_dir)
         lines = {"helpful": [], "unsafe": []}
         for record in records:
             answers = record.chosen, record.rejected
@@ -118,7 +136,7 @@ def report(run, results, curves):
         results: dict of limit, or "before", to what ``_judged`` measured.
         curves: dict of limit to the series of its PPO.
     """
-    write_json_atomically(run.path / "report.json", results)
+    write_json_atomically(run.file("report.json"), results)
     header = ["limit", *next(iter(results.values()))]
     rows = [
         [limit, *(number(result[name]) for name in header[1:])] for limit, result in results.items()
@@ -130,7 +148,7 @@ def report(run, results, curves):
         "part safe; price is lambda at the end.\n\n"
         "![Cost and its price over PPO](plots/safe_alignment.png)\n"
     )
-    (run.path / "report.md").write_text(text, encoding="utf-8")
+    write_text_atomically(run.file("report.md"), text)
     panels = [
         plots.Panel(limit, f"{title}, limit {limit}", unit, {metric: "rollouts"})
         for metric, title, unit in (
@@ -145,21 +163,17 @@ def report(run, results, curves):
 
 def _learn(config, policy, name, source):
     """The directory of a reward model of these pairs."""
-    run, stage_config = _part(
-        config, name, config.models, model=policy, normalize_on=policy, data=source
-    )
-    model = stages.model_directory(run, "reward_model")
+    directory = Path(config.run_dir) / name
+    model = model_directory(directory, "reward_model")
     if not model.exists():
-        train_reward(stage_config, run)
+        settings = {"options": config.models, "run_dir": directory}
+        RewardTrainer(policy, source, **settings, **_places(config)).train()
     return str(model)
 
 
-def _part(config, name, stage_config, **inputs):
-    """(RunDirectory, config) of a stage in a directory of its own."""
-    directory = str(Path(config.run_dir) / name)
-    places = {"run_dir": directory, "data_dir": config.data_dir, "seed": config.seed}
-    stage_config = dataclasses.replace(stage_config, **places, **inputs)
-    return stages.open_run(name, stage_config), stage_config
+def _places(config):
+    """What every training is given."""
+    return {"data_dir": config.data_dir, "seed": config.seed}
 
 
 def _judged(judge, directory):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,9 +14,20 @@ from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.decoding import Generator, Sampler
 from tfalign.files import write_bytes_atomically
 from tfalign.models import from_pretrained
+from tfalign.pretrained import load_tokenizer
 from tfalign.training.responses import join
 
 _SAVE_EVERY = 32  # samples
+
+
+class Sampling(NamedTuple):
+    """Which prompts are answered, and how."""
+
+    data: str
+    data_dir: str
+    max_prompt_tokens: int
+    max_new_tokens: int
+    temperature: float
 
 
 def held_out_prompts(config, tokenizer, count):
@@ -50,12 +62,12 @@ def sample_scores(policy, prompts, rewards, samples, config, file):
     if file.exists():
         with np.load(file) as kept:
             columns = {name: list(kept[name].T) for name in columns}
-    tokenizer = stages.load_tokenizer(policy)
+    tokenizer = load_tokenizer(policy)
     generator = Generator(
         from_pretrained(policy),
         config.max_new_tokens,
         Sampler(temperature=config.temperature),
-        stop_tokens=(tokenizer.eos_id,),
+        stop_tokens=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
     )
     first = len(columns["log_probs"])

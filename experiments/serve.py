@@ -20,10 +20,11 @@ import json
 import time
 import uuid
 
-from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.models import from_pretrained
 from tfalign.models.lora import quantize
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
 from tfalign.serving.engine import Engine, QueueFullError, Request
 from tfalign.serving.texts import StoppedText
 from tfalign.text import Message, encode_conversation
@@ -31,16 +32,18 @@ from tfalign.text import Message, encode_conversation
 _MOST_STOPS, _DEFAULT_TOKENS = 4, 16  # as OpenAI has them
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ServeConfig:
     model: str = option("runs/demo/models/ppo", "directory of the model")
     name: str = option("", "what the model is called; the directory's name where empty")
     host: str = option("127.0.0.1", "address to listen at")
-    port: int = option(8000, "port to listen at")
-    rows: int = option(32, "responses decoded at once")
-    length: int = option(0, "tokens of a prompt with its response at most; 0 for all the model has")
-    most_waiting: int = option(500, "requests that may wait for a row")
-    most_bytes: int = option(200_000, "of a request's body")
+    port: int = option(8000, "port to listen at", at_least=0, at_most=65535)
+    rows: int = option(32, "responses decoded at once", at_least=1)
+    length: int = option(
+        0, "tokens of a prompt with its response at most; 0 for all the model has", at_least=0
+    )
+    most_waiting: int = option(500, "requests that may wait for a row", at_least=0)
+    most_bytes: int = option(200_000, "of a request's body", at_least=1)
     int8: bool = option(False, "hold the kernels in 8 bits")
 
 
@@ -135,7 +138,7 @@ def _prompt_ids(fields, chat, tokenizer):
             return encode_conversation(tokenizer, _messages(fields), open_ended=True).token_ids
         prompt = fields.get("prompt")
         if isinstance(prompt, str):
-            ids = tokenizer.encode(prompt, bos=tokenizer.bos_id is not None)
+            ids = [*tokenizer.head_ids, *tokenizer.encode(prompt)]
         elif isinstance(prompt, list) and all(type(i) is int for i in prompt):
             ids = prompt
             if not all(0 <= token_id < tokenizer.vocab_size for token_id in ids):
@@ -421,9 +424,9 @@ def make_server(config):
     model = from_pretrained(config.model, dropout=0.0)
     if config.int8:
         quantize(model)
-    tokenizer = stages.load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model)
     length = config.length or model.config.max_positions
-    engine = Engine(model, config.rows, length, (tokenizer.eos_id,), config.most_waiting)
+    engine = Engine(model, config.rows, length, tokenizer.stop_ids, config.most_waiting)
     name = config.name or config.model.rstrip("/").rsplit("/", 1)[-1]
     return Server(engine, tokenizer, name, config.most_bytes)
 

@@ -11,29 +11,29 @@ goes to RUN_DIR/similarity.json; without --steps nothing is trained. With MiniLM
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, SimilarityRecord, encode_similarities
 from tfalign.evaluation.statistics import spearman
 from tfalign.models import SentenceEncoder
 from tfalign.objectives import SentenceSimilarity, cosine_of_pairs
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class SimilarityConfig(encoders.EncoderConfig):
     run_dir: str = option("runs/similarity", "where the run lives")
-    highest: float = option(5.0, "the score of two sentences that mean the same")
-    steps: int = option(0, "updates; 0 to measure the model as it is")
-    learning_rate: float = option(2e-5, "at its peak")
+    highest: float = option(5.0, "the score of two sentences that mean the same", above=0)
+    steps: int = option(0, "updates; 0 to measure the model as it is", at_least=0)
+    learning_rate: float = option(2e-5, "at its peak", above=0)
 
 
 def main(config):
     run = stages.open_run("similarity", config)
     stages.seed_everything(config.seed)
     trunk = encoders.trunk_of(config.model, config.precision, config.dropout)
-    model, tokenizer = SentenceEncoder(trunk), stages.load_tokenizer(config.model)
+    model, tokenizer = SentenceEncoder(trunk), load_tokenizer(config.model)
     train, test = (
         encode_similarities(
             stages.read(config.data, SimilarityRecord, split, config.on_bad, config.data_dir),

@@ -16,32 +16,30 @@ import dataclasses
 from pathlib import Path
 
 from experiments import compare
-from experiments.evaluate import EvaluateConfig
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, table
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.options import option, option_record
+from tfalign.trainers.options import EvaluateOptions
 
 ALONE = "align"
 CORRECTIONS = {"corrected": "true", "not corrected": "false"}
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class StalenessConfig:
     run_dir: str = option("runs/staleness", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
     data_dir: str = option("runs/data", "where datasets are built")
-    staleness: str = option("0,1,4,16", "updates, comma-separated; ``align`` runs in any case")
-    seeds: str = option("0,1,2", "of training, comma-separated")
-    actors: int = option(2, "processes that respond and score")
-    evaluate: EvaluateConfig = option(compare.JUDGED, "how the policies at the end are judged")
-
-    def __post_init__(self):
-        for name in ("staleness", "seeds"):
-            if not all(value.isdecimal() for value in getattr(self, name).split(",")):
-                raise ValueError(
-                    f"--{name} are numbers, comma-separated. Received: {getattr(self, name)!r}"
-                )
+    staleness: str = option(
+        "0,1,4,16", "updates, comma-separated; ``align`` runs in any case", list_of=int, at_least=0
+    )
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
+    actors: int = option(2, "processes that respond and score", at_least=1)
+    evaluate: EvaluateOptions = option(compare.JUDGED, "how the policies at the end are judged")
 
 
 def contestants(config):
@@ -92,7 +90,7 @@ def report(folder, results):
         for name, line in results.items()
     ]
     text = table(["gold reward", *(f"staleness {size}" for size in sizes)], rows)
-    (folder / "report.md").write_text(text + "\n", encoding="utf-8")
+    write_text_atomically(folder / "report.md", text + "\n")
     print(text)
     (folder / "plots").mkdir(exist_ok=True)
     plots.lines_of_runs(

@@ -11,7 +11,6 @@ CPU cores.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -19,16 +18,20 @@ from pathlib import Path
 import numpy as np
 
 from experiments import stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.decoding import Greedy, generate
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.plots import reward_against_kl
 from tfalign.models import SharedActorCritic
 from tfalign.models.llama2c import load_llama2c, load_llama2c_tokenizer
 from tfalign.objectives import PPO
+from tfalign.options import changed, option, option_record
 from tfalign.rewards import TextReward
+from tfalign.trainers.optimizers import make_optimizer
+from tfalign.trainers.options import OnPolicyOptions
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
+from tfalign.training.loggers import LOGGERS
 from tfalign.training.on_policy import improve
 from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
@@ -40,21 +43,31 @@ OPENINGS = ("Once upon a time", "One day, a little girl", "There was a boy named
 ANIMALS = re.compile(r"\b(dog|cat|bird|bear|fish|frog|bunny|rabbit|duck|puppy|kitten|mouse)s?\b")
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class StoriesConfig:
     run_dir: str = option("runs/stories", "where the run lives")
     model_dir: str = option("../shared/data/stories260K", "holds stories260K.bin and tok512.bin")
-    max_new_tokens: int = option(80, "longest story")
-    batch_size: int = option(64, "stories of a batch of rollouts")
-    minibatch_size: int = option(16, "stories of an update")
-    epochs: int = option(4, "passes over the rollouts")
-    steps: int = option(60, "batches of rollouts")
-    learning_rate: float = option(3e-4, "at the start; decays linearly to 0")
-    kl_coefficient: float = option(0.05, "per nat")
-    seed: int = option(0, "of sampling")
-    log_every: int = option(1, "iterations between lines in metrics.jsonl")
-    log_to: str = option("", "metrics go to TensorBoard, and to these: wandb, mlflow")
-    save_every: int = option(20, "iterations between checkpoints")
+    max_new_tokens: int = option(80, "longest story", at_least=1)
+    batch_size: int = option(64, "stories of a batch of rollouts", at_least=1)
+    minibatch_size: int = option(16, "stories of an update", at_least=1)
+    epochs: int = option(4, "passes over the rollouts", at_least=1)
+    steps: int = option(60, "batches of rollouts", at_least=1)
+    learning_rate: float = option(3e-4, "at the start; decays linearly to 0", above=0)
+    kl_coefficient: float = option(0.05, "per nat", at_least=0)
+    seed: int = option(0, "of sampling", at_least=0, below=2**32)
+    log_every: int = option(1, "iterations between lines in metrics.jsonl", at_least=1)
+    log_to: str = option(
+        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    )
+    save_every: int = option(20, "iterations between checkpoints", at_least=1)
+    resume_from: int = stages.resume_option()
+
+    def __post_init__(self):
+        if self.batch_size % self.minibatch_size:
+            raise ValueError(
+                "--minibatch_size must divide --batch_size. Received: "
+                f"minibatch_size={self.minibatch_size}, batch_size={self.batch_size}"
+            )
 
 
 def animal_reward(prompt, response):
@@ -78,10 +91,16 @@ def main(config):
         TextReward(animal_reward, tokenizer.decode),
         RolloutConfig(config.max_new_tokens, stop_tokens=(BOS,), pad_id=PAD),
     )
-    learner = Learner(actor_critic, PPO(), stages.ppo_optimizer(config))
+    updates = config.steps * config.epochs * (config.batch_size // config.minibatch_size)
+    optimizer = make_optimizer(
+        changed(OnPolicyOptions().update, learning_rate=config.learning_rate), updates
+    )
+    learner = Learner(actor_critic, PPO(), optimizer)
     prompts, kl_control = _prompts(tokenizer, config.batch_size), FixedKL(config.kl_coefficient)
     before = _show(worker, prompts, tokenizer, "before")
-    state, first_step = stages.resumable(run, "stories", learner, {"kl": kl_control})
+    state, first_step = stages.resumable(
+        run, "stories", learner, {"kl": kl_control}, config.resume_from
+    )
 
     def update(step):
         _, metrics = improve(

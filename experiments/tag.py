@@ -10,32 +10,33 @@ RUN_DIR/models/tag, precision, recall and F1 of whole entities to RUN_DIR/tag.js
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from keras import ops
 
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, TaggedRecord, encode_tags
 from tfalign.evaluation.entities import score_entities
 from tfalign.models import TokenClassifier
 from tfalign.objectives import Tagging
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
+from tfalign.trainers.data import buckets
 
 OUTSIDE = "O"
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TagConfig(encoders.EncoderConfig):
     run_dir: str = option("runs/tag", "where the run lives")
-    length: int = option(96, "longest sentence, tokens; longer ones are cut")
+    length: int = option(96, "longest sentence, tokens; longer ones are cut", at_least=1)
 
 
 def main(config):
     run = stages.open_run("tag", config)
     stages.seed_everything(config.seed)
     trunk = encoders.trunk_of(config.model, config.precision, config.dropout)
-    tokenizer = stages.load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model)
     train, test = (
         stages.read(config.data, TaggedRecord, split, config.on_bad, config.data_dir)
         for split in ("train", "test")
@@ -45,7 +46,7 @@ def main(config):
     train, test = (
         encode_tags(records, tokenizer, tags, config.length) for records in (train, test)
     )
-    columns = stages.buckets(config.length)
+    columns = buckets(config.length)
     batches = BatchStream(train, config.batch_size, columns, seed=config.seed)
     stages.train(run, "tag", model, Tagging(), batches, [], config)
     stages.save_model(run, "tag", model, tokenizer, labels=tags)

@@ -17,25 +17,25 @@ that stay behind, which the agent refuses. Writes RUN_DIR/models/ppo. Needs
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
-from experiments import adapters, stages
-from experiments.align import AlignConfig, assemble, minibatch_size, training_prompts
-from experiments.launch import launch, option
+from experiments.launch import launch
+from tfalign.cli.records import AlignJob
 from tfalign.data import BatchStream
 from tfalign.environments import AlignmentAgent, TextGenerationMDP, TextGenerationTFEnvironment
+from tfalign.options import option, option_record
+from tfalign.trainers import OnPolicyTrainer
+from tfalign.trainers.on_policy_parts import minibatch_size
 from tfalign.training.loop import run_steps
 
 
-@dataclasses.dataclass(frozen=True)
-class TFAgentsAlignConfig(AlignConfig):
-    run_dir: str = option("runs/tf_agents", "where the run lives")
+@option_record
+class TFAgentsAlignConfig(AlignJob):
+    run_dir: str = option("runs/tf_agents", "Run directory.")
 
     def __post_init__(self):
-        super().__post_init__()
-        if self.target_kl or self.on_bad_reward != "stop":
+        options = self.options
+        if options.kl_penalty.target_kl or options.reward_options.on_bad_reward != "stop":
             raise ValueError("TF-Agents' Learner has no use for --target_kl and --on_bad_reward")
 
 
@@ -45,15 +45,22 @@ def main(config):
     from tf_agents.replay_buffers.tf_uniform_replay_buffer import TFUniformReplayBuffer
     from tf_agents.train.learner import Learner as TheirLearner
 
-    run, stage = stages.open_run("tf_agents", config), config.algorithm
-    parts = assemble(config)
+    parts = OnPolicyTrainer(
+        config.model,
+        config.reward,
+        config.data,
+        config.algorithm,
+        options=config.options,
+        run_dir=config.run_dir,
+    )
+    run, stage, options = parts.run, parts.stage, config.options
     if parts.algorithm.arrange is not None:
         raise ValueError(f"AlignmentAgent learns from rollouts. Received: algorithm={stage}")
-    rows, steps = config.batch_size, config.max_new_tokens
-    mdp = process(config, parts, stage)
+    rows, steps = options.update.batch_size, options.responses.max_new_tokens
+    mdp = process(parts)
     train_step = tf.Variable(0, dtype=tf.int64)
 
-    environment = TextGenerationTFEnvironment(mdp, rows, config.seed)
+    environment = TextGenerationTFEnvironment(mdp, rows, options.run.seed)
     agent = AlignmentAgent(
         environment.time_step_spec(),
         environment.action_spec(),
@@ -61,8 +68,8 @@ def main(config):
         parts.learner,
         parts.kl_control,
         parts.algorithm.epochs,
-        rows // minibatch_size(config, parts.algorithm),
-        config.seed,
+        rows // minibatch_size(parts.algorithm, options),
+        options.run.seed,
         train_step,
     )
     buffer = TFUniformReplayBuffer(
@@ -81,12 +88,12 @@ def main(config):
     # every row once, from the beginning of its episode on
     dataset = buffer.as_dataset(rows, steps, single_deterministic_pass=True)
     learner = TheirLearner(
-        str(run.path / "their_learner"),
+        str(run.file("their_learner")),
         train_step,
         agent,
         lambda: dataset,
-        checkpoint_interval=config.save_every,
-        summary_interval=config.log_every,
+        checkpoint_interval=options.run.save_every,
+        summary_interval=options.run.log_every,
     )
     collect = tf.function(lambda: driver.run(environment.reset(), maximum_iterations=steps))
 
@@ -102,22 +109,21 @@ def main(config):
     with run.metrics(stage, resume_step=first_step) as metrics:
         run_steps(
             update,
-            config.steps,
+            options.run.steps,
             _SavedByTheirLearner(),
             metrics,
             first_step=first_step,
-            log_every=config.log_every,
-            save_every=config.save_every,
+            log_every=options.run.log_every,
+            save_every=options.run.save_every,
             name=stage,
         )
-    policy = parts.worker.actor_critic.policy
-    adapters.save_model(run, stage, policy, parts.tokenizer, config.lora, config.policy)
+    parts.save()
 
 
-def process(config, parts, stage):
-    """TextGenerationMDP: an episode is an answer to one of the config's prompts."""
-    examples = training_prompts(config, parts.tokenizer, stage)
-    (prompts,) = BatchStream(examples, len(examples), [config.max_prompt_tokens], epochs=1)
+def process(parts):
+    """TextGenerationMDP: an episode is a response to one of a trainer's prompts."""
+    columns = [parts.options.responses.max_prompt_tokens]
+    (prompts,) = BatchStream(parts.examples, len(parts.examples), columns, epochs=1)
     rollouts, model = parts.worker.config, parts.worker.actor_critic.policy.config
     return TextGenerationMDP(
         prompts,

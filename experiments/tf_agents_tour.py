@@ -15,18 +15,18 @@ of which at least 90 % is asked.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 
 import keras
 import tensorflow as tf
 
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.environments import AlignmentAgent, TextGenerationTFEnvironment
 from tfalign.environments.tasks import best_returns, repeat_prompt
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
 from tfalign.objectives import PPO
+from tfalign.options import option, option_record
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.responses import RolloutConfig
@@ -36,13 +36,15 @@ ROWS = 32
 ENOUGH = 0.9  # of the optimum
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TourConfig:
     agents: str = option("reinforce,ppo,alignment", "which, comma-separated")
-    seeds: str = option("0,1,2", "comma-separated")
-    vocab_size: int = option(6, "of the task: id 0 is padding, 1 stops")
-    max_new_tokens: int = option(4, "of the task, longest response")
-    iterations: int = option(200, "collections and trainings")
+    seeds: str = option(
+        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    )
+    vocab_size: int = option(6, "of the task: id 0 is padding, 1 stops", at_least=3)
+    max_new_tokens: int = option(4, "of the task, longest response", at_least=1)
+    iterations: int = option(200, "collections and trainings", at_least=1)
 
 
 def main(config):

@@ -29,7 +29,7 @@ import numpy as np
 
 from experiments import encoders, stages
 from experiments.classify import by_text, class_log_probs
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import (
     BatchStream,
     ClassRecord,
@@ -40,9 +40,11 @@ from tfalign.data import (
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, table
 from tfalign.evaluation.statistics import spearman
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
 from tfalign.models import MeanPooledClassifier, SentenceEncoder
 from tfalign.objectives import Classification, SentenceSimilarity, cosine_of_pairs
+from tfalign.options import option, option_record
+from tfalign.pretrained import load_tokenizer
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import adamw
 
@@ -50,39 +52,48 @@ STARTS = ("pretrained", "from scratch")
 ALL = "all"
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TaskConfig:
     """What is fine-tuned on, and how."""
 
     data: str = option("", "TRAIN::TEST, each a source; the task is left out without")
-    length: int = option(32, "tokens of a row; no more than pretraining had, or positions are new")
-    batch_size: int = option(32, "rows of a batch, or pairs")
-    steps: int = option(60, "updates")
-    learning_rate: float = option(1e-3, "at its peak")
-    warmup_steps: int = option(5, "updates until the peak")
-    weight_decay: float = option(0.01, "of matrices")
+    length: int = option(
+        32, "tokens of a row; no more than pretraining had, or positions are new", at_least=1
+    )
+    batch_size: int = option(32, "rows of a batch, or pairs", at_least=1)
+    steps: int = option(60, "updates", at_least=1)
+    learning_rate: float = option(1e-3, "at its peak", above=0)
+    warmup_steps: int = option(5, "updates until the peak", at_least=0)
+    weight_decay: float = option(0.01, "of matrices", at_least=0)
+
+    def __post_init__(self):
+        stages.check_warmup(self)
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ClassesConfig(TaskConfig):
-    windows: int = option(24, "of --length that a long text is read in at most")
-    batch_size: int = option(64, "windows of a batch")
-    steps: int = option(600, "updates")
-    warmup_steps: int = option(20, "updates until the peak")
+    windows: int = option(24, "of --length that a long text is read in at most", at_least=1)
+    batch_size: int = option(64, "windows of a batch", at_least=1)
+    steps: int = option(600, "updates", at_least=1)
+    warmup_steps: int = option(20, "updates until the peak", at_least=0)
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PairsConfig(TaskConfig):
-    highest: float = option(5.0, "the score of sentences that mean the same")
+    highest: float = option(5.0, "the score of sentences that mean the same", above=0)
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TransferConfig:
     run_dir: str = option("runs/transfer", "where results live")
     models: str = option("", "NAME=DIRECTORY, comma-separated, each a Hugging Face directory")
-    examples: str = option(f"100,1000,{ALL}", "numbers of training examples")
-    seeds: int = option(3, "runs of each, which draw other examples and other random weights")
-    dropout: float = option(0.1, "while training")
+    examples: str = option(
+        f"100,1000,{ALL}", "numbers of training examples", list_of=int, at_least=1, also=(ALL,)
+    )
+    seeds: int = option(
+        3, "runs of each, which draw other examples and other random weights", at_least=1
+    )
+    dropout: float = option(0.1, "while training", at_least=0, below=1)
     data_dir: str = option("runs/data", "where datasets are built")
     classes: ClassesConfig = option(ClassesConfig(), "texts with classes")
     pairs: PairsConfig = option(PairsConfig(), "sentences that mean the same")
@@ -91,9 +102,6 @@ class TransferConfig:
         for model in self.models.split(","):
             if not all(model.partition("=")):
                 raise ValueError(f"--models are NAME=DIRECTORY. Received: {model!r}")
-        for size in self.examples.split(","):
-            if size != ALL and not (size.isdigit() and int(size)):
-                raise ValueError(f"--examples are positive numbers or {ALL}. Received: {size!r}")
         if not (self.classes.data or self.pairs.data):
             raise ValueError("--classes.data or --pairs.data must be given")
 
@@ -126,7 +134,7 @@ class Task:
 
 def main(config):
     run = stages.open_run("transfer", config)
-    file = run.path / "transfer.json"
+    file = run.file("transfer.json")
     results = json.loads(file.read_text()) if file.exists() else {}
     tasks = tasks_of(config)
     for name, _, directory in (model.partition("=") for model in config.models.split(",")):
@@ -137,7 +145,7 @@ def main(config):
                 print(f"{key}: {value:.3f}")
     summary = summarised(results)
     units = {title: task.unit for title, task in tasks.items()}
-    (run.path / "transfer.md").write_text(_table(summary, units), encoding="utf-8")
+    write_text_atomically(run.file("transfer.md"), _table(summary, units))
     print(_table(summary, units))
     plots.lines_of_runs(run.plots / "transfer.png", summary, units, "training examples")
 
@@ -233,7 +241,7 @@ class FineTuning:
 
     def __init__(self, task, directory, dropout):
         self._task = task
-        self._tokenizer = stages.load_tokenizer(directory)
+        self._tokenizer = load_tokenizer(directory)
         self._trunk = encoders.trunk_of(directory, None, dropout)
         self._pretrained = _values(self._trunk.weights)
         self.model = task.model(self._trunk)

@@ -13,7 +13,6 @@ defaults reached 99.9% exact match (BUILD_NOTES.md).
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import defaultdict
 from functools import partial
@@ -22,7 +21,7 @@ import keras
 import numpy as np
 
 from experiments import encoders, stages
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.data import BatchStream, CompletionRecord, encode_translations, spelled_pairs
 from tfalign.decoding import BeamSearch, Generator, Greedy, Translator
 from tfalign.evaluation import plots
@@ -30,7 +29,9 @@ from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import Transformer, TransformerConfig
 from tfalign.objectives import Translation
+from tfalign.options import option, option_record
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.data import buckets
 from tfalign.training.optimizers import InverseSquareRoot
 
 _SPELLED = "spelled"
@@ -41,29 +42,39 @@ _PANELS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class TranslateConfig(stages.SupervisedConfig):
     run_dir: str = option("runs/translate", "where the run lives")
     data: str = option(_SPELLED, '"spelled", or FILE.jsonl with "prompt" and "completion"')
-    vocab_size: int = option(448, "of the tokenizer that is trained; digits are never joined")
-    preset: str = option("tiny", "of models.transformer.PRESETS")
-    width: int = option(128, "W; 0 keeps the preset's")
-    num_layers: int = option(2, "blocks of encoder and decoder; 0 keeps the preset's")
-    num_heads: int = option(4, "attention heads; 0 keeps the preset's")
-    dropout: float = option(
-        0.0, "while training (0.1 in the paper, whose task has no right answer)"
+    vocab_size: int = option(
+        448, "of the tokenizer that is trained; digits are never joined", at_least=1
     )
-    length: int = option(20, "longest source or target, tokens with their ends")
-    label_smoothing: float = option(0.1, "share of the target that all tokens have alike")
-    batch_size: int = option(128, "pairs of a batch")
-    steps: int = option(8000, "updates")
-    learning_rate: float = option(1.0, "factor of the paper's schedule")
-    warmup_steps: int = option(400, "updates until the peak")
+    preset: str = option("tiny", "of models.transformer.PRESETS")
+    width: int = option(128, "W; 0 keeps the preset's", at_least=0)
+    num_layers: int = option(2, "blocks of encoder and decoder; 0 keeps the preset's", at_least=0)
+    num_heads: int = option(4, "attention heads; 0 keeps the preset's", at_least=0)
+    dropout: float = option(
+        0.0,
+        "while training (0.1 in the paper, whose task has no right answer)",
+        at_least=0,
+        below=1,
+    )
+    length: int = option(20, "longest source or target, tokens with their ends", at_least=1)
+    label_smoothing: float = option(
+        0.1, "share of the target that all tokens have alike", at_least=0, below=1
+    )
+    batch_size: int = option(128, "pairs of a batch", at_least=1)
+    steps: int = option(8000, "updates", at_least=1)
+    learning_rate: float = option(1.0, "factor of the paper's schedule", above=0)
+    warmup_steps: int = option(400, "updates until the peak", at_least=1)
     optimizer: str = option("adam", "what updates, the paper's", ["adam"])
-    width_of_beam: int = option(4, "K")
-    length_penalty: float = option(0.0, "a of beam search (0.6 in the paper)")
-    log_every: int = option(20, "updates between lines in metrics.jsonl")
-    save_every: int = option(500, "updates between checkpoints")
+    width_of_beam: int = option(4, "K", at_least=1)
+    length_penalty: float = option(0.0, "a of beam search (0.6 in the paper)", at_least=0)
+    log_every: int = option(20, "updates between lines in metrics.jsonl", at_least=1)
+    save_every: int = option(500, "updates between checkpoints", at_least=1)
+
+    def __post_init__(self):
+        """The paper's schedule is one without an end: a run may be over before its peak."""
 
 
 def main(config):
@@ -77,7 +88,7 @@ def main(config):
         stages.tell(name, encode_translations(records, tokenizer, config.length, config.on_bad))
         for name, records in (("train", train), ("test", test))
     )
-    batches = BatchStream(train, config.batch_size, stages.buckets(config.length), seed=config.seed)
+    batches = BatchStream(train, config.batch_size, buckets(config.length), seed=config.seed)
     optimizer = keras.optimizers.Adam(
         InverseSquareRoot(model.config.width, config.warmup_steps, config.learning_rate),
         beta_2=0.98,
@@ -112,7 +123,7 @@ def _judge(config, model, tokenizer, test):
     """Exact match and BLEU of both ways to decode, and whether beam search was ever less likely."""
     choices = {
         "max_new_tokens": config.length - 1,
-        "stop_tokens": (tokenizer.eos_id,),
+        "stop_tokens": tokenizer.stop_ids,
         "pad_id": tokenizer.pad_id,
     }
     decoders = {

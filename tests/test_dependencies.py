@@ -17,7 +17,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # A module belongs to the first pattern that matches the whole of its name. Parts of one floor do
 # not import each other; within a part, modules may.
 PARTS = [
-    (0, "types", r"tfalign\.types"),
+    (0, "records", r"tfalign\.(types|options)"),
     (0, "files", r"tfalign\.files"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),
@@ -34,9 +34,12 @@ PARTS = [
     (5, "training", r"tfalign\.training(\..+)?"),
     (5, "evaluation", r"tfalign\.evaluation(\..+)?"),
     (5, "serving", r"tfalign\.serving(\..+)?"),
+    (5, "pretrained", r"tfalign\.pretrained"),
+    (6, "trainers", r"tfalign\.trainers(\..+)?"),
     (6, "environments", r"tfalign\.environments(\..+)?"),
     (7, "the package's root", r"tfalign"),
-    (8, "experiments", r"experiments(\..+)?"),
+    (8, "cli", r"tfalign\.cli(\..+)?"),
+    (9, "experiments", r"experiments(\..+)?"),
 ]
 
 # Who alone may import what lies outside.
@@ -48,8 +51,8 @@ WALLS = {
     "tensorflow": r"tfalign\.backend\.tensorflow(_devices)?|tfalign\.(data|training)(\..+)?"
     rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
-    "jax": r"tfalign\.backend\.jax(_devices)?|experiments(\..+)?",
-    "ray": r"experiments\.rollout_actors",
+    "jax": r"tfalign\.backend\.jax(_devices)?|tfalign\.training\.devices|experiments(\..+)?",
+    "ray": r"tfalign\.trainers\.rollout_actors",
     "keras_hub": r"tfalign\.(models|text)\.keras_hub",
 }
 

@@ -82,11 +82,18 @@ def to_json(file: str | os.PathLike, value: Any) -> bytes:
 
 
 def write_synced(file: Path, data: bytes) -> None:
-    """Writes a file that is on the disk when this returns."""
-    with open(file, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Writes a file that is on the disk when this returns.
+
+    Raises:
+        OSError: naming the file, on a full disk too.
+    """
+    try:
+        with open(file, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def sync_file(file: Path) -> None:

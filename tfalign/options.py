@@ -1,23 +1,28 @@
-"""Option records: frozen dataclasses whose fields have a default, a help text, choices and a range.
+"""Option records: frozen dataclasses whose fields say what a setting is, and which values it takes.
 
 A record belongs to the class that takes it. Flags, config files, ``--help`` and the API reference are read off
-it, so an option is said once. Records nest; the names of all options of a record are distinct, so each may
-be given by its name alone:
+it, so an option is said once. Records nest; the options of a record have distinct names, so each may be
+given by its name alone:
 
->>> @dataclasses.dataclass(frozen=True)
-... class Update(Options):
-...     learning_rate: float = option(1e-3, "Peak learning rate.", above=0)
->>> @dataclasses.dataclass(frozen=True)
-... class Job(Options):
-...     data: str = option("", "Training data.")
-...     update: Update = record(Update(learning_rate=0.5))
->>> build(Job, {"data": "a.jsonl", "learning_rate": 0.1})
-Job(data='a.jsonl', update=Update(learning_rate=0.1))
->>> changed(Job(), learning_rates=1)
-Traceback (most recent call last):
-ValueError: There is no option learning_rates; did you mean learning_rate?
+    >>> @option_record
+    ... class Update:
+    ...     learning_rate: float = option(1e-3, "Peak learning rate.", above=0)
+    >>> @option_record
+    ... class Job:
+    ...     data: str = option("", "Training data.")
+    ...     update: Update = record(Update(learning_rate=0.5))
+    >>> build(Job, {"data": "a.jsonl", "learning_rate": 0.1})
+    Job(data='a.jsonl', update=Update(learning_rate=0.1))
+    >>> changed(Job(), learning_rate=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: --learning_rate must be above 0. Received: learning_rate=0.0
+    >>> changed(Job(), learning_rates=1)
+    Traceback (most recent call last):
+        ...
+    ValueError: There is no option learning_rates; did you mean learning_rate?
 
-This module imports neither absl nor Keras.
+What a value must be is checked here, wherever it comes from. This module imports neither absl nor Keras.
 """
 
 from __future__ import annotations
@@ -27,65 +32,132 @@ import difflib
 import functools
 import json
 import math
+import os
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-_RANGE = ("at_least", "above", "at_most", "below")
+Record = TypeVar("Record")
+Number = int | float
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that an option takes.
+
+    Attributes:
+        at_least, at_most: the least and the greatest, themselves allowed; None for none.
+        above, below: bounds that are not allowed themselves; None for none.
+        also: single values that are allowed beside.
+    """
+
+    at_least: Number | None = None
+    above: Number | None = None
+    at_most: Number | None = None
+    below: Number | None = None
+    also: tuple[Number | str, ...] = ()
+
+    def __contains__(self, value: Number | str) -> bool:
+        """Whether it is one of them; NaN and infinity never are."""
+        return value in self.also or (
+            not isinstance(value, str)
+            and (isinstance(value, int) or math.isfinite(value))
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """The range in words.
+
+        >>> str(Range(above=0, at_most=1, also=(-1,)))
+        'above 0 and at most 1, or -1'
+        >>> str(Range())
+        'a finite number'
+        """
+        bounds = [
+            f"{words} {bound}"
+            for words, bound in (
+                ("at least", self.at_least),
+                ("above", self.above),
+                ("at most", self.at_most),
+                ("below", self.below),
+            )
+            if bound is not None
+        ]
+        return ", or ".join([" and ".join(bounds) or "a finite number", *map(str, self.also)])
 
 
 def option(
     default: Any,
     help: str,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
     *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
+    at_least: Number | None = None,
+    above: Number | None = None,
+    at_most: Number | None = None,
+    below: Number | None = None,
+    also: Collection[Number | str] = (),
+    list_of: type | None = None,
 ) -> Any:
     """A field of an option record.
 
     Args:
-        default: the value; None where whoever takes the record has a number of its own.
-        help: what it is, a sentence or two.
+        default: the value; None where whoever takes the record has one of its own. A record here gives
+            options with dotted names, ``record`` plain ones.
+        help: what the option is.
         choices: the strings allowed; None for any.
-        at_least, above, at_most, below: bounds of a number.
+        at_least, above, at_most, below, also: the numbers allowed, see ``Range``. A float is finite in
+            any case.
+        list_of: int, float or str: a text that holds several, separated by commas, each in the range or
+            one of the choices; "" holds none. None for a single value.
     """
-    bounds = dict(zip(_RANGE, (at_least, above, at_most, below)))
-    metadata = {"help": help, "choices": choices, "bounds": bounds}
+    if is_record(default):
+        return record(default, help, prefix=None)
+    bounded = any(bound is not None for bound in (at_least, above, at_most, below)) or also
+    numbers = Range(at_least, above, at_most, below, tuple(also)) if bounded else None
+    metadata = {"help": help, "choices": choices, "range": numbers, "list_of": list_of}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def record(default: Options | None, help: str = "", *, prefix: str = "") -> Any:
+def record(default: Any, help: str = "", *, prefix: str | None = "") -> Any:
     """A field of an option record that is a record itself.
 
     Args:
         default: the record; None for one that is absent until one of its options is given.
-        help: heading of its options in ``--help``; the first line of its docstring where empty.
-        prefix: put before the names of its options, such as "lora.".
+        help: what its options stand under in ``--help``; the first line of its docstring where empty.
+        prefix: put before the names of its options; None for the field's name and a dot.
     """
-    metadata = {"help": help, "prefix": prefix, "record": True}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata={"help": help, "prefix": prefix})
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Base of option records: checks every field's type, choices and bounds.
+def option_record(cls: type[Record]) -> type[Record]:
+    """Makes a class a frozen dataclass that checks its options' values before its own ``__post_init__``."""
+    own = cls.__dict__.get("__post_init__")
+    inherited = getattr(cls, "__post_init__", None)
+    if own is None and inherited is not None:  # it checks already, this class's fields too
+        return dataclasses.dataclass(frozen=True)(cls)
 
-    Raises:
-        ValueError: naming the option and what was received.
-    """
-
-    def __post_init__(self):
+    @functools.wraps(own or option_record)
+    def check_then_own(self):
         hints = _hints(type(self))
         for field in dataclasses.fields(self):
-            if "record" not in field.metadata:
-                value = _typed(field.name, getattr(self, field.name), hints[field.name])
-                _check(field, value)
+            if not _holds_record(field):
+                value = check(field.name, getattr(self, field.name), field, hints[field.name])
                 object.__setattr__(self, field.name, value)
+        if own is not None:
+            own(self)
+
+    cls.__post_init__ = check_then_own
+    return dataclasses.dataclass(frozen=True)(cls)
+
+
+def is_record(value: Any) -> bool:
+    """Whether it is an option record."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 class Leaf(NamedTuple):
@@ -93,19 +165,20 @@ class Leaf(NamedTuple):
 
     name: str  # by which it is given, "learning_rate" or "lora.rank"
     path: tuple[str, ...]  # of field names
-    owner: type[Options]  # the record it is a field of
+    owner: type  # the record it is a field of
+    heading: str  # what that record's options stand under; "" for the outermost
     field: dataclasses.Field
     hint: Any  # its type
     default: Any
 
 
-def leaves(kind: type[Options], default: Options | None = None, prefix: str = "") -> list[Leaf]:
+def leaves(kind: type, default: Any = None) -> list[Leaf]:
     """All options of a record class, in order.
 
     Raises:
         TypeError: if two have one name.
     """
-    found = list(_leaves(kind, kind() if default is None else default, prefix, ()))
+    found = list(_leaves(kind, kind() if default is None else default, "", (), ""))
     names = [leaf.name for leaf in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -113,75 +186,116 @@ def leaves(kind: type[Options], default: Options | None = None, prefix: str = ""
     return found
 
 
-def build(kind: type[Options], values: Mapping[str, Any], default: Options | None = None) -> Any:
-    """A record from nested or flat names and values.
+def help_of(field: dataclasses.Field) -> str:
+    """A field's help, and which numbers it takes.
+
+    >>> [help_of(field) for field in dataclasses.fields(_Example)]
+    ['Optimizer steps (at least 1)']
+    """
+    numbers = field.metadata["range"]
+    text = field.metadata["help"].rstrip(".")
+    return f"{text} ({numbers})" if numbers is not None else text
+
+
+def build(kind: type[Record], values: Mapping[str, Any], default: Record | None = None) -> Record:
+    """A record from names and values.
 
     Args:
         kind: the record's class.
-        values: name of an option to its value, or name of a record in it to a dict of such.
-        default: the record whose values hold where none is given; ``kind()`` where None.
+        values: name of an option to its value, or of a record in it to a dict of such.
+        default: whose values hold where none is given; ``kind()`` where None.
 
     Raises:
-        ValueError: naming an unknown option and the one that may have been meant, one given twice, or a value
-            of the wrong type or out of its range.
+        ValueError: naming an unknown option and the one that may have been meant, one given twice, or one
+            whose value it does not take.
     """
     default = kind() if default is None else default
     known = {leaf.name: leaf for leaf in leaves(kind, default)}
     given: dict[tuple[str, ...], Any] = {}
     for name, value in _flat(kind, values):
         if name not in known:
-            raise ValueError(unknown_option(name, known))
-        if known[name].path in given:
+            raise ValueError(unknown("option", name, known))
+        leaf = known[name]
+        if leaf.path in given:
             raise ValueError(f"The option {name} is given twice")
-        given[known[name].path] = value
+        given[leaf.path] = check(name, value, leaf.field, leaf.hint)
     return _replaced(kind, default, given)
 
 
-def changed(options: Options, **values: Any) -> Any:
+def changed(options: Record, **values: Any) -> Record:
     """A record with some of its options changed, by their names, see ``build``."""
     return build(type(options), values, options)
 
 
-def to_dict(options: Options) -> dict[str, Any]:
+def to_dict(options: Any) -> dict[str, Any]:
     """A record as nested JSON-able dicts."""
     return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
-def unknown_option(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """The sentence about an option that does not exist."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The sentence about a name that does not exist.
+
+    >>> unknown("job", "algin", ["align", "sft"])
+    'There is no job algin; did you mean align?'
+    """
+    near = difflib.get_close_matches(name.rpartition(".")[2], list(known), n=1)
     if near:
-        return f"There is no option {name}; did you mean {near[0]}?"
-    return f"There is no option {name}; there are {', '.join(sorted(known))}"
+        return f"There is no {what} {name}; did you mean {near[0]}?"
+    return f"There is no {what} {name}; there are {', '.join(sorted(known))}"
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def check(name: str, value: Any, field: dataclasses.Field, hint: Any) -> Any:
+    """The value of an option, if it takes it; an integer for a float becomes one, a list a tuple.
+
+    Args:
+        name: the option's.
+        value: what was given.
+        field: the option's.
+        hint: its type.
+
+    Raises:
+        ValueError: naming the option, what it takes and what it was given.
+    """
+    wanted, may_be_none = _without_none(hint)
+    if value is None and may_be_none:
+        return None
+    if typing.get_origin(wanted) is tuple and isinstance(value, list | tuple):
+        member = typing.get_args(wanted)[0]
+        return tuple(check(name, one, field, member) for one in value)
+    if wanted is float and type(value) is int:
+        value = _as_float(value)
+    if type(value) is not wanted:
+        kind = getattr(wanted, "__name__", str(wanted))
+        raise ValueError(f"{name} must be of type {kind}. Received: {value!r}")
+    list_of = field.metadata["list_of"]
+    if list_of is None:
+        _check_one(name, value, value, field, "")
+    for part in value.split(",") if list_of and value else ():
+        try:
+            one = part if part in (field.metadata["range"] or Range()).also else list_of(part)
+        except ValueError:
+            one = part
+        _check_one(name, one, value, field, "of values separated by commas each ")
+    return value
+
+
+def read_file(file: str | os.PathLike) -> dict[str, Any]:
     """The options of a JSON or YAML file.
 
     Raises:
         ValueError: if it is neither, naming the file and the line.
     """
-    path = Path(path)
+    path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"The config file cannot be read: {error}") from None
-    values = _yaml(path, text) if path.suffix in (".yaml", ".yml") else _json(path, text)
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{path} must hold an object. Received: {type(values).__name__}")
-    return dict(values)
-
-
-def heading(kind: type[Options], field: dataclasses.Field) -> str:
-    """What a record's options stand under in ``--help``."""
-    return field.metadata["help"] or (_hint(kind, field).__doc__ or "").strip().splitlines()[0]
-
-
-def _json(path, text):
-    try:
-        return json.loads(text)
+        values = _yaml(path, text) if path.suffix in (".yaml", ".yml") else json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+        raise ValueError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON: {error}") from error
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{file} must hold an object of options. Received: {values!r:.60}")
+    return dict(values)
 
 
 def _yaml(path, text):
@@ -190,52 +304,62 @@ def _yaml(path, text):
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        line = getattr(error, "problem_mark", None)
-        raise ValueError(f"{path}:{line.line + 1 if line else 1}: not YAML: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        raise ValueError(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {error}") from error
 
 
 @functools.cache
 def _hints(kind):
     """Types by field; those of the records in it are also known from their defaults."""
     defaults = [field.default for field in dataclasses.fields(kind)]
-    inner = {type(one).__name__: type(one) for one in defaults if isinstance(one, Options)}
+    inner = {type(one).__name__: type(one) for one in defaults if is_record(one)}
     return typing.get_type_hints(kind, localns=inner)
 
 
-def _hint(kind, field):
-    """The type of a field, without the None it may be instead."""
-    hint = _hints(kind)[field.name]
-    members = [member for member in typing.get_args(hint) if member is not type(None)]
-    return members[0] if isinstance(hint, types.UnionType) and len(members) == 1 else hint
+def _without_none(hint):
+    """(a type without the None it may be instead, whether it may)."""
+    if not isinstance(hint, types.UnionType):
+        return hint, False
+    (wanted,) = (member for member in typing.get_args(hint) if member is not type(None))
+    return wanted, True
 
 
-def _leaves(kind, default, prefix, path) -> Iterator[Leaf]:
+def _holds_record(field):
+    return "prefix" in field.metadata
+
+
+def _record_in(kind, field):
+    """(class of the record that a field holds, what is put before the names of its options)."""
+    prefix = field.metadata["prefix"]
+    inner = type(field.default) if is_record(field.default) else _hints(kind)[field.name]
+    return _without_none(inner)[0], f"{field.name}." if prefix is None else prefix
+
+
+def _leaves(kind, default, prefix, path, heading) -> Iterator[Leaf]:
     for field in dataclasses.fields(kind):
         value, where = getattr(default, field.name), (*path, field.name)
-        if "record" in field.metadata:
-            inner = _hint(kind, field)
-            yield from _leaves(inner, value or inner(), prefix + field.metadata["prefix"], where)
+        if _holds_record(field):
+            inner, more = _record_in(kind, field)
+            under = field.metadata["help"] or (inner.__doc__ or "").strip().split("\n")[0]
+            yield from _leaves(inner, value or inner(), prefix + more, where, under.rstrip(".:"))
         else:
             hint = _hints(kind)[field.name]
-            yield Leaf(prefix + field.name, where, kind, field, hint, value)
+            yield Leaf(prefix + field.name, where, kind, heading, field, hint, value)
 
 
 def _flat(kind, values, prefix=""):
     """(name, value) pairs, names as those of ``leaves``."""
     if not isinstance(values, Mapping):
-        raise ValueError(
-            f"The options {prefix.rstrip('.')} must be an object. Received: {values!r}"
-        )
-    records = {
-        field.name: field for field in dataclasses.fields(kind) if "record" in field.metadata
-    }
+        name = prefix.rstrip(".") or "options"
+        raise ValueError(f"{name} must be an object of options. Received: {values!r}")
+    records = {field.name: field for field in dataclasses.fields(kind) if _holds_record(field)}
     for name, value in values.items():
         if name not in records:
             yield prefix + str(name), value
         elif value is not None:
-            inner = _hint(kind, records[name])
-            value = dataclasses.asdict(value) if isinstance(value, Options) else value
-            yield from _flat(inner, value, prefix + records[name].metadata["prefix"])
+            inner, more = _record_in(kind, records[name])
+            value = dataclasses.asdict(value) if is_record(value) else value
+            yield from _flat(inner, value, prefix + more)
 
 
 def _replaced(kind, default, given):
@@ -243,51 +367,35 @@ def _replaced(kind, default, given):
     changes = {}
     for field in dataclasses.fields(kind):
         inner = {path[1:]: value for path, value in given.items() if path[0] == field.name}
-        if not inner:
-            continue
-        if "record" in field.metadata:
-            record_class = _hint(kind, field)
+        if inner and _holds_record(field):
+            record_class, _ = _record_in(kind, field)
             start = getattr(default, field.name) or record_class()
             changes[field.name] = _replaced(record_class, start, inner)
-        else:
+        elif inner:
             changes[field.name] = inner[()]
     return dataclasses.replace(default, **changes)
 
 
-def _typed(name, value, hint):
-    """The value, as a float or tuple where it was written as an int or list."""
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (member for member in typing.get_args(hint) if member is not type(None))
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        member = typing.get_args(hint)[0]
-        return tuple(_typed(name, one, member) for one in value)
-    if hint is float and type(value) is int:
+def _check_one(name, one, value, field, each):
+    """Raises unless ``one``, which is or is part of the value, is allowed."""
+    choices, numbers = field.metadata["choices"], field.metadata["range"]
+    if numbers is None and isinstance(one, float):
+        numbers = Range()
+    received = f"Received: {name.rpartition('.')[2]}={value}"
+    if choices is not None and one not in choices:
+        allowed = ", ".join(choice or '""' for choice in choices)
+        raise ValueError(f"--{name} must be {each}one of {allowed}. {received}")
+    if numbers is not None and one not in numbers:
+        raise ValueError(f"--{name} must be {each}{numbers}. {received}")
+
+
+def _as_float(value: int) -> float:
+    try:
         return float(value)
-    if hint is Any or typing.get_origin(hint) is None and type(value) is hint:
-        return value
-    wanted = getattr(hint, "__name__", str(hint))
-    raise ValueError(f"{name} must be of type {wanted}. Received: {name}={value!r}")
+    except OverflowError:
+        return math.inf
 
 
-def _check(field, value):
-    choices = field.metadata["choices"]
-    if choices and value is not None and value not in choices:
-        allowed = ", ".join(map(repr, choices))
-        raise ValueError(f"{field.name} must be one of {allowed}. Received: {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{field.name} must be finite. Received: {field.name}={value}")
-    bounds = {kind: at for kind, at in field.metadata["bounds"].items() if at is not None}
-    if bounds and isinstance(value, int | float) and not _is_within(value, **bounds):
-        said = " and ".join(f"{kind.replace('_', ' ')} {at:g}" for kind, at in bounds.items())
-        raise ValueError(f"{field.name} must be {said}. Received: {field.name}={value}")
-
-
-def _is_within(value, at_least=None, above=None, at_most=None, below=None):
-    return (
-        (at_least is None or value >= at_least)
-        and (above is None or value > above)
-        and (at_most is None or value <= at_most)
-        and (below is None or value < below)
-    )
+@option_record
+class _Example:
+    steps: int = option(1, "Optimizer steps", at_least=1)

@@ -131,7 +131,7 @@ class Pretrained:
             max_new_tokens=max_new_tokens,
             sampler=Sampler(temperature, top_k, top_p, min_p),
             seed=seed,
-            stop_tokens=(self.tokenizer.eos_id,),
+            stop_tokens=self.tokenizer.stop_ids,
             pad_id=examples.pad_id,
         )
         rows = zip(np.asarray(generation.tokens), np.asarray(generation.mask))

@@ -7,10 +7,9 @@ always carried: nobody infers it from ``ids != pad``.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
-from tfalign.options import Options, option
+from tfalign.options import option, option_record
 
 Array = Any  # numpy.ndarray, or a tensor of the Keras backend
 
@@ -152,8 +151,8 @@ class Rollout(NamedTuple):
     scores: Array  # float32[B], the reward model's
 
 
-@dataclasses.dataclass(frozen=True)
-class LoRA(Options):
+@option_record
+class LoRA:
     """Low-rank adapters (LoRA, Hu et al. 2021; DoRA, Liu et al. 2024)."""
 
     rank: int = option(8, "Rank r of the two matrices.", at_least=1)

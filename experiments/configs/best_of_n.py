@@ -11,8 +11,8 @@ reward goes from 0.18 to 1.30 at n = 16 and no further. A minute or two on two C
 
 CONFIG = {
     "run_dir": "runs/best_of_n",
-    "policy": "runs/demo/models/sft",
-    "reward_model": "runs/demo/models/reward_model",
+    "model": "runs/demo/models/sft",
+    "reward": "runs/demo/models/reward_model",
     "max_prompt_tokens": 42,
     "max_new_tokens": 48,
 }

@@ -4,7 +4,7 @@
     python -m experiments.preference --config=preference
     python -m experiments.preference --config=preference --loss=ipo --run_dir=runs/ipo
     python -m experiments.evaluate --run_dir=runs/dpo_report --before=runs/demo/models/sft \\
-        --after=runs/dpo/models/dpo --after_name=dpo --reward_model=runs/demo/models/reward_model
+        --after=runs/dpo/models/dpo --after_name=dpo --reward=runs/demo/models/reward_model
 
 Rafailov et al. 2023 (appendix B): beta 0.1, batches of 64 pairs, RMSprop at 1e-6 with a warm-up of 150
 updates, for a model of 2.8 billion weights. Here AdamW at 2e-4 and batches of 32: the model is small.
@@ -15,7 +15,7 @@ beat the fine-tuned model's. Three minutes on two CPU cores that had other work.
 
 CONFIG = {
     "run_dir": "runs/dpo",
-    "policy": "runs/demo/models/sft",
+    "model": "runs/demo/models/sft",
     "max_prompt_tokens": 42,
     "max_new_tokens": 48,
     "on_bad": "skip",

@@ -16,7 +16,7 @@ from tfalign.data import (
     encode_prompts,
     encode_texts,
 )
-from tfalign.data.encoding import Ragged
+from tfalign.data.examples import Ragged
 from tfalign.text import train_byte_bpe, train_word_piece
 
 # With no text to learn from, every byte is a token of its own: lengths can be counted by hand.

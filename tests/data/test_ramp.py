@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.pretrain_gpt import PretrainConfig
-from experiments.stages import ramp_stages
 from tfalign.data import BatchStream, Ramp, one_text
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
+from tfalign.trainers.pretraining import ramp_stages
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import adamw
 

@@ -68,16 +68,61 @@ def test_restrictions_apply_after_the_temperature():
     np.testing.assert_array_equal(_probabilities(Sampler(1.0, top_p=0.8)) > 0, [0, 1, 1, 1, 0])
 
 
-def test_equals_of_the_last_kept_token_are_kept():
-    logits = np.log([[0.4, 0.2, 0.2, 0.2]]).astype("float32")
-    for sampler in (Sampler(top_k=2), Sampler(top_p=0.5), Sampler(top_p=0.7)):
-        np.testing.assert_allclose(_probabilities(sampler, logits), [0.4, 0.2, 0.2, 0.2], rtol=1e-5)
+@pytest.mark.parametrize(
+    "sampler, kept",
+    [
+        (Sampler(top_p=0.35), [1]),
+        (Sampler(top_p=0.4), [1]),
+        (Sampler(top_p=0.5), [0, 1]),
+        (Sampler(top_p=0.6), [0, 1]),
+        (Sampler(top_p=0.61), [0, 1, 2]),
+        (Sampler(top_p=0.8), [0, 1, 2]),
+        (Sampler(top_p=0.81), [0, 1, 2, 3]),
+        (Sampler(top_p=1e-9), [1]),
+        (Sampler(top_k=2), [0, 1, 2, 3]),  # as transformers: all that are as likely as the k-th
+        (Sampler(top_k=2, top_p=0.5), [0, 1]),
+        (Sampler(min_p=0.5), [0, 1, 2, 3]),
+        (Sampler(min_p=0.51), [1]),
+    ],
+    ids=str,
+)
+def test_restrictions_among_equals(sampler, kept):
+    """Top-p keeps the smallest set that reaches p, top-k and min-p what is likely enough."""
+    probabilities = np.array([0.2, 0.4, 0.2, 0.2])
+    for order in (slice(None), [3, 1, 0, 2]):  # which of the equals is which does not matter
+        logits = np.log(probabilities[order])[None].astype("float32")
+        drawn = _probabilities(sampler, logits)
+        np.testing.assert_array_equal(np.flatnonzero(drawn), kept)
+        np.testing.assert_allclose(
+            drawn[kept], probabilities[kept] / probabilities[kept].sum(), rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("size", [4, 10, 50])
+def test_the_nucleus_of_equals_is_as_small_as_its_sum_allows(size):
+    """k of n equals reach k / n; one more is needed for anything above."""
+    logits = np.zeros((1, size), "float32")
+    for count in (1, size // 4 + 1, size - 1):
+        for top_p, expected in ((count / size, count), ((count + 0.5) / size, count + 1)):
+            kept = np.asarray(Sampler(top_p=top_p).distribution(logits))[0] > -1e29
+            np.testing.assert_array_equal(np.flatnonzero(kept), np.arange(expected))
+
+
+def test_the_nucleus_is_numpys_on_rows_full_of_equals():
+    random = np.random.default_rng(0)
+    probabilities = random.integers(1, 4, size=(50, 30)).astype("float64")
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    found = Sampler(top_p=0.55).distribution(np.log(probabilities).astype("float32"))
+    for row, kept in zip(probabilities, np.asarray(found) > -1e29):
+        order = np.argsort(-row, kind="stable")
+        count = np.searchsorted(np.cumsum(row[order]), 0.55 - 1e-6) + 1
+        np.testing.assert_array_equal(np.flatnonzero(kept), np.sort(order[:count]))
 
 
 def test_each_row_is_restricted_by_itself():
     logits = np.log([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.34, 0.33, 0.33]]).astype("float32")
     kept = np.asarray(Sampler(top_p=0.65).distribution(logits)) > -1e29
-    np.testing.assert_array_equal(kept, [[1, 0, 0], [0, 0, 1], [1, 1, 1]])
+    np.testing.assert_array_equal(kept, [[1, 0, 0], [0, 0, 1], [1, 1, 0]])  # 0.34 + 0.33 reach it
 
 
 def test_half_precision_logits_give_float32_log_probs():
@@ -179,6 +224,10 @@ def test_large_vocabulary_draws_from_the_right_places():
     [
         ({"temperature": 0}, "use Greedy.*Received: temperature=0"),
         ({"temperature": float("nan")}, "temperature=nan"),
+        ({"temperature": float("inf")}, "positive and finite.*temperature=inf"),
+        ({"temperature": -1e-30}, "temperature=-1e-30"),
+        ({"temperature": "1"}, "temperature=1"),
+        ({"temperature": None}, "temperature=None"),
         ({"top_k": -1}, "top_k=-1"),
         ({"top_p": 0.0}, "top_p=0.0"),
         ({"top_p": 1.5}, "top_p=1.5"),

@@ -110,7 +110,7 @@ def test_nasty_texts_leave_every_table_a_table(tmp_path, metrics):
     write_report(REPORT, tmp_path, metrics)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     found = tables(text)
-    assert len(found) == 5, "summary, samples, other numbers, time, versions"
+    assert len(found) == 6, "summary, samples, worst, other numbers, time, versions"
     for table in found:
         assert {unescaped_pipes(line) for line in table} == {unescaped_pipes(table[0])}
     samples = found[1]
@@ -132,6 +132,7 @@ def test_the_page_reads_from_top_to_bottom_and_its_pictures_exist(tmp_path, metr
         "Scores before and after",
         "Reward model",
         "Samples",
+        "Worst responses",
         "Other numbers",
         "Time",
         "Versions",

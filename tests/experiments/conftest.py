@@ -8,6 +8,8 @@ import pytest
 
 from experiments import stages
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
+from tfalign.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def start(tmp_path_factory):
     tokenizer = train_byte_bpe([], 259)
     stages.seed_everything(0)
     model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
-    run = stages.RunDirectory(folder / "run", {}, stages.HARMLESS)
+    run = RunDirectory(folder / "run", {}, HARMLESS)
     stages.save_model(run, "policy", model, tokenizer)
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))

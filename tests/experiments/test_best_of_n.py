@@ -10,6 +10,7 @@ from experiments.best_of_n import BestOfNConfig, EndedOrLess, main, measure
 from tfalign.models import GPTConfig
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
 from tfalign.training.run_directory import RunDirectory
 
 
@@ -50,7 +51,7 @@ def test_an_n_that_cannot_be():
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     tokenizer = train_byte_bpe(["q one two"] * 4, 280)
-    run = RunDirectory(tmp_path / "models_of", {}, stages.HARMLESS)
+    run = RunDirectory(tmp_path / "models_of", {}, HARMLESS)
     stages.seed_everything(0)
     sizes = {"width": 16, "num_layers": 1}
     model = stages.new_model("tiny_llama", tokenizer.vocab_size, 32, "float32", **sizes)

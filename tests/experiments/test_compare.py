@@ -15,8 +15,10 @@ from experiments.evaluate import EvaluateConfig, evaluate
 from experiments.preference import PreferenceConfig
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.preferences import PREFERENCE_LOSSES
+from tfalign.training.run_directory import RunDirectory
 
 
 @pytest.mark.parametrize("name", CONTESTANTS)
@@ -109,7 +111,7 @@ def test_report(tmp_path):
 
 @pytest.mark.slow
 def test_a_small_run_of_everything(tmp_path, monkeypatch):
-    demo = stages.RunDirectory(tmp_path / "demo", {}, stages.HARMLESS)
+    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
     tokenizer = train_byte_bpe([], 259)
     model = stages.new_model("tiny_llama", 259, 32, "float32", num_layers=1, width=16)
     stages.save_model(demo, "sft", model, tokenizer)
@@ -153,9 +155,7 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     written = first.stat().st_mtime_ns
     main(config)
     assert first.stat().st_mtime_ns == written
-    alone = stages.RunDirectory(
-        tmp_path / "alone", {}, stages.HARMLESS
-    )  # no stage before, no metrics
+    alone = RunDirectory(tmp_path / "alone", {}, HARMLESS)  # no stage before, no metrics
     models = demo.path / "models"
     places = {"before": models / "sft", "reward_model": models / "reward_model"}
     places |= {"after": tmp_path / "run" / "dpo" / "0" / "models" / "dpo"}

@@ -9,11 +9,12 @@ import json
 import numpy as np
 import pytest
 
-from experiments import language_models, stages
+from experiments import language_models
 from experiments.generate import GenerateConfig
 from experiments.generate import main as generate
 from experiments.language_models import LanguageModelsConfig, main
 from tfalign.models import RecurrentConfig, from_pretrained
+from tfalign.pretrained import load_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Counts of counts")
 LINES = [f" the {noun} sat on the {place} . \n" for noun in ["cat", "dog", "hen"] for place in "mn"]
@@ -59,7 +60,7 @@ def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     capsys.readouterr()
     prompt = "the cat sat on the"
     generate(GenerateConfig(str(model), prompt=prompt, max_new_tokens=1, greedy=True))
-    words = stages.load_tokenizer(model)
+    words = load_tokenizer(model)
     best = int(np.argmax(from_pretrained(model)(np.array([words.encode(prompt)]))[0, -1]))
     assert capsys.readouterr().out.strip() == words.decode([best]) != ""
     main(LanguageModelsConfig(models="ngram,LSTM", **options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -15,23 +14,24 @@ from experiments.best_of_n import BestOfNConfig
 from experiments.configs import best_of_n, demo, hh_rlhf, movie_reviews, preference, smoke
 from experiments.pipeline import PipelineConfig
 from experiments.preference import PreferenceConfig
+from tfalign.options import build, option, option_record
 
 CONFIGS = {module: PipelineConfig for module in (demo, smoke, hh_rlhf, movie_reviews)}
 CONFIGS |= {preference: PreferenceConfig, best_of_n: BestOfNConfig}
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class Inner:
-    steps: int = launch.option(10, "updates")
-    rate: float = launch.option(0.5, "a rate")
-    kind: str = launch.option("a", "a choice", ["a", "b"])
+    steps: int = option(10, "updates")
+    rate: float = option(0.5, "a rate")
+    kind: str = option("a", "a choice", ["a", "b"])
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class Outer:
-    name: str = launch.option("x", "a name")
-    fast: bool = launch.option(False, "a switch")
-    inner: Inner = launch.option(Inner(), "nested")
+    name: str = option("x", "a name")
+    fast: bool = option(False, "a switch")
+    inner: Inner = option(Inner(), "nested")
 
 
 def parse(*argv, config=None):
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_json_is_told_with_its_line(tmp_path):
 
 @pytest.mark.parametrize("module", CONFIGS, ids=lambda module: module.__name__)
 def test_named_configs_are_valid(module):
-    config = launch.build(CONFIGS[module], module.CONFIG)
+    config = build(CONFIGS[module], module.CONFIG)
     assert config.run_dir.startswith("runs/")
     assert "python -m experiments" in module.__doc__
 

@@ -13,6 +13,8 @@ from experiments.overoptimisation import OveroptimisationConfig, _Base, _curve, 
 from experiments.train_reward import RewardConfig
 from tfalign.evaluation.overoptimisation import fit_best_of_n
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
+from tfalign.training.run_directory import RunDirectory
 
 
 def test_summary_of_a_known_law():
@@ -36,7 +38,7 @@ def test_a_small_run_reports(tmp_path, monkeypatch):
     ]
     data = tmp_path / "preferences.jsonl"
     data.write_text("\n".join(map(json.dumps, preferences)))
-    demo = stages.RunDirectory(tmp_path / "demo", {}, stages.HARMLESS)
+    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
     tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
     model = stages.new_model("tiny", tokenizer.vocab_size, 64, "float32", num_layers=1, width=16)
     stages.save_model(demo, "sft", model, tokenizer)

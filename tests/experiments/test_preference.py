@@ -12,6 +12,7 @@ from experiments import stages
 from experiments.preference import PreferenceConfig, chosen_loss, learn_preferences
 from tfalign.objectives import DPO, IPO, SimPO
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
 from tfalign.training.preferences import PREFERENCE_LOSSES
 from tfalign.training.run_directory import RunDirectory
 
@@ -51,7 +52,7 @@ def test_contradictions_fail_in_a_sentence(options, sentence):
 def policy(tmp_path_factory):
     """A directory of a tiny model, and a file of preferences: "good" is better than "bad"."""
     folder = tmp_path_factory.mktemp("preference")
-    run = RunDirectory(folder, {}, stages.HARMLESS)
+    run = RunDirectory(folder, {}, HARMLESS)
     stages.seed_everything(0)
     tokenizer = train_byte_bpe(["good bad q"] * 9, 300)
     model = stages.new_model(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from experiments import classify_movie_reviews, prepare_hh_rlhf, prepare_movie_reviews
-from experiments.naive_bayes import NaiveBayes
 from experiments.prepared import both_splits
+from tfalign.evaluation.naive_bayes import NaiveBayes
 
 
 def rows(folder, kind, split):

@@ -9,8 +9,10 @@ from experiments import stages
 from experiments.align import AlignConfig, align, learned_reward
 from experiments.train_process_reward import ProcessRewardConfig, train_process_reward
 from experiments.train_reward import RewardConfig, train_reward
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import Ensemble, ProcessReward, ProcessRewardModel
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
 from tfalign.training.run_directory import RunDirectory
 
 TRAINING = {"steps": 20, "batch_size": 8, "warmup_steps": 1, "learning_rate": 1e-2, "log_every": 20}
@@ -26,7 +28,7 @@ def folder(tmp_path_factory):
     model = stages.new_model(
         "tiny_llama", tokenizer.vocab_size, 40, "float32", width=16, num_layers=1
     )
-    stages.save_model(RunDirectory(folder, {}, stages.HARMLESS), "sft", model, tokenizer)
+    stages.save_model(RunDirectory(folder, {}, HARMLESS), "sft", model, tokenizer)
     ranked = [
         {"prompt": f"q{i} ", "completions": ["good", "fair", "bad"][: 2 + i % 2]} for i in range(60)
     ]
@@ -89,7 +91,7 @@ def test_rankings_then_an_ensemble(folder, tmp_path):
         batch_size=8,
         **LIMITS,
     )
-    tokenizer = stages.load_tokenizer(config.policy)
+    tokenizer = load_tokenizer(config.policy)
     assert isinstance(learned_reward(config, tokenizer)[0], Ensemble)
     align(config, stages.open_run("rloo", config))
     assert np.isfinite(last_line(tmp_path / "align", "rloo")["score"])
@@ -107,5 +109,5 @@ def test_steps(folder, tmp_path):
     train_process_reward(config, stages.open_run("process_reward", config))
     assert last_line(tmp_path, "process_reward")["eval_accuracy"] > 0.9
     aligned = AlignConfig(reward_model=str(tmp_path / "models" / "process_reward"))
-    reward, model = learned_reward(aligned, stages.load_tokenizer(config.model))
+    reward, model = learned_reward(aligned, load_tokenizer(config.model))
     assert isinstance(model, ProcessRewardModel) and isinstance(reward, ProcessReward)

@@ -15,6 +15,8 @@ from experiments.train_reward import RewardConfig
 from tfalign.data.customer_service.examples import generate_examples
 from tfalign.data.customer_service.gold import gold_components, gold_reward
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
+from tfalign.training.run_directory import RunDirectory
 
 LIMITS = {"max_prompt_tokens": 96, "max_new_tokens": 4}
 QUICK = LIMITS | {"on_bad": "skip", "batch_size": 4, "log_every": 1}
@@ -52,7 +54,7 @@ def test_one_label_knows_nothing_of_the_other(pairs, tmp_path):
 
 @pytest.mark.slow
 def test_a_small_run_reports(pairs, tmp_path):
-    demo = stages.RunDirectory(tmp_path / "demo", {}, stages.HARMLESS)
+    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
     tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
     model = stages.new_model("tiny_llama", tokenizer.vocab_size, 256, "float32", width=16)
     stages.save_model(demo, "sft", model, tokenizer)

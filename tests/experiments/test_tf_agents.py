@@ -12,7 +12,9 @@ from tfalign.environments.tasks import best_returns, repeat_prompt
 from tfalign.models import GPTConfig
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.base import HARMLESS
 from tfalign.training.loop import run_steps
+from tfalign.training.run_directory import RunDirectory
 
 if importlib.util.find_spec("tf_agents") is None:
     pytest.skip("needs pip install 'tfalign[agents]'", allow_module_level=True)
@@ -41,7 +43,7 @@ def test_alignment_under_tf_agents_goes_on_where_it_was(tmp_path, monkeypatch):
     tokenizer = train_byte_bpe([], 259)
     stages.seed_everything(0)
     model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
-    places = stages.RunDirectory(tmp_path / "start", {}, stages.HARMLESS)
+    places = RunDirectory(tmp_path / "start", {}, HARMLESS)
     stages.save_model(places, "policy", model, tokenizer)
     reward_model = RewardModel(GPTConfig(259, 16, 1, 2, max_positions=16))
     stages.save_model(places, "reward_model", reward_model, tokenizer)

@@ -19,6 +19,7 @@ from experiments.sft import SFTConfig, fine_tune
 from tfalign.decoding import Greedy, generate
 from tfalign.models import from_pretrained
 from tfalign.models.keras_hub import KerasHubCausalLM
+from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import TextReward
 from tfalign.text import train_byte_bpe
 from tfalign.text.keras_hub import KerasHubTokenizer
@@ -119,7 +120,7 @@ def preset(tmp_path_factory):
 
 
 def test_tokenizer(preset):
-    tokenizer = stages.load_tokenizer(preset)
+    tokenizer = load_tokenizer(preset)
     assert isinstance(tokenizer, KerasHubTokenizer)
     assert tokenizer.bos_id == tokenizer.eos_id == 0 and tokenizer.pad_id is None
     assert tokenizer.vocab_size == 260
@@ -159,7 +160,7 @@ def test_a_preset_goes_through_sft_dpo_and_ppo(preset, tmp_path):
     config = AlignConfig(run_dir=str(tmp_path / "ppo"), policy=dpo, steps=40, batch_size=32)
     shared = {"data": str(data), "log_every": 1, "learning_rate": 3e-3, "kl": "fixed"}
     config = dataclasses.replace(config, **shared, **limits)
-    tokenizer = stages.load_tokenizer(dpo)
+    tokenizer = load_tokenizer(dpo)
     reward = TextReward(lambda prompt, response: response.count("x") / 6, tokenizer.decode)
     align(config, stages.open_run("ppo", config), reward=reward)
     lines = (tmp_path / "ppo" / "metrics.jsonl").read_text().splitlines()

@@ -8,6 +8,7 @@
 ``value_and_grad``         a scalar function's value and its gradients for Keras variables
 ``input_gradient``         a function's value and its gradient for its argument
 ``fori_loop``              a compiled loop whose body may change variables, such as dropout's seeds
+``has_value``              whether an array can be looked at now, outside a program
 ``assign_part``            part of a variable set without a second copy of it
 ``strategy``               the ``tf.distribute.Strategy`` in whose scope this is, if any
 ``is_chief``               whether this process is the one that writes files
@@ -30,6 +31,7 @@ if keras.backend.backend() == "tensorflow":
     from tfalign.backend.tensorflow import (
         assign_part,
         fori_loop,
+        has_value,
         input_gradient,
         jit,
         jit_batch,
@@ -48,6 +50,7 @@ elif keras.backend.backend() == "jax":
     from tfalign.backend.jax import (
         assign_part,
         fori_loop,
+        has_value,
         input_gradient,
         jit,
         jit_batch,
@@ -77,8 +80,9 @@ def is_chief():
 __all__ = [
     "assign_part",
     "fori_loop",
-    "input_gradient",
     "gather_from_processes",
+    "has_value",
+    "input_gradient",
     "is_chief",
     "jit",
     "jit_batch",

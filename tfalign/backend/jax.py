@@ -143,6 +143,11 @@ def fori_loop(lower, upper, body, initial):
     return values
 
 
+def has_value(x):
+    """As in ``backend.tensorflow``."""
+    return not isinstance(x, jax.core.Tracer)
+
+
 def assign_part(variable, values, start, axis):
     """As in ``backend.tensorflow``."""
     values = jax.numpy.asarray(values, variable.dtype)

@@ -88,6 +88,11 @@ def fori_loop(lower, upper, body, initial):
     return ops.fori_loop(lower, upper, body, initial)
 
 
+def has_value(x):
+    """Whether an array can be looked at now: it is not part of a program that is still being traced."""
+    return not tf.is_symbolic_tensor(x)
+
+
 def assign_part(variable, values, start, axis):
     """Sets part of a Keras variable, without a second copy of it where the backend can.
 

@@ -21,15 +21,13 @@ from tfalign.data.conversions import (
 from tfalign.data.corpora import encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.data.customer_service import load_customer_service
 from tfalign.data.encoding import (
-    LanguageModelExamples,
-    PreferenceExamples,
-    PromptExamples,
     encode_completions,
     encode_conversations,
     encode_preferences,
     encode_prompts,
     encode_texts,
 )
+from tfalign.data.examples import LanguageModelExamples, PreferenceExamples, PromptExamples
 from tfalign.data.judged import (
     LabelledExamples,
     RankedExamples,
@@ -48,7 +46,9 @@ from tfalign.data.masking import (
     single_texts,
 )
 from tfalign.data.ramp import Ramp
+from tfalign.data.readers import ASCII_SPACE, json_object, read_records, text_lines
 from tfalign.data.records import (
+    BadFileError,
     BadRecord,
     BadRecordError,
     ClassRecord,
@@ -63,15 +63,14 @@ from tfalign.data.records import (
     StepsRecord,
     TaggedRecord,
     TextRecord,
-    read_records,
-    records_of_rows,
     split_by_prompt,
-    text_lines,
 )
 from tfalign.data.spelled import spelled_pairs
 from tfalign.data.translation import TranslationExamples, encode_translations
 
 __all__ = [
+    "ASCII_SPACE",
+    "BadFileError",
     "BadRecord",
     "BadRecordError",
     "BatchStream",
@@ -122,6 +121,7 @@ __all__ = [
     "encode_texts",
     "encode_translations",
     "load_customer_service",
+    "json_object",
     "next_token_targets",
     "one_text",
     "paired",

@@ -10,7 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from tfalign.data.encoding import Examples, Ragged, padding_id, sequence_ends
+from tfalign.data.encoding import padding_id, sequence_ends
+from tfalign.data.examples import Examples, Ragged
 from tfalign.types import ClassifiedTexts, SimilarTexts, TaggedTexts
 
 

@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from tfalign.data.encoding import LanguageModelExamples
+from tfalign.data.examples import LanguageModelExamples
 from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts
 
 

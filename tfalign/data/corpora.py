@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfalign.data.encoding import LanguageModelExamples, Ragged
-from tfalign.data.records import text_lines
+from tfalign.data.examples import LanguageModelExamples, Ragged
+from tfalign.data.readers import text_lines
 
 
 def read_corpus(path):

@@ -13,14 +13,13 @@ import zlib
 import numpy as np
 
 from tfalign.data.encoding import (
-    Examples,
-    Ragged,
     encode_answers,
     encode_prompt_ids,
     keep_fitting,
     padding_id,
     sequence_ends,
 )
+from tfalign.data.examples import Examples, Ragged
 from tfalign.data.records import PreferenceRecord
 from tfalign.types import LabelledResponses, LabelledSteps, RankedResponses
 
@@ -143,9 +142,14 @@ def encode_ranked(records, tokenizer, max_prompt_tokens=None, max_new_tokens=Non
     """
     prompts = encode_prompt_ids(records, tokenizer)
     texts = [_answers(record) for record in records]
-    repeated = [record.prompt for record, of_record in zip(records, texts) for _ in of_record]
-    flat = [text for of_record in texts for text in of_record]
-    flat = iter(encode_answers(repeated, flat, tokenizer))
+    rows = [row for row, of_record in enumerate(texts) for _ in of_record]
+    flat = encode_answers(
+        [records[row].prompt for row in rows],
+        [prompts[row] for row in rows],
+        [text for of_record in texts for text in of_record],
+        tokenizer,
+    )
+    flat = iter(flat)
     answers = [[next(flat) for _ in of_record] for of_record in texts]
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
@@ -185,7 +189,10 @@ def encode_labelled(records, tokenizer, max_prompt_tokens=None, max_new_tokens=N
     """
     prompts = encode_prompt_ids(records, tokenizer)
     answers = encode_answers(
-        [record.prompt for record in records], [record.completion for record in records], tokenizer
+        [record.prompt for record in records],
+        prompts,
+        [record.completion for record in records],
+        tokenizer,
     )
     checks = (
         ("the prompt", prompts, max_prompt_tokens),
@@ -229,8 +236,7 @@ def encode_steps(records, tokenizer, separator="\n", max_tokens=None, on_bad="st
     end = separator_id(tokenizer, separator)
     _, tail = sequence_ends(tokenizer)
     prompts = encode_prompt_ids(records, tokenizer)
-    flat = iter(tokenizer.encode_batch([step for record in records for step in record.steps]))
-    steps = [[next(flat) for _ in record.steps] for record in records]
+    steps = _steps(records, prompts, tokenizer)
     rows, ends = [], []
     for prompt, of_record in zip(prompts, steps):
         row, columns = list(prompt), []
@@ -255,9 +261,29 @@ def encode_steps(records, tokenizer, separator="\n", max_tokens=None, on_bad="st
     )
 
 
+def _steps(records, prompts, tokenizer):
+    """Ids of every record's steps: the first as it follows the prompt, the others what separates them."""
+    following = iter(
+        tokenizer.encode_following([step for record in records for step in record.steps])
+    )
+    steps = [[next(following) for _ in record.steps] for record in records]
+    behind_text = [
+        row for row, record in enumerate(records) if isinstance(record.prompt, str) and record.steps
+    ]
+    firsts = encode_answers(
+        [records[row].prompt for row in behind_text],
+        [prompts[row] for row in behind_text],
+        [records[row].steps[0] for row in behind_text],
+        tokenizer,
+    )
+    for row, first in zip(behind_text, firsts):
+        steps[row][0] = first[:-1]  # without the EOS
+    return steps
+
+
 def separator_id(tokenizer, separator="\n"):
     """int, the one token of what separates steps; ValueError if it is not one."""
-    ids = tokenizer.encode(separator)
+    ids = tokenizer.encode_following([separator])[0]
     if len(ids) != 1:
         raise ValueError(
             f"What separates steps must be one token. Received: {separator!r}, which is {ids}"

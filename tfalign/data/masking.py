@@ -15,7 +15,8 @@ import numpy as np
 
 from tfalign.data.batches import BatchStream
 from tfalign.data.corpora import read_corpus
-from tfalign.data.encoding import Examples, Ragged, padding_id
+from tfalign.data.encoding import padding_id
+from tfalign.data.examples import Examples, Ragged
 from tfalign.types import MaskedTexts
 
 _TITLE = re.compile(r"\s*= [^=].* =\s*$")

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from tfalign.data.encoding import Examples, Ragged, keep_fitting, padding_id
+from tfalign.data.encoding import keep_fitting, padding_id
+from tfalign.data.examples import Examples, Ragged
 from tfalign.types import SequencePairs
 
 

@@ -12,13 +12,8 @@ import numpy as np
 from keras import ops, tree
 
 from tfalign import backend
-from tfalign.decoding.generate import (
-    DecodeState,
-    check_max_new_tokens,
-    check_prompts,
-    read_last,
-    start,
-)
+from tfalign.decoding.generate import DecodeState, check_max_new_tokens, read_last, start
+from tfalign.decoding.prompts import checked_prompts
 from tfalign.functional.rows import take_rows
 from tfalign.types import Generation
 
@@ -86,22 +81,20 @@ class BeamSearch:
         self.pad_id = pad_id
         self.compiled = backend.jit_rows(self.run, model.variables)
 
-    def __call__(self, token_ids, mask):
+    def __call__(self, token_ids, mask=None):
         """The best response found to every prompt.
 
         Args:
             token_ids: int32[B, P], padded on either side.
-            mask: bool[B, P], true at real tokens, at least one a row.
+            mask: bool[B, P], true at real tokens, at least one a row; None for all.
 
         Returns:
             Generation.
 
         Raises:
-            ValueError: if a prompt is empty, or prompt and response exceed the model's positions.
+            ValueError: see ``prompts.checked_prompts``.
         """
-        mask = np.asarray(mask, "bool")
-        check_prompts(self.model, mask, self.max_new_tokens)
-        return self.compiled(ops.convert_to_tensor(token_ids, "int32"), mask)
+        return self.compiled(*checked_prompts(self.model, token_ids, mask, self.max_new_tokens))
 
     def run(self, token_ids, mask, *_):
         """The search itself, to be compiled; seed and row ids, as ``Generator.run`` takes them, change

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
+from tfalign.decoding.prompts import checked_prompts
 
 
 class SourceRead:
@@ -82,11 +83,13 @@ class Translator:
 
         Returns:
             Generation, without the start token.
+
+        Raises:
+            ValueError: if a source is empty or has an id outside the vocabulary.
         """
-        source_ids = ops.convert_to_tensor(source_ids, "int32")
-        mask = np.ones(source_ids.shape, "bool") if source_mask is None else source_mask
+        source_ids, mask = checked_prompts(self.model, source_ids, source_mask)
         rows = np.arange(len(mask), dtype="int32")
-        return self.compiled(source_ids, np.asarray(mask, "bool"), np.uint32(seed), rows)
+        return self.compiled(source_ids, mask, np.uint32(seed), rows)
 
     def _run(self, source_ids, source_mask, seed, row_ids):
         decoder = self.decoder(SourceRead(self.model, source_ids, source_mask))

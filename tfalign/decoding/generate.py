@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
+from tfalign.decoding.prompts import checked_prompts
 from tfalign.decoding.samplers import Sampler, allow
 from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
@@ -148,7 +149,7 @@ class Generator:
 
         Args:
             token_ids: int32[B, P], padded on either side.
-            mask: bool[B, P], true at real tokens, at least one a row.
+            mask: bool[B, P], true at real tokens, at least one a row; None for all.
             seed: int in [0, 2**32).
             row_ids: int32[B], which stream of random numbers a row draws from; its place in the
                 batch where None. A row's response depends on the seed, its id and its prompt, not
@@ -158,17 +159,11 @@ class Generator:
             Generation.
 
         Raises:
-            ValueError: if a prompt is empty, or prompt and response exceed the model's positions.
+            ValueError: see ``prompts.checked_prompts``.
         """
-        mask = np.asarray(mask, "bool")
-        check_prompts(self.model, mask, self.max_new_tokens)
+        token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
-        return self.compiled(
-            ops.convert_to_tensor(token_ids, "int32"),
-            mask,
-            np.uint32(seed),
-            np.asarray(row_ids, "int32"),
-        )
+        return self.compiled(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
 
     def run(self, token_ids, mask, seed, row_ids):
         """The loop itself, to be compiled; as a call, with tensors and without its checks."""
@@ -248,7 +243,8 @@ def generate(
         Generation: tokens int32[B, R], log_probs float32[B, R], mask bool[B, R].
 
     Raises:
-        ValueError: if a prompt is empty, or prompt and response exceed the model's positions.
+        ValueError: if a prompt is empty or has an id outside the vocabulary, or prompt and response
+            exceed the model's positions.
     """
     kept = _generators.setdefault(model, {})
     choices = (max_new_tokens, sampler, tuple(stop_tokens), pad_id)
@@ -256,8 +252,6 @@ def generate(
     if made_of not in kept:
         # the loop holds the model weakly, or the entry would keep its own key alive
         kept[made_of] = Generator(weakref.proxy(model), *choices)
-    if prompt_mask is None:
-        prompt_mask = np.ones(np.shape(prompts), "bool")
     return kept[made_of](prompts, prompt_mask, seed)
 
 
@@ -266,17 +260,4 @@ def check_max_new_tokens(max_new_tokens):
     if max_new_tokens < 1:
         raise ValueError(
             f"max_new_tokens must be at least 1. Received: max_new_tokens={max_new_tokens}"
-        )
-
-
-def check_prompts(model, mask, max_new_tokens):
-    """Raises a ValueError if a prompt is empty, or prompt and response exceed the positions."""
-    if not mask.any(axis=1).all():
-        row = int(np.argmin(mask.any(axis=1)))
-        raise ValueError(f"Row {row} of the prompts is empty: its mask is false everywhere")
-    total, most = mask.shape[1] + max_new_tokens, model.config.max_positions
-    if most is not None and total > most:
-        raise ValueError(
-            f"Prompt and response need {total} positions (prompt {mask.shape[1]}, "
-            f"max_new_tokens {max_new_tokens}), the model has {most}"
         )

@@ -12,7 +12,10 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from tfalign.functional.log_probs import check_temperature, log_total, scale_logits
+
 _EXCLUDED = -1e30
+_ROUNDING = 1e-6  # of float32 sums of probabilities, and of their logarithms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +23,15 @@ class Sampler:
     """Samples from softmax(logits / temperature), if asked restricted to its likely tokens.
 
     The restrictions are applied in this order, each to what the one before left: top-k, top-p
-    (nucleus, Holtzman et al. 2020), min-p (Nguyen et al. 2024). Tokens exactly as likely as the
-    last one kept are kept too.
+    (nucleus, Holtzman et al. 2020), min-p (Nguyen et al. 2024).
 
     Attributes:
-        temperature: > 0; the logits are divided by it.
-        top_k: keep the k most likely tokens; 0 for all.
-        top_p: keep the smallest set of most likely tokens whose probability reaches p; 1 for all.
+        temperature: > 0 and finite; the logits are divided by it. Towards 0 only the most likely
+            tokens are left, equals with equal probability.
+        top_k: keep the k most likely tokens, and all that are exactly as likely as the k-th; 0 for
+            all.
+        top_p: keep the smallest set of most likely tokens whose probability reaches p, of equals
+            those with the lower ids; 1 for all.
         min_p: keep tokens at least min_p times as likely as the most likely one; 0 for all.
 
     Raises:
@@ -39,11 +44,7 @@ class Sampler:
     min_p: float = 0.0
 
     def __post_init__(self):
-        if not self.temperature > 0:
-            raise ValueError(
-                "temperature must be positive; use Greedy() for the most likely token. "
-                f"Received: temperature={self.temperature}"
-            )
+        check_temperature(self.temperature, "; use Greedy() for the most likely token")
         if self.top_k < 0:
             raise ValueError(f"top_k must not be negative. Received: top_k={self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -57,16 +58,16 @@ class Sampler:
         return self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
 
     def distribution(self, logits):
-        """The logits of the very distribution drawn from: float32[B, V], -1e30 where excluded."""
-        logits = ops.cast(logits, "float32") / self.temperature
+        """The logits of the very distribution drawn from: float32[B, V], 0 at the most likely token
+        and -1e30 where excluded."""
+        logits = scale_logits(logits, self.temperature)
         if 0 < self.top_k < logits.shape[-1]:
             smallest_kept = ops.top_k(logits, self.top_k)[0][:, -1:]
             logits = ops.where(logits >= smallest_kept, logits, _EXCLUDED)
         if self.top_p < 1:
             logits = _nucleus(logits, self.top_p)
         if self.min_p > 0:
-            floor = ops.max(logits, axis=-1, keepdims=True) + np.log(self.min_p)
-            logits = ops.where(logits >= floor, logits, _EXCLUDED)
+            logits = ops.where(logits >= np.log(self.min_p) - _ROUNDING, logits, _EXCLUDED)
         return logits
 
     def choose(self, logits, uniforms):
@@ -89,9 +90,8 @@ class Greedy:
     def choose(self, logits, uniforms):
         """As ``Sampler.choose``; the uniforms are not used."""
         del uniforms
-        tokens = ops.argmax(logits, axis=-1)
-        chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
-        return ops.cast(tokens, "int32"), chosen - ops.logsumexp(logits, axis=-1)
+        tokens = ops.cast(ops.argmax(logits, axis=-1), "int32")
+        return tokens, -log_total(scale_logits(logits, 1.0))[:, 0]
 
 
 class RowSampler:
@@ -109,7 +109,7 @@ class RowSampler:
     def choose(self, logits, uniforms):
         """As ``Sampler.choose``."""
         is_greedy = self.temperature <= 0
-        scaled = ops.cast(logits, "float32") / ops.where(is_greedy, 1.0, self.temperature)[:, None]
+        scaled = scale_logits(logits, ops.where(is_greedy, 1.0, self.temperature)[:, None])
         restricted = ops.cond(  # sorting costs more than all the rest
             ops.any(self.top_p < 1),
             lambda: _nucleus(scaled, self.top_p[:, None]),
@@ -122,19 +122,21 @@ class RowSampler:
 def _nucleus(logits, top_p):
     """float32[B, V], -1e30 outside the smallest set whose probability reaches top_p (of a row, or of
     all)."""
-    descending = -ops.sort(-logits, axis=-1)
+    descending, ids = ops.top_k(logits, logits.shape[-1])  # of equals the lower id comes first
     probabilities = ops.softmax(descending, axis=-1)
     mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
-    kept = ops.where(mass_before < top_p, descending, np.inf)
-    return ops.where(logits >= ops.min(kept, axis=-1, keepdims=True), logits, _EXCLUDED)
+    count = ops.sum(ops.cast(mass_before < top_p - _ROUNDING, "int32"), axis=-1, keepdims=True)
+    last = ops.maximum(count - 1, 0)
+    threshold, last_id = (ops.take_along_axis(x, last, axis=-1) for x in (descending, ids))
+    of_equals = (logits == threshold) & (ops.arange(logits.shape[-1]) <= last_id)
+    return ops.where((logits > threshold) | of_equals, logits, _EXCLUDED)
 
 
 def _drawn(logits, uniforms):
-    """(tokens int32[B], log_probs float32[B]) of softmax(logits)."""
-    largest = ops.max(logits, axis=-1, keepdims=True)
-    tokens, total = invert_cumulative(ops.exp(logits - largest), uniforms)
+    """(tokens int32[B], log_probs float32[B]) of softmax(logits), whose largest is 0."""
+    tokens, total = invert_cumulative(ops.exp(logits), uniforms)
     chosen = ops.take_along_axis(logits, tokens[:, None], axis=-1)
-    return tokens, (chosen - largest)[:, 0] - ops.log(total)
+    return tokens, chosen[:, 0] - ops.log(total)
 
 
 def allow(logits, allowed):

@@ -6,13 +6,19 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
-from tfalign.decoding.generate import check_max_new_tokens, check_prompts, start, step
+from tfalign.decoding.generate import check_max_new_tokens, start, step
+from tfalign.decoding.prompts import checked_prompts
 from tfalign.decoding.samplers import Sampler
 from tfalign.functional.random import uniform
+
+FEWEST_COLUMNS = 16  # that a prompt is padded to
 
 
 class Streamer:
     """Yields the tokens of one response as they are drawn.
+
+    A prompt is padded to the next power of two, so that few programs serve all lengths and the cache
+    has columns for that prompt and its response alone, however many positions the model has.
 
     Args:
         model: CausalLM.
@@ -47,22 +53,29 @@ class Streamer:
         Args:
             token_ids: list of ints, the prompt.
             seed: int in [0, 2**32).
-            pad_to: int, columns the prompt is padded to, so that prompts share a program.
+            pad_to: int, columns the prompt is padded to instead.
 
         Yields:
             int, the next token; the stop token is the last.
 
         Raises:
-            ValueError: if the prompt is empty, or prompt and response exceed the model's positions.
+            ValueError: if the prompt is empty or has an id outside the vocabulary, or prompt and
+                response exceed the model's positions.
         """
-        columns = max(pad_to or 0, len(token_ids))
-        row = np.zeros((1, columns), "int32")
-        mask = np.arange(columns)[None, :] >= columns - len(token_ids)
-        check_prompts(self.model, mask, self.max_new_tokens)
-        row[0, columns - len(token_ids) :] = token_ids
-        state = self._begin(row, mask)
+        ids = np.reshape(np.asarray(token_ids), (1, -1))
+        columns = max(pad_to or self._columns(ids.size), ids.size)
+        missing = ((0, 0), (columns - ids.size, 0))
+        row = np.pad(ids, missing)
+        mask = np.pad(np.ones(ids.shape, "bool"), missing)
+        state = self._begin(*checked_prompts(self.model, row, mask, self.max_new_tokens))
         for index in range(self.max_new_tokens):
             state, token = self._draw(state, np.uint32(seed), np.int32(index))
             yield int(token)
             if bool(state.finished[0]):
                 return
+
+    def _columns(self, length):
+        """int, those of the bucket that a prompt of this length belongs to."""
+        bucket = max(FEWEST_COLUMNS, 1 << (length - 1).bit_length())
+        most = self.model.config.max_positions
+        return bucket if most is None else min(bucket, most - self.max_new_tokens)

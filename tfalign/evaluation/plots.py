@@ -5,6 +5,7 @@ No text of a data set enters a picture: the bundled font has no Chinese.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from tfalign.evaluation.curves import Curves, Series, at_common_steps
 from tfalign.evaluation.overoptimisation import best_of_n_kl
 from tfalign.evaluation.statistics import Calibration, Interval, reward_by_kl
+from tfalign.files import write_bytes_atomically
 
 # Okabe and Ito 2008, told apart with any form of colour blindness, and two greys.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -497,4 +499,6 @@ def _figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, file: str | os.PathLike) -> None:
     # The default metadata names matplotlib's version: the same data then differ between machines.
-    figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
+    write_bytes_atomically(file, picture.getvalue())

@@ -13,6 +13,13 @@ from typing import Any
 import numpy as np
 
 from tfalign.evaluation import plots
+from tfalign.evaluation.answers import (
+    PolicyEvaluation,
+    measured,
+    parts_section,
+    samples_section,
+    worst_section,
+)
 from tfalign.evaluation.curves import Curves, read_curves
 from tfalign.evaluation.markdown import escape_cell, number, table
 from tfalign.evaluation.statistics import (
@@ -24,17 +31,7 @@ from tfalign.evaluation.statistics import (
     preference_calibration,
     win_rate,
 )
-
-
-@dataclass(frozen=True)
-class PolicyEvaluation:
-    """What one policy answered to the report's prompts, and how it was judged."""
-
-    responses: Sequence[str]  # N, one a prompt
-    scores: np.ndarray | None = None  # float[N], the reward model's
-    gold: np.ndarray | None = None  # float[N], the gold reward, where there is one
-    kl: np.ndarray | None = None  # float[N], nats per response, to the reference policy
-    lengths: np.ndarray | None = None  # int[N], tokens
+from tfalign.files import write_text_atomically
 
 
 @dataclass(frozen=True)
@@ -74,17 +71,17 @@ class Report:
     # section: {"pretrain": {"perplexity": 12.3}}
     before_name: str = "sft"  # sections of report.json, and upper-cased, names of the policies
     after_name: str = "ppo"
-    samples: int = 12  # how many of the first prompts are shown
+    samples: int = 12  # how many of the first prompts, and of the worst responses, are shown
 
     def __post_init__(self):
         for name, policy in self.policies.items():
             sizes = {"responses": len(policy.responses)}
-            for part in ("scores", "gold", "kl", "lengths"):
-                values = getattr(policy, part)
+            judged = {part: getattr(policy, part) for part in ("scores", "gold", "kl", "lengths")}
+            for part, values in {**judged, **policy.parts, **policy.checks}.items():
                 if values is None:
                     continue
                 sizes[part] = np.shape(values)[0] if np.ndim(values) == 1 else np.shape(values)
-                if not np.isfinite(values).all():
+                if part not in policy.checks and not np.isfinite(values).all():
                     raise ValueError(f"{name}: {part} must be finite. Received: {values}")
             if set(sizes.values()) != {len(self.prompts)}:
                 raise ValueError(
@@ -124,6 +121,9 @@ def report_values(report: Report) -> dict[str, Any]:
                               "expected_calibration_error": 0.03},
              "sft": {"gold_reward": 0.4, "gold_reward_ci95": [0.3, 0.5], "score": 0.0, ...},
              "ppo": {"gold_reward": 1.9, ..., "kl": 7.2, "length": 31.0,
+                     "gold_parts": {"addresses": 0.6, ...},
+                     "checks": {"right order number": {"value": 0.98, "ci95": [0.95, 0.99],
+                                                       "passed": 211, "of": 215}},
                      "win_rate_vs_sft": {"value": 0.87, "ci95": [0.84, 0.9], "wins": 430,
                                          "ties": 10, "losses": 60, "judge": "gold reward"}},
              "seconds": {"pretrain": 61.2, ..., "total": 402.0},
@@ -178,8 +178,8 @@ def write_report(
     pictures = _draw(report, curves, directory)
     values = report_values(report)
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    (directory / "report.json").write_text(text + "\n", encoding="utf-8")
-    (directory / "report.md").write_text(_markdown(report, values, pictures), encoding="utf-8")
+    write_text_atomically(directory / "report.json", text + "\n")
+    write_text_atomically(directory / "report.md", _markdown(report, values, pictures))
     return values
 
 
@@ -235,11 +235,13 @@ def _markdown(report: Report, values: Mapping[str, Any], pictures: Mapping[str, 
         report.summary.strip(),
         f"```sh\n{report.command}\n```",
         _summary_section(report, values),
+        parts_section(report.policies),
         _picture_section("Learning curves", pictures, "learning_curves"),
         _picture_section("Reward against KL", pictures, "reward_against_kl"),
         _picture_section("Scores before and after", pictures, "score_distributions"),
         _reward_model_section(report, pictures),
-        _samples_section(report),
+        samples_section(report.prompts, report.policies, report.samples),
+        worst_section(report.prompts, report.policies, report.samples),
         _mapping_section("Other numbers", "number", "value", _flat_numbers(report.numbers)),
         _mapping_section("Time", "stage", "seconds", _flat_numbers(values.get("seconds", {}))),
         _mapping_section("Versions", "package", "version", report.versions),
@@ -300,30 +302,6 @@ def _reward_model_section(report: Report, pictures: Mapping[str, str]) -> str:
     return "\n\n".join(["## Reward model", text, pictures["reliability"]])
 
 
-def _samples_section(report: Report) -> str:
-    shown = min(report.samples, len(report.prompts))
-    if not report.policies or not shown:
-        return ""
-    judge, part = ("gold", "gold")
-    if all(policy.gold is None for policy in report.policies.values()):
-        judge, part = ("score", "scores")
-    header = ["prompt"]
-    for name, policy in report.policies.items():
-        header.append(name.upper())
-        if getattr(policy, part) is not None:
-            header.append(f"{judge}, {name.upper()}")
-    rows = []
-    for row in range(shown):
-        cells = [escape_cell(report.prompts[row])]
-        for policy in report.policies.values():
-            cells.append(escape_cell(policy.responses[row]))
-            if getattr(policy, part) is not None:
-                cells.append(f"{getattr(policy, part)[row]:.2f}")
-        rows.append(cells)
-    chosen = f"The first {shown} prompts, not a selection."
-    return "\n\n".join(["## Samples", chosen, table(header, rows)])
-
-
 def _mapping_section(title: str, key: str, value: str, mapping: Mapping[str, Any]) -> str:
     if not mapping:
         return ""
@@ -359,7 +337,7 @@ def _policy_values(policy: PolicyEvaluation) -> dict[str, Any]:
         values["kl"] = float(np.mean(policy.kl))
     if policy.lengths is not None:
         values["length"] = float(np.mean(policy.lengths))
-    return values
+    return values | measured(policy)
 
 
 def _with_interval(name: str, interval: Interval) -> dict[str, Any]:

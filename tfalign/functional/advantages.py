@@ -9,6 +9,7 @@ from __future__ import annotations
 from keras import ops
 
 from tfalign.functional.log_probs import probability_ratio
+from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index
 
 
@@ -92,10 +93,7 @@ def generalized_advantages(rewards, values, mask, gamma=1.0, gae_lambda=0.95):
     """
     mask = ops.cast(mask, "bool")
     rewards = ops.where(mask, rewards, 0.0)
-    # a column between two turns hands on the value and the advantage of the next token
-    passes_on = ops.where(mask, 0.0, 1.0)
-    values = reverse_recurrence(ops.where(mask, values, 0.0), passes_on)
-    is_followed = _shift_left(reverse_recurrence(ops.cast(mask, values.dtype), passes_on), 1)
+    values, is_followed = _over_gaps(values, mask)
     advantages = gae(
         rewards,
         ops.pad(values, ((0, 0), (0, 1))),
@@ -218,6 +216,52 @@ def vtrace(
     )
 
 
+def vtrace_of_responses(
+    log_probs, old_log_probs, rewards, values, mask, gamma=1.0, clip_rho=1.0, clip_trace=1.0
+):
+    """V-trace's targets and advantages of responses that end at their last real token (Espeholt et al.
+    2018, section 4.2; bootstrap 0 there).
+
+    Args:
+        log_probs: float32[B, R], of the tokens under the target policy, nats.
+        old_log_probs: float32[B, R], under the policy that sampled them.
+        rewards: float32[B, R], per token.
+        values: float32[B, R], of the state before each token.
+        mask: bool[B, R], true at the policy's tokens; what a user says in between takes no time.
+        gamma: float in [0, 1], discount.
+        clip_rho: float > 0, largest weight of a temporal difference and of an advantage.
+        clip_trace: float > 0, largest weight of a trace.
+
+    Returns:
+        (targets, advantages): float32[B, R] each, 0 where the mask is false; the advantages are
+        rho_t (r_t + gamma * target_{t+1} - v_t).
+
+    Raises:
+        ValueError: if clip_rho or clip_trace is a Python number that is not positive.
+    """
+    mask = ops.cast(mask, "bool")
+    values, is_followed = _over_gaps(values, mask)
+    # Ratios in a gap are 1 and its reward 0: only what follows goes through it, at its full weight.
+    log_probs, old_log_probs, rewards = (
+        ops.where(mask, x, 0.0) for x in (log_probs, old_log_probs, rewards)
+    )
+    discounts = ops.where(mask, gamma * is_followed, 1.0)
+    corrections = vtrace(
+        log_probs,
+        old_log_probs,
+        rewards,
+        ops.pad(values, ((0, 0), (0, 1))),
+        discounts,
+        clip_rho,
+        clip_trace,
+        ops.where(mask, 1.0, 1.0 / min(clip_trace, 1.0)),
+    )
+    targets = values + corrections
+    weights = ops.minimum(probability_ratio(log_probs, old_log_probs), clip_rho)
+    advantages = weights * (rewards + discounts * _shift_left(targets, 1) - values)
+    return ops.where(mask, targets, 0.0), ops.where(mask, advantages, 0.0)
+
+
 def grpo_advantages(scores, group_size, epsilon=1e-4):
     """Scores in units of their group's spread (Shao et al. 2024, section 4.1.2).
 
@@ -235,9 +279,9 @@ def grpo_advantages(scores, group_size, epsilon=1e-4):
     Raises:
         ValueError: if group_size is below 2 or does not divide B.
     """
-    deviations = ops.reshape(dr_grpo_advantages(scores, group_size), (-1, group_size))
+    deviations, scale = _deviations(scores, group_size)
     variance = ops.sum(ops.square(deviations), axis=-1, keepdims=True) / (group_size - 1)
-    return ops.reshape(deviations / (ops.sqrt(variance) + epsilon), (-1,))
+    return ops.reshape(deviations / (ops.sqrt(variance) + epsilon * scale), (-1,))
 
 
 def dr_grpo_advantages(scores, group_size):
@@ -255,10 +299,8 @@ def dr_grpo_advantages(scores, group_size):
     Raises:
         ValueError: if group_size is below 2 or does not divide B.
     """
-    groups = _groups(scores, group_size)
-    # Relative to the group's first score: a mean of equal numbers need not round to that number.
-    offsets = groups - groups[:, :1]
-    return ops.reshape(offsets - ops.mean(offsets, axis=-1, keepdims=True), (-1,))
+    deviations, scale = _deviations(scores, group_size)
+    return ops.reshape(deviations / scale, (-1,))
 
 
 def rloo_advantages(scores, group_size):
@@ -294,6 +336,15 @@ def group_has_spread(scores, group_size):
     return ops.repeat(ops.max(groups, axis=-1) > ops.min(groups, axis=-1), group_size)
 
 
+def _deviations(scores, group_size):
+    """float32[B / G, G], scores less their group's mean, times a power of two, float32[B / G, 1]."""
+    groups = _groups(scores, group_size)
+    scale = safe_scale(groups, axis=-1)
+    # Relative to the group's first score: a mean of equal numbers need not round to that number.
+    offsets = groups * scale - groups[:, :1] * scale
+    return offsets - ops.mean(offsets, axis=-1, keepdims=True), scale
+
+
 def _groups(scores, group_size):
     if group_size < 2 or scores.shape[0] % group_size:
         raise ValueError(
@@ -301,6 +352,15 @@ def _groups(scores, group_size):
             f"Received: group_size={group_size}, scores of shape {tuple(scores.shape)}"
         )
     return ops.reshape(scores, (-1, group_size))
+
+
+def _over_gaps(values, mask):
+    """(values, whether a token of the policy follows as 0 or 1), float32[B, R] each: a column between two
+    turns has the value of the next token, and one after the last of them 0."""
+    passes_on = ops.where(mask, 0.0, 1.0)
+    values = reverse_recurrence(ops.where(mask, values, 0.0), passes_on)
+    is_followed = _shift_left(reverse_recurrence(ops.cast(mask, values.dtype), passes_on), 1)
+    return values, is_followed
 
 
 def _shift_left(x, distance):

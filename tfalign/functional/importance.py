@@ -4,7 +4,7 @@ Of a token, of the rest of its response, or of the whole response; each function
 
     log_probs: float32[B, R], current policy, nats.
     old_log_probs: float32[B, R], sampling policy; no gradient flows.
-    mask: bool[B, R], true at real tokens, which come first in a row.
+    mask: bool[B, R], true at the policy's tokens.
 
 and returns float32[B, R], nats.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from tfalign.functional.log_probs import MAX_LOG_RATIO, scale_logits
+from tfalign.functional.log_probs import MAX_LOG_RATIO, bounded, scale_logits
 
 
 def k1(log_probs, ref_log_probs):
@@ -66,10 +66,11 @@ def full_kl(logits, ref_logits, temperature=1.0):
         float32[B, R]; infinite where the reference bans a token that the policy does not.
 
     Raises:
-        ValueError: if temperature is a Python number that is not positive.
+        ValueError: if temperature is a Python number that is not positive and finite.
     """
     log_probs = ops.log_softmax(scale_logits(logits, temperature), axis=-1)
     ref_log_probs = ops.log_softmax(scale_logits(ref_logits, temperature), axis=-1)
+    ref_log_probs = bounded(ref_log_probs, ref_logits)
     # A token the policy bans adds 0, where the product 0 * -inf would be NaN.
     differences = ops.where(ops.isfinite(log_probs), log_probs - ref_log_probs, 0.0)
     return ops.sum(ops.exp(log_probs) * differences, axis=-1)

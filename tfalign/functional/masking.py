@@ -6,7 +6,11 @@ zero, so that neither their value (NaN and infinity included) nor their gradient
 
 from __future__ import annotations
 
+import math
+
 from keras import ops
+
+from tfalign.functional.magnitude import safe_scale
 
 
 def masked_sum(x, mask, axis=None):
@@ -34,7 +38,10 @@ def masked_mean(x, mask, axis=None):
     Returns:
         float32, x's shape without the reduced axes; 0 where nothing is selected.
     """
-    return masked_sum(x, mask, axis) / ops.maximum(_count(x, mask, axis), 1.0)
+    selected = _select(x, mask)
+    scale = safe_scale(selected, axis)
+    mean = ops.sum(selected * scale, axis=axis) / ops.maximum(_count(x, mask, axis), 1.0)
+    return mean / ops.squeeze(scale, axis)
 
 
 def masked_variance(x, mask, axis=None, bessel=False):
@@ -47,13 +54,19 @@ def masked_variance(x, mask, axis=None, bessel=False):
         bessel: bool, divide by the count less one (an unbiased estimate) instead of the count.
 
     Returns:
-        float32, x's shape without the reduced axes; 0 where fewer than two are selected.
+        float32, x's shape without the reduced axes; 0 where fewer than two are selected, infinite
+        where the variance itself is no float32.
     """
+    selected = _select(x, mask)
+    scale = safe_scale(selected, axis)
     count = _count(x, mask, axis, keepdims=True)
-    mean = ops.sum(_select(x, mask), axis=axis, keepdims=True) / ops.maximum(count, 1.0)
-    deviations = _select(x, mask) - mean  # selected before the square too: its gradient is 2 x
+    scaled = selected * scale
+    mean = ops.sum(scaled, axis=axis, keepdims=True) / ops.maximum(count, 1.0)
+    deviations = scaled - mean  # selected before the square too: its gradient is 2 x
     degrees = _count(x, mask, axis) - (1.0 if bessel else 0.0)
-    return masked_sum(ops.square(deviations), mask, axis) / ops.maximum(degrees, 1.0)
+    variance = masked_sum(ops.square(deviations), mask, axis) / ops.maximum(degrees, 1.0)
+    scale = ops.squeeze(scale, axis)
+    return variance / scale / scale
 
 
 def masked_whiten(x, mask, shift_mean=True, epsilon=1e-8):
@@ -69,12 +82,18 @@ def masked_whiten(x, mask, shift_mean=True, epsilon=1e-8):
         epsilon: float, added to the variance.
 
     Returns:
-        float32, x's shape; 0 where the mask is false.
+        float32, x's shape; 0 where the mask is false. Equal values have exactly no deviation, however
+        large they are.
     """
-    mean = masked_mean(x, mask)
-    deviations = _select(_select(x, mask) - mean, mask)
-    whitened = deviations / ops.sqrt(masked_variance(x, mask) + epsilon)
-    return whitened if shift_mean else _select(whitened + mean, mask)
+    selected = _select(x, mask)
+    scale = safe_scale(selected)
+    scaled = selected * scale
+    mean = masked_mean(scaled, mask)
+    deviations = _select(scaled - mean, mask)
+    spread = ops.sqrt(masked_variance(scaled, mask) + epsilon * scale * scale)
+    differ = _differ(selected, mask)
+    whitened = ops.where(differ, deviations / ops.where(differ, spread, 1.0), 0.0)
+    return whitened if shift_mean else _select(whitened + mean / scale, mask)
 
 
 def positions_from_mask(mask):
@@ -127,6 +146,14 @@ def to_left_padded(token_ids, mask):
 
 def _select(x, mask):
     return ops.where(ops.cast(mask, "bool"), ops.cast(x, "float32"), 0.0)
+
+
+def _differ(selected, mask):
+    """bool[1, ...], whether the real tokens have more than one value, x's number of axes."""
+    mask = ops.broadcast_to(ops.cast(mask, "bool"), selected.shape)
+    highest = ops.max(ops.where(mask, selected, -math.inf), keepdims=True)
+    lowest = ops.min(ops.where(mask, selected, math.inf), keepdims=True)
+    return ops.logical_not(highest <= lowest)  # of NaN too: it is not to be whitened away
 
 
 def _count(x, mask, axis, keepdims=False):

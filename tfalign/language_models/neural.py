@@ -8,6 +8,7 @@ from keras import ops
 from tfalign import backend
 from tfalign.decoding import Sampler, generate
 from tfalign.functional.log_probs import chunked_token_log_probs
+from tfalign.functional.token_ids import checked_ids
 from tfalign.language_models.language_model import LanguageModel
 
 
@@ -33,7 +34,7 @@ class NeuralLanguageModel(LanguageModel):
         return self.model.count_params()
 
     def token_log_probs(self, token_ids):
-        token_ids = np.asarray(token_ids, np.int32)
+        token_ids, _ = checked_ids(token_ids, self.vocab_size, what="texts")
         columns, most = token_ids.shape[1] - 1, self.model.config.max_positions
         if most is not None and columns > most:
             raise ValueError(
@@ -43,7 +44,7 @@ class NeuralLanguageModel(LanguageModel):
         return np.asarray(self._score(token_ids))
 
     def next_log_probs(self, contexts):
-        seen = _with_a_start(contexts)
+        seen = self._with_a_start(contexts)
         seen = seen if self.context_length is None else self._last(seen)
         rows, real = seen.shape
         columns = 1 << (real - 1).bit_length()  # few lengths, so few programs
@@ -53,7 +54,7 @@ class NeuralLanguageModel(LanguageModel):
         return np.asarray(self._predict(padded, is_real))
 
     def sample(self, contexts, num_tokens, sampler=Sampler(), seed=0):
-        contexts = _with_a_start(contexts)
+        contexts = self._with_a_start(contexts)
         most = self.model.config.max_positions
         if most is not None and contexts.shape[1] + num_tokens > most:
             return super().sample(contexts, num_tokens, sampler, seed)  # positions move: no cache
@@ -71,13 +72,11 @@ class NeuralLanguageModel(LanguageModel):
         logits = self.model(token_ids, padding_mask=mask, last=1, training=False)
         return ops.log_softmax(logits[:, 0], axis=-1)
 
-
-def _with_a_start(contexts):
-    """int32[B, C], checked."""
-    contexts = np.asarray(contexts, np.int32)
-    if contexts.ndim != 2 or not contexts.shape[1]:
-        raise ValueError(
-            "A network predicts from at least one token, such as the end of a text before. "
-            f"Received: contexts of shape {contexts.shape}"
-        )
-    return contexts
+    def _with_a_start(self, contexts):
+        """int32[B, C], checked."""
+        if np.ndim(contexts) != 2 or not np.shape(contexts)[1]:
+            raise ValueError(
+                "A network predicts from at least one token, such as the end of a text before. "
+                f"Received: contexts of shape {np.shape(contexts)}"
+            )
+        return checked_ids(contexts, self.vocab_size, what="contexts")[0]

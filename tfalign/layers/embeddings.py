@@ -47,6 +47,18 @@ class TokenEmbedding(keras.layers.Layer):
     def call(self, token_ids):
         return ops.take(ops.convert_to_tensor(self.embeddings), token_ids, axis=0)
 
+    def untie(self):
+        """Gives the read-out a kernel of its own, which starts as the transposed table."""
+        if not self.tied:
+            return
+        self._tracker.unlock()  # Keras closes a built layer to new weights
+        self.kernel = self.add_weight(
+            name="readout", shape=(self.width, self.vocab_size), initializer="zeros"
+        )
+        self._tracker.lock()
+        self.kernel.assign(ops.transpose(self.embeddings))
+        self.tied = False
+
     def readout_kernel(self):
         """float[W, V] in the compute dtype. A loop over tokens takes it once, before it starts:
         transposing the table in every step costs more than the product itself."""

@@ -1,6 +1,6 @@
 """Models: trunks (GPT, BERT, and the networks before them), the encoder-decoder Transformer, and trunks with heads."""
 
-from tfalign.models import architectures, huggingface
+from tfalign.models import huggingface
 from tfalign.models.actor_critic import (
     Actor,
     SeparateActorCritic,
@@ -66,7 +66,6 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "ValueHead",
-    "architectures",
     "from_pretrained",
     "huggingface",
     "read_config",

@@ -19,7 +19,7 @@ from tfalign.layers import (
 )
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig, preset
-from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import all_real, trace_blocks
 
@@ -41,6 +41,7 @@ class BERTConfig(ModelConfig):
         norm_epsilon: added to the variance.
         dropout: rate on embeddings, attention weights and sub-layer outputs (0.1 in the paper).
         initializer_range: standard deviation of the kernels.
+        attention_dropout: rate on attention weights; ``dropout`` where None.
     """
 
     vocab_size: int
@@ -55,6 +56,7 @@ class BERTConfig(ModelConfig):
     norm_epsilon: float = 1e-12
     dropout: float = 0.0
     initializer_range: float = 0.02
+    attention_dropout: float | None = None
 
     @classmethod
     def from_preset(cls, name, **changes):
@@ -170,8 +172,9 @@ class BERT(PretrainedModel, keras.Model):
     def _block(self, index):
         c = self.config
         shared = {"dtype": self.dtype_policy, "initializer_range": c.initializer_range}
+        rate = c.dropout if c.attention_dropout is None else c.attention_dropout
         return TransformerBlock(
-            MultiHeadAttention(c.num_heads, dropout=c.dropout, name="attention", **shared),
+            MultiHeadAttention(c.num_heads, dropout=rate, name="attention", **shared),
             normalization("layer", c.norm_epsilon, "attention_norm", self.dtype_policy),
             FeedForward(
                 c.hidden_dim or 4 * c.width, activation=c.activation, name="feed_forward", **shared

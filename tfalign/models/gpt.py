@@ -24,7 +24,7 @@ from tfalign.layers import (
     segment_mask,
 )
 from tfalign.models.config import ModelConfig, preset
-from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import all_real, trace_blocks
 
@@ -58,6 +58,7 @@ class GPTConfig(ModelConfig):
             layers (Brown et al. 2020, section 2.1).
         tied: read-out with the transposed token embedding.
         dropout: rate on embeddings, attention weights and sub-layer outputs.
+        attention_dropout, embedding_dropout: rates of their own there; ``dropout`` where None.
         initializer_range: standard deviation of the kernels; the residual projections' is divided
             by sqrt(2 * num_layers) (Radford et al. 2019, section 2.3).
     """
@@ -86,6 +87,8 @@ class GPTConfig(ModelConfig):
     tied: bool = True
     dropout: float = 0.0
     initializer_range: float = 0.02
+    attention_dropout: float | None = None
+    embedding_dropout: float | None = None
 
     @classmethod
     def from_preset(cls, name, **changes):
@@ -162,7 +165,8 @@ class GPT(PretrainedModel, keras.Model):
                 dtype=self.dtype_policy,
                 name="position_embedding",
             )
-        self.embedding_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        rate = c.dropout if c.embedding_dropout is None else c.embedding_dropout
+        self.embedding_dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         self.blocks = [self._block(index) for index in range(c.num_layers)]
         self.final_norm = normalization(c.norm, c.norm_epsilon, "final_norm", self.dtype_policy)
         self._build_all()
@@ -198,7 +202,7 @@ class GPT(PretrainedModel, keras.Model):
             positions = positions_from_mask(padding_mask)
             visible = key_mask(padding_mask) & causal_mask(columns)
         x = self._placed(embedded, positions)
-        if self.config.dropout:
+        if self.embedding_dropout.rate:
             x = self.embedding_dropout(x, training=training)
         return x, self._mask_per_block(visible, banded_mask, columns), positions
 
@@ -277,7 +281,7 @@ class GPT(PretrainedModel, keras.Model):
                 head_norm_epsilon=c.norm_epsilon if c.head_norm else None,
                 use_bias=c.use_bias if c.attention_bias is None else c.attention_bias,
                 use_output_bias=c.attention_output_bias,
-                dropout=c.dropout,
+                dropout=c.dropout if c.attention_dropout is None else c.attention_dropout,
                 name="attention",
                 **shared,
             ),

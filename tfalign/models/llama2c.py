@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 import struct
+import types
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from tfalign.models.gpt import GPTConfig
 from tfalign.models.tasks import CausalLM
+from tfalign.text.special_ids import SpecialIds
+from tfalign.text.tokenizers import check_ids
 
 _HEADER = struct.Struct("<7i")
 _ROTARY_BASE, _NORM_EPSILON = 10_000.0, 1e-5  # constants of run.c
@@ -139,7 +143,7 @@ def _halves(weight, num_heads):
     return pairs.transpose(0, 2, 1, 3).reshape(rows, columns)
 
 
-class Llama2cTokenizer:
+class Llama2cTokenizer(SpecialIds):
     """llama2.c's tokenizer: SentencePiece's BPE by scores, bytes where a character is unknown.
 
     Args:
@@ -147,11 +151,13 @@ class Llama2cTokenizer:
         scores: list of float, the higher the sooner two tokens merge into this one.
 
     Attributes:
-        bos_id, eos_id: 1 and 2, as in run.c.
+        special_ids: "bos" is 1 and "eos" 2, as in run.c.
         vocab_size: int.
+        chat_template: None.
     """
 
-    bos_id, eos_id = 1, 2
+    chat_template = None
+    special_ids = types.MappingProxyType({"bos": 1, "eos": 2})
     _first_byte = 3
 
     def __init__(self, pieces, scores):
@@ -160,33 +166,56 @@ class Llama2cTokenizer:
         self._ids = {piece: token_id for token_id, piece in enumerate(pieces)}
         self.vocab_size = len(self._pieces)
 
-    def encode(self, text: str, bos=False, eos=False) -> list[int]:
+    def is_special(self, token_id: int) -> bool:
+        """Whether ``decode`` leaves the token out."""
+        return token_id in self.special_ids.values()
+
+    def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
         """Token ids of a text, as run.c's ``encode``: a space is put before it."""
+        ids = self._merged(" " + text if text else "")
+        return [self.bos_id] * bos + ids + [self.eos_id] * eos
+
+    def encode_batch(
+        self, texts: Iterable[str], bos: bool = False, eos: bool = False
+    ) -> list[list[int]]:
+        """``encode`` of many texts."""
+        return [self.encode(text, bos, eos) for text in texts]
+
+    def encode_following(self, texts: Iterable[str]) -> list[list[int]]:
+        """Ids of texts as they stand behind other text: no space is put before them."""
+        return [self._merged(text) for text in texts]
+
+    def _merged(self, text):
+        """Joins the neighbours of the best score, the first of them, until there are none."""
         ids = []
-        for character in " " + text if text else "":
+        for character in text:
             raw = character.encode("utf-8")
             known = self._ids.get(raw)
             ids += [self._first_byte + byte for byte in raw] if known is None else [known]
-        self._merge(ids)
-        return [self.bos_id] * bos + ids + [self.eos_id] * eos
-
-    def _merge(self, ids):
-        """Joins the neighbours of the best score, the first of them, until there are none."""
         while True:
             joined = [
                 self._ids.get(self._pieces[a] + self._pieces[b]) for a, b in zip(ids, ids[1:])
             ]
             candidates = [(self._scores[j], -at) for at, j in enumerate(joined) if j is not None]
             if not candidates:
-                return
+                return ids
             at = -max(candidates)[1]
             ids[at : at + 2] = [joined[at]]
 
-    def decode(self, ids) -> str:
-        """The text of token ids; BOS and EOS have none, and the space ``encode`` put goes again."""
-        kept = [int(i) for i in ids if int(i) not in (self.bos_id, self.eos_id)]
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """The text of token ids, without the space that ``encode`` put before it; BOS and EOS have none.
+
+        Raises:
+            ValueError: if an id is none of the vocabulary's.
+        """
+        del skip_special  # run.c does not show them either
+        kept = [at for at in check_ids(ids, self.vocab_size) if not self.is_special(at)]
         text = b"".join(self._bytes(token_id) for token_id in kept)
         return text.removeprefix(b" ").decode("utf-8", errors="replace")
+
+    def decode_batch(self, rows: Iterable[Iterable[int]], skip_special: bool = True) -> list[str]:
+        """``decode`` of many rows."""
+        return [self.decode(row, skip_special) for row in rows]
 
     def _bytes(self, token_id):
         is_byte = self._first_byte <= token_id < self._first_byte + 256

@@ -15,7 +15,7 @@ from tfalign.models.heads import (
     TokenClassifierHead,
     ValueHead,
 )
-from tfalign.models.huggingface import PretrainedModel
+from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from tfalign.models.recurrent import Recurrent, RecurrentConfig
 

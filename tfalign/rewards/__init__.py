@@ -4,7 +4,6 @@ A reward function of rollouts is any ``(token_ids int32[B, T], padding_mask bool
 response_mask bool[B, R]) -> float32[B]``.
 """
 
-from tfalign.rewards import architectures
 from tfalign.rewards.combination import Combination
 from tfalign.rewards.ensemble import (
     Ensemble,
@@ -48,7 +47,6 @@ __all__ = [
     "RewardError",
     "RewardModel",
     "TextReward",
-    "architectures",
     "last_number",
     "marked_number",
     "mean_less_deviation",

@@ -3,16 +3,13 @@ those of steps its token classifiers with one label."""
 
 from __future__ import annotations
 
-from tfalign.models.architectures import (
-    CLASSIFIER,
-    DECODERS,
-    ENCODERS,
-    SCORE,
-    TFALIGN_GPT,
-    has_one_label,
-    tied_unless_stored,
-)
-from tfalign.models.huggingface import Architecture, register
+from tfalign.models.huggingface.bert import CLASSIFIER, ENCODERS
+from tfalign.models.huggingface.gpt2 import GPT2
+from tfalign.models.huggingface.heads import LABELS, SCORE, has_one_label, tied_unless_stored
+from tfalign.models.huggingface.llama import DECODERS
+from tfalign.models.huggingface.own import TFALIGN_GPT
+from tfalign.models.huggingface.shapes import score_shapes
+from tfalign.models.huggingface.tables import Architecture
 from tfalign.rewards.learned import RewardModel
 from tfalign.rewards.process import ProcessRewardModel
 
@@ -20,37 +17,46 @@ from tfalign.rewards.process import ProcessRewardModel
 _STEP_CLASSIFIER = tuple(
     row._replace(name=row.name.replace("score", "classifier")) for row in SCORE
 )
-_ONE_LABEL = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+_ONE_LABEL = {
+    "write_head": lambda model: {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}},
+    "applies": has_one_label,
+    "uses": LABELS,
+    "shapes": score_shapes,
+}
+_DECODERS = {"GPT2": GPT2} | DECODERS
+_UNTIED = {"adapt": tied_unless_stored}
 
-for _name, _family in (DECODERS | ENCODERS).items():
-    _is_decoder = _name in DECODERS
-    register(
-        Architecture(
-            f"{_name}ForSequenceClassification",
-            _family,
-            RewardModel,
-            SCORE if _is_decoder else CLASSIFIER[_name],
-            _family.prefix,
-            write_head=lambda model: _ONE_LABEL,
-            applies=has_one_label,
-            **({"adapt": tied_unless_stored} if _is_decoder else {}),
+
+def _scorer(name, family, model_class, rows, **more):
+    return Architecture(name, family, model_class, rows, family.prefix, **more)
+
+
+ARCHITECTURES = (
+    *(
+        _scorer(
+            f"{name}ForSequenceClassification", family, RewardModel, SCORE, **_ONE_LABEL, **_UNTIED
         )
-    )
-register(Architecture("TfalignRewardModel", TFALIGN_GPT, RewardModel, SCORE, "backbone."))
-
-for _name, _family in DECODERS.items():
-    register(
-        Architecture(
-            f"{_name}ForTokenClassification",
-            _family,
+        for name, family in _DECODERS.items()
+    ),
+    *(
+        _scorer(
+            f"{name}ForSequenceClassification", family, RewardModel, CLASSIFIER[name], **_ONE_LABEL
+        )
+        for name, family in ENCODERS.items()
+    ),
+    _scorer("TfalignRewardModel", TFALIGN_GPT, RewardModel, SCORE, shapes=score_shapes),
+    *(
+        _scorer(
+            f"{name}ForTokenClassification",
+            family,
             ProcessRewardModel,
-            _STEP_CLASSIFIER if _name == "GPT2" else SCORE,
-            _family.prefix,
-            write_head=lambda model: _ONE_LABEL,
-            applies=has_one_label,
-            adapt=tied_unless_stored,
+            _STEP_CLASSIFIER if name == "GPT2" else SCORE,
+            **_ONE_LABEL,
+            **_UNTIED,
         )
-    )
-register(
-    Architecture("TfalignProcessRewardModel", TFALIGN_GPT, ProcessRewardModel, SCORE, "backbone.")
+        for name, family in _DECODERS.items()
+    ),
+    _scorer(
+        "TfalignProcessRewardModel", TFALIGN_GPT, ProcessRewardModel, SCORE, shapes=score_shapes
+    ),
 )

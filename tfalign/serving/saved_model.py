@@ -23,10 +23,10 @@ class ServedModel(tf.Module):
         model: CausalLM; with adapters and 8-bit kernels, if it has them.
         tokenizer: ``tfalign.text.Tokenizer``; texts are taken where it is a byte-level BPE.
         batch_size: int, rows at most.
-        max_prompt_tokens: int, with the BOS.
+        max_prompt_tokens: int, with what the tokenizer puts in front.
         max_new_tokens: int.
         sampler: see ``decoding.samplers``.
-        stop_tokens: ids after which a response ends; the tokenizer's EOS where None.
+        stop_tokens: ids after which a response ends; the tokenizer's ``stop_ids`` where None.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class ServedModel(tf.Module):
         stop_tokens=None,
     ):
         super().__init__(name="served_model")
-        stop_tokens = (tokenizer.eos_id,) if stop_tokens is None else stop_tokens
+        stop_tokens = tokenizer.stop_ids if stop_tokens is None else stop_tokens
         self._shape = (batch_size, max_prompt_tokens)
         pad_id = tokenizer.pad_id or 0
         generator = Generator(model, max_new_tokens, sampler, stop_tokens, pad_id)
         # the loop without what prepares its inputs for calls from Python
         self._loop = tf.function(generator.run, jit_compile=True, autograph=False)
         self._held = [variable.value for variable in model.variables]  # saved with the module
-        self._head = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        self._head = list(tokenizer.head_ids)
         self._text = None
         try:
             self._text = ByteBPE(tokenizer)

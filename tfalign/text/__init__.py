@@ -8,12 +8,13 @@ from tfalign.text.chat import (
     encode_conversation,
     render_conversation,
 )
-from tfalign.text.tokenizers import (
+from tfalign.text.joining import encode_joined
+from tfalign.text.stream import StreamDecoder
+from tfalign.text.tokenizers import Tokenizer
+from tfalign.text.vocabularies import (
     BYTE_BPE_SPECIAL_TOKENS,
     WORD_PIECE_SPECIAL_TOKENS,
     WORD_SPECIAL_TOKENS,
-    StreamDecoder,
-    Tokenizer,
     read_byte_bpe,
     read_word_piece,
     train_byte_bpe,
@@ -33,6 +34,7 @@ __all__ = [
     "Tokenizer",
     "encode_answer",
     "encode_conversation",
+    "encode_joined",
     "read_byte_bpe",
     "read_word_piece",
     "render_conversation",

@@ -1,28 +1,39 @@
 """Conversations to tokens, by the chat template a model was trained with.
 
 A template is a Jinja program that comes with the model ("chat_template" in tokenizer_config.json, or
-chat_template.jinja beside it). It runs in Jinja's immutable sandbox. What users and models said is text
-and nothing else: ``<|im_end|>`` in a message is its letters, not the end of a turn.
+chat_template.jinja beside it). What users, models and tools said, and every other field of a message,
+is text and nothing else: ``<|im_end|>`` in it is its letters, not the end of a turn. A special token is
+only what the template itself wrote, letter by letter (``text.written``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import functools
-import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jinja2
-import jinja2.ext
-import jinja2.sandbox
+from tfalign.text import templates
+from tfalign.text.templates import BEGIN, END
+from tfalign.text.written import Written, join, plain, written
 
-# Characters that Unicode keeps free for such marks (noncharacters), in what a template writes:
-# begin and end of what "{% generation %}" encloses, and a cut within a special token's spelling.
-_BEGIN, _END, _CUT = "\ufdd0", "\ufdd1", "\ufdd2"
-_MARKS = re.compile(f"[{_BEGIN}{_END}{_CUT}]")
 ASSISTANT = "assistant"
+# Roles by these names are the program's words, which a template may make a special token of, as in
+# '<|' + role + '|>'. Any other role is somebody's text.
+KNOWN_ROLES = frozenset(
+    {
+        "system",
+        "developer",
+        "user",
+        ASSISTANT,
+        "model",
+        "tool",
+        "function",
+        "ipython",
+        "observation",
+        "environment",
+    }
+)
+_REASONING = ("reasoning_content", "thinking", "reasoning")  # names of one field; the first counts
 
 
 class Message(NamedTuple):
@@ -42,23 +53,27 @@ class EncodedConversation(NamedTuple):
     from_assistant: list[bool]  # its words and the token that ends its turn
 
 
-def render_conversation(tokenizer, messages: Conversation, open_ended=False, **variables) -> str:
+def render_conversation(
+    tokenizer, messages: Sequence[Message | Mapping], open_ended: bool = False, **variables
+) -> str:
     """The text that a tokenizer's chat template makes of a conversation.
 
     Args:
         tokenizer: ``Tokenizer`` with a ``chat_template``.
-        messages: the turns, in order.
+        messages: the turns, in order: ``Message``, or a mapping with "role", "content" and whatever
+            else the template knows ("name", "tool_calls" ...).
         open_ended: bool, end with what stands before the assistant's next turn.
-        variables: further ones that the template asks for.
+        variables: further ones that the template asks for, such as ``tools``, a list of JSON schemas.
 
     Raises:
-        ValueError: if there is no template, it is not one, or it refuses the conversation.
+        ValueError: if there is no template, it is not one, or it refuses the conversation; or a
+            message is not one.
     """
-    return _MARKS.sub("", _render(tokenizer, messages, open_ended, variables))
+    return re.sub(f"[{BEGIN}{END}]", "", plain(_render(tokenizer, messages, open_ended, variables)))
 
 
 def encode_conversation(
-    tokenizer, messages: Conversation, open_ended=False, **variables
+    tokenizer, messages: Sequence[Message | Mapping], open_ended: bool = False, **variables
 ) -> EncodedConversation:
     """Token ids of a conversation, and which of them a model should learn to say.
 
@@ -71,28 +86,31 @@ def encode_conversation(
 
     Returns:
         EncodedConversation; with ``{% generation %}`` in the template what that encloses is the
-        assistant's, else what its turns add to the text, up to their EOS.
+        assistant's, else what its turns add to the text, up to the special token that ends them.
 
     Raises:
         ValueError: as ``render_conversation``; or if the template, without ``{% generation %}``,
             writes an earlier turn in another way once the conversation goes on.
     """
     marked = _render(tokenizer, messages, open_ended, variables)
-    if _BEGIN in marked:
+    if BEGIN in marked:
         text, spans = _enclosed(marked)
     else:
         text, spans = marked, _added_by_turns(tokenizer, messages, marked, variables)
     ids, starts = _tokens(tokenizer, text, [start for start, _ in spans])
+    ending = set(filter(tokenizer.is_special, tokenizer.stop_ids))
     from_assistant = [False] * len(ids)
     for start, end in spans:
         inside = [place for place, at in enumerate(starts) if start <= at < end]
-        ends = [place for place in inside if ids[place] == tokenizer.eos_id]
+        ends = [place for place in inside if ids[place] in ending]
         for place in inside:
             from_assistant[place] = not ends or place <= ends[-1]
     return EncodedConversation(ids, from_assistant)
 
 
-def encode_answer(tokenizer, prompt: Conversation, answer: str, **variables):
+def encode_answer(
+    tokenizer, prompt: Sequence[Message | Mapping], answer: str, **variables
+) -> tuple[list[int], list[int]]:
     """A conversation that waits for the assistant, and one answer to it.
 
     Returns:
@@ -105,96 +123,93 @@ def encode_answer(tokenizer, prompt: Conversation, answer: str, **variables):
     return asked, whole.token_ids[len(asked) : answered[-1] + 1] if answered else []
 
 
-class _Generation(jinja2.ext.Extension):
-    """``{% generation %}...{% endgeneration %}``: what the assistant says, as transformers has it."""
-
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
-
-    def _mark(self, caller):
-        return _BEGIN + caller() + _END
-
-
-@functools.lru_cache(maxsize=16)
-def _compiled(source):
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
-    )
-    environment.filters["tojson"] = _to_json  # Jinja's own escapes HTML
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-    try:
-        return environment.from_string(source)
-    except jinja2.TemplateSyntaxError as error:
-        raise ValueError(f"The chat template is not Jinja, line {error.lineno}: {error}.") from None
-
-
-def _to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def _raise(message):
-    raise jinja2.TemplateError(message)
-
-
 def _render(tokenizer, messages, open_ended, variables):
-    """What the template writes, with marks where something is to be told from it."""
-    if tokenizer.chat_template is None:
+    """What the template writes, with BEGIN and END where it says what the assistant's is."""
+    template = tokenizer.chat_template
+    if variables.get("tools") is not None:
+        template = tokenizer.other_templates.get("tool_use", template)
+    if template is None:
         raise ValueError(
             "The tokenizer has no chat template; conversations need one ("
             '"chat_template" in tokenizer_config.json).'
         )
-    roles = {f"{role}_token": spelling for role, spelling in tokenizer.special_tokens.items()}
+    shown = [_fields(message, number) for number, message in enumerate(messages, start=1)]
+    given = {name: _data(value, f"The template's {name}") for name, value in variables.items()}
     try:
-        return _compiled(tokenizer.chat_template).render(
-            messages=[
-                {"role": message.role, "content": _harmless(tokenizer, message.content)}
-                for message in messages
-            ],
-            add_generation_prompt=open_ended,
-            **roles,
-            **variables,
+        return templates.render(
+            template,
+            tokenizer.template_tokens,
+            given | {"messages": shown, "add_generation_prompt": bool(open_ended)},
         )
     except Exception as error:  # noqa: BLE001 (it is a program, and may raise anything)
-        said = ", ".join(message.role for message in messages)
+        said = ", ".join(map(plain, (message["role"] for message in shown)))
         raise ValueError(
             f"The chat template refuses turns of {said or 'nobody'}: {error}"
         ) from None
 
 
-def _harmless(tokenizer, content):
-    """A message in which the spellings of special tokens are cut in two."""
-    if _MARKS.search(content):
-        raise ValueError("A message must not hold the noncharacters U+FDD0 to U+FDD2.")
-    spellings = sorted(tokenizer.special_spellings, key=len, reverse=True)
-    pattern = "|".join(map(re.escape, spellings))
-    return re.sub(pattern, lambda m: m[0][:1] + _CUT + m[0][1:], content) if pattern else content
+def _fields(message, number):
+    """A message as a template sees it: without fields that are None, as transformers has it."""
+    fields = message._asdict() if isinstance(message, Message) else message
+    if not isinstance(fields, Mapping):
+        raise ValueError(
+            f"Message {number} must have a role and a content. Received: {type(message).__name__}"
+        )
+    fields = {key: value for key, value in fields.items() if value is not None}
+    for key in ("role", "content"):
+        value = fields.get(key)
+        if not isinstance(value, str) and (
+            key == "role" or "content" in fields or "tool_calls" not in fields
+        ):
+            raise ValueError(
+                f"The {key} of message {number} must be a str. Received: {type(value).__name__}"
+            )
+    fields = _data(fields, "A message")
+    reasoning = [fields[key] for key in _REASONING if key in fields]
+    if reasoning:
+        fields = {"thinking": reasoning[0]} | fields | {"reasoning_content": reasoning[0]}
+    if fields["role"] in KNOWN_ROLES:
+        fields["role"] = written(fields["role"])
+    return fields
+
+
+def _data(value, what):
+    """A value that came from outside, made of JSON's types alone; its strings are nobody's own."""
+    if isinstance(value, str):
+        if BEGIN in value or END in value:
+            raise ValueError(f"{what} must not hold the noncharacters U+FDD0 and U+FDD1.")
+        return plain(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {_data(key, what): _data(inner, what) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_data(inner, what) for inner in value]
+    raise ValueError(
+        f"{what} must be made of texts, numbers, lists and objects. Received: {type(value).__name__}"
+    )
 
 
 def _enclosed(marked):
     """The text without the marks of ``{% generation %}``, and the spans between them."""
-    text, spans, start = "", [], None
-    for piece in re.split(f"([{_BEGIN}{_END}])", marked):
-        if piece == _BEGIN:
-            start = len(text)
-        elif piece == _END:
-            spans.append((start, len(text)))
-        else:
-            text += piece
-    return text, spans
+    pieces, spans, size, begin, start = [], [], 0, 0, None
+    for mark in re.finditer(f"[{BEGIN}{END}]|\\Z", marked):
+        pieces.append(marked[begin : mark.start()])
+        size += len(pieces[-1])
+        begin = mark.end()
+        if mark[0] == BEGIN:
+            start = size
+        elif mark[0] == END:
+            spans.append((start, size))
+    return join(pieces), spans
 
 
 def _added_by_turns(tokenizer, messages, text, variables):
     """The spans that the assistant's turns add to what stands before them."""
     spans = []
     for number, message in enumerate(messages):
-        if message.role != ASSISTANT:
+        role = message.role if isinstance(message, Message) else message["role"]
+        if role != ASSISTANT:
             continue
         before = _render(tokenizer, messages[:number], True, variables)
         after = _render(tokenizer, messages[: number + 1], False, variables)
@@ -212,42 +227,36 @@ def _tokens(tokenizer, text, turns):
     """Ids of a text and where in it each begins.
 
     What stands before each of ``turns`` (positions, ascending) has the tokens it has by itself: if
-    the whole text would have others there, it is tokenised in two parts.
+    the whole text would have others there, what follows is tokenised as text that follows.
     """
     ids, starts, begin = [], [], 0
-    tokens = _pieces(tokenizer, text)
+    tokens = _encoded(tokenizer, text, 0)
     for turn in turns:
-        before = _pieces(tokenizer, text[begin:turn])
+        before = _encoded(tokenizer, text[:turn], begin)
         count = len(before[0])
         if tokens[0][:count] != before[0]:
             ids += before[0]
-            starts += [begin + start for start in before[1]]
-            begin, tokens = turn, _pieces(tokenizer, text[turn:])
-    return ids + tokens[0], starts + [begin + start for start in tokens[1]]
+            starts += before[1]
+            begin, tokens = turn, _encoded(tokenizer, text, turn)
+    return ids + tokens[0], starts + tokens[1]
 
 
-def _pieces(tokenizer, text):
-    """``Tokenizer.encode_located`` of a text that may be cut: a spelling across a cut is none."""
-    ids, starts, begin = [], [], 0
-    for piece in text.split(_CUT):
-        piece_ids, piece_starts = tokenizer.encode_located(piece)
-        ids += piece_ids
-        starts += [begin + start for start in piece_starts]
-        begin += len(piece) + len(_CUT)
-    return ids, starts
+def _encoded(tokenizer, text: Written, begin):
+    """Ids of a text from a place on, and where in the text each begins."""
+    rest = text[begin:]
+    special = _own_special_tokens(tokenizer, rest)
+    ids, starts = tokenizer.encode_written(plain(rest), special, follows=begin > 0)
+    return ids, [begin + start for start in starts]
 
 
-def read_template(config: dict, file) -> str | None:
-    """The chat template of a model: of the file beside its tokenizer, else of tokenizer_config.json.
-
-    Args:
-        config: what tokenizer_config.json holds; several templates have names there.
-        file: path of chat_template.jinja, which may not exist.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        return file.read_text(encoding="utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {one["name"]: one["template"] for one in template}
-        return named.get("default")
-    return template
+def _own_special_tokens(tokenizer, text):
+    """Where the template wrote special tokens: the longest from left to right in its own letters."""
+    spellings = sorted(tokenizer.special_spellings, key=len, reverse=True)
+    if not spellings:
+        return []
+    pattern = re.compile("|".join(map(re.escape, spellings)))
+    return [
+        match.span()
+        for run in re.finditer(b"\1+", text.own)
+        for match in pattern.finditer(text, run.start(), run.end())
+    ]

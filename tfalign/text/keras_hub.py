@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import types
+from collections.abc import Iterable
 
 from tfalign.text.special_ids import SpecialIds
+from tfalign.text.tokenizers import check_ids
 
 _ROLES = {"pad": "pad_token_id", "bos": "start_token_id", "eos": "end_token_id"}
+_ANCHORS = ("\n", ".", "0", "a")  # texts that something may follow
 
 
 class KerasHubTokenizer(SpecialIds):
@@ -43,36 +46,67 @@ class KerasHubTokenizer(SpecialIds):
 
         return cls(keras_hub.tokenizers.Tokenizer.from_preset(str(preset)))
 
-    def is_special(self, token_id):
-        """bool, whether ``decode`` leaves the token out."""
-        return token_id in self.special_ids.values()
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        second = getattr(self.hub, "end_token2_id", None)  # Llama 3's end of a turn
+        return super().stop_ids + (() if second is None else (int(second),))
 
-    def encode(self, text, bos=False, eos=False):
-        """Text to ids, a list of int."""
+    def is_special(self, token_id: int) -> bool:
+        """Whether ``decode`` leaves the token out."""
+        return token_id in self.special_ids.values() or token_id in self.stop_ids
+
+    def encode(self, text: str, bos: bool = False, eos: bool = False) -> list[int]:
+        """Text to ids."""
         return self.encode_batch([text], bos, eos)[0]
 
-    def encode_batch(self, texts, bos=False, eos=False):
-        """``encode`` of many texts. Returns a list of lists of int."""
+    def encode_batch(
+        self, texts: Iterable[str], bos: bool = False, eos: bool = False
+    ) -> list[list[int]]:
+        """``encode`` of many texts."""
         head = [self.special_ids["bos"]] if bos else []
         tail = [self.special_ids["eos"]] if eos else []
         return [head + self._plain(text) + tail for text in texts]
 
-    def _plain(self, text):
+    def encode_following(self, texts: Iterable[str]) -> list[list[int]]:
+        """Ids of texts as they stand behind other text: nothing is put in front of them."""
+        return [self._plain(text, follows=True) for text in texts]
+
+    def _plain(self, text, follows=False):
         """Ids of a text; the spelling of a special token is tokenised in two pieces, and is none then."""
         cuts = [0, *(match.start() + 1 for match in self._special.finditer(text)), len(text)]
         pieces = [text[start:end] for start, end in zip(cuts, cuts[1:])]
-        return [int(i) for piece in pieces if piece for i in self.hub.tokenize(piece)]
+        return [
+            token_id
+            for at, piece in enumerate(pieces)
+            if piece
+            for token_id in (self._behind(piece) if at or follows else self._alone(piece))
+        ]
 
-    def decode(self, ids, skip_special=True):
-        """Ids to str, without special tokens."""
+    def _alone(self, text):
+        return [int(token_id) for token_id in self.hub.tokenize(text)]
+
+    def _behind(self, text):
+        """Ids of a text without what SentencePiece puts in front of one: what an anchor's get it by."""
+        for anchor in _ANCHORS:
+            before, both = self._alone(anchor), self._alone(anchor + text)
+            if before and both[: len(before)] == before:
+                return both[len(before) :]
+        return self._alone(text)
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """Ids to str, without special tokens.
+
+        Raises:
+            ValueError: if an id is none of the vocabulary's.
+        """
         del skip_special  # KerasHub has no spelling of them to show
-        kept = [int(i) for i in ids if not self.is_special(int(i))]
+        kept = [at for at in check_ids(ids, self.vocab_size) if not self.is_special(at)]
         return self.hub.detokenize(kept) if kept else ""
 
-    def decode_batch(self, rows, skip_special=True):
-        """``decode`` of many rows. Returns a list of str."""
+    def decode_batch(self, rows: Iterable[Iterable[int]], skip_special: bool = True) -> list[str]:
+        """``decode`` of many rows."""
         return [self.decode(row, skip_special) for row in rows]
 
-    def save(self, directory):
+    def save(self, directory: str | os.PathLike) -> None:
         """Writes the tokenizer into a KerasHub preset."""
         self.hub.save_to_preset(str(directory))

@@ -34,3 +34,21 @@ class SpecialIds:
     @property
     def mask_id(self):
         return self.special_ids.get("mask")
+
+    @property
+    def head_ids(self) -> tuple[int, ...]:
+        """What stands in front of a text in training and decoding: (BOS,), else (CLS,), else ()."""
+        return _first_of(self.bos_id, self.cls_id)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Every id after which a response is over: (EOS,), else (SEP,), else ()."""
+        return _first_of(self.eos_id, self.sep_id)
+
+    def has_text(self, token_id: int) -> bool:
+        """Whether ``decode`` makes anything of the token."""
+        return not self.is_special(token_id)
+
+
+def _first_of(*ids):
+    return tuple(token_id for token_id in ids if token_id is not None)[:1]

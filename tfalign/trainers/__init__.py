@@ -9,16 +9,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tfalign.trainers.distributed import DistributedOnPolicyTrainer
+    from tfalign.trainers.evaluation import PolicyEvaluator
     from tfalign.trainers.fine_tuning import FineTuner
     from tfalign.trainers.on_policy import OnPolicyTrainer
+    from tfalign.trainers.pipeline import Pipeline
     from tfalign.trainers.preference import PreferenceTrainer
     from tfalign.trainers.pretraining import Pretrainer
     from tfalign.trainers.process_rewards import ProcessRewardTrainer
     from tfalign.trainers.reward_modelling import RewardTrainer
 
 _HOMES = {
+    "DistributedOnPolicyTrainer": "distributed",
     "FineTuner": "fine_tuning",
     "OnPolicyTrainer": "on_policy",
+    "Pipeline": "pipeline",
+    "PolicyEvaluator": "evaluation",
     "PreferenceTrainer": "preference",
     "Pretrainer": "pretraining",
     "ProcessRewardTrainer": "process_rewards",
@@ -26,8 +32,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "DistributedOnPolicyTrainer",
     "FineTuner",
     "OnPolicyTrainer",
+    "Pipeline",
+    "PolicyEvaluator",
     "PreferenceTrainer",
     "Pretrainer",
     "ProcessRewardTrainer",

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from tfalign import backend
-from tfalign.options import Options, changed, to_dict
+from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
 from tfalign.trainers.options import RunOptions
 from tfalign.trainers.saving import merge_and_save_adapters, model_directory, save_model
@@ -23,15 +23,21 @@ from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
 from tfalign.types import LoRA
 
-HARMLESS = frozenset({"run_dir", "data_dir", "log_every", "save_every", "log_to"})
+HARMLESS = frozenset({"run_dir", "data_dir", "log_every", "save_every", "log_to", "resume_from"})
 """Options that a continued run may change."""
+ADVICE = {
+    "steps": "the learning rate follows a schedule over --steps, so that a longer run is another one:"
+    " choose that number, or another --run_dir, where training may start from this run's model."
+}
+"""What to do instead of changing another one."""
 
 
 class Trainer:
     """A whole training, which a kill does not harm: the same call goes on from the newest checkpoint, bit for
     bit.
 
-    A trainer makes its parts when it is constructed and writes nothing until ``train``.
+    A trainer makes its parts when it is constructed, and writes nothing until ``train``: a mistake leaves
+    nothing behind.
 
     Args:
         start: what the training starts from, as the run's config.json records it.
@@ -45,16 +51,16 @@ class Trainer:
         options: the option record.
         tokenizer: the tokenizer.
         learner: Learner, with the model that is trained.
-        run: RunDirectory; None before ``train``.
+        run: RunDirectory, which no other process has.
     """
 
-    options_class: type[Options]
+    options_class: type
     default_stage: str
 
     def __init__(
         self,
         start: Mapping[str, Any],
-        options: Options | None = None,
+        options: Any = None,
         run_dir: str | os.PathLike | RunDirectory | None = None,
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -63,11 +69,15 @@ class Trainer:
         self.options = changed(options or self.options_class(), **(changes or {}))
         self.stage: str = stage or self.default_stage
         self.callbacks = tuple(callbacks)
-        self.run: RunDirectory | None = None
         self.learner: Learner
         self.tokenizer: Any
         self._start = dict(start)
-        self._run_dir = run_dir
+        self._temporary = tempfile.TemporaryDirectory() if run_dir is None else None
+        self._owns_run = not isinstance(run_dir, RunDirectory)
+        self.run = run_dir
+        if self._owns_run:
+            path = self._temporary.name if run_dir is None else run_dir
+            self.run = open_run(path, self.recorded(), self.stage)
         keras.utils.set_random_seed(self.options.run.seed)
 
     def train(self) -> dict[str, float]:
@@ -75,13 +85,17 @@ class Trainer:
 
         Returns:
             The last step's metrics.
+
+        Raises:
+            Interrupted: after SIGTERM or SIGINT, when the running step has ended and is saved.
         """
-        if isinstance(self._run_dir, RunDirectory):
-            return self._train_in(self._run_dir)
-        if self._run_dir is None:
-            with tempfile.TemporaryDirectory() as directory:
-                return self._train_in(open_run(directory, self.recorded()))
-        return self._train_in(open_run(self._run_dir, self.recorded()))
+        try:
+            return self._train()
+        finally:
+            if self._owns_run:
+                self.run.close()
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     def recorded(self) -> dict[str, Any]:
         """What the run's config.json holds, and a continued run must agree with."""
@@ -92,24 +106,23 @@ class Trainer:
         """Steps of the whole training."""
         return self.options.run.steps
 
-    def _train_in(self, run):
-        self.run = run
+    def _train(self):
         self._prepare()
         variables = {
             "model": self.learner.model.variables,
             "optimizer": self.learner.optimizer.variables,
         }
         state = RunState(
-            run.checkpointer(self.stage, keep_last=2),
+            self.run.checkpointer(self.stage, keep_last=2),
             variables | self._more_variables(),
             self._stateful(),
         )
-        first_step = state.restore()
+        first_step = state.restore(self.options.run.resume_from)
         if first_step:
             print(f"{self.stage}: continuing after step {first_step}")
         self._begin(first_step)
         metrics = self._loop(state, first_step)
-        self._finish()
+        self.save()
         return metrics
 
     def _loop(self, state, first_step):
@@ -126,6 +139,7 @@ class Trainer:
                 name=self.stage,
                 callbacks=[*self._loggers(), *self.callbacks],
                 model=self.learner.model,
+                gather=backend.gather_from_processes,
             )
 
     def _loggers(self):
@@ -133,7 +147,8 @@ class Trainer:
             make_logger(
                 name,
                 project="tfalign",
-                run_id=self.run.path.name,
+                run_id=self.run.id,
+                run_name=self.run.path.resolve().name,
                 stage=self.stage,
                 config=self.run.config,
                 directory=self.run.path,
@@ -160,7 +175,7 @@ class Trainer:
         """Variables a checkpoint holds besides the learner's, see ``RunState``."""
         return {}
 
-    def _finish(self) -> None:
+    def save(self) -> None:
         """Saves what was trained."""
         raise NotImplementedError
 
@@ -176,12 +191,27 @@ class Trainer:
         save_model(self.model_directory, model, self.tokenizer, **more)
 
 
-def open_run(path: str | os.PathLike, config: Mapping[str, Any]) -> RunDirectory:
-    """A RunDirectory for the process that writes files, a FollowedRun for the others."""
+def open_run(path: str | os.PathLike, config: Mapping[str, Any], stage: str = "") -> RunDirectory:
+    """A RunDirectory for the process that writes files, a FollowedRun for the others.
+
+    Args:
+        path: the run's directory.
+        config: what its config.json holds.
+        stage: the key in ``config`` under which the options are, if they are one stage's alone.
+
+    Raises:
+        ValueError: in every process, if the first cannot have the directory.
+    """
     processes = Processes(backend.process_index(), backend.gather_from_processes)
-    if backend.is_chief():
-        return RunDirectory(path, config, HARMLESS, processes)
-    return FollowedRun(path, config, processes)
+
+    def flag(key):
+        return "--" + key.removeprefix(f"{stage}." if stage else "").rpartition(".")[2]
+
+    def open_directory():
+        return RunDirectory(path, config, HARMLESS, processes, flag, ADVICE)
+
+    run = processes.first_alone(open_directory, f"{path}: the first process cannot have the run")
+    return run or FollowedRun(path, config, processes)
 
 
 def opened(

@@ -53,6 +53,13 @@ def training_records(given: Data, kind: type, options: DataOptions) -> Sequence[
     return _all(given, kind, options)
 
 
+def held_out_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
+    """Held-out records alone: of a source those of its test split, of a sequence all."""
+    if isinstance(given, str):
+        return read_split(given, kind, "test", options)
+    return _all(given, kind, options)
+
+
 def read_split(source: str, kind: type, split: str, options: DataOptions) -> Sequence[Any]:
     """The "train" or "test" records of a source; what was skipped is printed. A dataset is built by one
     process, and read by the others."""

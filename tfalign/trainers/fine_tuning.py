@@ -49,6 +49,6 @@ class FineTuner(SupervisedTrainer):
             len(train),
         )
 
-    def _finish(self):
+    def save(self):
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory

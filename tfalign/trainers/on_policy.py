@@ -46,7 +46,8 @@ class OnPolicyTrainer(Trainer):
 
     Attributes:
         worker: RolloutWorker.
-        prompts: BatchStream.
+        examples: PromptExamples.
+        prompts: BatchStream of them.
         algorithm: Algorithm, with the numbers of the options.
     """
 
@@ -78,11 +79,11 @@ class OnPolicyTrainer(Trainer):
         self.gold = gold
         self.pretrained = opened(model, self.options.update.precision)
         self.tokenizer = self.pretrained.tokenizer
-        examples = self._encoded(prompts)
-        self.worker = self._make_worker(reward, examples.records)
+        self.examples = self._encoded(prompts)
+        self.worker = self._make_worker(reward, self.examples.records)
         self.learner = self._make_learner()
         self.prompts = BatchStream(
-            examples,
+            self.examples,
             self.options.update.batch_size // self.algorithm.group_size,
             [self.options.responses.max_prompt_tokens],
             seed=self.options.run.seed,
@@ -95,11 +96,11 @@ class OnPolicyTrainer(Trainer):
         if run.epochs is None:
             return run.steps
         prompts = self.options.update.batch_size // self.algorithm.group_size
-        return math.ceil(run.epochs * self._num_prompts / prompts)
+        return math.ceil(run.epochs * len(self.examples) / prompts)
 
     def _encoded(self, prompts):
         options = self.options.data_options
-        examples = encoded(
+        return encoded(
             self.stage,
             encode_prompts,
             training_records(prompts, PromptRecord, options),
@@ -107,8 +108,6 @@ class OnPolicyTrainer(Trainer):
             max_prompt_tokens=self.options.responses.max_prompt_tokens,
             on_bad=options.on_bad,
         )
-        self._num_prompts = len(examples)
-        return examples
 
     def _make_worker(self, reward, records):
         options, chosen = self.options, self.algorithm
@@ -174,7 +173,7 @@ class OnPolicyTrainer(Trainer):
     def _more_variables(self):
         return self.worker.variables
 
-    def _finish(self):
+    def save(self):
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory
 

@@ -16,7 +16,7 @@ from tfalign.models import (
     separate_critic,
 )
 from tfalign.rewards import LearnedReward
-from tfalign.trainers.options import OnPolicyOptions, RewardOptions
+from tfalign.trainers.options import DistributedOptions, OnPolicyOptions, RewardOptions
 from tfalign.training.algorithms import Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit
@@ -73,7 +73,8 @@ def _check(chosen, options):
             "kl_estimator is of a KL in the loss, kl_in=loss. "
             f"Received: kl_estimator={penalty.kl_estimator}"
         )
-    if not responses.corrected and responses.refresh_every == 1:
+    is_behind = responses.refresh_every > 1 or isinstance(options, DistributedOptions)
+    if not responses.corrected and not is_behind:
         raise ValueError(
             "corrected is of an older policy's responses, refresh_every of more than 1. "
             "Received: refresh_every=1"
@@ -91,7 +92,7 @@ def rollout_config(chosen: Algorithm, options: OnPolicyOptions, tokenizer: Any) 
     return RolloutConfig(
         responses.max_new_tokens,
         temperature=responses.temperature,
-        stop_tokens=responses.stop_tokens or (tokenizer.eos_id,),
+        stop_tokens=responses.stop_tokens or tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
         group_size=chosen.group_size,
         missing_stop_score=(

@@ -5,52 +5,62 @@ This module imports neither Keras nor TensorFlow, so that ``tfalign JOB --help``
 
 from __future__ import annotations
 
-import dataclasses
-
-from tfalign.options import Options, option, record
+from tfalign.options import option, option_record, record
 from tfalign.types import LoRA
 
 OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adafactor", "lamb")
 AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length_mean", "micro_batch_token_mean")
 KL_ESTIMATORS = ("k1", "k2", "k3")
 _CHUNK = "Positions whose logits are computed at a time; none: all at once."
+ALGORITHMS = (
+    "ppo",
+    "a2c",
+    "vtrace",
+    "reinforce",
+    "reinforce_moving",
+    "reinforce_baseline",
+    "reinforce_is",
+    "reinforce_pp",
+    "remax",
+    "rloo",
+    "grpo",
+    "dr_grpo",
+    "dapo",
+    "cispo",
+    "gspo",
+    "online_dpo",
+    "rejection_sampling",
+)
 PREFERENCE_LOSSES = ("dpo", "cdpo", "robust_dpo", "slic", "ipo", "kto", "orpo", "simpo", "cpo")
 RANKING_LOSSES = ("plackett_luce", "best_of_k", "all_pairs")
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOptions(Options):
+@option_record
+class RunOptions:
     """Run: length, seed, logs, checkpoints."""
 
-    steps: int = option(250, "Training steps.", at_least=0)
+    steps: int = option(250, "Training steps.", at_least=1)
     epochs: float | None = option(
         None, "Passes over the training data, which then decide --steps.", above=0
     )
-    seed: int = option(0, "Random seed of initialisation, shuffling and sampling.", at_least=0)
+    seed: int = option(
+        0, "Random seed of initialisation, shuffling and sampling.", at_least=0, below=2**32
+    )
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", at_least=1)
     save_every: int = option(100, "Steps between checkpoints.", at_least=1)
     eval_every: int | None = option(
         None, "Steps between evaluations on held-out data; none: after the last step.", at_least=1
     )
-    patience: int | None = option(
-        None, "Early stopping: evaluations in a row without improvement.", at_least=1
+    log_to: tuple[str, ...] = option((), "Further loggers beside TensorBoard.", ("wandb", "mlflow"))
+    resume_from: int | None = option(
+        None,
+        "Step of the checkpoint to continue from, later ones are removed; none: the newest.",
+        at_least=0,
     )
-    keep_best: bool = option(
-        False, "Save the weights of the best evaluation instead of the last step's."
-    )
-    sample_every: int | None = option(
-        None, "Steps between sampled responses in samples.jsonl; none: no samples.", at_least=1
-    )
-    log_to: tuple[str, ...] = option((), "Further loggers beside TensorBoard: wandb, mlflow.")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.patience is not None and self.eval_every is None:
-            raise ValueError(f"patience needs eval_every. Received: patience={self.patience}")
 
 
-@dataclasses.dataclass(frozen=True)
-class DataOptions(Options):
+@option_record
+class DataOptions:
     """Data: where datasets are built, what is held out, bad records."""
 
     data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
@@ -62,14 +72,14 @@ class DataOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class UpdateOptions(Options):
+@option_record
+class UpdateOptions:
     """Optimizer: batch size, learning rate, schedule."""
 
     batch_size: int = option(32, "Rows (pairs, responses) per batch.", at_least=1)
     accumulate: int = option(1, "Micro-batches per optimizer step.", at_least=1)
     optimizer: str = option("adamw", "Optimizer.", OPTIMIZERS)
-    learning_rate: float = option(5e-4, "Peak learning rate.", at_least=0)
+    learning_rate: float = option(5e-4, "Peak learning rate.", above=0)
     warmup_steps: int = option(20, "Steps of linear warm-up.", at_least=0)
     decay: str = option(
         "cosine", "Learning-rate schedule after warm-up.", ("cosine", "linear", "constant")
@@ -84,8 +94,8 @@ class UpdateOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class SupervisedOptions(Options):
+@option_record
+class SupervisedOptions:
     """What every supervised trainer takes."""
 
     run: RunOptions = record(RunOptions())
@@ -94,7 +104,7 @@ class SupervisedOptions(Options):
     lora: LoRA | None = record(None, prefix="lora.")
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class FineTuneOptions(SupervisedOptions):
     """Options of ``FineTuner``."""
 
@@ -105,7 +115,7 @@ class FineTuneOptions(SupervisedOptions):
     chunk: int | None = option(None, _CHUNK, at_least=1)
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PretrainOptions(SupervisedOptions):
     """Options of ``Pretrainer``."""
 
@@ -130,7 +140,7 @@ class PretrainOptions(SupervisedOptions):
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class RewardTrainOptions(SupervisedOptions):
     """Options of ``RewardTrainer``."""
 
@@ -138,6 +148,9 @@ class RewardTrainOptions(SupervisedOptions):
     update: UpdateOptions = record(UpdateOptions(learning_rate=3e-4))
     backbone: str = option(
         "model", "The given model's backbone, or a new BERT of its size.", ("model", "bert")
+    )
+    extra_blocks: int = option(
+        0, "New blocks on top of the backbone, for comparisons it has no depth for.", at_least=0
     )
     length: int = option(96, "Maximum sequence length of prompt and response, tokens.", at_least=2)
     max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
@@ -156,12 +169,11 @@ class RewardTrainOptions(SupervisedOptions):
     )
 
     def __post_init__(self):
-        super().__post_init__()
         if self.rankings and self.centering:
             raise ValueError(f"centering is of pairs. Received: rankings={self.rankings}")
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class ProcessRewardOptions(SupervisedOptions):
     """Options of ``ProcessRewardTrainer``."""
 
@@ -170,8 +182,8 @@ class ProcessRewardOptions(SupervisedOptions):
     length: int = option(256, "Maximum sequence length of prompt and steps, tokens.", at_least=2)
 
 
-@dataclasses.dataclass(frozen=True)
-class LossOptions(Options):
+@option_record
+class LossOptions:
     """Preference loss: numbers that replace the paper's."""
 
     beta: float | None = option(None, "Strength of the implicit KL constraint.", above=0)
@@ -190,7 +202,7 @@ class LossOptions(Options):
     chunk: int | None = option(None, _CHUNK, at_least=1)
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class PreferenceOptions(SupervisedOptions):
     """Options of ``PreferenceTrainer``."""
 
@@ -206,8 +218,8 @@ class PreferenceOptions(SupervisedOptions):
     max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class ResponseOptions(Options):
+@option_record
+class ResponseOptions:
     """Responses: how they are sampled, and what counts."""
 
     max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
@@ -232,8 +244,8 @@ class ResponseOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class AlgorithmOptions(Options):
+@option_record
+class AlgorithmOptions:
     """Algorithm: numbers that replace the paper's."""
 
     minibatch_size: int | None = option(
@@ -270,8 +282,8 @@ class AlgorithmOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class CreditOptions(Options):
+@option_record
+class CreditOptions:
     """Credit assignment: critic, discount, advantages."""
 
     critic: str = option(
@@ -290,8 +302,8 @@ class CreditOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class KLOptions(Options):
+@option_record
+class KLOptions:
     """KL penalty to the reference model."""
 
     kl_coefficient: float | None = option(
@@ -307,8 +319,8 @@ class KLOptions(Options):
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class RewardOptions(Options):
+@option_record
+class RewardOptions:
     """Reward and cost."""
 
     ensemble: str = option(
@@ -329,8 +341,8 @@ class RewardOptions(Options):
     cost_rate: float = option(0.05, "Step size of the Lagrange multiplier.", above=0)
 
 
-@dataclasses.dataclass(frozen=True)
-class OnPolicyOptions(Options):
+@option_record
+class OnPolicyOptions:
     """Options of ``OnPolicyTrainer``."""
 
     run: RunOptions = record(RunOptions(steps=100, log_every=1, save_every=10))
@@ -354,8 +366,37 @@ class OnPolicyOptions(Options):
     lora: LoRA | None = record(None, prefix="lora.")
 
 
-@dataclasses.dataclass(frozen=True)
-class EvaluateOptions(Options):
+@option_record
+class ActorOptions:
+    """Actors: processes that respond and score."""
+
+    actors: int = option(2, "Processes that respond and score.", at_least=1)
+    staleness: int = option(
+        0, "Maximum number of batches that are sampled before they are needed.", at_least=0
+    )
+    fixed_age: bool = option(
+        False, "Responses of the policy of exactly --staleness updates before, not of the newest."
+    )
+    address: str = option("", "Address of a Ray cluster; empty: one is started on this machine.")
+
+
+@option_record
+class DistributedOptions(OnPolicyOptions):
+    """Options of ``DistributedOnPolicyTrainer``."""
+
+    actor_options: ActorOptions = record(ActorOptions())
+
+    def __post_init__(self):
+        for name, value, alone in (
+            ("refresh_every", self.responses.refresh_every, 1),
+            ("cost_model", self.reward_options.cost_model, ""),
+        ):
+            if value != alone:
+                raise ValueError(f"--{name} is for one process. Received: {name}={value}")
+
+
+@option_record
+class EvaluateOptions:
     """Options of ``PolicyEvaluator``."""
 
     data_options: DataOptions = record(DataOptions(on_bad="skip"))
@@ -369,3 +410,86 @@ class EvaluateOptions(Options):
     seed: int = option(1, "Random seed of sampling.", at_least=0)
     title: str = option("Alignment report", "Title of the report.")
     summary: str = option("", "What ran, in a few sentences of Markdown.")
+
+
+@option_record
+class DeviceOptions:
+    """Devices: of the process, not recorded in a run."""
+
+    strategy: str = option(
+        "one",
+        "TensorFlow: tf.distribute strategy that shares the rows of a batch.",
+        ("one", "mirrored", "multiworker", "tpu"),
+    )
+    cpu_devices: int = option(
+        1, "TensorFlow: logical CPUs to split this machine's into.", at_least=1
+    )
+    tpu: str = option("local", "TensorFlow: name or address of the TPU of --strategy=tpu.")
+    mesh: str = option("", 'JAX: mesh axes, such as "data:8", "fsdp:8" or "fsdp:2,model:4".')
+    multihost: bool = option(
+        False, "JAX: join the processes of other machines, see docs/devices.md."
+    )
+    remat: bool = option(False, "Recompute blocks in the backward pass to save memory.")
+    peer_timeout: float = option(300.0, "Seconds to wait for other workers at the start.", above=0)
+
+
+@option_record
+class PretrainStage:
+    """Stage pretrain."""
+
+    data: str = option("embedded", "Its data, as of `tfalign pretrain`.")
+    options: PretrainOptions = record(PretrainOptions())
+
+
+@option_record
+class FineTuneStage:
+    """Stage sft."""
+
+    data: str = option("embedded", "Its data, as of `tfalign sft`.")
+    options: FineTuneOptions = record(FineTuneOptions())
+
+
+@option_record
+class RewardStage:
+    """Stage reward_model."""
+
+    data: str = option("embedded", "Its data, as of `tfalign reward`.")
+    options: RewardTrainOptions = record(RewardTrainOptions())
+
+
+@option_record
+class AlignStage:
+    """Stage ppo."""
+
+    data: str = option("embedded", "Its prompts, as of `tfalign align`.")
+    algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
+    options: OnPolicyOptions = record(OnPolicyOptions())
+
+
+@option_record
+class EvaluateStage:
+    """Stage evaluate."""
+
+    data: str = option("embedded", "Its prompts, as of `tfalign evaluate`.")
+    options: EvaluateOptions = record(EvaluateOptions())
+
+
+@option_record
+class PipelineOptions:
+    """Options of ``Pipeline``."""
+
+    data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
+    seed: int = option(0, "Random seed of every training.", at_least=0, below=2**32)
+    resume_from: int | None = option(
+        None,
+        "Step of the checkpoint to continue the running stage from; none: the newest.",
+        at_least=0,
+    )
+    judge: str = option(
+        "", "File of a NaiveBayes judge: the gold reward where the data has none of its own."
+    )
+    pretrain: PretrainStage = option(PretrainStage(), "Stage pretrain: language modelling")
+    sft: FineTuneStage = option(FineTuneStage(), "Stage sft: supervised fine-tuning")
+    reward_model: RewardStage = option(RewardStage(), "Stage reward_model: preferences")
+    ppo: AlignStage = option(AlignStage(), "Stage ppo: alignment")
+    evaluate: EvaluateStage = option(EvaluateStage(), "Stage evaluate: the report")

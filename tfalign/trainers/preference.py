@@ -56,9 +56,9 @@ class PreferenceTrainer(SupervisedTrainer):
         train, test = self._train, self._test
         if self.loss.objective.needs_reference:
             reference = FrozenReference(self._load_reference, options.update.batch_size, columns)
-            train = reference(train, self.run.path / f"{self.stage}_reference_train.npz")
+            train = reference(train, self.run.file(f"{self.stage}_reference_train.npz"))
             if test is not None:
-                test = reference(test, self.run.path / f"{self.stage}_reference_test.npz")
+                test = reference(test, self.run.file(f"{self.stage}_reference_test.npz"))
             del reference
         model, rows = self.pretrained.model, options.update.batch_size
         adapt(model, options.lora)
@@ -97,6 +97,6 @@ class PreferenceTrainer(SupervisedTrainer):
             for split, records in zip(("train", "test"), splits)
         ]
 
-    def _finish(self):
+    def save(self):
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory

@@ -81,7 +81,7 @@ class Pretrainer(SupervisedTrainer):
             -(-int(examples.lengths.sum()) // options.length),
         )
 
-    def _finish(self):
+    def save(self):
         self._save(self.learner.model)
 
 

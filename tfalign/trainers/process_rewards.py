@@ -42,5 +42,5 @@ class ProcessRewardTrainer(SupervisedTrainer):
             len(train),
         )
 
-    def _finish(self):
+    def save(self):
         self._save(self.model, self.options.lora)

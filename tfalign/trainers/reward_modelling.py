@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import itertools
 from pathlib import Path
 
@@ -18,8 +20,9 @@ from tfalign.data import (
     encode_ranked,
 )
 from tfalign.decoding import Generator
+from tfalign.files import write_bytes_atomically
 from tfalign.functional import losses
-from tfalign.models import BERTConfig, CausalLM
+from tfalign.models import GPT, BERTConfig, CausalLM
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.trainers.adapters import adapt
@@ -35,6 +38,7 @@ _RANKING_LOSSES = {
     "best_of_k": losses.best_of_k_loss,
     "all_pairs": losses.all_pairs_loss,
 }
+_AROUND_BLOCKS = ("token_embedding", "final_norm", "position_embedding")
 
 
 class RewardTrainer(SupervisedTrainer):
@@ -95,9 +99,9 @@ class RewardTrainer(SupervisedTrainer):
     def _backbone(self, model):
         """The given model's backbone, or the configuration of a BERT of its size."""
         backbone = getattr(model, "backbone", model)
+        shape, extra_blocks = backbone.config, self.options.extra_blocks
         if self.options.backbone == "model":
-            return backbone
-        shape = backbone.config
+            return deepened(backbone, extra_blocks) if extra_blocks else backbone
         return BERTConfig(
             shape.vocab_size,
             shape.width,
@@ -107,9 +111,9 @@ class RewardTrainer(SupervisedTrainer):
             max_positions=shape.max_positions,
         )
 
-    def _finish(self):
+    def save(self):
         if self.held_out:
-            save_scores(self.run.path / "reward_model_scores.npz", self.model, self.held_out)
+            save_scores(self.run.file("reward_model_scores.npz"), self.model, self.held_out)
         before = LearnedReward(self.model).normalize(self._samples())
         print("reward_model: normalised on", before)
         entries = {"score_mean": before["mean"], "score_std": before["std"]}  # as they were
@@ -131,13 +135,26 @@ class RewardTrainer(SupervisedTrainer):
         generator = Generator(
             policy,
             options.max_new_tokens,
-            stop_tokens=(self.tokenizer.eos_id,),
+            stop_tokens=self.tokenizer.stop_ids,
             pad_id=self.tokenizer.pad_id,
         )
         columns, seed = [options.max_prompt_tokens], options.run.seed
         stream = BatchStream(prompts, options.update.batch_size, columns, seed=seed)
         for index, batch in enumerate(itertools.islice(stream, options.normalize_batches)):
             yield join(batch, generator(batch.token_ids, batch.mask, seed=index))
+
+
+def deepened(backbone: GPT, extra_blocks: int) -> GPT:
+    """A GPT with the backbone's weights and new blocks between its last one and its final norm."""
+    sizes = dataclasses.replace(
+        backbone.config, num_layers=backbone.config.num_layers + extra_blocks
+    )
+    deeper = GPT(sizes, dtype=backbone.dtype_policy)
+    pairs = [(getattr(deeper, name), getattr(backbone, name)) for name in _AROUND_BLOCKS]
+    for layer, trained in [*pairs, *zip(deeper.blocks, backbone.blocks)]:
+        if trained is not None:
+            layer.set_weights(trained.get_weights())
+    return deeper
 
 
 def save_scores(file: Path, model: RewardModel, batches) -> None:
@@ -150,7 +167,9 @@ def save_scores(file: Path, model: RewardModel, batches) -> None:
         chosen.append(higher[count])
         rejected.append(lower[count])
     if backend.is_chief():
-        np.savez(file, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
+        content = io.BytesIO()
+        np.savez(content, chosen=np.concatenate(chosen), rejected=np.concatenate(rejected))
+        write_bytes_atomically(file, content.getvalue())
 
 
 def _scored_pairs(model, batch):

@@ -41,7 +41,10 @@ def save_model(
     writing = hidden(directory, WRITING)
     if backend.is_chief():
         shutil.rmtree(writing, ignore_errors=True)
-    ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
+    ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "pad")}
+    if tokenizer.eos_id is not None:
+        stops = list(tokenizer.stop_ids)
+        ids["eos_token_id"] = stops if len(stops) > 1 else stops[0]
     more = {name: at for name, at in ids.items() if at is not None} | dict(entries or {})
     if labels:
         more["id2label"] = {str(at): label for at, label in enumerate(labels)}

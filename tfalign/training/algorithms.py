@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tfalign.functional.aggregation import fixed_length_mean, token_mean
 from tfalign.functional.importance import log_ratio_to_go
+from tfalign.functional.kl import k3
 from tfalign.objectives import (
     A2C,
     GRPO,
@@ -30,6 +31,7 @@ from tfalign.training.credit import (
     GroupRelative,
     LeaveOneOut,
     NoCredit,
+    RewardsAlone,
     RewardToGo,
 )
 from tfalign.training.selection import best_and_worst, best_of_groups
@@ -56,7 +58,7 @@ class Algorithm:
             them.
 
     Raises:
-        ValueError: if the KL is where it cannot be.
+        ValueError: if the KL is where it cannot be, or an option has nothing to act on.
     """
 
     credit: Credit
@@ -86,6 +88,17 @@ class Algorithm:
                 f"{type(self.objective).__name__} has no KL term. "
                 f"Received: kl_coefficient={self.kl_coefficient}"
             )
+        if self.baseline is not None and not self.credit.takes_baseline:
+            raise ValueError(
+                f"{type(self.credit).__name__} subtracts no baseline. Received: baseline="
+                f"{self.baseline!r}"
+            )
+        estimator = getattr(self.objective, "kl_estimator", k3)
+        if estimator is not k3 and not (self.kl_in == "loss" and self.kl_coefficient):
+            raise ValueError(
+                "kl_estimator is of the KL in the loss, and there is none. Received: kl_estimator="
+                f"{estimator.__name__}, kl_in={self.kl_in}, kl_coefficient={self.kl_coefficient}"
+            )
 
     @property
     def needs_critic(self):
@@ -113,7 +126,7 @@ ALGORITHMS = {
         minibatches=4,
     ),
     "a2c": Algorithm(GAE(), A2C(), "Mnih et al. 2016; Huang et al. 2022"),
-    "vtrace": Algorithm(GAE(whiten_advantages=False), VTrace(), "Espeholt et al. 2018"),
+    "vtrace": Algorithm(RewardsAlone(), VTrace(), "Espeholt et al. 2018"),
     "reinforce": Algorithm(RewardToGo(), Reinforce(), "Williams 1992"),
     "reinforce_moving": Algorithm(
         RewardToGo(), Reinforce(), "Williams 1992, section 2", baseline=MovingBaseline
@@ -223,25 +236,23 @@ def algorithm(name, **changes):
     Traceback (most recent call last):
     ValueError: clip does not apply to the algorithm rloo. Received: clip=0.1
     """
-    if isinstance(name, Algorithm):
-        chosen = name
-    elif name in ALGORITHMS:
-        chosen = ALGORITHMS[name]
-    else:
+    if not isinstance(name, Algorithm) and name not in ALGORITHMS:
         raise ValueError(f"Algorithms are {', '.join(ALGORITHMS)}. Received: {name!r}")
+    chosen = name if isinstance(name, Algorithm) else ALGORITHMS[name]
+    parts = {"": chosen, "credit": chosen.credit, "objective": chosen.objective}
+    changed = {part: {} for part in parts}
     for field, value in changes.items():
-        chosen = _changed(name, chosen, field, value)
-    return chosen
-
-
-def _changed(name, chosen, field, value):
-    if field in _fields(chosen):
-        return dataclasses.replace(chosen, **{field: value})
+        part = next((part for part, record in parts.items() if field in _fields(record)), None)
+        if part is None:
+            raise ValueError(
+                f"{field} does not apply to the algorithm {name}. Received: {field}={value}"
+            )
+        changed[part][field] = value
     for part in ("credit", "objective"):
-        if field in _fields(getattr(chosen, part)):
-            changed = dataclasses.replace(getattr(chosen, part), **{field: value})
-            return dataclasses.replace(chosen, **{part: changed})
-    raise ValueError(f"{field} does not apply to the algorithm {name}. Received: {field}={value}")
+        if changed[part]:
+            record = changed[""].get(part, parts[part])
+            changed[""][part] = dataclasses.replace(record, **changed[part])
+    return dataclasses.replace(chosen, **changed[""])
 
 
 def _fields(record):

@@ -3,7 +3,8 @@
     checkpoints/
       step-00000010/
         arrays.safetensors
-        state.json          format version, step, size and CRC-32 of the arrays, the caller's state
+        state.json          format version, step, size and CRC-32 of the arrays, the caller's state, and
+                            the CRC-32 of all this
 
 A checkpoint is written under a hidden name beside its final one, synced to the disk and renamed; a
 name ``step-...`` is therefore always a whole checkpoint. Hidden leftovers of a killed save are
@@ -25,7 +26,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy, for reading and writing
 import numpy as np
@@ -42,6 +43,7 @@ from tfalign.files import (
     write_synced,
 )
 
+T = TypeVar("T")
 FORMAT_VERSION = 2
 _STATE = "state.json"
 _STEP_NAME = re.compile(r"step-(\d{8,})")
@@ -79,6 +81,23 @@ class Processes(NamedTuple):
 
     index: int
     gather: Callable[[int], list[int]]
+
+    def first_alone(self, function: Callable[[], T], otherwise: str) -> T | None:
+        """What a function returns that the first process calls; None in the others, which wait for it.
+
+        Raises:
+            ValueError, OSError: what the function raised; in the others a ValueError, which says
+                ``otherwise``.
+        """
+        result = failure = None
+        if self.index == 0:
+            try:
+                result = function()
+            except (ValueError, OSError) as error:
+                failure = error
+        if any(self.gather(int(failure is not None))):
+            raise failure or CheckpointError(otherwise)
+        return result
 
 
 ALONE = Processes(0, lambda value: [value])
@@ -169,8 +188,9 @@ class Checkpointer:
 
     def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
         try:
+            record = {**record, "crc32": _record_crc32(record)}
             write_synced(writing / _STATE, _record_bytes(writing / _STATE, record))
-        except CheckpointError:
+        except (CheckpointError, OSError):
             shutil.rmtree(writing)
             raise
         sync_directory(writing)
@@ -182,16 +202,8 @@ class Checkpointer:
 
     def _chief_first(self, function: Callable[[], None]) -> None:
         """The first process does something, and all go on when it has; or all raise."""
-        failure = None
-        if self.processes.index == 0:
-            try:
-                function()
-            except (CheckpointError, OSError) as error:
-                failure = error
-        if any(self.processes.gather(int(failure is not None))):
-            raise failure or CheckpointError(
-                f"{self.directory}: the first process could not write the checkpoint"
-            )
+        otherwise = f"{self.directory}: the first process could not write the checkpoint"
+        self.processes.first_alone(function, otherwise)
 
     def steps(self) -> list[int]:
         """The steps of all whole checkpoints, ascending."""
@@ -223,6 +235,18 @@ class Checkpointer:
             )
         return _read(folders[step], step)
 
+    def forget_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps, once every process has read what it needs."""
+
+        def remove() -> None:
+            for later, path in self._folders().items():
+                if later > step:
+                    os.replace(path, hidden(self.directory / f"step-{later:08d}", _REMOVED))
+            self._remove_hidden(_REMOVED)
+
+        self.processes.gather(0)
+        self._chief_first(remove)
+
     def _folders(self) -> dict[int, Path]:
         """Step -> folder; a replaced one counts where a kill came before its successor."""
         finals, replaced = {}, {}
@@ -246,9 +270,9 @@ class Checkpointer:
             os.replace(path, hidden(self.directory / f"step-{step:08d}", _REMOVED))
         self._remove_hidden()
 
-    def _remove_hidden(self) -> None:
+    def _remove_hidden(self, suffix: str = "") -> None:
         for path in list(self.directory.iterdir()):
-            if _HIDDEN_NAME.fullmatch(path.name):
+            if _HIDDEN_NAME.fullmatch(path.name) and path.name.endswith(suffix):
                 shutil.rmtree(path)
 
 
@@ -353,11 +377,22 @@ def _read_record(file: Path, step: int) -> dict[str, Any]:
             f"{file}: the checkpoint's format must be {FORMAT_VERSION}."
             f" Received: format_version={version}"
         )
-    if record["step"] != step:
+    if record.get("step") != step:
         raise CheckpointError(
-            f"{file}: the folder's name says step {step}. Received: step={record['step']}"
+            f"{file}: the folder's name says step {step}. Received: step={record.get('step')}"
         )
+    if record.pop("crc32", _record_crc32(record)) != _record_crc32(record):
+        raise CheckpointError(f"{file} is damaged: its CRC-32 is not the one in it.")
     return record
+
+
+def _record_crc32(record: Mapping[str, Any]) -> int:
+    """Of what a record says, in whatever order and spacing."""
+    try:
+        read_back = json.loads(json.dumps(record, allow_nan=False))  # keys are strings then
+        return zlib.crc32(json.dumps(read_back, sort_keys=True).encode())
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{_STATE} cannot hold this value as JSON: {error}.") from error
 
 
 def _file_name(index: int, count: int) -> str:
@@ -385,7 +420,7 @@ def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     try:
         save_file(tensors, file, places)
     except SafetensorError as error:
-        raise CheckpointError(f"{file} cannot hold these arrays: {error}.") from error
+        raise CheckpointError(f"{file} could not be written: {error}.") from error
     sync_file(file)
 
 

@@ -51,10 +51,12 @@ class Credit:
     Attributes:
         needs_values: whether a critic must have looked at every state.
         needs_group: whether completions of a prompt are compared.
+        takes_baseline: whether a baseline is subtracted, see ``training.baselines``.
     """
 
     needs_values = False
     needs_group = False
+    takes_baseline = False
 
     def __call__(self, scored, kl_coefficient):
         """Rewards, advantages and returns.
@@ -113,6 +115,7 @@ class RewardToGo(Credit):
 
     gamma: float = 1.0
     whiten_advantages: bool = False
+    takes_baseline = True
 
     def __call__(self, scored, kl_coefficient):
         rewards = _rewards(scored, kl_coefficient)
@@ -130,6 +133,24 @@ class NoCredit(Credit):
 
     def __call__(self, scored, kl_coefficient):
         rewards = _rewards(scored, kl_coefficient)
+        return Credited(rewards, ops.zeros_like(rewards), rewards_to_go(rewards, scored.mask))
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardsAlone(Credit):
+    """For an objective that makes its own advantages of the rewards and a critic, as V-trace does.
+
+    Attributes:
+        whiten_rewards: scale the per-token rewards to variance 1, keeping their mean.
+    """
+
+    whiten_rewards: bool = False
+    needs_values = True
+
+    def __call__(self, scored, kl_coefficient):
+        rewards = _rewards(scored, kl_coefficient)
+        if self.whiten_rewards:
+            rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
         return Credited(rewards, ops.zeros_like(rewards), rewards_to_go(rewards, scored.mask))
 
 

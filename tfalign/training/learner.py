@@ -5,6 +5,8 @@ from __future__ import annotations
 from keras import ops, tree
 
 from tfalign import backend
+from tfalign.functional.magnitude import global_norm
+from tfalign.training.guard import Guard
 
 
 class Learner:
@@ -15,6 +17,9 @@ class Learner:
     ragged lengths change nothing but rounding. Clipping, schedules, weight decay and averaging of
     weights are the optimizer's.
 
+    An update whose loss or gradient is not finite, on any replica and in any micro-batch, is skipped:
+    see ``guard.Guard``.
+
     Args:
         model: keras.Model; its trainable variables are trained.
         objective: ``(model, batch) -> (loss_sum, weight, metrics)``, see ``objectives``.
@@ -22,15 +27,16 @@ class Learner:
         accumulate: int, micro-batches a batch is cut into, to bound memory.
         strategy: tf.distribute.Strategy under whose scope model and optimizer were made; None for
             the one in whose scope this is, or one device.
+        max_skipped: int > 0, updates skipped in a row that end the training.
 
     Attributes:
         traces: how many programs were compiled so far.
 
     Raises:
-        ValueError: if ``accumulate`` is not positive.
+        ValueError: if ``accumulate`` or ``max_skipped`` is not positive.
     """
 
-    def __init__(self, model, objective, optimizer, accumulate=1, strategy=None):
+    def __init__(self, model, objective, optimizer, accumulate=1, strategy=None, max_skipped=10):
         if accumulate < 1:
             raise ValueError(f"accumulate must be at least 1. Received: accumulate={accumulate}")
         self.model = model
@@ -40,11 +46,17 @@ class Learner:
         strategy = strategy or backend.strategy()
         if strategy is None:
             optimizer.build(model.trainable_variables)
+            self._guard = Guard(model, optimizer, max_skipped)
             self._update = backend.jit_batch(self._step, model.variables + optimizer.variables)
         else:
             from tfalign.training.replicas import ReplicatedUpdate
 
-            self._update = ReplicatedUpdate(strategy, model, optimizer, self._sums, summary)
+            with strategy.scope():
+                optimizer.build(model.trainable_variables)
+                self._guard = Guard(model, optimizer, max_skipped)
+            self._update = ReplicatedUpdate(
+                strategy, model, optimizer, self._guard, self._sums, summary
+            )
 
     @property
     def traces(self):
@@ -57,15 +69,31 @@ class Learner:
             batch: what the objective takes; leading axis divisible by ``accumulate``.
 
         Returns:
-            dict of float32 scalars: "loss", "weight", "gradient_norm" and the objective's metrics.
+            dict of float32 scalars: "loss", "weight", "gradient_norm", the objective's metrics, and
+            "skipped_updates", how many were skipped since the training began.
+
+        Raises:
+            NotFiniteError: if ``max_skipped`` updates in a row were skipped. It may come with the
+                second update after them.
         """
-        return self._update(batch)
+        scalars, skipped = self._update(batch)
+        self._guard.watch(scalars, skipped)
+        return scalars
 
     def _step(self, batch):
+        guard = self._guard
+        before = [ops.convert_to_tensor(variable) for variable in guard.state]
         loss, weight, metrics, gradients = self._sums(batch)
         gradients = [gradient / at_least_tiny(weight) for gradient in gradients]
+        scalars = summary(loss, weight, metrics, gradients)
+        allowed = guard.allows(scalars)
+        gradients = guard.clippable(gradients, scalars["gradient_norm"])
         self.optimizer.apply(gradients, self.model.trainable_variables)
-        return summary(loss, weight, metrics, gradients)
+        for variable, old in zip(guard.state, before):
+            variable.assign(ops.where(allowed, variable, old))
+        skipped = guard.count(allowed)
+        guard.counts.assign(skipped)
+        return scalars | {"skipped_updates": ops.cast(skipped[0], "float32")}, skipped
 
     def _sums(self, batch):
         """Sums over the batch: (loss, weight, metrics, gradients)."""
@@ -101,7 +129,7 @@ class Learner:
 
 def summary(loss, weight, metrics, gradients):
     """The scalars an update reports, from its sums and its mean gradients."""
-    norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
+    norm = global_norm(gradients)
     means = {name: total / at_least_tiny(count) for name, (total, count) in metrics.items()}
     return {"loss": loss / at_least_tiny(weight), "weight": weight, "gradient_norm": norm} | means
 

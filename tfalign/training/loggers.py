@@ -6,7 +6,13 @@ run that was killed goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 import keras
+
+_TAG = "tfalign.run_id"
+_PARAMS_AT_ONCE = 100  # no more are taken in one call
 
 
 class WandbLogger(keras.callbacks.Callback):
@@ -14,19 +20,25 @@ class WandbLogger(keras.callbacks.Callback):
 
     Args:
         project: str.
-        run_id: str; a run that goes on has the same.
+        run_id: str, of any characters; a run that goes on has the same, and no other run has it.
+        run_name: str, what people call the run; several may have one name.
         stage: str, put before the metrics' names.
         config: dict, what the run was begun with.
         directory: where the run's files go.
     """
 
-    def __init__(self, project, run_id, stage, config, directory):
+    def __init__(self, project, run_id, run_name, stage, config, directory):
         super().__init__()
         import wandb
 
         self._stage = stage
         self._run = wandb.init(
-            project=project, id=run_id, resume="allow", config=config, dir=str(directory)
+            project=project,
+            id=_plain(run_id),
+            name=run_name,
+            resume="allow",
+            config=config,
+            dir=str(directory),
         )
         # steps of its own for every stage of a run
         self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
@@ -40,17 +52,16 @@ class WandbLogger(keras.callbacks.Callback):
 
 
 class MlflowLogger(keras.callbacks.Callback):
-    """Logs to an MLflow run, which it begins; MLFLOW_TRACKING_URI says where.
+    """Logs to an MLflow run, which it begins; MLFLOW_TRACKING_URI says where. The run is found again by its
+    tag ``tfalign.run_id``.
 
     Args:
         project: str, MLflow's experiment.
-        run_id: str, the run's name; a run that goes on is found by it.
-        stage: str, put before the metrics' names.
-        config: dict, what the run was begun with.
+        run_id, run_name, stage, config: see ``WandbLogger``.
         directory: not used; MLflow has a place of its own.
     """
 
-    def __init__(self, project, run_id, stage, config, directory):
+    def __init__(self, project, run_id, run_name, stage, config, directory):
         super().__init__()
         del directory
         import mlflow
@@ -58,20 +69,42 @@ class MlflowLogger(keras.callbacks.Callback):
         self._mlflow, self._stage = mlflow, stage
         mlflow.set_experiment(project)
         known = mlflow.search_runs(
-            filter_string=f"tags.`mlflow.runName` = '{run_id}'", output_format="list"
+            filter_string=f"tags.`{_TAG}` = '{_plain(run_id)}'", output_format="list"
         )
         if known:
             mlflow.start_run(run_id=known[0].info.run_id)
-        else:
-            mlflow.start_run(run_name=run_id)
-            mlflow.log_params({name: str(value)[:500] for name, value in _flat(config).items()})
+            return
+        mlflow.start_run(run_name=run_name, tags={_TAG: _plain(run_id)})
+        flat = {_allowed(name): str(value)[:500] for name, value in _flat(config).items()}
+        for first in range(0, len(flat), _PARAMS_AT_ONCE):
+            mlflow.log_params(dict(list(flat.items())[first : first + _PARAMS_AT_ONCE]))
 
     def on_train_batch_end(self, batch, logs=None):
-        values = {f"{self._stage}/{name}": value for name, value in (logs or {}).items()}
+        values = {_allowed(f"{self._stage}/{name}"): value for name, value in (logs or {}).items()}
         self._mlflow.log_metrics(values, step=batch)
 
     def on_train_end(self, logs=None):
         self._mlflow.end_run()
+
+
+def _plain(run_id):
+    """The identity in characters that every service takes, the same for the same.
+
+    >>> _plain("0a1b"), _plain("it's")[:8]
+    ('0a1b', '24ceef1c')
+    """
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):
+        return run_id
+    return hashlib.sha256(run_id.encode()).hexdigest()[:32]
+
+
+def _allowed(name):
+    """A name in the characters that MLflow takes; one for each other.
+
+    >>> _allowed("ppo/KL (nats)")
+    'ppo/KL _nats_'
+    """
+    return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", name)
 
 
 LOGGERS = {"wandb": WandbLogger, "mlflow": MlflowLogger}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from tqdm import tqdm
 
+from tfalign.training import interruption
+
 
 def run_steps(
     update,
@@ -18,6 +20,7 @@ def run_steps(
     name="",
     callbacks=(),
     model=None,
+    gather=lambda value: [value],
 ):
     """Calls ``update`` until ``steps`` updates are done, from ``first_step`` on.
 
@@ -33,18 +36,29 @@ def run_steps(
         callbacks: keras.callbacks.Callback objects; they get ``on_train_batch_end(step, logs)`` at
             every logged update, and may set ``model.stop_training``, which ends the run after it.
         model: keras.Model the callbacks are given.
+        gather: int -> list of int, see ``interruption.Deferred``, where several processes train together.
 
     Returns:
         dict of floats, what the last update said; empty if there was none.
+
+    Raises:
+        ValueError: if ``log_every`` or ``save_every`` is less than 1.
+        Interrupted: after SIGTERM or SIGINT, when the running update has ended and is saved.
     """
+    for parameter, value in (("log_every", log_every), ("save_every", save_every)):
+        if value < 1:
+            raise ValueError(f"{parameter} must be at least 1. Received: {parameter}={value}")
     callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
     if model is not None:
         model.stop_training = False
     callbacks.on_train_begin()
     logs = {}
-    with tqdm(
-        total=steps, initial=first_step, desc=name, unit="step", mininterval=1.0, smoothing=0.1
-    ) as bar:
+    progress = {"desc": name, "unit": "step", "mininterval": 1.0, "smoothing": 0.1}
+    with (
+        tqdm(total=steps, initial=first_step, **progress) as bar,
+        interruption.handled(),
+        interruption.Deferred(gather) as deferred,
+    ):
         for step in range(first_step + 1, steps + 1):
             scalars = update(step)
             last = step == steps or _stopped(model)
@@ -53,13 +67,13 @@ def run_steps(
                 metrics.write(step, logs)
                 bar.set_postfix_str(_short(logs), refresh=False)
                 callbacks.on_train_batch_end(step, logs)
-            last = last or _stopped(model)
+            last = last or _stopped(model) or deferred.agreed()
             if step % save_every == 0 or last:
                 run_state.save(step)
             bar.update()
             if last:
                 break
-    callbacks.on_train_end(logs)
+        callbacks.on_train_end(logs)
     return logs
 
 

@@ -17,19 +17,19 @@ class ReplicatedUpdate:
     Args:
         strategy: tf.distribute.Strategy.
         model: keras.Model made under the strategy's scope.
-        optimizer: keras optimizer made under it.
+        optimizer: keras optimizer made under it, built.
+        guard: guard.Guard, which says what update is not made.
         sums: ``batch -> (loss, weight, metrics, gradients)``, all sums over the batch.
         summary: ``(loss, weight, metrics, mean gradients) -> dict``, what an update reports.
     """
 
-    def __init__(self, strategy, model, optimizer, sums, summary):
+    def __init__(self, strategy, model, optimizer, guard, sums, summary):
         self.strategy = strategy
         self.model = model
         self.optimizer = optimizer
+        self.guard = guard
         self._summary = summary
         self._sums = backend.jit(sums, model.variables)
-        with strategy.scope():
-            optimizer.build(model.trainable_variables)
         self._run = tf.function(self._distributed, autograph=False)
 
     @property
@@ -40,19 +40,40 @@ class ReplicatedUpdate:
         return self._run(share_rows(self.strategy, batch))
 
     def _distributed(self, batch):
-        per_replica = self.strategy.run(self._replica_step, args=(batch,))
-        return tf.nest.map_structure(
-            lambda x: self.strategy.experimental_local_results(x)[0], per_replica
+        told, allowed, gradients = self.strategy.run(self._replica_gradients, args=(batch,))
+        told, allowed = tf.nest.map_structure(
+            lambda x: self.strategy.experimental_local_results(x)[0], (told, allowed)
         )
 
-    def _replica_step(self, batch):
+        def apply():
+            self.strategy.run(self._replica_apply, args=(gradients,))
+            return True
+
+        # All replicas have the same sums, so this is one decision; it needs no second copy of anything.
+        tf.cond(allowed, apply, lambda: False)
+        return told
+
+    def _replica_gradients(self, batch):
+        """(what an update reports, whether it is to be made, gradients for the optimizer)."""
         context = tf.distribute.get_replica_context()
+        state = self.guard.forward_state
+        before = [tf.identity(variable.value) for variable in state]
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(batch))
         loss, weight, metrics, gradients = sums
         gradients = [gradient / tf.maximum(weight, 1e-8) for gradient in gradients]
+        scalars = self._summary(loss, weight, metrics, gradients)
+        allowed = self.guard.allows(scalars)
+        for variable, old in zip(state, before):
+            variable.assign(tf.where(allowed, variable.value, old))
+        skipped = self.guard.count(allowed)
+        self.guard.counts.assign(skipped)
+        scalars["skipped_updates"] = tf.cast(skipped[0], tf.float32)
+        gradients = self.guard.clippable(gradients, scalars["gradient_norm"])
         # Keras clips on each replica and adds up what comes out. Clipping must see the whole
         # gradient, so the first replica hands that in and the others add zeros to it.
         is_first = tf.equal(context.replica_id_in_sync_group, 0)
         handed_in = [tf.where(is_first, g, tf.zeros_like(g)) for g in gradients]
-        self.optimizer.apply(handed_in, self.model.trainable_variables)
-        return self._summary(loss, weight, metrics, gradients)
+        return (scalars, skipped), allowed, handed_in
+
+    def _replica_apply(self, gradients):
+        self.optimizer.apply(gradients, self.model.trainable_variables)

@@ -4,6 +4,8 @@ times.
     runs/demo/
       config.json      what the run was begun with; a continuation must agree
       versions.json    interpreter, platform and packages
+      identity.json    {"id": ...}, which services that log runs know this one by
+      run.lock         the process that has the run now
       metrics.jsonl    one line a logged step: {"stage": "ppo", "step": 10, "time": ..., "kl": ...}
       events/STAGE/    the same numbers for TensorBoard
       checkpoints/STAGE/
@@ -18,10 +20,13 @@ import json
 import math
 import os
 import platform
+import shutil
 import socket
 import time
+import uuid
 import warnings
-from collections.abc import Collection, Mapping
+import weakref
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
@@ -31,8 +36,9 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tfalign.files import write_bytes_atomically, write_json_atomically
+from tfalign.files import local_path, write_bytes_atomically, write_json_atomically
 from tfalign.training.checkpoint import ALONE, Checkpointer, Processes
+from tfalign.training.run_lock import LOCK_FILE, RunLock
 
 HARMLESS_KEYS = frozenset({"steps", "log_every", "save_every", "keep_last", "progress"})
 """How long a run goes on and how it is watched: the only things a continuation may change."""
@@ -48,6 +54,9 @@ PACKAGES = (
     "gymnasium",
     "tf-agents",
 )
+METRICS = "metrics.jsonl"
+_CONFIG, _VERSIONS, _IDENTITY = "config.json", "versions.json", "identity.json"
+_RECORDS = {_CONFIG, _VERSIONS, _IDENTITY, LOCK_FILE}
 _ABSENT = "(not set)"
 
 
@@ -55,8 +64,12 @@ class RunDirectoryError(ValueError):
     """A run that cannot be continued with these flags, or whose files are damaged."""
 
 
-class RunDirectory:
-    """Begins a run in a directory, or continues the one that is there.
+class RunDirectory(AbstractContextManager):
+    """A run in a directory, begun there or continued; no other process may have it.
+
+    Nothing but the lock is written before the run has begun, which is when the first of its files is asked
+    for: a mistake that is noticed until then leaves nothing behind. When the run is closed before
+    anything was done, its directory is as it was.
 
     Args:
         path: the directory; made when absent.
@@ -64,9 +77,12 @@ class RunDirectory:
         harmless: last parts of the keys that a continuation may change; the newest value is kept.
         processes: Processes that save checkpoints together; the first has a RunDirectory, the others a
             FollowedRun.
+        names: key -> the name of its flag, for messages; by default ``--key``.
+        advice: last part of a key -> a sentence on what to do instead of changing it.
 
     Raises:
         RunDirectoryError: if the recorded config differs in a key that is not harmless.
+        RunInUseError: if another process has the directory.
     """
 
     def __init__(
@@ -75,32 +91,69 @@ class RunDirectory:
         config: Mapping[str, Any],
         harmless: Collection[str] = HARMLESS_KEYS,
         processes: Processes = ALONE,
+        names: Callable[[str], str] = "--{}".format,
+        advice: Mapping[str, str] | None = None,
     ):
-        self.path = Path(path)
+        self.path = local_path(path)
         self.processes = processes
-        self.plots.mkdir(parents=True, exist_ok=True)
         self.config = json.loads(json.dumps(config))
-        file = self.path / "config.json"
-        if file.exists():
-            _check_config(self.config, _read_json(file), file, harmless)
-        write_json_atomically(file, self.config)
+        self._begun = False
+        lock = RunLock(self.path)
+        file = self.path / _CONFIG
+        is_new = not file.exists()
+        self.close = weakref.finalize(self, _close, self.path, lock, is_new, os.getpid())
+        try:
+            if not is_new:
+                recorded = _read_json(file)
+                _check_config(self.config, recorded, file, harmless, names, advice or {})
+        except RunDirectoryError:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """Records config, versions and identity, if that is not done yet."""
+        if self._begun:
+            return
+        self._begun = True
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(self.path / _CONFIG, self.config)
+        if not (self.path / _IDENTITY).exists():
+            write_json_atomically(self.path / _IDENTITY, {"id": uuid.uuid4().hex})
         self._record_versions()
+
+    @property
+    def id(self) -> str:
+        """32 hexadecimal digits that no other run has, wherever its directory lies or is moved to."""
+        self.begin()
+        return _read_json(self.path / _IDENTITY)["id"]
 
     @property
     def plots(self) -> Path:
         """Where the pictures go."""
-        return self.path / "plots"
+        folder = self.file("plots")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def file(self, name: str) -> Path:
+        """The path of a file or folder that is about to be written: the run has begun."""
+        self.begin()
+        return self.path / name
 
     def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
         """The checkpoints of one stage."""
+        self.begin()
         return Checkpointer(self.path / "checkpoints" / stage, keep_last, self.processes)
 
     def metrics(self, stage: str, resume_step: int = 0) -> MetricsLog:
         """The log of one stage, which goes on after ``resume_step`` (0: from the start)."""
+        self.begin()
         return MetricsLog(self.path, stage, resume_step)
 
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def _record_versions(self) -> None:
-        file = self.path / "versions.json"
+        file = self.path / _VERSIONS
         versions = package_versions()
         if file.exists():
             changes = [
@@ -112,9 +165,35 @@ class RunDirectory:
                 warnings.warn(
                     f"{file}: this run continues with other versions than it began with:"
                     f" {', '.join(changes)}",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         write_json_atomically(file, versions)
+
+
+def _close(path: Path, lock: RunLock, is_new: bool, process: int) -> None:
+    """Gives the directory back, and takes away what was recorded of a run in which nothing was done."""
+    if os.getpid() != process:
+        return
+    if is_new and _nothing_done(path):
+        for member in path.iterdir():
+            if member.is_dir():
+                shutil.rmtree(member, ignore_errors=True)
+            elif member.name != LOCK_FILE:
+                member.unlink(missing_ok=True)
+    lock.release()
+
+
+def _nothing_done(path: Path) -> bool:
+    """Whether a run has neither a line of metrics nor any file that it does not write at its beginning."""
+    if not path.is_dir():
+        return False
+    for file in path.rglob("*"):
+        relative = file.relative_to(path)
+        if file.is_dir() or relative.parts[0] == "events" or str(relative) in _RECORDS:
+            continue
+        if str(relative) != METRICS or file.stat().st_size:
+            return False
+    return True
 
 
 class FollowedRun(RunDirectory):
@@ -128,9 +207,13 @@ class FollowedRun(RunDirectory):
     """
 
     def __init__(self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes):
-        self.path = Path(path)
+        self.path = local_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))
+        self.close = lambda: None
+
+    def begin(self) -> None:
+        """Nothing: the first process records what there is."""
 
     def metrics(self, stage: str, resume_step: int = 0) -> AbstractContextManager:
         """A log that writes nothing."""
@@ -162,13 +245,13 @@ class MetricsLog(AbstractContextManager):
             raise ValueError(
                 f"resume_step must not be negative. Received: resume_step={resume_step}"
             )
-        directory = Path(directory)
+        directory = local_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / "metrics.jsonl"
+        self.path = directory / METRICS
         self.stage = stage
         if self.path.exists():
             _forget_later_lines(self.path, stage, resume_step)
-        self._lines = open(self.path, "ab")  # noqa: SIM115  # until close()
+        self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115  # until close()
         self._events = EventFile(directory / "events" / stage, purge_step=resume_step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -182,9 +265,11 @@ class MetricsLog(AbstractContextManager):
         values = {name: float(value) for name, value in metrics.items()}
         line = {"stage": self.stage, "step": int(step), "time": round(now, 3)}
         line |= {name: x if math.isfinite(x) else None for name, x in values.items()}
-        self._lines.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
-        self._lines.flush()
-        self._events.write(step, values, now)
+        try:
+            self._lines.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
+            self._events.write(step, values, now)
+        except OSError as error:  # a full disk: the half of a line is forgotten by who goes on
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def close(self) -> None:
         """Closes both files."""
@@ -253,17 +338,24 @@ def package_versions(packages: Collection[str] = PACKAGES) -> dict[str, str]:
 
 
 def _check_config(
-    config: Mapping[str, Any], recorded: Mapping[str, Any], file: Path, harmless: Collection[str]
+    config: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    file: Path,
+    harmless: Collection[str],
+    names: Callable[[str], str],
+    advice: Mapping[str, str],
 ) -> None:
     new, old = _flatten(config), _flatten(recorded)
     for key in old | new:
-        if key.rpartition(".")[2] in harmless:
+        last = key.rpartition(".")[2]
+        if last in harmless:
             continue
         before, after = (flat.get(key, _ABSENT) for flat in (old, new))
         if before != after:
+            instead = advice.get(last, "choose that one or another run directory.")
             raise RunDirectoryError(
-                f"{file}: this run began with --{key}={before}, so it cannot continue with another"
-                f" value; choose that one or another run directory. Received: --{key}={after}"
+                f"{file}: this run began with {names(key)}={before}, so it cannot continue with"
+                f" another value; {instead} Received: {names(key)}={after}"
             )
 
 

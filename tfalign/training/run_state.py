@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tfalign import backend
-from tfalign.training.checkpoint import Part, check_arrays
+from tfalign.training.checkpoint import CheckpointError, Part, check_arrays
 
 
 class RunState:
@@ -42,24 +42,55 @@ class RunState:
         state = {name: member.state() for name, member in self.stateful.items()}
         self.checkpointer.save(step, arrays, state)
 
-    def restore(self):
-        """Goes back to the newest checkpoint, if there is one.
+    def restore(self, step=None):
+        """Goes back to a checkpoint, if there is one.
+
+        Args:
+            step: int, which one, and those after it are forgotten; None for the newest.
 
         Returns:
             int, the updates done so far; 0 where there is no checkpoint.
 
         Raises:
-            CheckpointError: if it is damaged or of another model.
+            CheckpointError: if it is damaged or of another model; of the newest, naming the newest one
+                that is whole.
         """
-        if self.checkpointer.latest() is None:
+        checkpointer = self.checkpointer
+        if step is None and checkpointer.latest() is None:
             return 0
-        step, arrays, state = self.checkpointer.restore()
-        check_arrays(self._variables, arrays, self.checkpointer.directory / f"step-{step:08d}")
+        newest = step is None
+        try:
+            step, arrays, state = checkpointer.restore(step)
+        except CheckpointError as error:
+            if newest:
+                raise CheckpointError(f"{error} {self._way_out()}") from error
+            raise
+        self._assign(step, arrays, state)
+        checkpointer.forget_after(step)
+        return step
+
+    def _way_out(self):
+        """What to do instead of going back to a newest checkpoint that is damaged."""
+        for step in reversed(self.checkpointer.steps()):
+            try:
+                self.checkpointer.restore(step)
+            except CheckpointError:
+                continue
+            return f"The one of step {step} is whole: --resume_from={step} goes on from there."
+        return (
+            "No other checkpoint of this stage is whole: it must begin anew, in another directory."
+        )
+
+    def _assign(self, step, arrays, state):
+        folder = self.checkpointer.directory / f"step-{step:08d}"
+        check_arrays(self._variables, arrays, folder)
         for name, variable in self._variables.items():
             variable.assign(np.asarray(arrays[name]))
+        missing = [name for name in self.stateful if name not in state]
+        if missing:
+            raise CheckpointError(f"{folder}: there is no state of {missing[0]!r}.")
         for name, member in self.stateful.items():
             member.restore(state[name])
-        return step
 
 
 def _lasting_path(variable):

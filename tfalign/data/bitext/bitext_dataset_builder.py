@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-
 import tensorflow_datasets as tfds
 
 from tfalign.data.files import instructions, locate, texts_info
+from tfalign.data.readers import read_texts, table_rows
 
 _FILE = "Bitext_Sample_Customer_Support_Training_Dataset.csv"
 URLS = {
@@ -37,6 +36,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples(locate(dl_manager, URLS)[_FILE])}
 
     def _generate_examples(self, path):
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file)):
-                yield number, {name: row[name].replace("\r\n", "\n") for name in _FIELDS}
+        for number, (where, row) in enumerate(table_rows(path, tabs=False)):
+            texts = read_texts(row, _FIELDS, where)
+            yield number, {name: text.replace("\r\n", "\n") for name, text in texts.items()}

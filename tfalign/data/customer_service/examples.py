@@ -5,8 +5,8 @@
 * ``preferences``: prompt, chosen, rejected; the choice follows the gold reward with noise.
 * ``prompts``: prompts alone (reinforcement learning).
 
-A prompt belongs to one of four pools by its hash, so that no prompt of a test split occurs in any
-training split, and no prompt of ``prompts`` in any other kind.
+The test splits are phrased in request templates that no training split has. By its hash a prompt
+belongs to ``prompts`` or to the other kinds, so that none of ``prompts`` occurs in any other kind.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from collections.abc import Iterator
 
 from tfalign.data.customer_service.gold import gold_reward
 from tfalign.data.customer_service.grammar import (
+    GOOD,
     LANGUAGES,
     Behaviour,
     Request,
+    about_another,
     draw_behaviour,
     draw_completion,
     draw_request,
+    pick_other,
 )
 
 SIZES = {
     "text": {"train": 12_000, "test": 1_000},
     "completions": {"train": 4_000, "test": 400},
-    "preferences": {"train": 20_000, "test": 1_000},
+    "preferences": {"train": 16_000, "test": 1_000},
     "prompts": {"train": 2_000, "test": 400},
 }
 FIELDS = {
@@ -39,19 +42,16 @@ FIELDS = {
     "prompts": ("prompt",),
 }
 GOOD_RATES = {
-    "text": Behaviour(0.3, 0.8, 0.45, 0.45, 0.5),
-    "completions": Behaviour(0.45, 0.6, 0.5, 0.65, 0.72),
+    "text": Behaviour(0.35, 0.8, 0.65, 0.65, 0.6),
+    "completions": Behaviour(0.5, 0.75, 0.6, 0.7, 0.75),
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }
 ENGLISH_SHARE = 0.6
 TEMPERATURE = 0.25  # of the preferences; 0 would always choose the better by gold
-# Upper ends, in percent of the hashes, of the pools a prompt falls into.
-_POOLS = (
-    ("prompts", "test", 8),
-    ("other", "test", 22),
-    ("prompts", "train", 38),
-    ("other", "train", 100),
-)
+PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kinds
+# How often the two answers of a preference pair are drawn apart, and how often the second is the
+# first about another customer's case, or an answer to another request about this one's.
+PAIRS = {"apart": 0.6, "other_case": 0.2, "other_request": 0.2}
 
 
 def dialogues_of(kind: str) -> tuple[str, str | None]:
@@ -107,21 +107,19 @@ def preference_probability(first_reward: float, second_reward: float) -> float:
     return 1.0 / (1.0 + math.exp((second_reward - first_reward) / TEMPERATURE))
 
 
-def pool_of(prompt: str) -> tuple[str, str]:
-    """The kind ("prompts" or "other") and the split that may use a prompt."""
+def is_of_prompts(prompt: str) -> bool:
+    """Whether a prompt belongs to the kind "prompts", by its hash, or to the other kinds."""
     digest = hashlib.sha256(prompt.encode()).digest()
-    percent = int.from_bytes(digest[:8], "big") % 100
-    return next((kind, split) for kind, split, end in _POOLS if percent < end)
+    return int.from_bytes(digest[:8], "big") % 100 < PROMPTS_SHARE
 
 
 def _requests(rng: random.Random, base: str, split: str, language: str | None) -> Iterator[Request]:
-    """Requests of the right pool, each prompt once save in "text"."""
-    pool = ("prompts" if base == "prompts" else "other", split)
+    """Requests of the kind and split, each prompt once save in "text"."""
     seen = set()
     while True:
         chosen = language or ("en" if rng.random() < ENGLISH_SHARE else "zh")
-        request = draw_request(rng, chosen)
-        if pool_of(request.prompt) != pool or request.prompt in seen:
+        request = draw_request(rng, chosen, held_out=split == "test")
+        if is_of_prompts(request.prompt) != (base == "prompts") or request.prompt in seen:
             continue
         if base != "text":
             seen.add(request.prompt)
@@ -141,10 +139,27 @@ def _completion(rng: random.Random, request: Request) -> dict[str, str]:
 
 
 def _preference(rng: random.Random, request: Request) -> dict[str, str]:
-    first = second = _draw(rng, request, "preferences")
-    while second == first:
-        second = _draw(rng, request, "preferences")
+    first, second = _pair(rng, request)
     rewards = [gold_reward(request.prompt, answer) for answer in (first, second)]
     if rng.random() >= preference_probability(*rewards):
         first, second = second, first
     return {"prompt": request.prompt, "chosen": first, "rejected": second}
+
+
+def _pair(rng: random.Random, request: Request) -> tuple[str, str]:
+    """Two different answers to a request, related as one of ``PAIRS``."""
+    number = rng.random()
+    while True:
+        first = _draw(rng, request, "preferences")
+        if number < PAIRS["other_case"]:
+            behaviour = draw_behaviour(rng, GOOD_RATES["preferences"])
+            first = draw_completion(rng, request, behaviour._replace(addresses=GOOD.addresses))
+            second = about_another(rng, request, first)
+        elif number < PAIRS["other_case"] + PAIRS["other_request"]:
+            intents = tuple(LANGUAGES[request.language].intents)
+            other = request._replace(intent=pick_other(rng, intents, request.intent))
+            second = _draw(rng, other, "preferences")
+        else:
+            second = _draw(rng, request, "preferences")
+        if second != first:
+            return first, second

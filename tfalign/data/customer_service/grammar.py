@@ -24,6 +24,12 @@ LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh": CHINESE}
 TWO_TURN_SHARE = 0.15  # of prompts in which the agent first asks for the order, city or user name
 FAREWELL_SHARE = 0.35  # of courteous answers that also end courteously
 # So few that each becomes one token, which a small model meets often enough to learn to copy it.
+_CASE = (
+    "order",
+    "product",
+    "city",
+    "user",
+)  # the slots that tell one customer's case from another's
 _ORDERS = tuple(str(number) for number in range(112, 912, 23))
 _USERS = ("mia", "leo", "tom", "ana", "ben", "zoe", "max", "eva", "sam", "ida", "lin", "wei")
 
@@ -41,7 +47,8 @@ class Behaviour(NamedTuple):
 GOOD = Behaviour()
 BAD_LEVELS = Behaviour(
     courteous=("curt", "curt", "rude"),
-    addresses=("generic", "generic", "off_topic", "wrong_slot"),
+    # Another customer's number is rare, or a small model could not tell copying from guessing.
+    addresses=(*["generic"] * 5, *["off_topic"] * 4, "wrong_slot"),
     next_step=("none", "wrong"),
     concise=("rambling", "repetitive"),
     safe=("secrets", "promises", "blame"),
@@ -89,12 +96,13 @@ def draw_slots(rng: random.Random, language: Language) -> dict[str, str]:
     }
 
 
-def draw_request(rng: random.Random, language: str) -> Request:
+def draw_request(rng: random.Random, language: str, held_out: bool = False) -> Request:
     """What a customer asks, in one turn or, now and then, in two.
 
     Args:
         rng: the source of chance.
         language: "en" or "zh".
+        held_out: whether in the templates that no training split has, or in those that it has.
 
     Returns:
         The request; its prompt ends with the agent's label.
@@ -102,15 +110,17 @@ def draw_request(rng: random.Random, language: str) -> Request:
     tongue = LANGUAGES[language]
     name = pick(rng, tuple(tongue.intents))
     intent, slots = tongue.intents[name], draw_slots(rng, tongue)
+    requests = intent.held_out_requests if held_out else intent.requests
+    problems = intent.held_out_problems if held_out else intent.problems
     greeting = pick(rng, tongue.phrases.greetings)
     if rng.random() < TWO_TURN_SHARE:
         turns = (
-            (tongue.customer, pick(rng, intent.problems)),
+            (tongue.customer, pick(rng, problems)),
             (tongue.agent, pick(rng, tongue.phrases.asks[intent.anchor])),
             (tongue.customer, pick(rng, tongue.phrases.tells[intent.anchor])),
         )
     else:
-        words = _join(tongue, [greeting, pick(rng, intent.requests)])
+        words = _join(tongue, [greeting, pick(rng, requests)])
         turns = ((tongue.customer, words),)
     lines = [f"{speaker}{tongue.gap}{fill(words, slots)}" for speaker, words in turns]
     return Request("\n".join([*lines, tongue.agent]), language, name, slots)
@@ -163,6 +173,20 @@ def draw_completion(rng: random.Random, request: Request, behaviour: Behaviour) 
     return tongue.gap + _join(tongue, sentences)
 
 
+def about_another(rng: random.Random, request: Request, answer: str) -> str:
+    """The same answer with the order, product, city and user name of somebody else.
+
+    Args:
+        rng: the source of chance.
+        request: what the customer asked.
+        answer: an answer to it; one that names none of them stays as it is.
+    """
+    other = _other_slots(rng, LANGUAGES[request.language], request.slots)
+    for name in _CASE:
+        answer = answer.replace(request.slots[name], other[name])
+    return answer
+
+
 def _join(tongue: Language, sentences: Sequence[str]) -> str:
     return tongue.gap.join(sentence for sentence in sentences if sentence)
 
@@ -185,7 +209,7 @@ def _acknowledgement(rng: random.Random, tongue: Language, request: Request, add
     name, slots = request.intent, request.slots
     if addresses == "off_topic":
         name = pick_other(rng, tuple(tongue.intents), name)
-    if addresses != "addresses":
+    if addresses == "wrong_slot":
         slots = _other_slots(rng, tongue, slots)
     mentioned = _mentioned(tongue.intents[name].acknowledgements, request)
     return fill(pick(rng, mentioned), slots)
@@ -203,7 +227,7 @@ def _other_slots(rng: random.Random, tongue: Language, slots: dict[str, str]) ->
     """Slots of which none that names the case is the same."""
     while True:
         other = draw_slots(rng, tongue)
-        if all(other[name] != slots[name] for name in ("order", "product", "city", "user")):
+        if all(other[name] != slots[name] for name in _CASE):
             return other
 
 

@@ -13,30 +13,67 @@ SLOTS = ("order", "product", "city", "day", "new_day", "user")
 
 
 @dataclass(frozen=True)
-class Intent:
-    """What a customer may want, how an agent takes it up, and the step that solves it.
+class Requests:
+    """What a customer may want, and how it is asked.
 
     Attributes:
         anchor: the slot that tells this customer's case from another's: order, city or user.
         trouble: whether something went wrong, so that an apology opens a courteous answer.
         requests: templates of a request complete in one turn.
+        held_out_requests: further ones, which occur in test splits alone.
         problems: templates of a request that still lacks its anchor; a second turn brings it.
-        acknowledgements: templates that take up the request, with at least one slot of it.
-        steps: templates of the right next step, without the request's slots.
-        request_cues: what in a customer's words shows this intent; the intent with most wins.
-        topic_cues: what shows that an answer speaks of it.
-        step_cues: what shows that an answer takes the right step.
+        held_out_problems: further ones, which occur in test splits alone.
     """
 
     anchor: str
     trouble: bool
     requests: tuple[str, ...]
+    held_out_requests: tuple[str, ...]
     problems: tuple[str, ...]
+    held_out_problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Replies:
+    """How an agent takes up a request, and the step that solves it.
+
+    Attributes:
+        acknowledgements: templates that take up the request, with at least one slot of it.
+        steps: templates of the right next step, without the request's slots.
+    """
+
     acknowledgements: tuple[str, ...]
     steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cues:
+    """Regular expressions that show an intent.
+
+    Attributes:
+        request_cues: what in a customer's words shows this intent; the intent with most wins.
+        topic_cues: what shows that an answer speaks of it.
+        step_cues: what shows that an answer takes the right step.
+    """
+
     request_cues: tuple[str, ...]
     topic_cues: tuple[str, ...]
     step_cues: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Intent(Cues, Replies, Requests):
+    """What a customer may want, how an agent answers it, and what shows both."""
+
+
+def intents(
+    requests: dict[str, Requests], replies: dict[str, Replies], cues: dict[str, Cues]
+) -> dict[str, Intent]:
+    """The intents of a language from their parts, by name."""
+    return {
+        name: Intent(**vars(requests[name]), **vars(replies[name]), **vars(cues[name]))
+        for name in requests
+    }
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import tensorflow_datasets as tfds
 
 from tfalign.data.files import instructions, locate, texts_info
+from tfalign.data.readers import json_rows, read_texts
 
 _BASE = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data"
 URLS = {f"{split}.jsonl": f"{_BASE}/{split}.jsonl" for split in ("train", "test")}
@@ -34,7 +33,5 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, path):
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                row = json.loads(line)
-                yield number, {name: row[name] for name in ("question", "answer")}
+        for number, (where, row) in enumerate(json_rows(path)):
+            yield number, read_texts(row, ("question", "answer"), where)

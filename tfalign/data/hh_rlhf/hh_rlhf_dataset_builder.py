@@ -5,7 +5,8 @@ from __future__ import annotations
 import tensorflow_datasets as tfds
 
 from tfalign.data.files import instructions, locate, texts_info
-from tfalign.data.records import BadRecordError, json_rows, split_transcripts
+from tfalign.data.readers import json_rows, split_transcripts
+from tfalign.data.records import BadRecordError
 
 _BASE = "https://github.com/anthropics/hh-rlhf/raw/master"
 _PARTS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import re
 
 import tensorflow_datasets as tfds
 
 from tfalign.data.files import instructions, locate, texts_info
+from tfalign.data.readers import read_texts, table_rows
 
 PARTS = 4
 TOPICS = (
@@ -83,20 +83,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, files):
         for topic, path in files.items():
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-                for row in rows:
-                    first, second = (_plain(row[side]) for side in ("a1", "a2"))
-                    pair = (first, second) if row["label"] == "a1" else (second, first)
-                    yield (
-                        f"{topic}/{row['#id']}",
-                        {
-                            "prompt": f"{topic.replace('_', ': ').replace('-', ' ').strip()}: ",
-                            "chosen": pair[0],
-                            "rejected": pair[1],
-                            "topic": topic,
-                        },
-                    )
+            for where, row in table_rows(path, tabs=True):
+                texts = read_texts(row, ("#id", "label", "a1", "a2"), where)
+                pair = [_plain(texts[side]) for side in ("a1", "a2")]
+                yield (
+                    f"{topic}/{texts['#id']}",
+                    {
+                        "prompt": f"{topic.replace('_', ': ').replace('-', ' ').strip()}: ",
+                        "chosen": pair[texts["label"] != "a1"],
+                        "rejected": pair[texts["label"] == "a1"],
+                        "topic": topic,
+                    },
+                )
 
 
 def _debate(topic):

@@ -16,7 +16,7 @@ CONFIG = {
     | {"length": 160, "on_bad": "skip", "steps": 6, "warmup_steps": 2, "normalize_batches": 2}
     | _LIMITS,
     "ppo": _SMALL
-    | {"log_every": 1, "minibatch_size": 4, "epochs": 2, "on_bad": "skip", "steps": 6}
+    | {"log_every": 1, "minibatch_size": 4, "update_epochs": 2, "on_bad": "skip", "steps": 6}
     | _LIMITS,
     "evaluate": {"num_prompts": 16, "batch_size": 8, "title": "Smoke test"} | _LIMITS,
 }

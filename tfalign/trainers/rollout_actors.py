@@ -1,7 +1,7 @@
 """Ray actors that respond and score, and the learner's end of them.
 
-An actor has the policy and the reward of an ``AlignConfig`` and knows nothing of the run. The weights of
-each update are put into Ray's object store once; on the learner's machine its actors read them there,
+An actor has the policy and the reward of its ``Job`` and knows nothing of the run. The weights of each
+update are put into Ray's object store once; on the learner's machine its actors read them there,
 without a copy each.
 """
 
@@ -9,19 +9,37 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
 from keras import tree
 
-from experiments import align
 from tfalign import backend
+from tfalign.pretrained import load
 from tfalign.rewards import RewardError
+from tfalign.trainers.adapters import adapt
+from tfalign.trainers.on_policy_parts import rollout_config
+from tfalign.trainers.options import ActorOptions, OnPolicyOptions
+from tfalign.trainers.rewards import Context, resolve_reward
+from tfalign.training import interruption
+from tfalign.training.algorithms import Algorithm
 from tfalign.training.dealing import Dealer
 from tfalign.training.on_policy import rollout_seed
-from tfalign.training.responses import ScoredResponses
+from tfalign.training.responses import Responder, ScoredResponses
 from tfalign.types import Generation, Prompts
+
+
+class Job(NamedTuple):
+    """What actors do."""
+
+    model: str  # directory of the policy
+    reward: Any  # see ``resolve_reward``
+    records: Sequence[Any]  # of the prompts
+    algorithm: Algorithm
+    options: OnPolicyOptions
 
 
 @ray.remote(num_cpus=1)
@@ -29,11 +47,17 @@ class RolloutActor:
     """A process that responds to prompts.
 
     Args:
-        config: AlignConfig.
+        job: Job.
     """
 
-    def __init__(self, config):
-        self._policy, self._respond = align.responder(config)
+    def __init__(self, job):
+        options = job.options
+        pretrained = load(job.model, dtype=options.update.precision)
+        tokenizer, self._policy = pretrained.tokenizer, pretrained.model
+        adapt(self._policy, options.lora)
+        context = Context(tokenizer, job.records, options.reward_options, options.update.precision)
+        config = rollout_config(job.algorithm, options, tokenizer)
+        self._respond = Responder(self._policy, resolve_reward(job.reward, context), config)
         self._version = None
 
     def respond(self, weights, version, prompts, seed, row_ids):
@@ -58,26 +82,19 @@ class RemoteResponses:
     actor answers a prompt, and how often it had to be asked, changes nothing.
 
     Args:
-        config: AlignDistributedConfig.
+        job: Job.
+        num_steps: updates of the whole training.
 
     Attributes:
         age: float, by how many updates the policies were older that drew the last batch.
         redone: int, parts of batches that were asked for again.
     """
 
-    def __init__(self, config):
-        self._config = config
-        os.environ.setdefault("RAY_worker_niceness", "0")  # else actors give way to the learner
-        ray.init(
-            address=config.address or None,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            runtime_env={"env_vars": _environment()},
-        )
+    def __init__(self, job: Job, num_steps: int):
+        self._job = job
+        self._num_steps = num_steps
+        self._options: ActorOptions = job.options.actor_options
         self._actors = {}
-        for number in range(config.actors):
-            self._replace(number)
         self._pending = {}  # what an actor was asked for -> its number
         self.age = 0.0
 
@@ -86,17 +103,33 @@ class RemoteResponses:
         return self._dealer.redone
 
     def begin(self, prompts, first_step):
-        """Where the run stands.
+        """Starts the actors, where the run stands. What is wrong with models and data is known by then.
 
         Args:
             prompts: BatchStream, at the batch of ``first_step``; it stays there.
             first_step: int.
         """
+        self._start()
         self._prompts = copy.copy(prompts)
         self._asked = {}  # step -> Prompts, from the first that is not used yet
-        c = self._config
-        self._dealer = Dealer(c.actors, c.staleness, first_step, c.steps, c.fixed_age)
+        options = self._options
+        self._dealer = Dealer(
+            options.actors, options.staleness, first_step, self._num_steps, options.fixed_age
+        )
         self._weights = {}  # step -> the policy's at its beginning
+
+    def _start(self):
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else actors give way to the learner
+        ray.init(
+            address=self._options.address or None,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": _environment()},
+        )
+        interruption.handle_again()  # Ray ends the learner at once
+        for number in range(self._options.actors):
+            self._replace(number)
 
     def publish(self, policy):
         """Makes the policy's weights those of the step that begins."""
@@ -105,7 +138,7 @@ class RemoteResponses:
         self._weights[step] = ray.put([backend.to_numpy(weight) for weight in policy.weights])
 
     def _is_needed(self, step):
-        return self._config.fixed_age and step >= self._dealer.step - self._config.staleness
+        return self._options.fixed_age and step >= self._dealer.step - self._options.staleness
 
     def __call__(self, prompts, seed, row_ids=None):
         """ScoredResponses to the learner's next batch, which must be the stream's, with the seed of its
@@ -150,7 +183,7 @@ class RemoteResponses:
                 self._weights[version],
                 version,
                 tuple(prompts),
-                rollout_seed(self._config.seed, job.step),
+                rollout_seed(self._job.options.run.seed, job.step),
                 rows,
             )
             self._pending[reference] = number
@@ -170,7 +203,7 @@ class RemoteResponses:
             self._replace(number)
 
     def _replace(self, number):
-        self._actors[number] = RolloutActor.remote(self._config)
+        self._actors[number] = RolloutActor.remote(self._job)
 
     def _prompts_of(self, step):
         while step not in self._asked:
@@ -189,8 +222,8 @@ def _joined(parts):
 
 
 def _environment():
-    """What an actor's process must be told: where the experiments are, and the backend."""
-    path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    """What an actor's process must be told: where the package is, and the backend."""
+    path = [str(Path(__file__).resolve().parent.parent.parent), os.environ.get("PYTHONPATH", "")]
     told = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     names = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TFALIGN_DATA_DIR")
     return told | {name: os.environ[name] for name in names if name in os.environ}

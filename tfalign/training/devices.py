@@ -15,7 +15,6 @@ began on one device may go on with several.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import subprocess
@@ -23,45 +22,29 @@ import sys
 import zlib
 
 import keras
-from absl import flags
 
-from experiments import await_peers
 from tfalign import backend
 from tfalign.layers import ResidualBlock
 from tfalign.models import layouts
-
-_STRATEGIES = ("one", "mirrored", "multiworker", "tpu")
-
-
-def define_flags():
-    """--strategy, --cpu_devices, --tpu, --peer_timeout, --mesh, --multihost and --remat."""
-    flags.DEFINE_enum(
-        "strategy", "one", _STRATEGIES, "which tf.distribute strategy shares the rows"
-    )
-    flags.DEFINE_integer("cpu_devices", 1, "logical CPUs to make of this machine's, for a trial")
-    flags.DEFINE_string("tpu", "local", "name or address of the TPU of --strategy=tpu")
-    flags.DEFINE_string("mesh", "", 'of JAX: "data:8" or "fsdp:8", rows; "model:4", heads; or both')
-    flags.DEFINE_bool("multihost", False, "of JAX: join the processes on other machines, see docs")
-    flags.DEFINE_bool("remat", False, "compute blocks again in the backward pass, to save memory")
-    flags.DEFINE_float("peer_timeout", 300.0, "seconds to wait for the other workers at the start")
+from tfalign.training import await_peers
 
 
 @contextlib.contextmanager
-def scope(flag_values, config):
+def scope(options, config):
     """The context in which an experiment's models, optimizers and programs are to be made.
 
     Args:
-        flag_values: absl FlagValues, with those of ``define_flags``.
-        config: dataclass of options, on which the workers must agree.
+        options: DeviceOptions.
+        config: JSON-able dict of the job's options, on which the workers must agree.
 
     Raises:
         ValueError: if the devices are not to be had: another backend, a wrong TF_CONFIG, no TPU, a
             mesh of another size; or if a worker was started with other options. A worker that does
             not answer ends the process, see ``await_peers``.
     """
-    of_tensorflow = flag_values.strategy != "one" or flag_values.cpu_devices != 1
+    of_tensorflow = options.strategy != "one" or options.cpu_devices != 1
     wanted = "tensorflow" if of_tensorflow else "jax"
-    of_jax = flag_values.mesh or flag_values.multihost
+    of_jax = options.mesh or options.multihost
     if (of_tensorflow or of_jax) and keras.backend.backend() != wanted:
         raise ValueError(
             "--strategy and --cpu_devices are TensorFlow's, --mesh and --multihost JAX's. "
@@ -69,14 +52,14 @@ def scope(flag_values, config):
         )
     place = contextlib.nullcontext()
     if of_tensorflow:
-        place = _strategy(flag_values).scope()
-    if flag_values.multihost:
+        place = _strategy(options).scope()
+    if options.multihost:
         _join()
-    if flag_values.mesh:
-        place = layouts.distribution(layouts.parse_mesh(flag_values.mesh)).scope()
-    ResidualBlock.remat = flag_values.remat
+    if options.mesh:
+        place = layouts.distribution(layouts.parse_mesh(options.mesh)).scope()
+    ResidualBlock.remat = options.remat
     with place:
-        check_agreement(dataclasses.asdict(config))
+        check_agreement(config)
         yield
 
 
@@ -93,48 +76,46 @@ def _join():
         raise ValueError(f"The other processes could not be joined: {reason}") from error
 
 
-def _strategy(flag_values):
+def _strategy(options):
     import tensorflow as tf
 
-    _split_cpu(tf, flag_values.cpu_devices)
+    _split_cpu(tf, options.cpu_devices)
     make = {"one": _one, "mirrored": _mirrored, "multiworker": _multiworker, "tpu": _tpu}
-    return make[flag_values.strategy](tf, flag_values)
+    return make[options.strategy](tf, options)
 
 
 def _split_cpu(tf, count):
-    if count < 1:
-        raise ValueError(f"--cpu_devices must be at least 1. Received: cpu_devices={count}")
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         tf.config.set_logical_device_configuration(cpu, parts)
 
 
-def _one(tf, flag_values):
+def _one(tf, options):
     return tf.distribute.get_strategy()
 
 
-def _mirrored(tf, flag_values):
+def _mirrored(tf, options):
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return tf.distribute.MirroredStrategy(
         [f"{kind}:{index}" for index in range(len(tf.config.list_logical_devices(kind)))]
     )
 
 
-def _multiworker(tf, flag_values):
+def _multiworker(tf, options):
     peers = peers_of(os.environ.get("TF_CONFIG", ""))
-    with _giving_up(peers, flag_values.peer_timeout):
+    with _giving_up(peers, options.peer_timeout):
         return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _tpu(tf, flag_values):
+def _tpu(tf, options):
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(flag_values.tpu)
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(options.tpu)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"There is no TPU. Received: tpu={flag_values.tpu} ({reason})") from error
+        raise ValueError(f"There is no TPU. Received: tpu={options.tpu} ({reason})") from error
     return tf.distribute.TPUStrategy(resolver)
 
 

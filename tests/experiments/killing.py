@@ -1,0 +1,109 @@
+"""Runs that are signalled at random moments and started again until they are done."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+STAGES = ("pretrain", "sft", "reward_model", "ppo")
+_GIVE_UP_SECONDS = 900
+
+
+class Kill(NamedTuple):
+    """A signal that a run got.
+
+    Attributes:
+        stage: str, the stage that ran.
+        checkpoint: int, step of the stage's newest checkpoint then; 0 for none.
+        exit_code: int, as ``subprocess`` has it: of a signal that kills, its negative number.
+    """
+
+    stage: str
+    checkpoint: int
+    exit_code: int
+
+
+def start(run_dir, data_dir, *flags):
+    """The smoke pipeline in a process of its own."""
+    command = [sys.executable, "-m", "experiments.pipeline", "--config=smoke"]
+    return subprocess.Popen(
+        [*command, f"--run_dir={run_dir}", f"--data_dir={data_dir}", *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Waits for a process that must end well."""
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+
+
+def kill_at_random(run_dir, data_dir, number, kills, seed):
+    """Starts the pipeline and signals it, ``kills`` times, as many in each stage; then lets it end.
+
+    Every update leaves a checkpoint. A process is signalled after it has begun and made as many
+    checkpoints as the dice say, at any moment of the following.
+
+    Args:
+        run_dir, data_dir: Path.
+        number: signal.
+        kills: int.
+        seed: int, of the dice.
+
+    Returns:
+        list of Kill.
+    """
+    dice = random.Random(seed)
+    flags = [f"--{stage}.save_every=1" for stage in STAGES]
+    done = []
+    for index in range(kills):
+        process = start(run_dir, data_dir, *flags)
+        updates = dice.randrange(2) if index else 1
+        _wait(process, run_dir, STAGES[index * len(STAGES) // kills], updates)
+        time.sleep(dice.uniform(0, 1 if updates else 12))
+        stage, checkpoint = progress(run_dir)
+        process.send_signal(number)
+        process.communicate()
+        done.append(Kill(stage, checkpoint, process.returncode))
+        print(signal.Signals(number).name, *done[-1], flush=True)
+    finish(start(run_dir, data_dir, *flags))
+    return done
+
+
+def progress(run_dir):
+    """(the stage that runs, the step of its newest checkpoint or 0)."""
+    stage = next((s for s in STAGES if not (run_dir / "models" / s).exists()), "evaluate")
+    steps = [int(p.name[5:]) for p in (run_dir / "checkpoints" / stage).glob("step-*")]
+    return stage, max(steps, default=0)
+
+
+def _wait(process, run_dir, stage, updates):
+    """Until the process has begun, is in a stage or a later one, and has made so many checkpoints there."""
+    deadline = time.monotonic() + _GIVE_UP_SECONDS
+    order = (*STAGES, "evaluate")
+    begun_at = None
+    while time.monotonic() < deadline and process.poll() is None:
+        now = progress(run_dir)
+        if _holder(run_dir) == process.pid and order.index(now[0]) >= order.index(stage):
+            if begun_at is None or begun_at[0] != now[0]:
+                begun_at = now
+            if now[1] - begun_at[1] >= updates or now[0] == "evaluate":
+                return
+        time.sleep(0.01)
+    _, errors = process.communicate()
+    raise AssertionError(f"{stage} was never reached: {errors[-2000:]}")
+
+
+def _holder(run_dir):
+    """The process that has the run directory; None for none."""
+    try:
+        return json.loads((run_dir / "run.lock").read_text())["pid"]
+    except (OSError, ValueError):
+        return None

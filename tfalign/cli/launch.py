@@ -1,0 +1,112 @@
+"""Runs a job: help, flags, config file, devices, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from tfalign.cli.flags import define_flags, parsed
+from tfalign.cli.help import help_text, is_asked_for
+from tfalign.options import option, option_record, read_file, record, to_dict
+from tfalign.trainers.options import DeviceOptions
+
+Configs = Mapping[str, Callable[[], Mapping[str, Any]]]
+
+
+@option_record
+class ProcessOptions:
+    """Config file and errors."""
+
+    config: str = option("", "Options from a JSON or YAML file, or a named config.")
+    traceback: bool = option(False, "Show the full traceback of an error.")
+
+
+@option_record
+class Process:
+    """What every job takes beside its own options; not recorded in a run's config.json."""
+
+    process: ProcessOptions = record(ProcessOptions())
+    devices: DeviceOptions = record(DeviceOptions())
+
+
+def launch(
+    kind: type,
+    run: Callable[[Any], None],
+    about: str,
+    argv: Sequence[str] | None = None,
+    command: str | None = None,
+    configs: Configs | None = None,
+    own_numbers: Callable[[Sequence[str]], Mapping[str, Any]] = lambda argv: {},
+) -> None:
+    """Parses flags, builds the job's options and calls ``run`` with them.
+
+    A mistake in flags, files or data ends the program with one sentence and exit code 2. SIGTERM and SIGINT end
+    it with 143 and 130: a training after the step that is running, with a checkpoint; all else, and at a
+    second signal, at once.
+
+    Args:
+        kind: the job's option record.
+        run: ``options -> None``.
+        about: what the job does, for ``--help``.
+        argv: the program's name and its flags; ``sys.argv`` where None.
+        command: how it is called, for ``--help``.
+        configs: named configs of ``--config``.
+        own_numbers: ``argv ->`` see ``help_text``.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    command = command or _command()
+    if is_asked_for(argv):
+        print(help_text(command, about, kind, own_numbers(argv)), end="")
+        print(help_text("", "", Process).split("\n", 4)[4], end="")
+        return
+    flag_values = flags.FlagValues()
+    show_traceback = "--traceback" in argv
+    try:
+        options, process = _read(kind, argv, flag_values, configs or {})
+        _run(run, options, process)
+    except (ValueError, OSError, flags.Error) as error:
+        if show_traceback:
+            traceback.print_exc()
+        print(
+            f"error: {str(error).removeprefix('FATAL Flags parsing error:').strip()}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+def _read(kind, argv, flag_values, configs):
+    for one in (kind, Process):
+        define_flags(one, flag_values)
+    _, *others = flag_values(argv)
+    if others:
+        raise ValueError(f"Arguments are given as --flag=value. Received: {others[0]}")
+    process = parsed(Process, flag_values)
+    return parsed(kind, flag_values, _config(process.process.config, configs)), process
+
+
+def _config(name, configs):
+    if not name:
+        return {}
+    if name in configs:
+        return configs[name]()
+    if not name.endswith((".json", ".yaml", ".yml")):
+        known = ", ".join(sorted(configs)) or "none"
+        raise ValueError(f"A config is a .json or .yaml file, or one of: {known}. Received: {name}")
+    return read_file(name)
+
+
+def _run(run, options, process):
+    from tfalign.training import devices, interruption  # imports Keras
+
+    with interruption.handled(), devices.scope(process.devices, to_dict(options)):
+        interruption.handle_again()
+        run(options)
+
+
+def _command():
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return sys.argv[0] if spec is None else f"python -m {spec.name}"

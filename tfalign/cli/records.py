@@ -1,0 +1,168 @@
+"""The option records of the jobs: the few options everybody needs, and the trainer's.
+
+This module imports neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from tfalign.options import option, option_record, record
+from tfalign.trainers.options import (
+    ALGORITHMS,
+    DistributedOptions,
+    EvaluateOptions,
+    FineTuneOptions,
+    OnPolicyOptions,
+    PipelineOptions,
+    PreferenceOptions,
+    PretrainOptions,
+    ProcessRewardOptions,
+    RewardTrainOptions,
+)
+
+_DATA = '"embedded", a file of {}, or tfds:NAME:SPLIT; TRAIN::TEST names both splits.'
+
+
+def _run_dir(name):
+    return option(f"runs/{name}", "Run directory; the same command continues the run in it.")
+
+
+@option_record
+class PretrainJob:
+    """Pretrains a GPT and its tokenizer on text."""
+
+    run_dir: str = _run_dir("pretrain")
+    data: str = option("embedded", _DATA.format('records with "text"'))
+    options: PretrainOptions = record(PretrainOptions())
+
+
+@option_record
+class FineTuneJob:
+    """Fine-tunes a language model on prompts with completions."""
+
+    run_dir: str = _run_dir("sft")
+    model: str = option("runs/pretrain/models/pretrain", "Directory of the model to fine-tune.")
+    data: str = option("embedded", _DATA.format('records with "prompt" and "completion"'))
+    options: FineTuneOptions = record(FineTuneOptions())
+
+
+@option_record
+class RewardJob:
+    """Trains a reward model on preferences."""
+
+    run_dir: str = _run_dir("reward")
+    model: str = option(
+        "runs/sft/models/sft", "Language model or encoder whose backbone and tokenizer are used."
+    )
+    data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
+    options: RewardTrainOptions = record(RewardTrainOptions())
+
+
+@option_record
+class ProcessRewardJob:
+    """Trains a process reward model on labelled steps."""
+
+    run_dir: str = _run_dir("process_reward")
+    model: str = option("runs/sft/models/sft", "Language model whose backbone is used.")
+    data: str = option("steps.jsonl", 'A file of records with "prompt", "steps" and "labels".')
+    options: ProcessRewardOptions = record(ProcessRewardOptions())
+
+
+@option_record
+class AlignJob:
+    """Aligns a policy with a reward by PPO, GRPO or another on-policy algorithm."""
+
+    run_dir: str = _run_dir("align")
+    model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
+    reward: str = option(
+        "runs/reward/models/reward_model",
+        "Directory of a reward model (several, comma-separated: an ensemble), FILE.py:NAME or "
+        "MODULE:NAME of a function of (prompt, response) or (prompt, response, record).",
+    )
+    data: str = option("embedded", _DATA.format('records with "prompt"'))
+    algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
+    options: OnPolicyOptions = record(OnPolicyOptions())
+
+
+@option_record
+class AlignDistributedJob:
+    """Aligns a policy as `align`, with responses from several processes or machines."""
+
+    run_dir: str = _run_dir("align_distributed")
+    model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
+    reward: str = option("runs/reward/models/reward_model", "The reward, as of `tfalign align`.")
+    data: str = option("embedded", _DATA.format('records with "prompt"'))
+    algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
+    options: DistributedOptions = record(DistributedOptions())
+
+
+@option_record
+class PreferenceJob:
+    """Aligns a policy with preferences directly, by DPO or another loss."""
+
+    run_dir: str = _run_dir("preference")
+    model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
+    data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
+    options: PreferenceOptions = record(PreferenceOptions())
+
+
+@option_record
+class EvaluateJob:
+    """Compares a policy before and after alignment on held-out prompts, and writes the report."""
+
+    run_dir: str = _run_dir("evaluate")
+    before: str = option("runs/sft/models/sft", "Directory of the policy before alignment.")
+    after: str = option("runs/align/models/ppo", "Directory of the policy after alignment.")
+    reward: str = option("runs/reward/models/reward_model", "The reward, as of `tfalign align`.")
+    data: str = option("embedded", _DATA.format('records with "prompt"'))
+    options: EvaluateOptions = record(EvaluateOptions())
+
+
+@option_record
+class GenerateJob:
+    """Continues prompts with a model, token by token."""
+
+    model: str = option("runs/demo/models/ppo", "Directory of the model.")
+    prompt: str = option("", "Prompt; empty: lines typed, until an empty one.")
+    max_new_tokens: int = option(64, "Maximum response length, tokens.", at_least=1)
+    greedy: bool = option(False, "Take the likeliest token instead of sampling.")
+    temperature: float = option(1.0, "Sampling temperature.", above=0)
+    top_k: int = option(0, "Keep the k likeliest tokens; 0 keeps all.", at_least=0)
+    top_p: float = option(
+        1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
+    )
+    min_p: float = option(
+        0.0, "Keep tokens of this fraction of the likeliest's probability.", at_least=0, at_most=1
+    )
+    seed: int = option(0, "Random seed of sampling.", at_least=0)
+
+    def __post_init__(self):
+        sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)
+        if self.greedy and sampled:
+            raise ValueError("greedy excludes temperature, top_k, top_p and min_p")
+
+
+@option_record
+class ExportJob:
+    """Writes a model as a SavedModel for TF Serving, or as a LiteRT file."""
+
+    model: str = option("runs/demo/models/ppo", "Directory of the model.")
+    output: str = option("served/model", "Folder of the SavedModel, or the LiteRT file.")
+    format: str = option("saved_model", "What to write.", ("saved_model", "litert"))
+    version: int = option(1, "Version of the SavedModel; TF Serving takes the highest.", at_least=1)
+    batch_size: int = option(8, "Maximum prompts of a call.", at_least=1)
+    max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
+    max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+    temperature: float = option(1.0, "Sampling temperature.", above=0)
+    top_k: int = option(0, "Keep the k likeliest tokens; 0 keeps all.", at_least=0)
+    top_p: float = option(
+        1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
+    )
+    int8: bool = option(False, "Hold the kernels in 8 bits.")
+
+
+@option_record
+class PipelineJob:
+    """Pretrains, fine-tunes, learns a reward, aligns and evaluates, in one run directory."""
+
+    run_dir: str = _run_dir("pipeline")
+    options: PipelineOptions = record(PipelineOptions())

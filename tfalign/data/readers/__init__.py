@@ -1,0 +1,26 @@
+"""Sources of text to records: one module a format, one boundary that only bad records cross.
+
+A format's module turns a file into pairs of a place ("file:line") and what is there: a dict of fields,
+or the BadRecordError that says why not. ``fields`` turns such a dict into a record, ``sources`` puts the
+two together. ``files`` alone opens files.
+"""
+
+from tfalign.data.readers.fields import read_texts
+from tfalign.data.readers.files import ASCII_SPACE, text_lines
+from tfalign.data.readers.json_lines import json_object, json_rows
+from tfalign.data.readers.rows import records_of_rows
+from tfalign.data.readers.sources import read_records
+from tfalign.data.readers.tables import table_rows
+from tfalign.data.readers.transcripts import split_transcripts
+
+__all__ = [
+    "ASCII_SPACE",
+    "json_object",
+    "json_rows",
+    "read_records",
+    "read_texts",
+    "records_of_rows",
+    "split_transcripts",
+    "table_rows",
+    "text_lines",
+]

@@ -1,0 +1,52 @@
+"""What a program has in memory, as records: texts, dicts, or records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tfalign.data.readers.fields import fields_of, make_record, shown
+from tfalign.data.records import BadRecordError, BadRecordPolicy, Records
+
+
+def records_of_rows(rows: Iterable[Any], kind: type, on_bad: str = "stop") -> Records:
+    """Records of one kind.
+
+    Args:
+        rows: texts (where a text or a prompt is all that is asked for), dicts with the kind's fields, or
+            records; a Hugging Face ``Dataset`` is one.
+        kind: one of the record classes.
+        on_bad: "stop" raises at the first bad record, "skip" counts it and goes on.
+
+    Raises:
+        BadRecordError: as ``read_records``; a record is named by its place, "record 0".
+        ValueError: if no record is left.
+
+    >>> from tfalign.data import PromptRecord
+    >>> records_of_rows([{"prompt": "1 + 1 =", "answer": 2}], PromptRecord)[0].row
+    {'answer': 2}
+    """
+    policy = BadRecordPolicy(on_bad)
+    good = []
+    for index, row in enumerate(rows):
+        try:
+            good.append(_record(kind, row, f"record {index}"))
+        except BadRecordError as error:
+            policy.handle(error)
+    records = Records(good, policy.bad)
+    if not records:
+        raise ValueError(f"There is no usable {kind.__name__}: {records.summary()}")
+    return records
+
+
+def _record(kind, row, where):
+    if isinstance(row, kind):
+        return row
+    first = fields_of(kind)[0].name
+    if isinstance(row, str) and first in ("text", "prompt"):
+        row = {first: row}
+    if not isinstance(row, Mapping):
+        raise BadRecordError(
+            where, f"it must be a dict or a {kind.__name__}. Received: {shown(row)}"
+        )
+    return make_record(kind, row, {}, where)

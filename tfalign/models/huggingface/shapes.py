@@ -1,0 +1,128 @@
+"""The shapes of a model's weights, from its configuration alone: a file's header is checked against them
+before anything is built, so that a configuration of a kilobyte cannot ask for a terabyte.
+
+Tables are by path, as in ``Row.paths``: without "backbone." and, in a block, "blocks.0."; None where a
+model of the configuration has no such weight.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BLOCK = re.compile(r"blocks\.\d+\.")
+_PREFIX = "backbone."
+UNKNOWN = object()  # the shape of a weight that stands in no table
+
+
+def shape_of(path: str, shapes) -> tuple[int, ...] | None | object:
+    """The shape of a row's weight, None where there is no such weight, or ``UNKNOWN``."""
+    path = path.removeprefix(_PREFIX)
+    return shapes.get(_BLOCK.sub("", path, count=1), UNKNOWN)
+
+
+def dense(path, inputs, outputs, use_bias=True):
+    return {f"{path}.kernel": (inputs, outputs), f"{path}.bias": (outputs,) if use_bias else None}
+
+
+def _norm(path, width, kind="layer"):
+    has_layer_norm = kind == "layer"
+    return {
+        f"{path}.gamma": (width,) if has_layer_norm else None,
+        f"{path}.beta": (width,) if has_layer_norm else None,
+        f"{path}.scale": None if has_layer_norm else (width,),
+    }
+
+
+def gpt_shapes(config):
+    """Of a complete GPTConfig."""
+    c, width = config, config.width
+    queries, keys = c.num_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    head = (c.head_dim,) if c.head_norm else None
+    return {
+        "token_embedding.embeddings": (c.vocab_size, width),
+        "token_embedding.kernel": None if c.tied else (width, c.vocab_size),
+        "position_embedding.embeddings": (c.max_positions, width)
+        if c.rotary_base is None
+        else None,
+        **_norm("final_norm", width, c.norm),
+        **_norm("attention_norm", width, c.norm),
+        **_norm("feed_forward_norm", width, c.norm),
+        **dense("attention.query", width, queries, c.attention_bias),
+        **dense("attention.key", width, keys, c.attention_bias),
+        **dense("attention.value", width, keys, c.attention_bias),
+        **dense("attention.output_projection", queries, width, c.attention_output_bias),
+        "attention.query_norm.scale": head,
+        "attention.key_norm.scale": head,
+        **dense("feed_forward.inner", width, c.hidden_dim, c.use_bias),
+        **dense("feed_forward.outer", c.hidden_dim, width, c.use_bias),
+        **(
+            dense("feed_forward.gate", width, c.hidden_dim, c.use_bias)
+            if c.gated
+            else dict.fromkeys(("feed_forward.gate.kernel", "feed_forward.gate.bias"))
+        ),
+    }
+
+
+def bert_shapes(config):
+    """Of a complete BERTConfig."""
+    c, width = config, config.width
+    types = (c.num_token_types, width) if c.num_token_types else None
+    return {
+        "token_embedding.embeddings": (c.vocab_size, width),
+        "position_embedding.embeddings": (c.max_positions, width),
+        "type_embedding.embeddings": types,
+        **_norm("embedding_norm", width),
+        **_norm("attention_norm", width),
+        **_norm("feed_forward_norm", width),
+        **dense("attention.query", width, width),
+        **dense("attention.key", width, width),
+        **dense("attention.value", width, width),
+        **dense("attention.output_projection", width, width),
+        **dense("feed_forward.inner", width, c.hidden_dim),
+        **dense("feed_forward.outer", c.hidden_dim, width),
+        **dense("pooler", width, width),
+    }
+
+
+def recurrent_shapes(config):
+    c, gates = config, {"lstm": 4, "gru": 3}[config.cell] * config.width
+    cell = {"kernel": (c.width, gates), "recurrent_kernel": (c.width, gates)}
+    cell["bias"] = (gates,) if c.cell == "lstm" else (2, gates)
+    return {
+        "token_embedding.embeddings": (c.vocab_size, c.width),
+        "token_embedding.kernel": None if c.tied else (c.width, c.vocab_size),
+        **{
+            f"layers_of_cells.{index}.cell.{name}": shape
+            for index in range(c.num_layers)
+            for name, shape in cell.items()
+        },
+    }
+
+
+def neural_ngram_shapes(config):
+    c = config
+    return {
+        "embedding.embeddings": (c.vocab_size, c.embedding_width),
+        "token_embedding.kernel": None,
+        **dense("hidden", (c.order - 1) * c.embedding_width, c.hidden_width),
+        "readout": (c.vocab_size, c.width),
+    }
+
+
+def classifier_shapes(config, head):
+    return dense("head.dense", config.width, head["num_classes"])
+
+
+def score_shapes(config, head):
+    del head
+    return dense("head.dense", config.width, 1)
+
+
+def masked_lm_shapes(config, head):
+    del head
+    return {
+        **dense("head.dense", config.width, config.width),
+        **_norm("head.norm", config.width),
+        "head.bias": (config.vocab_size,),
+        **dense("next_sentence.dense", config.width, 2),
+    }

@@ -1,0 +1,125 @@
+"""The tensors of a directory: which file holds them, their shapes, and reading them in pieces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from tfalign import backend
+from tfalign.models.huggingface.json_files import read_object
+from tfalign.models.huggingface.kinds import shortened
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
+_PIECE = 500_000  # numbers of a tensor read at a time
+
+
+class Held(NamedTuple):
+    """A tensor in a file."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def list_tensors(directory: Path) -> dict[str, Held]:
+    """The tensors of model.safetensors or, where there is none, of the shards its index names.
+
+    Raises:
+        ValueError: if a file is absent or damaged, a tensor is not where the index has it, or stands in
+            two files.
+    """
+    if (directory / WEIGHTS).exists() or not (directory / INDEX).exists():
+        return list_file(directory / WEIGHTS)
+    index = directory / INDEX
+    listed = read_object(index).get("weight_map")
+    if not isinstance(listed, dict) or not all(isinstance(v, str) for v in listed.values()):
+        raise ValueError(
+            f"{index}: weight_map must be an object of file names. Received: {shortened(listed)}"
+        )
+    tensors: dict[str, Held] = {}
+    for file in sorted(set(listed.values())):
+        if Path(file).name != file:
+            raise ValueError(f"{directory / file} is missing.")
+        held = list_file(directory / file)
+        for name in (name for name, its_file in listed.items() if its_file == file):
+            if name not in held:
+                raise ValueError(f"{directory / file}: tensor {name!r} of {INDEX} is missing.")
+        for name in held:
+            if name in tensors:
+                other = tensors[name].file.name
+                raise ValueError(f"{directory / file}: tensor {name!r} stands in {other}, too.")
+        tensors |= held
+    return tensors
+
+
+def list_file(file: Path) -> dict[str, Held]:
+    """The tensors of a safetensors file, of whose header they are read."""
+    if not file.is_file():
+        raise ValueError(f"{file} is {'not a regular file' if file.exists() else 'missing'}.")
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
+            return {
+                key: Held(file, key, tuple(part.get_shape()), part.get_dtype())
+                for key, part in slices.items()
+            }
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error}.") from error
+    except SafetensorError as error:
+        raise ValueError(f"{file} is truncated or not a safetensors file: {error}.") from error
+
+
+def pieces(held: Held, whole: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, rows) of a tensor, a few megabytes at a time; all of it at once if ``whole``.
+
+    The file is opened for every piece: a page of a mapped file that was touched counts as memory
+    until the file is closed.
+    """
+    rows, size = (held.shape or (1,))[0], math.prod(held.shape)
+    whole = whole or size <= _PIECE or len(held.shape) < 2
+    step = rows if whole else max(1, _PIECE * rows // size)
+    for start in range(0, rows, max(step, 1)):
+        with safe_open(held.file, framework="numpy") as opened:
+            if whole:
+                yield start, opened.get_tensor(held.name)
+            else:
+                yield start, opened.get_slice(held.name)[start : min(start + step, rows)]
+
+
+def read_whole(held: Held) -> np.ndarray:
+    (_, array) = next(pieces(held, whole=True), (0, np.zeros(held.shape)))
+    return array
+
+
+def are_equal(one: Held, other: Held) -> bool:
+    """Whether two tensors hold the same numbers; they are read in pieces."""
+    if one.shape != other.shape:
+        return False
+    return all(
+        np.array_equal(np.asarray(a, "float64"), np.asarray(b, "float64"))
+        for (_, a), (_, b) in zip(pieces(one), pieces(other))
+    )
+
+
+def read_into(variables, transform, held: Held) -> None:
+    """Sets weights from a tensor, piece by piece.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    shapes = [tuple(variable.shape) for variable in variables]
+    for start, piece in pieces(held, whole=transform.axis is None):
+        if not np.isfinite(piece).all():
+            raise ValueError(
+                f"{held.file}: tensor {held.name!r} holds a number that is not finite."
+            )
+        for variable, array in zip(variables, transform.from_file(piece, shapes)):
+            backend.assign_part(variable, array, start, transform.axis)

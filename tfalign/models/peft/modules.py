@@ -1,0 +1,31 @@
+"""What reading and writing adapters share: tensors' names, and the layers of a module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfalign import backend
+from tfalign.models.huggingface.binding import attribute
+from tfalign.models.huggingface.registry import trunk_of
+
+WEIGHTS = "adapter_model.safetensors"
+ROOT = "base_model.model."
+A, B, LENGTHS = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+
+
+def layers_of(owner, rows):
+    row = rows.get("weight") or next(iter(rows.values()))
+    return [attribute(owner, path.rpartition(".")[0]) for path in row.paths]
+
+
+def is_tied_table(model, layer):
+    """Whether a layer is a table of tokens that is read out with, too."""
+    has_readout = hasattr(model, "readout_kernel") or hasattr(model, "lens")
+    table = getattr(trunk_of(model), "token_embedding", None)
+    return layer is table and table.tied and has_readout
+
+
+def as_array(variable: Any) -> np.ndarray:
+    return backend.to_numpy(variable).astype("float32")

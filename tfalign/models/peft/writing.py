@@ -1,0 +1,167 @@
+"""The adapters of a model to a directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from tfalign import backend
+from tfalign.files import WRITING, hidden, local_path, to_json, write_synced
+from tfalign.models.huggingface.binding import attribute, named_modules
+from tfalign.models.huggingface.registry import fitting
+from tfalign.models.huggingface.writing import as_permitted
+from tfalign.models.lora import adapted_layers, column_norms
+from tfalign.models.peft.config import CONFIG
+from tfalign.models.peft.modules import (
+    LENGTHS,
+    ROOT,
+    WEIGHTS,
+    A,
+    B,
+    as_array,
+    is_tied_table,
+    layers_of,
+)
+
+_HEAD_NAMES = ("score", "classifier")
+
+
+def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
+    """Writes the adapters of a model, and what else of it is trained, such as a head. Of several
+    processes all must call it, and the chief writes.
+
+    Args:
+        model: of a class ``save_pretrained`` knows, with adapters.
+        directory: made where absent.
+        base: str, where the base model is to be had; goes into adapter_config.json.
+
+    Raises:
+        ValueError: if the model has no adapters, they differ in kind, a number is not finite, or the
+            disk is full.
+    """
+    directory = local_path(directory)
+    adapted = {id(dense) for dense in adapted_layers(model)}
+    if not adapted:
+        raise ValueError("The model has no adapters to save")
+    tensors, ranks, alphas, kinds, saved = {}, {}, {}, set(), []
+    for name, (owner, rows) in named_modules(model).items():
+        layers = layers_of(owner, rows)
+        with_adapters = [layer for layer in layers if id(layer) in adapted]
+        if with_adapters:
+            parts = _joined(layers) if layers[1:] else _single(layers[0])
+            ranks[name] = parts[A].shape[0]
+            alphas[name] = with_adapters[0].adapter.scale * ranks[name]
+            kinds |= {layer.adapter.dora for layer in with_adapters}
+        else:
+            parts = _trained(owner, rows)
+            if parts and not is_tied_table(model, layers[0]):
+                saved.append(name)
+        tensors |= {f"{ROOT}{name}.{part}": array for part, array in parts.items()}
+    if len(kinds) > 1:
+        raise ValueError("Some adapters are DoRA and others are not, which peft cannot say")
+    rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
+    config = {
+        "peft_type": "LORA",
+        "task_type": _task(model, saved),
+        "base_model_name_or_path": base or None,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": float(adapted_layers(model)[0].adapter.dropout),
+        "use_dora": kinds.pop(),
+        "target_modules": sorted(ranks),
+        "modules_to_save": saved or None,
+        "rank_pattern": {name: r for name, r in ranks.items() if r != rank},
+        "alpha_pattern": {name: a for name, a in alphas.items() if a != alpha},
+        "bias": "none",
+        "inference_mode": True,
+    }
+    if backend.is_chief():
+        _write(directory, tensors, config)
+
+
+def _trained(owner, rows):
+    """Part -> array of a module's weights, if any of them is trained."""
+    held = {part: [attribute(owner, path) for path in row.paths] for part, row in rows.items()}
+    if not any(variable.trainable for variables in held.values() for variable in variables):
+        return {}
+    return {part: rows[part].transform.to_file([*map(as_array, v)]) for part, v in held.items()}
+
+
+def _task(model, saved):
+    """peft's name of what a model is for; it asks some of them for a saved head."""
+    architecture = fitting(model)
+    has_head = any(name.split(".")[0] in _HEAD_NAMES for name in saved)
+    if architecture.generates:
+        return "CAUSAL_LM"
+    if architecture.name.endswith("SequenceClassification") and has_head:
+        return "SEQ_CLS"
+    return "TOKEN_CLS" if architecture.name.endswith("TokenClassification") and has_head else None
+
+
+def _write(directory: Path, tensors, config):
+    in_order = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    for name, array in in_order.items():
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{directory} is not written: {name} holds a number that is not finite."
+            )
+    file, text = directory / WEIGHTS, to_json(directory / CONFIG, config)
+    writing = [hidden(file, WRITING), hidden(directory / CONFIG, WRITING)]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_synced(writing[1], text)
+        save_file(in_order, writing[0], metadata={"format": "pt"})
+        as_permitted(writing[0], like=writing[1])
+    except (OSError, SafetensorError) as error:
+        for path in writing:
+            path.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"{directory} cannot be written: {reason}. What was there is unchanged."
+        ) from error
+    os.replace(writing[0], file)
+    os.replace(writing[1], directory / CONFIG)
+
+
+def _single(dense):
+    adapter = dense.adapter
+    parts = {A: as_array(adapter.down).T, B: as_array(adapter.up).T}
+    if adapter.dora:
+        parts[LENGTHS] = as_array(adapter.magnitude)
+    return parts
+
+
+def _joined(layers):
+    """One adapter for kernels side by side: their A one above the other, their B on the diagonal; zeros
+    for a kernel that has none."""
+    first = next(layer.adapter for layer in layers if getattr(layer, "adapter", None) is not None)
+    inputs = layers[0].kernel.shape[0]
+    downs, ups, magnitudes = [], [], []
+    for layer in layers:
+        adapter, outputs = getattr(layer, "adapter", None), layer.kernel.shape[1]
+        if adapter is None:
+            downs.append(np.zeros((first.rank, inputs), "float32"))
+            ups.append(np.zeros((outputs, first.rank), "float32"))
+            magnitudes.append(ops.convert_to_numpy(column_norms(as_array(layer.kernel))))
+            continue
+        downs.append(as_array(adapter.down).T)
+        # one scale for all: what another has goes into its B
+        ups.append(as_array(adapter.up).T * (adapter.scale / first.scale))
+        magnitudes.append(as_array(adapter.magnitude) if adapter.dora else None)
+    parts = {A: np.concatenate(downs), B: _block_diagonal(ups)}
+    if first.dora:
+        parts[LENGTHS] = np.concatenate(magnitudes)
+    return parts
+
+
+def _block_diagonal(blocks):
+    heights, widths = np.cumsum([[0, 0], *(block.shape for block in blocks)], axis=0).T
+    whole = np.zeros((heights[-1], widths[-1]), blocks[0].dtype)
+    for at, block in enumerate(blocks):
+        whole[heights[at] : heights[at + 1], widths[at] : widths[at + 1]] = block
+    return whole

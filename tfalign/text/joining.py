@@ -1,0 +1,48 @@
+"""Texts that stand one behind the other, each with tokens of its own.
+
+The first keeps the tokens it has alone, which are those a model is asked with; what follows has those
+that the joined text has for it. So the tokens of both are the joined text's, except where a token of
+the joined text would straddle the cut (or the joined text is cut otherwise before it): there the second
+text is tokenised as text that follows, with nothing put in front of it. In every case the tokens
+together are decoded to the joined text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def encode_joined(
+    tokenizer, firsts: Sequence[str], first_ids: Sequence[Sequence[int]], seconds: Sequence[str]
+) -> list[list[int]]:
+    """Ids of texts that follow others.
+
+    Args:
+        tokenizer: any tokenizer of the library.
+        firsts: what stands before.
+        first_ids: its ids, as ``encode_batch`` has them.
+        seconds: what follows each of them.
+
+    Returns:
+        the ids of each of ``seconds``.
+
+    >>> from tfalign.text import train_byte_bpe
+    >>> tokenizer = train_byte_bpe(["ab ab"], vocab_size=260)
+    >>> a = tokenizer.encode("a")
+    >>> tokenizer.decode(a + encode_joined(tokenizer, ["a"], [a], ["b ab"])[0])
+    'ab ab'
+    """
+    joined = tokenizer.encode_batch(
+        [first + second for first, second in zip(firsts, seconds, strict=True)]
+    )
+    rows, straddling = [], []
+    for at, (before, row) in enumerate(zip(first_ids, joined, strict=True)):
+        before = list(before)
+        if row[: len(before)] != before:
+            straddling.append(at)
+        rows.append(row[len(before) :])
+    if straddling:
+        alone = tokenizer.encode_following([seconds[at] for at in straddling])
+        for at, ids in zip(straddling, alone):
+            rows[at] = ids
+    return rows
