@@ -34,7 +34,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfalign", "tfalign.*"]),
-    package_data={"tfalign": ["data/*/checksums.tsv"]},
+    package_data={"tfalign": ["py.typed", "data/*/checksums.tsv"]},
+    entry_points={"console_scripts": ["tfalign = tfalign.cli:main"]},
     python_requires=">=3.10",
     install_requires=[
         "tensorflow>=2.19,<2.22",
@@ -51,6 +52,8 @@ setup(
         "matplotlib>=3.8",
         "tensorboard>=2.19",
         "tqdm>=4.66",
+        "wrapt>=1.14",
+        "pyyaml>=6",
     ],
     extras_require={
         "agents": AGENTS,

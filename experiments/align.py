@@ -1,12 +1,12 @@
 """Aligns a policy with a learned reward by PPO, or by any on-policy algorithm.
 
-    python -m experiments.align --run_dir=runs/ppo --policy=runs/sft/models/sft \\
-        --reward_model=runs/reward/models/reward_model
-    python -m experiments.align --algorithm=grpo --policy=DIR --reward_model=DIR
-    python -m experiments.align --policy=DIR --reward_model=DIR --data=prompts.jsonl
-    python -m experiments.align --policy=DIR --reward_model=DIR --cost_model=DIR --cost_limit=0
-    python -m experiments.align --algorithm=vtrace --refresh_every=8 --policy=DIR --reward_model=DIR
-    python -m experiments.align --policy=DIR --reward_model=DIR1,DIR2,DIR3 --ensemble=worst
+    python -m experiments.align --run_dir=runs/ppo --model=runs/sft/models/sft \\
+        --reward=runs/reward/models/reward_model
+    python -m experiments.align --algorithm=grpo --model=DIR --reward=DIR
+    python -m experiments.align --model=DIR --reward=DIR --data=prompts.jsonl
+    python -m experiments.align --model=DIR --reward=DIR --cost_model=DIR --cost_limit=0
+    python -m experiments.align --algorithm=vtrace --refresh_every=8 --model=DIR --reward=DIR
+    python -m experiments.align --model=DIR --reward=DIR1,DIR2,DIR3 --ensemble=worst
 
 The third reads JSON lines with "prompt"; the fourth holds a second model's mean score under a limit;
 in the fifth the policy of up to seven batches ago samples, as where sampling runs beside training;

@@ -1,6 +1,6 @@
 """Aligns a policy as ``experiments.align`` does, with responses from several processes or machines.
 
-    python -m experiments.align_distributed --actors=2 --policy=DIR --reward_model=DIR
+    python -m experiments.align_distributed --actors=2 --model=DIR --reward=DIR
     ... --staleness=1                        # one step late: actors respond while the learner updates
     ... --staleness=4 --corrected=false      # asynchronous; treat rollouts as if they were today's
     ... --staleness=4 --fixed_age            # always 4 late: the same run whatever the timing

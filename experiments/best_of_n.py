@@ -1,8 +1,8 @@
 """Best of n: draws several responses, keeps the one a reward model likes best, and measures that.
 
-    python -m experiments.best_of_n --policy=runs/demo/models/sft \\
-        --reward_model=runs/demo/models/reward_model --run_dir=runs/best_of_n
-    python -m experiments.best_of_n --policy=DIR --reward_model=DIR1,DIR2 --data=prompts.jsonl
+    python -m experiments.best_of_n --model=runs/demo/models/sft \\
+        --reward=runs/demo/models/reward_model --run_dir=runs/best_of_n
+    python -m experiments.best_of_n --model=DIR --reward=DIR1,DIR2 --data=prompts.jsonl
 
 (To fine-tune on the best: ``experiments.align --algorithm=rejection_sampling``.) For n from 1 to
 ``max_n``, the best of n responses to a held-out prompt is compared with another single one: by the

@@ -117,6 +117,7 @@ MEASURES = {  # of report.json -> title of a panel
 class CompareConfig:
     run_dir: str = option("runs/compare", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
+    data: str = option("embedded", "Prompts on which the policies at the end are judged.")
     data_dir: str = option("runs/data", "where datasets are built")
     contestants: str = option(",".join(CONTESTANTS), "which, comma-separated")
     seeds: str = option(
@@ -191,7 +192,7 @@ def judge(config, demo, models):
     answers_of = PolicyEvaluator(
         sft,
         reward_model,
-        "embedded",
+        config.data,
         gold=gold_reward,
         options=config.evaluate,
         data_dir=config.data_dir,

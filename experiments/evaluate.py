@@ -1,7 +1,7 @@
 """Compares a policy before and after alignment on held-out prompts, and writes the report.
 
     python -m experiments.evaluate --run_dir=runs/demo_eval --before=runs/demo/models/sft \\
-        --after=runs/demo/models/ppo --reward_model=runs/demo/models/reward_model
+        --after=runs/demo/models/ppo --reward=runs/demo/models/reward_model
 
 Samples one response a prompt from both, scores them with the reward model (and, for the embedded
 data, the gold reward with its parts), and measures the KL of the aligned policy to the one before. Writes

@@ -48,6 +48,7 @@ _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 class OveroptimisationConfig:
     run_dir: str = option("runs/overoptimisation", "where the run lives")
     demo: str = option("runs/demo", "run directory whose fine-tuned policy is the reference")
+    data: str = option(EMBEDDED, "Preference pairs, whose prompts are answered too.")
     data_dir: str = option("runs/data", "where datasets are built")
     seed: int = option(0, "of everything", at_least=0, below=2**32)
     reward_layers: int = option(1, "blocks of the small reward model", at_least=1)
@@ -80,7 +81,7 @@ def main(config):
     base, best_of_n = _best_of_n(config, run, reference, proxy)
     if not stages.model_directory(run, "ppo").exists():
         settings = _settings(config, config.ppo, run)
-        OnPolicyTrainer(reference, proxy, EMBEDDED, gold=gold_reward, **settings).train()
+        OnPolicyTrainer(reference, proxy, config.data, gold=gold_reward, **settings).train()
     curves = {"Best of n": best_of_n, "PPO": _rl(run, base)}
     plots.overoptimisation(run.plots / "overoptimisation.png", curves)
     _report(run, curves)
@@ -109,7 +110,7 @@ def _learn_proxy(config, run, reference):
         trunk_directory = str(stages.model_directory(run, "small_trunk"))
         settings = _settings(config, config.reward_model, run)
         settings["normalize_with"] = reference
-        RewardTrainer(trunk_directory, EMBEDDED, **settings).train()
+        RewardTrainer(trunk_directory, config.data, **settings).train()
     return str(stages.model_directory(run, "reward_model"))
 
 
@@ -132,7 +133,7 @@ def _sample(config, run, reference, proxy):
     """Proxy and gold rewards of responses to held-out prompts: float32[prompts, samples] each."""
     tokenizer = load_tokenizer(reference)
     choices = Sampling(
-        EMBEDDED,
+        config.data,
         config.data_dir,
         config.ppo.responses.max_prompt_tokens,
         config.ppo.responses.max_new_tokens,

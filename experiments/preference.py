@@ -1,9 +1,9 @@
 """Aligns a policy with preferences directly: DPO, or any loss that needs no reward model.
 
-    python -m experiments.preference --run_dir=runs/dpo --policy=runs/demo/models/sft
-    python -m experiments.preference --loss=ipo --policy=DIR --run_dir=runs/ipo
-    python -m experiments.preference --loss=kto --policy=DIR --data=liked.jsonl --unpaired
-    python -m experiments.preference --policy=DIR --data=mine.jsonl --on_bad=skip
+    python -m experiments.preference --run_dir=runs/dpo --model=runs/demo/models/sft
+    python -m experiments.preference --loss=ipo --model=DIR --run_dir=runs/ipo
+    python -m experiments.preference --loss=kto --model=DIR --data=liked.jsonl --unpaired
+    python -m experiments.preference --model=DIR --data=mine.jsonl --on_bad=skip
 
 The third reads JSON lines with "prompt", "completion" and "label" (true where it was liked), the
 fourth "prompt", "chosen" and "rejected". The losses and their papers' numbers stand in

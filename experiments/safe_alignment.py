@@ -42,6 +42,7 @@ _NO_LIMIT = 1e9
 class SafeAlignmentConfig:
     run_dir: str = option("runs/safe", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
+    data: str = option(EMBEDDED, "Preference pairs, whose prompts are answered too.")
     data_dir: str = option("runs/data", "where datasets are built")
     seed: int = option(0, "of everything", at_least=0, below=2**32)
     limits: str = option(
@@ -75,7 +76,7 @@ def main(config):
     sources = write_pairs(config, run.file("data"))
     reward_model, cost_model = (_learn(config, policy, name, sources[name]) for name in sources)
     judge = PolicyEvaluator(
-        policy, cost_model, EMBEDDED, options=config.evaluate, data_dir=config.data_dir
+        policy, cost_model, config.data, options=config.evaluate, data_dir=config.data_dir
     )
     results, curves = {"before": _judged(judge, policy)}, {}
     for limit in config.limits.split(","):
@@ -85,7 +86,7 @@ def main(config):
             OnPolicyTrainer(
                 policy,
                 reward_model,
-                EMBEDDED,
+                config.data,
                 options=config.ppo,
                 run_dir=directory,
                 cost_model=cost_model,
@@ -106,7 +107,7 @@ def write_pairs(config, folder):
     """
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
-        records = stages.read(EMBEDDED, PreferenceRecord, split, data_dir=config.data_dir)
+        records = stages.read(config.data, PreferenceRecord, split, data_dir=config.data_dir)
         lines = {"helpful": [], "unsafe": []}
         for record in records:
             answers = record.chosen, record.rejected

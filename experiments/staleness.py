@@ -31,6 +31,7 @@ CORRECTIONS = {"corrected": "true", "not corrected": "false"}
 class StalenessConfig:
     run_dir: str = option("runs/staleness", "where the runs and the report live")
     demo: str = option("runs/demo", "directory of a finished demo run")
+    data: str = option("embedded", "Prompts on which the policies at the end are judged.")
     data_dir: str = option("runs/data", "where datasets are built")
     staleness: str = option(
         "0,1,4,16", "updates, comma-separated; ``align`` runs in any case", list_of=int, at_least=0

@@ -5,55 +5,64 @@
     model = tfalign.load("runs/demo/models/sft")
     model.generate("Customer: Where is my order 147?\\nAgent:")
 
-Importing it imports neither Keras, TensorFlow nor Gymnasium; what is named below is imported when it is first
-used. Once Gymnasium is imported, ``gymnasium.make("tfalign/TextGeneration-v0", ...)`` works.
+Importing it imports neither Keras, TensorFlow nor Gymnasium; trainers, models and all packages are imported when
+they are first used. Once Gymnasium is imported, ``gymnasium.make("tfalign/TextGeneration-v0", ...)`` works.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 from wrapt import when_imported
 
 if TYPE_CHECKING:
     from tfalign.pretrained import Pretrained, load
+    from tfalign.trainers import (
+        DistributedOnPolicyTrainer,
+        FineTuner,
+        OnPolicyTrainer,
+        Pipeline,
+        PolicyEvaluator,
+        PreferenceTrainer,
+        Pretrainer,
+        ProcessRewardTrainer,
+        RewardTrainer,
+    )
 
 __version__ = "0.1.0"
 
-_HOMES = {"Pretrained": "pretrained", "load": "pretrained"}
-_PACKAGES = (
-    "backend",
-    "data",
-    "decoding",
-    "environments",
-    "evaluation",
-    "functional",
-    "interpretability",
-    "language_models",
-    "layers",
-    "models",
-    "objectives",
-    "rewards",
-    "serving",
-    "text",
-    "training",
-    "types",
-)
-
-__all__ = ["Pretrained", "load", *_PACKAGES]
+__all__ = [
+    "DistributedOnPolicyTrainer",
+    "FineTuner",
+    "OnPolicyTrainer",
+    "Pipeline",
+    "PolicyEvaluator",
+    "PreferenceTrainer",
+    "Pretrained",
+    "Pretrainer",
+    "ProcessRewardTrainer",
+    "RewardTrainer",
+    "load",
+]
 
 
 def __getattr__(name: str):
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in _PACKAGES:
+    if name in __all__:
+        home = "pretrained" if name in ("Pretrained", "load") else "trainers"
+        return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    if name in _submodules():
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, *_submodules()})
+
+
+def _submodules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]
 
 
 @when_imported("gymnasium.envs.registration")

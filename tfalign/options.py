@@ -352,14 +352,23 @@ def _flat(kind, values, prefix=""):
     if not isinstance(values, Mapping):
         name = prefix.rstrip(".") or "options"
         raise ValueError(f"{name} must be an object of options. Received: {values!r}")
-    records = {field.name: field for field in dataclasses.fields(kind) if _holds_record(field)}
+    records = dict(_records_of(kind))
     for name, value in values.items():
         if name not in records:
             yield prefix + str(name), value
         elif value is not None:
-            inner, more = _record_in(kind, records[name])
+            inner, more = records[name]
             value = dataclasses.asdict(value) if is_record(value) else value
             yield from _flat(inner, value, prefix + more)
+
+
+def _records_of(kind):
+    """(name, (class, prefix)) of the records in a record, and in those whose options have plain names."""
+    for field in filter(_holds_record, dataclasses.fields(kind)):
+        inner, prefix = _record_in(kind, field)
+        yield field.name, (inner, prefix)
+        if not prefix:
+            yield from _records_of(inner)
 
 
 def _replaced(kind, default, given):

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments.pretrain_gpt import PretrainConfig
 from tfalign.data import BatchStream, Ramp, one_text
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
+from tfalign.trainers import Pretrainer
 from tfalign.trainers.pretraining import ramp_stages
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import adamw
@@ -57,6 +57,6 @@ def test_what_is_wrong_is_said():
     assert ramp_stages("") == []
     for stage in ("5:8", "0:8x8", "5:8x8x8", "five:8x8"):
         with pytest.raises(ValueError, match=f"UPDATES:ROWSxLENGTH. Received: '{stage}'"):
-            PretrainConfig(ramp=stage)
+            Pretrainer(["text"], ramp=stage)
     with pytest.raises(ValueError, match="Received: length=256, max_positions=128"):
-        PretrainConfig(ramp="5:8x256")
+        Pretrainer(["text"], ramp="5:8x256")

@@ -7,12 +7,14 @@ import json
 import pytest
 
 from experiments.arithmetic import ArithmeticConfig, main
-from experiments.sft import SFTConfig
+from tfalign.options import changed
+from tfalign.trainers.options import FineTuneOptions
 
 
 @pytest.mark.slow
 def test_a_small_run_reports_and_is_not_run_again(tmp_path):
-    sft = SFTConfig(length=10, batch_size=8, steps=3, warmup_steps=1, log_every=1)
+    few = {"length": 10, "batch_size": 8, "steps": 3, "warmup_steps": 1, "log_every": 1}
+    sft = changed(FineTuneOptions(), **few)
     config = ArithmeticConfig(
         run_dir=str(tmp_path),
         preset="tiny_llama",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 
 import pytest
 
 from experiments import compare, stages
-from experiments.align import AlignConfig
 from experiments.compare import CONTESTANTS, MEASURES, CompareConfig, Contestant, main, measure
-from experiments.evaluate import EvaluateConfig, evaluate
-from experiments.preference import PreferenceConfig
+from tfalign.cli.records import AlignJob, PreferenceJob
+from tfalign.options import build
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
+from tfalign.trainers.evaluation import PolicyEvaluator
+from tfalign.trainers.evaluation import compare as write_comparison
+from tfalign.trainers.options import EvaluateOptions
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.preferences import PREFERENCE_LOSSES
 from tfalign.training.run_directory import RunDirectory
@@ -25,12 +26,12 @@ from tfalign.training.run_directory import RunDirectory
 def test_a_contestant_has_options_that_its_experiment_takes(name):
     contestant = CONTESTANTS[name]
     config_class = {  # TF-Agents' has the options of align, tested beside it
-        "align": AlignConfig,
-        "tf_agents_align": AlignConfig,
-        "preference": PreferenceConfig,
+        "align": AlignJob,
+        "tf_agents_align": AlignJob,
+        "preference": PreferenceJob,
     }[contestant.experiment]
-    config_class(**contestant.options)
-    assert contestant.rewarded == hasattr(config_class, "reward_model")
+    build(config_class, contestant.options)
+    assert contestant.rewarded == hasattr(config_class, "reward")
 
 
 def test_nobody_is_forgotten():
@@ -49,9 +50,9 @@ def test_a_command():
         "--run_dir=runs/a",
         "--data_dir=data",
         "--seed=7",
-        "--policy=demo/models/sft",
+        "--model=demo/models/sft",
         "--algorithm=ppo",
-        "--reward_model=demo/models/reward_model",
+        "--reward=demo/models/reward_model",
     ]
 
 
@@ -133,14 +134,13 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(compare, "CONTESTANTS", contestants)
     monkeypatch.setattr(compare, "gold_reward", lambda prompt, response: float(len(response)))
-    judged = EvaluateConfig(
-        data=str(prompts), num_prompts=8, batch_size=4, max_prompt_tokens=4, max_new_tokens=4
-    )
+    judged = EvaluateOptions(num_prompts=8, batch_size=4, max_prompt_tokens=4, max_new_tokens=4)
     config = CompareConfig(
         run_dir=str(tmp_path / "run"),
         demo=str(tmp_path / "demo"),
         contestants="reinforce,dpo",
         seeds="0,1",
+        data=str(prompts),
         evaluate=judged,
     )
     main(config)
@@ -157,8 +157,8 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     assert first.stat().st_mtime_ns == written
     alone = RunDirectory(tmp_path / "alone", {}, HARMLESS)  # no stage before, no metrics
     models = demo.path / "models"
-    places = {"before": models / "sft", "reward_model": models / "reward_model"}
-    places |= {"after": tmp_path / "run" / "dpo" / "0" / "models" / "dpo"}
-    judged = dataclasses.replace(judged, **{name: str(path) for name, path in places.items()})
-    assert "win_rate_vs_sft" in evaluate(judged, alone)["ppo"]
+    after = tmp_path / "run" / "dpo" / "0" / "models" / "dpo"
+    sft, reward = models / "sft", models / "reward_model"
+    evaluator = PolicyEvaluator(sft, reward, str(prompts), options=judged)
+    assert "win_rate_vs_sft" in write_comparison(evaluator, sft, after, alone)["ppo"]
     assert (alone.path / "report.md").stat().st_size > 0

@@ -18,9 +18,9 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from experiments import await_peers, devices
 from tfalign import backend
 from tfalign.backend import tensorflow_devices
+from tfalign.training import await_peers, devices
 
 ROOT = Path(__file__).resolve().parents[2]
 LLAMA = "--pretrain.preset=tiny_llama"
@@ -173,7 +173,7 @@ def test_metrics_are_those_of_one_and_written_once(runs, several):
 @pytest.mark.slow
 def test_preferences_on_two_replicas_are_those_on_one(runs, tmp_path):
     """DPO of the pipeline's fine-tuned policy, six updates."""
-    flags = [f"--policy={runs['one']}/models/sft", f"--data_dir={runs['one']}-data"]
+    flags = [f"--model={runs['one']}/models/sft", f"--data_dir={runs['one']}-data"]
     flags += ["--steps=6", "--warmup_steps=2", "--batch_size=8", "--on_bad=skip"]
     flags += ["--max_prompt_tokens=42", "--max_new_tokens=48"]
     finish(experiment("preference", *flags, f"--run_dir={tmp_path}/one"))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from experiments import overoptimisation, stages
-from experiments.align import AlignConfig
 from experiments.overoptimisation import OveroptimisationConfig, _Base, _curve, _summary, main
-from experiments.train_reward import RewardConfig
 from tfalign.evaluation.overoptimisation import fit_best_of_n
+from tfalign.options import changed
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
+from tfalign.trainers.options import OnPolicyOptions, RewardTrainOptions
 from tfalign.training.run_directory import RunDirectory
 
 
@@ -42,18 +42,28 @@ def test_a_small_run_reports(tmp_path, monkeypatch):
     tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
     model = stages.new_model("tiny", tokenizer.vocab_size, 64, "float32", num_layers=1, width=16)
     stages.save_model(demo, "sft", model, tokenizer)
-    quick = {"data": str(data), "on_bad": "skip", "batch_size": 4, "log_every": 1}
+    quick = {"on_bad": "skip", "batch_size": 4, "log_every": 1}
     quick |= {"max_prompt_tokens": 8, "max_new_tokens": 8}
     config = OveroptimisationConfig(
         run_dir=str(tmp_path / "run"),
         demo=str(tmp_path / "demo"),
+        data=str(data),
         data_dir=str(tmp_path / "data"),
         reward_width=16,
         num_prompts=4,
         samples=4,
-        reward_model=RewardConfig(length=32, steps=3, warmup_steps=1, normalize_batches=1, **quick),
+        reward_model=changed(
+            RewardTrainOptions(), length=32, steps=3, warmup_steps=1, normalize_batches=1, **quick
+        ),
         # far enough from the reference that an estimated KL is positive
-        ppo=AlignConfig(steps=6, minibatch_size=4, epochs=1, learning_rate=1e-2, **quick),
+        ppo=changed(
+            OnPolicyOptions(),
+            steps=6,
+            minibatch_size=4,
+            update_epochs=1,
+            learning_rate=1e-2,
+            **quick,
+        ),
     )
     main(config)
     report = json.loads((tmp_path / "run" / "report.json").read_text())

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from experiments import stages
-from experiments.align import AlignConfig
-from experiments.evaluate import EvaluateConfig
 from experiments.safe_alignment import SafeAlignmentConfig, main, write_pairs
-from experiments.train_reward import RewardConfig
 from tfalign.data.customer_service.examples import generate_examples
 from tfalign.data.customer_service.gold import gold_components, gold_reward
+from tfalign.options import changed
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
+from tfalign.trainers.options import EvaluateOptions, OnPolicyOptions, RewardTrainOptions
 from tfalign.training.run_directory import RunDirectory
 
 LIMITS = {"max_prompt_tokens": 96, "max_new_tokens": 4}
@@ -34,7 +33,7 @@ def pairs(tmp_path_factory):
 
 
 def test_one_label_knows_nothing_of_the_other(pairs, tmp_path):
-    config = SafeAlignmentConfig(models=RewardConfig(data=pairs))
+    config = SafeAlignmentConfig(data=pairs)
     sources = write_pairs(config, tmp_path / "data")
     for label, source in sources.items():
         for file in source.split("::"):
@@ -61,12 +60,20 @@ def test_a_small_run_reports(pairs, tmp_path):
     config = SafeAlignmentConfig(
         run_dir=str(tmp_path / "run"),
         demo=str(tmp_path / "demo"),
+        data=pairs,
         limits="none,-5",
-        models=RewardConfig(
-            data=pairs, length=240, steps=3, warmup_steps=1, normalize_batches=2, **QUICK
+        models=changed(
+            RewardTrainOptions(),
+            length=240,
+            steps=3,
+            warmup_steps=1,
+            normalize_batches=2,
+            **QUICK,
         ),
-        ppo=AlignConfig(data=pairs, steps=3, minibatch_size=4, epochs=1, cost_rate=0.1, **QUICK),
-        evaluate=EvaluateConfig(data=pairs, num_prompts=8, batch_size=4, on_bad="skip", **LIMITS),
+        ppo=changed(
+            OnPolicyOptions(), steps=3, minibatch_size=4, update_epochs=1, cost_rate=0.1, **QUICK
+        ),
+        evaluate=changed(EvaluateOptions(), num_prompts=8, batch_size=4, on_bad="skip", **LIMITS),
     )
     main(config)
     report = json.loads((tmp_path / "run" / "report.json").read_text())

@@ -10,6 +10,7 @@ import pytest
 from experiments import stages
 from tfalign.environments.tasks import best_returns, repeat_prompt
 from tfalign.models import GPTConfig
+from tfalign.options import build
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
@@ -50,17 +51,18 @@ def test_alignment_under_tf_agents_goes_on_where_it_was(tmp_path, monkeypatch):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
 
-    config = tf_agents_align.TFAgentsAlignConfig(
-        run_dir=str(tmp_path / "run"),
-        policy=str(stages.model_directory(places, "policy")),
-        reward_model=str(stages.model_directory(places, "reward_model")),
-        data=str(prompts),
-        max_prompt_tokens=4,
-        max_new_tokens=4,
-        batch_size=8,
-        steps=4,
-        save_every=1,
-    )
+    given = {
+        "run_dir": str(tmp_path / "run"),
+        "model": str(stages.model_directory(places, "policy")),
+        "reward": str(stages.model_directory(places, "reward_model")),
+        "data": str(prompts),
+        "max_prompt_tokens": 4,
+        "max_new_tokens": 4,
+        "batch_size": 8,
+        "steps": 4,
+        "save_every": 1,
+    }
+    config = build(tf_agents_align.TFAgentsAlignConfig, given)
 
     def killed(update, steps, *rest, **choices):
         run_steps(update, steps // 2, *rest, **choices)

@@ -1,7 +1,6 @@
 """KerasHub's models as policies: padding on either side, the cached loop, and a road through SFT, DPO and
 PPO."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -12,17 +11,13 @@ pytest.importorskip("keras_hub")
 import keras
 import keras_hub
 
-from experiments import stages
-from experiments.align import AlignConfig, align
-from experiments.preference import PreferenceConfig, learn_preferences
-from experiments.sft import SFTConfig, fine_tune
 from tfalign.decoding import Greedy, generate
 from tfalign.models import from_pretrained
 from tfalign.models.keras_hub import KerasHubCausalLM
 from tfalign.pretrained import load_tokenizer
-from tfalign.rewards import TextReward
 from tfalign.text import train_byte_bpe
 from tfalign.text.keras_hub import KerasHubTokenizer
+from tfalign.trainers import FineTuner, OnPolicyTrainer, PreferenceTrainer
 
 V, B, P, R = 37, 3, 6, 7
 SIZES = {"vocabulary_size": V, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32}
@@ -139,30 +134,28 @@ def test_a_preset_goes_through_sft_dpo_and_ppo(preset, tmp_path):
     ]
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shared = {"data": str(data), "log_every": 1, "warmup_steps": 2, "batch_size": 16}
+    shared = {"log_every": 1, "warmup_steps": 2, "batch_size": 16}
     limits = {"max_prompt_tokens": 8, "max_new_tokens": 6}
 
     def last_metrics(folder):
         return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
 
-    config = SFTConfig(run_dir=str(tmp_path / "sft"), model=str(preset), steps=80, length=12)
-    config = dataclasses.replace(config, learning_rate=1e-2, **shared)
-    fine_tune(config, stages.open_run("sft", config))
+    settings = {"steps": 80, "length": 12, "learning_rate": 1e-2} | shared
+    FineTuner(preset, str(data), run_dir=tmp_path / "sft", **settings).train()
     assert last_metrics(tmp_path / "sft")["eval_loss"] < 0.5
     sft = str(tmp_path / "sft" / "models" / "sft")
 
-    config = PreferenceConfig(run_dir=str(tmp_path / "dpo"), policy=sft, steps=20)
-    config = dataclasses.replace(config, learning_rate=1e-3, **shared, **limits)
-    learn_preferences(config, stages.open_run("dpo", config))
+    settings = {"steps": 20, "learning_rate": 1e-3} | shared | limits
+    PreferenceTrainer(sft, str(data), run_dir=tmp_path / "dpo", **settings).train()
     assert last_metrics(tmp_path / "dpo")["eval_accuracy"] == 1.0
     dpo = str(tmp_path / "dpo" / "models" / "dpo")
 
-    config = AlignConfig(run_dir=str(tmp_path / "ppo"), policy=dpo, steps=40, batch_size=32)
-    shared = {"data": str(data), "log_every": 1, "learning_rate": 3e-3, "kl": "fixed"}
-    config = dataclasses.replace(config, **shared, **limits)
-    tokenizer = load_tokenizer(dpo)
-    reward = TextReward(lambda prompt, response: response.count("x") / 6, tokenizer.decode)
-    align(config, stages.open_run("ppo", config), reward=reward)
+    settings = {"steps": 40, "batch_size": 32, "learning_rate": 3e-3} | limits
+
+    def reward(prompt, response):
+        return response.count("x") / 6
+
+    OnPolicyTrainer(dpo, reward, str(data), run_dir=tmp_path / "ppo", **settings).train()
     lines = (tmp_path / "ppo" / "metrics.jsonl").read_text().splitlines()
     scores = [json.loads(line)["score"] for line in lines]
     assert json.loads(lines[0])["first_max_log_ratio"] < 1e-3  # sampler and scorer are one

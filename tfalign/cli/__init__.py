@@ -57,5 +57,5 @@ def launch_job(
 
 def _overview():
     lines = ["tfalign JOB [--flag=value ...]", "", "Jobs:"]
-    lines += [f"  {name:16}{job.about}" for name, job in JOBS.items()]
+    lines += [f"  {name:20}{job.about}" for name, job in JOBS.items()]
     return "\n".join([*lines, "", "tfalign JOB --help lists a job's options.", ""])

@@ -68,11 +68,6 @@ def _check(chosen, options):
         raise ValueError("critic=separate needs an algorithm with a critic")
     if chosen.kl_in == "loss" and penalty.kl == "adaptive":
         raise ValueError("kl=adaptive changes a KL in the reward. Received: kl_in=loss")
-    if chosen.kl_in == "reward" and penalty.kl_estimator:
-        raise ValueError(
-            "kl_estimator is of a KL in the loss, kl_in=loss. "
-            f"Received: kl_estimator={penalty.kl_estimator}"
-        )
     is_behind = responses.refresh_every > 1 or isinstance(options, DistributedOptions)
     if not responses.corrected and not is_behind:
         raise ValueError(

@@ -18,7 +18,7 @@ from tfalign.trainers.base import opened
 from tfalign.trainers.data import buckets, encoded, held_out_batches, split_records
 from tfalign.trainers.options import PreferenceOptions
 from tfalign.trainers.supervised import SupervisedTrainer
-from tfalign.training.preferences import preference_loss
+from tfalign.training.preferences import PreferenceLoss, preference_loss
 from tfalign.training.reference import FrozenReference
 
 
@@ -41,11 +41,7 @@ class PreferenceTrainer(SupervisedTrainer):
 
     def _build(self, model, data, held_out):
         options = self.options
-        numbers = dataclasses.asdict(options.loss_options)
-        given = {name: value for name, value in numbers.items() if value is not None}
-        self.loss = preference_loss(options.loss, **given)
-        if options.unpaired and self.loss.needs_pairs:
-            raise ValueError(f"loss={options.loss} learns from pairs. Received: unpaired=True")
+        self.loss = chosen_loss(options)
         self.pretrained = opened(model, options.update.precision, dropout=0.0)
         self.tokenizer = self.pretrained.tokenizer
         self._train, self._test = self._encoded(data, held_out)
@@ -100,3 +96,17 @@ class PreferenceTrainer(SupervisedTrainer):
     def save(self):
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory
+
+
+def chosen_loss(options: PreferenceOptions) -> PreferenceLoss:
+    """The loss that options name, with the numbers they give instead of its paper's.
+
+    Raises:
+        ValueError: if an option is given that the loss has no use for.
+    """
+    numbers = dataclasses.asdict(options.loss_options)
+    given = {name: value for name, value in numbers.items() if value is not None}
+    loss = preference_loss(options.loss, **given)
+    if options.unpaired and loss.needs_pairs:
+        raise ValueError(f"loss={options.loss} learns from pairs. Received: unpaired=True")
+    return loss

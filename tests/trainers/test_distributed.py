@@ -1,4 +1,4 @@
-"""``experiments.align_distributed``: what ``align`` does, whoever dies on the way."""
+"""``DistributedOnPolicyTrainer``: what ``OnPolicyTrainer`` does, whoever dies on the way."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import ray
 
-from experiments import stages
-from experiments.align import AlignConfig, align
-from experiments.align_distributed import AlignDistributedConfig
-from experiments.rollout_actors import RemoteResponses
 from tfalign.models import from_pretrained
+from tfalign.options import changed
 from tfalign.rewards import RewardError
+from tfalign.trainers import DistributedOnPolicyTrainer, OnPolicyTrainer, rollout_actors
+from tfalign.trainers.options import DistributedOptions
+from tfalign.trainers.rollout_actors import RemoteResponses
 
 ROWS = 6
 
@@ -28,46 +28,35 @@ def hangs(prompt, response):
     time.sleep(3600)
 
 
-@pytest.fixture(scope="module")
-def options(start):
-    """dict of options: a tiny policy and a file of prompts."""
-    policy, prompts, _ = start
-    return {
-        "policy": policy,
-        "data": prompts,
-        "rule": "tests.experiments.test_align_distributed:low_letters",
-        "rule_timeout": 0.0,
-        "max_prompt_tokens": 4,
-        "max_new_tokens": 4,
-        "batch_size": ROWS,
-        "learning_rate": 1e-2,
-        "steps": 6,
-        "save_every": 2,
-    }
+CHOICES = {
+    "max_prompt_tokens": 4,
+    "max_new_tokens": 4,
+    "batch_size": ROWS,
+    "learning_rate": 1e-2,
+    "steps": 6,
+    "save_every": 2,
+}
 
 
-def run_of(config, remote=None):
+def run_of(start, run_dir, trainer=OnPolicyTrainer, reward=low_letters, algorithm="ppo", **options):
     """(lines of metrics.jsonl, weights of the policy) of a run."""
-    run = stages.open_run(config.algorithm, config)
-    align(config, run, remote=remote)
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    weights = from_pretrained(stages.model_directory(run, config.algorithm)).get_weights()
-    return lines, weights
+    policy, prompts, _ = start
+    choices = CHOICES | options
+    trainer(policy, reward, prompts, algorithm, run_dir=run_dir, **choices).train()
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return lines, from_pretrained(run_dir / "models" / algorithm).get_weights()
 
 
-def distributed(config, kind=RemoteResponses):
+def distributed(start, run_dir, monkeypatch, kind=RemoteResponses, **options):
     """``run_of`` with actors."""
-    remote = kind(config)
-    try:
-        return run_of(config, remote)
-    finally:
-        remote.close()
+    monkeypatch.setattr(rollout_actors, "RemoteResponses", kind)
+    return run_of(start, run_dir, DistributedOnPolicyTrainer, **options)
 
 
 @pytest.fixture(scope="module")
-def alone(options, tmp_path_factory):
-    """What ``align`` ends with: PPO with a shared critic, whose decode loop gives the values."""
-    return run_of(AlignConfig(run_dir=str(tmp_path_factory.mktemp("alone")), **options))
+def alone(start, tmp_path_factory):
+    """What ``OnPolicyTrainer`` ends with: PPO with a shared critic, whose decode loop gives the values."""
+    return run_of(start, tmp_path_factory.mktemp("alone"))
 
 
 def same(result, expected):
@@ -95,10 +84,9 @@ class Deadly(RemoteResponses):
 
 
 @pytest.mark.slow
-def test_synchronous_actors_are_align_though_they_are_killed(options, alone, tmp_path):
+def test_synchronous_actors_are_align_though_they_are_killed(start, alone, tmp_path, monkeypatch):
     """Every prompt is answered once and by the same random numbers, or scores and weights would differ."""
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **options)
-    lines, weights = distributed(config, Deadly)
+    lines, weights = distributed(start, tmp_path, monkeypatch, Deadly)
     same((lines, weights), alone)
     assert lines[-1]["redone"] >= 4
     assert all(line["age"] == 0 for line in lines)
@@ -109,7 +97,7 @@ class CutOff(Exception):
 
 
 @pytest.mark.slow
-def test_a_learner_that_was_cut_off_goes_on(options, alone, tmp_path):
+def test_a_learner_that_was_cut_off_goes_on(start, alone, tmp_path, monkeypatch):
     class Limited(RemoteResponses):
         updates = 0
 
@@ -119,17 +107,15 @@ def test_a_learner_that_was_cut_off_goes_on(options, alone, tmp_path):
                 raise CutOff  # the newest checkpoint is that of step 2
             super().publish(policy)
 
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **options)
     with pytest.raises(CutOff):
-        distributed(config, Limited)
-    same(distributed(config), alone)
+        distributed(start, tmp_path, monkeypatch, Limited)
+    same(distributed(start, tmp_path, monkeypatch), alone)
 
 
 @pytest.mark.slow
-def test_asynchronous_actors_stay_within_the_bound(options, tmp_path):
+def test_asynchronous_actors_stay_within_the_bound(start, tmp_path, monkeypatch):
     choices = {"staleness": 2, "algorithm": "vtrace"}
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **options | choices)
-    lines, weights = distributed(config)
+    lines, weights = distributed(start, tmp_path, monkeypatch, **choices)
     assert [line["step"] for line in lines] == list(range(1, 7))
     ages = [line["age"] for line in lines]
     assert ages[0] == 0 and 0 < max(ages) <= 2
@@ -138,13 +124,11 @@ def test_asynchronous_actors_stay_within_the_bound(options, tmp_path):
 
 
 @pytest.mark.slow
-def test_of_a_fixed_age_a_run_is_the_same_whoever_is_fast(options, tmp_path):
+def test_of_a_fixed_age_a_run_is_the_same_whoever_is_fast(start, tmp_path, monkeypatch):
     """Two actors, or two of which some are killed and redo what they did."""
     choices = {"staleness": 2, "fixed_age": True}
     runs = [
-        distributed(
-            AlignDistributedConfig(run_dir=str(tmp_path / kind.__name__), **options | choices), kind
-        )
+        distributed(start, tmp_path / kind.__name__, monkeypatch, kind, **choices)
         for kind in (RemoteResponses, Deadly)
     ]
     same(*runs)
@@ -153,17 +137,16 @@ def test_of_a_fixed_age_a_run_is_the_same_whoever_is_fast(options, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reward_that_hangs_in_an_actor_is_told(options, tmp_path):
-    choices = {"rule": options["rule"].replace("low_letters", "hangs"), "rule_timeout": 1.0}
-    config = AlignDistributedConfig(run_dir=str(tmp_path), **options | choices)
+def test_a_reward_that_hangs_in_an_actor_is_told(start, tmp_path, monkeypatch):
+    choices = {"reward": hangs, "reward_timeout": 1.0}
     with pytest.raises(RewardError, match="no answer within 1 seconds"):
-        distributed(config)
+        distributed(start, tmp_path, monkeypatch, **choices)
 
 
-def test_options_that_need_one_process_are_refused(options):
+def test_options_that_need_one_process_are_refused(start, tmp_path):
     with pytest.raises(ValueError, match="--refresh_every is for one process"):
-        AlignDistributedConfig(**options | {"refresh_every": 2})
+        changed(DistributedOptions(), refresh_every=2)
+    with pytest.raises(ValueError, match="--staleness must be at least 0. Received: staleness=-1"):
+        changed(DistributedOptions(), staleness=-1)
     with pytest.raises(ValueError, match="Received: 7 actors, 6 prompts"):
-        AlignDistributedConfig(**options | {"actors": 7})
-    with pytest.raises(ValueError, match="--staleness must be at least 0. Received: -1"):
-        AlignDistributedConfig(**options | {"staleness": -1})
+        run_of(start, tmp_path, DistributedOnPolicyTrainer, actors=7)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from experiments import stages
-from experiments.align import AlignConfig, align, learned_reward
-from experiments.train_process_reward import ProcessRewardConfig, train_process_reward
-from experiments.train_reward import RewardConfig, train_reward
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import Ensemble, ProcessReward, ProcessRewardModel
 from tfalign.text import train_byte_bpe
+from tfalign.trainers import OnPolicyTrainer, ProcessRewardTrainer, RewardTrainer
 from tfalign.trainers.base import HARMLESS
+from tfalign.trainers.options import RewardOptions, RewardTrainOptions
+from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.training.run_directory import RunDirectory
 
 TRAINING = {"steps": 20, "batch_size": 8, "warmup_steps": 1, "learning_rate": 1e-2, "log_every": 20}
@@ -52,10 +52,8 @@ def last_line(run_dir, stage):
 
 
 def test_contradictions_fail_in_a_sentence():
-    with pytest.raises(ValueError, match="--rankings needs --data"):
-        RewardConfig(rankings="plackett_luce")
-    with pytest.raises(ValueError, match="--centering is of pairs. Received: rankings=best_of_k"):
-        RewardConfig(rankings="best_of_k", data="x.jsonl", centering=0.1)
+    with pytest.raises(ValueError, match="centering is of pairs. Received: rankings=best_of_k"):
+        RewardTrainOptions(rankings="best_of_k", centering=0.1)
 
 
 @pytest.mark.slow
@@ -63,51 +61,42 @@ def test_rankings_then_an_ensemble(folder, tmp_path):
     directories = []
     for number, loss in enumerate(["plackett_luce", "all_pairs"]):
         run_dir = tmp_path / loss
-        config = RewardConfig(
-            run_dir=str(run_dir),
-            model=str(folder / "models" / "sft"),
-            data=str(folder / "ranked.jsonl"),
+        RewardTrainer(
+            folder / "models" / "sft",
+            str(folder / "ranked.jsonl"),
+            run_dir=run_dir,
             rankings=loss,
             normalize_batches=1,
             seed=number,
             **TRAINING,
             **LIMITS,
-        )
-        train_reward(config, stages.open_run("reward_model", config))
+        ).train()
         assert last_line(run_dir, "reward_model")["eval_accuracy"] > 0.9
         with np.load(run_dir / "reward_model_scores.npz") as scores:
             assert (scores["chosen"] > scores["rejected"]).mean() > 0.9
         directories.append(str(run_dir / "models" / "reward_model"))
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"q{i} "}) + "\n" for i in range(20)))
-    config = AlignConfig(
-        run_dir=str(tmp_path / "align"),
-        algorithm="rloo",
-        policy=str(folder / "models" / "sft"),
-        reward_model=",".join(directories),
+    trainer = OnPolicyTrainer(
+        folder / "models" / "sft",
+        ",".join(directories),
+        [f"q{i} " for i in range(20)],
+        "rloo",
+        run_dir=tmp_path / "align",
         ensemble="worst",
-        data=str(prompts),
         steps=1,
         batch_size=8,
         **LIMITS,
     )
-    tokenizer = load_tokenizer(config.policy)
-    assert isinstance(learned_reward(config, tokenizer)[0], Ensemble)
-    align(config, stages.open_run("rloo", config))
+    assert isinstance(trainer.worker.responder.reward, Ensemble)
+    trainer.train()
     assert np.isfinite(last_line(tmp_path / "align", "rloo")["score"])
 
 
 @pytest.mark.slow
 def test_steps(folder, tmp_path):
-    config = ProcessRewardConfig(
-        run_dir=str(tmp_path),
-        model=str(folder / "models" / "sft"),
-        data=str(folder / "steps.jsonl"),
-        length=24,
-        **TRAINING,
-    )
-    train_process_reward(config, stages.open_run("process_reward", config))
+    model = folder / "models" / "sft"
+    data = str(folder / "steps.jsonl")
+    ProcessRewardTrainer(model, data, run_dir=tmp_path, length=24, **TRAINING).train()
     assert last_line(tmp_path, "process_reward")["eval_accuracy"] > 0.9
-    aligned = AlignConfig(reward_model=str(tmp_path / "models" / "process_reward"))
-    reward, model = learned_reward(aligned, load_tokenizer(config.model))
-    assert isinstance(model, ProcessRewardModel) and isinstance(reward, ProcessReward)
+    context = Context(load_tokenizer(model), None, RewardOptions(), None)
+    reward = resolve_reward(tmp_path / "models" / "process_reward", context)
+    assert isinstance(first_model(reward), ProcessRewardModel) and isinstance(reward, ProcessReward)

@@ -1,4 +1,4 @@
-"""``experiments.align`` on a model of a few weights: it survives bad rewards by choice, and a run whose
+"""``OnPolicyTrainer`` on a model of a few weights: it survives bad rewards by choice, and a run whose
 rollouts come from an older policy goes on where it was killed."""
 
 import json
@@ -6,30 +6,23 @@ import json
 import numpy as np
 import pytest
 
-from experiments import stages
-from experiments.align import AlignConfig, align
 from tfalign.models import from_pretrained
-from tfalign.rewards import Guarded, RewardError, TextReward
+from tfalign.rewards import Guarded, RewardError
+from tfalign.trainers import OnPolicyTrainer
 
 ROWS = 4
 
 
 def run_of(start, path, rule, gold=None, **options):
-    """Trains with a rule as the reward: lines of metrics.jsonl, and the run."""
-    policy, prompts, tokenizer = start
+    """Trains with a rule as the reward: lines of metrics.jsonl, and the policy's weights."""
+    policy, prompts, _ = start
     defaults = {"algorithm": "reinforce", "steps": 4, "save_every": 1, "batch_size": ROWS}
-    config = AlignConfig(
-        run_dir=str(path),
-        policy=policy,
-        data=prompts,
-        max_prompt_tokens=4,
-        max_new_tokens=4,
-        **defaults | options,
-    )
-    run = stages.open_run(config.algorithm, config)
-    align(config, run, gold, reward=TextReward(rule, tokenizer.decode))
-    lines = (run.path / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines], run
+    limits = {"max_prompt_tokens": 4, "max_new_tokens": 4}
+    choices = defaults | limits | options
+    OnPolicyTrainer(policy, rule, prompts, gold=gold, run_dir=path, **choices).train()
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    weights = from_pretrained(path / "models" / choices["algorithm"]).get_weights()
+    return [json.loads(line) for line in lines], weights
 
 
 def raises():
@@ -54,14 +47,13 @@ def test_a_run_survives_bad_batches_by_choice(start, tmp_path):
     failures = {2: lambda: np.nan, 3: lambda: -np.inf, 5: raises}
     rule = FailsNowAndThen(failures)
     with pytest.warns(UserWarning, match="is skipped: The reward of row 0") as warned:
-        lines, run = run_of(start, tmp_path, rule, on_bad_reward="skip", steps=6)
+        lines, weights = run_of(start, tmp_path, rule, on_bad_reward="skip", steps=6)
     told = [str(warning.message) for warning in warned]
     assert sum("Received: nan" in message for message in told) == 1
     assert sum("Received: -inf" in message for message in told) == 1
     assert sum("RuntimeError: the judge is out" in message for message in told) == 1
     assert [line.get("skipped", 0) for line in lines] == [0, 1, 1, 0, 1, 0]
     assert all(np.isfinite(line["loss"]) for line in lines if "skipped" not in line)
-    weights = from_pretrained(stages.model_directory(run, "reinforce")).get_weights()
     assert all(np.isfinite(weight).all() for weight in weights)
 
 
@@ -114,10 +106,5 @@ def test_an_older_sampler_survives_a_kill(start, tmp_path):
     behind = [line["behind"] for line in expected]
     assert np.abs(behind)[[0, 3]].max() < 1e-6 and np.abs(behind)[[1, 2, 4]].min() > 1e-6
     assert [line["loss"] for line in found] == [line["loss"] for line in expected]
-    for ours, theirs in zip(
-        *(
-            from_pretrained(stages.model_directory(run, "reinforce_is")).get_weights()
-            for run in (whole, cut)
-        )
-    ):
+    for ours, theirs in zip(whole, cut):
         np.testing.assert_array_equal(ours, theirs)

@@ -1,7 +1,6 @@
-"""``experiments.preference``: the losses' own numbers, changes, contradictions; a run that goes on."""
+"""``PreferenceTrainer``: the losses' own numbers, changes, contradictions; a run that goes on."""
 
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -9,17 +8,26 @@ import pytest
 from safetensors.numpy import load_file
 
 from experiments import stages
-from experiments.preference import PreferenceConfig, chosen_loss, learn_preferences
 from tfalign.objectives import DPO, IPO, SimPO
+from tfalign.options import changed
 from tfalign.text import train_byte_bpe
+from tfalign.trainers import PreferenceTrainer
 from tfalign.trainers.base import HARMLESS
+from tfalign.trainers.options import PREFERENCE_LOSSES as NAMES
+from tfalign.trainers.options import PreferenceOptions
+from tfalign.trainers.preference import chosen_loss
 from tfalign.training.preferences import PREFERENCE_LOSSES
 from tfalign.training.run_directory import RunDirectory
 
 
+def chosen(**options):
+    return chosen_loss(changed(PreferenceOptions(), **options))
+
+
 def test_every_loss_is_its_own_without_options():
+    assert list(PREFERENCE_LOSSES) == list(NAMES)
     for name, loss in PREFERENCE_LOSSES.items():
-        assert chosen_loss(PreferenceConfig(loss=name)) == loss
+        assert chosen(loss=name) == loss
     published = {name: loss.objective for name, loss in PREFERENCE_LOSSES.items()}
     assert published["dpo"] == DPO(beta=0.1, label_smoothing=0.0)
     assert published["simpo"] == SimPO(beta=2.5, gamma=1.375)
@@ -29,8 +37,8 @@ def test_every_loss_is_its_own_without_options():
 
 
 def test_options_change_what_they_name():
-    chosen = chosen_loss(PreferenceConfig(loss="ipo", beta=0.5, per_token="false", chunk=64))
-    assert chosen.objective == IPO(beta=0.5, per_token=False, chunk=64)
+    ipo = chosen(loss="ipo", beta=0.5, per_token=False, chunk=64)
+    assert ipo.objective == IPO(beta=0.5, per_token=False, chunk=64)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +46,14 @@ def test_options_change_what_they_name():
     [
         ({"loss": "dpo", "gamma": 1.0}, "gamma does not apply to the loss dpo"),
         ({"loss": "kto", "label_smoothing": 0.1}, "label_smoothing does not apply to the loss kto"),
-        ({"loss": "simpo", "per_token": "true"}, "per_token does not apply to the loss simpo"),
+        ({"loss": "simpo", "per_token": True}, "per_token does not apply to the loss simpo"),
         ({"loss": "dpo", "unpaired": True}, "loss=dpo learns from pairs. Received: unpaired=True"),
-        ({"loss": "ppo"}, "Losses are dpo, .* Received: 'ppo'"),
+        ({"loss": "ppo"}, "loss must be one of dpo, .* Received: loss=ppo"),
     ],
 )
 def test_contradictions_fail_in_a_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        PreferenceConfig(**options)
+        chosen(**options)
 
 
 @pytest.fixture(scope="module")
@@ -71,26 +79,19 @@ def policy(tmp_path_factory):
     return folder
 
 
-def config_of(policy, run_dir, **changes):
+def learn(policy, run_dir, data="pairs.jsonl", **changes):
+    """Lines of metrics.jsonl."""
     choices = {"steps": 12, "batch_size": 8, "warmup_steps": 1, "learning_rate": 5e-3}
     limits = {"max_prompt_tokens": 8, "max_new_tokens": 8, "log_every": 4, "save_every": 4}
-    return PreferenceConfig(
-        run_dir=str(run_dir),
-        policy=str(policy / "models" / "sft"),
-        **{"data": str(policy / "pairs.jsonl")} | choices | limits | changes,
-    )
-
-
-def learn(config):
-    learn_preferences(config, stages.open_run(config.loss, config))
-    lines = (pathlib.Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()
+    model, source = policy / "models" / "sft", str(policy / data)
+    PreferenceTrainer(model, source, run_dir=run_dir, **choices | limits | changes).train()
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in lines]
 
 
 @pytest.mark.slow
 def test_a_run_learns_and_goes_on_where_it_was(policy, tmp_path):
-    config = config_of(policy, tmp_path / "whole")
-    lines = learn(config)
+    lines = learn(policy, tmp_path / "whole")
     assert lines[-1]["eval_accuracy"] == 1.0 and lines[-1]["eval_gap"] > 1
     model = tmp_path / "whole" / "models" / "dpo" / "model.safetensors"
     first = load_file(model)
@@ -99,15 +100,12 @@ def test_a_run_learns_and_goes_on_where_it_was(policy, tmp_path):
         if path.name != "step-00000008":
             shutil.rmtree(path)
     shutil.rmtree(model.parent)
-    assert learn(config) == lines
+    assert learn(policy, tmp_path / "whole") == lines
     second = load_file(model)
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_kto_from_single_answers(policy, tmp_path):
-    config = config_of(
-        policy, tmp_path, loss="kto", unpaired=True, data=str(policy / "liked.jsonl")
-    )
-    lines = learn(config)
+    lines = learn(policy, tmp_path, "liked.jsonl", loss="kto", unpaired=True)
     assert lines[-1]["desirable_log_ratio"] > 0.1 > lines[-1]["undesirable_log_ratio"]
     assert (tmp_path / "models" / "kto" / "model.safetensors").exists()
