@@ -40,6 +40,7 @@ JOBS = {
     "preference": Job("align a policy with preferences: DPO, ...", "PreferenceJob", "preference"),
     "evaluate": Job("compare a policy before and after alignment", "EvaluateJob", "evaluate"),
     "pipeline": Job("all of the above in one run", "PipelineJob", "pipeline", configs=NAMED),
+    "demo": Job("the pipeline on embedded data, in minutes", "DemoJob", "pipeline"),
     "generate": Job("continue prompts with a model", "GenerateJob", "generate"),
     "export": Job("write a SavedModel or a LiteRT file", "ExportJob", "export"),
 }

@@ -5,7 +5,8 @@ This module imports neither Keras nor TensorFlow.
 
 from __future__ import annotations
 
-from tfalign.options import option, option_record, record
+from tfalign.cli.configs import demo
+from tfalign.options import build, option, option_record, record
 from tfalign.trainers.options import (
     ALGORITHMS,
     DistributedOptions,
@@ -166,3 +167,14 @@ class PipelineJob:
 
     run_dir: str = _run_dir("pipeline")
     options: PipelineOptions = record(PipelineOptions())
+
+
+_DEMO = build(PipelineJob, demo.CONFIG)
+
+
+@option_record
+class DemoJob:
+    """Pretrains, fine-tunes, learns a reward, aligns and evaluates on embedded customer-service data."""
+
+    run_dir: str = _run_dir("demo")
+    options: PipelineOptions = record(_DEMO.options)

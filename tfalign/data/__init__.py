@@ -46,7 +46,13 @@ from tfalign.data.masking import (
     single_texts,
 )
 from tfalign.data.ramp import Ramp
-from tfalign.data.readers import ASCII_SPACE, json_object, read_records, text_lines
+from tfalign.data.readers import (
+    ASCII_SPACE,
+    json_object,
+    read_records,
+    records_of_rows,
+    text_lines,
+)
 from tfalign.data.records import (
     BadFileError,
     BadRecord,
