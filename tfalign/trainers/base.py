@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -92,10 +93,23 @@ class Trainer:
         try:
             return self._train()
         finally:
-            if self._owns_run:
-                self.run.close()
-            if self._temporary is not None:
-                self._temporary.cleanup()
+            self._close()
+
+    def _close(self):
+        """Gives the run's directory back, as it was if nothing was done."""
+        if self._owns_run:
+            self.run.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @contextlib.contextmanager
+    def _building(self):
+        """Within it a mistake leaves nothing behind."""
+        try:
+            yield
+        except BaseException:
+            self._close()
+            raise
 
     def recorded(self) -> dict[str, Any]:
         """What the run's config.json holds, and a continued run must agree with."""
@@ -227,13 +241,8 @@ def opened(
     Raises:
         ValueError: if a loaded model has another precision or configuration.
     """
-    if isinstance(model, str | os.PathLike):
-        return load(model, dtype=precision, **changes)
     if not isinstance(model, Pretrained):
-        raise ValueError(
-            "A model is a directory, or what tfalign.load returns. "
-            f"Received: {type(model).__name__}"
-        )
+        return load(model, dtype=precision, **changes)
     own = {name: getattr(model.model.config, name) for name in changes}
     own["precision"], wanted = model.model.dtype_policy.name, changes | {"precision": precision}
     for name, value in wanted.items():
@@ -245,7 +254,16 @@ def opened(
 
 
 def name_of(model: str | os.PathLike | Pretrained) -> str:
-    """What a run's config.json calls a model."""
+    """What a run's config.json calls a model.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(model, str | os.PathLike | Pretrained):
+        raise ValueError(
+            "A model is a directory, or what tfalign.load returns. "
+            f"Received: {type(model).__name__}"
+        )
     directory = model.directory if isinstance(model, Pretrained) else model
     return "(made in Python)" if directory is None else os.fspath(directory)
 

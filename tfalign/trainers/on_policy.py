@@ -75,8 +75,12 @@ class OnPolicyTrainer(Trainer):
             "algorithm": self.default_stage,
         }
         super().__init__(start, options, run_dir, stage, callbacks, changes)
-        self.algorithm = parts.chosen_algorithm(algorithm, self.options)
         self.gold = gold
+        with self._building():
+            self._build(model, reward, prompts, algorithm)
+
+    def _build(self, model, reward, prompts, algorithm):
+        self.algorithm = parts.chosen_algorithm(algorithm, self.options)
         self.pretrained = opened(model, self.options.update.precision)
         self.tokenizer = self.pretrained.tokenizer
         self.examples = self._encoded(prompts)

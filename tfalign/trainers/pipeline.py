@@ -49,7 +49,11 @@ class Pipeline:
     ):
         self.options = changed(options or PipelineOptions(), **changes)
         self.run = open_run(run_dir, to_dict(self.options))
-        self.gold = self._judge()
+        try:
+            self.gold = self._judge()
+        except BaseException:
+            self.run.close()
+            raise
         self._models = {
             name: model_directory(self.run.path, name)
             for name in ("pretrain", "sft", "reward_model", "ppo")

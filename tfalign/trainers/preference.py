@@ -44,12 +44,12 @@ class PreferenceTrainer(SupervisedTrainer):
         self.loss = chosen_loss(options)
         self.pretrained = opened(model, options.update.precision, dropout=0.0)
         self.tokenizer = self.pretrained.tokenizer
-        self._train, self._test = self._encoded(data, held_out)
+        self._examples_of_pairs = self._encoded(data, held_out)
         self._columns = buckets(options.max_prompt_tokens)
 
     def _prepare(self):
         options, columns = self.options, self._columns
-        train, test = self._train, self._test
+        train, test = self._examples_of_pairs
         if self.loss.objective.needs_reference:
             reference = FrozenReference(self._load_reference, options.update.batch_size, columns)
             train = reference(train, self.run.file(f"{self.stage}_reference_train.npz"))

@@ -52,16 +52,17 @@ class Pretrainer(SupervisedTrainer):
         if held_out is not None:
             start["held_out"] = name_of_data(held_out)
         Trainer.__init__(self, start, options, run_dir, stage, callbacks, changes)
-        longest = longest_row(self.options.length, self.options.ramp)
-        if longest > self.options.max_positions:
-            raise ValueError(
-                "length, and that of ramp, must not exceed max_positions. "
-                f"Received: length={longest}, max_positions={self.options.max_positions}"
-            )
-        self._build(None, data, held_out)
+        with self._building():
+            self._build(None, data, held_out)
 
     def _build(self, model, data, held_out):
         options = self.options
+        longest = longest_row(options.length, options.ramp)
+        if longest > options.max_positions:
+            raise ValueError(
+                "length, and that of ramp, must not exceed max_positions. "
+                f"Received: length={longest}, max_positions={options.max_positions}"
+            )
         train, test = split_records(data, TextRecord, options.data_options, held_out)
         keras.utils.set_random_seed(options.run.seed)
         self.tokenizer = train_byte_bpe((record.text for record in train), options.vocab_size)

@@ -24,6 +24,7 @@ from tfalign.files import write_bytes_atomically
 from tfalign.functional import losses
 from tfalign.models import GPT, BERTConfig, CausalLM
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
+from tfalign.pretrained import Pretrained, load
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.trainers.adapters import adapt
 from tfalign.trainers.base import opened
@@ -61,10 +62,11 @@ class RewardTrainer(SupervisedTrainer):
 
     def _build(self, model, data, held_out):
         options = self.options
-        self.pretrained = opened(model, options.update.precision)
-        self.tokenizer = self.pretrained.tokenizer
-        self._responds = options.normalize_with or model
-        own = self.pretrained.model if self.pretrained is not model else model.copy_of_model()
+        self._policy = self._responding(options.normalize_with or model)
+        is_loaded = isinstance(model, Pretrained)
+        pretrained = opened(model, options.update.precision)
+        self.tokenizer = pretrained.tokenizer
+        own = pretrained.copy_of_model() if is_loaded else pretrained.model
         self.model = RewardModel(self._backbone(own), dtype=options.update.precision)
         adapt(self.model.backbone, options.lora)
         train, test = self._encoded(data, held_out)
@@ -81,6 +83,11 @@ class RewardTrainer(SupervisedTrainer):
             len(train),
         )
         self._records = train.records
+
+    @staticmethod
+    def _responding(policy):
+        """The model on whose responses scores are normalised."""
+        return policy.model if isinstance(policy, Pretrained) else load(policy, dropout=0.0).model
 
     def _encoded(self, data, held_out):
         """PreferenceExamples, or RankedExamples of rankings."""
@@ -121,9 +128,8 @@ class RewardTrainer(SupervisedTrainer):
 
     def _samples(self):
         """What scores are normalised on: (token_ids, padding_mask) in batches."""
-        policy = opened(self._responds, None).model
-        if isinstance(policy, CausalLM):
-            return self._answered(policy)
+        if isinstance(self._policy, CausalLM):
+            return self._answered(self._policy)
         count = self.options.normalize_batches  # an encoder cannot answer
         return both_sides(itertools.islice(self.batches, count))
 

@@ -51,7 +51,8 @@ class SupervisedTrainer(Trainer):
         if held_out is not None:
             start["held_out"] = name_of_data(held_out)
         super().__init__(start, options, run_dir, stage, callbacks, changes)
-        self._build(model, data, held_out)
+        with self._building():
+            self._build(model, data, held_out)
 
     def _build(self, model, data, held_out) -> None:
         """Makes the trainer's parts, see ``_learn``."""
