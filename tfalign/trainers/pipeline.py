@@ -49,17 +49,17 @@ class Pipeline:
     ):
         self.options = changed(options or PipelineOptions(), **changes)
         self.run = open_run(run_dir, to_dict(self.options))
-        try:
-            self.gold = self._judge()
-        except BaseException:
-            self.run.close()
-            raise
         self._models = {
             name: model_directory(self.run.path, name)
             for name in ("pretrain", "sft", "reward_model", "ppo")
         }
-        if not any(path.exists() for path in self._models.values()):
-            self._check_sources()
+        try:
+            self.gold = self._judge()
+            if not any(path.exists() for path in self._models.values()):
+                self._check_sources()
+        except BaseException:
+            self.run.close()
+            raise
 
     def train(self) -> dict[str, Any]:
         """Runs the stages that are not done yet, and the report.
