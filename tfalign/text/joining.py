@@ -3,8 +3,8 @@
 The first keeps the tokens it has alone, which are those a model is asked with; what follows has those
 that the joined text has for it. So the tokens of both are the joined text's, except where a token of
 the joined text would straddle the cut (or the joined text is cut otherwise before it): there the second
-text is tokenised as text that follows, with nothing put in front of it. In every case the tokens
-together are decoded to the joined text.
+text is tokenised as text that follows, with nothing put in front of it. A tokenizer that loses nothing
+decodes the tokens of both to the joined text in every case.
 """
 
 from __future__ import annotations
