@@ -86,17 +86,18 @@ def encode_conversation(
 
     Returns:
         EncodedConversation; with ``{% generation %}`` in the template what that encloses is the
-        assistant's, else what its turns add to the text, up to the special token that ends them.
+        assistant's, else what its turns add to the text, up to the special token that ends them. Of a
+        conversation that is open-ended nothing is, where the template rewrites its earlier turns.
 
     Raises:
         ValueError: as ``render_conversation``; or if the template, without ``{% generation %}``,
-            writes an earlier turn in another way once the conversation goes on.
+            writes an earlier turn in another way once the conversation goes on, and it is not open-ended.
     """
     marked = _render(tokenizer, messages, open_ended, variables)
     if BEGIN in marked:
         text, spans = _enclosed(marked)
     else:
-        text, spans = marked, _added_by_turns(tokenizer, messages, marked, variables)
+        text, spans = marked, _added_by_turns(tokenizer, messages, marked, open_ended, variables)
     ids, starts = _tokens(tokenizer, text, [start for start, _ in spans])
     ending = set(filter(tokenizer.is_special, tokenizer.stop_ids))
     from_assistant = [False] * len(ids)
@@ -204,7 +205,7 @@ def _enclosed(marked):
     return join(pieces), spans
 
 
-def _added_by_turns(tokenizer, messages, text, variables):
+def _added_by_turns(tokenizer, messages, text, open_ended, variables):
     """The spans that the assistant's turns add to what stands before them."""
     spans = []
     for number, message in enumerate(messages):
@@ -214,6 +215,8 @@ def _added_by_turns(tokenizer, messages, text, variables):
         before = _render(tokenizer, messages[:number], True, variables)
         after = _render(tokenizer, messages[: number + 1], False, variables)
         if not (after.startswith(before) and text.startswith(after)):
+            if open_ended:
+                return []
             raise ValueError(
                 f"The chat template writes turn {number + 1} in another way once it is answered or the"
                 " conversation goes on, so that its tokens cannot be told; a template says which are"
