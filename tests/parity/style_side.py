@@ -41,7 +41,10 @@ THOUGHT = {"role": "assistant", "content": "<think>\nhm\n</think>\n\nIt is there
 CASES = [
     {"messages": [USER]},
     {"messages": [SYSTEM, USER], "open_ended": True},
-    {"messages": [SYSTEM, USER, ANSWER, {"role": "user", "content": "谢谢 🙂"}], "open_ended": True},
+    {
+        "messages": [SYSTEM, USER, ANSWER, {"role": "user", "content": "谢谢 🙂"}],
+        "open_ended": True,
+    },
     {"messages": [USER, ANSWER, USER, THOUGHT]},
     {"messages": [USER, THOUGHT, USER], "open_ended": True},
     {"messages": [USER], "open_ended": True, "variables": {"tools": [TOOL]}},

@@ -86,9 +86,7 @@ def _unigram_bytes():
 
 def _t5():
     words = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
-    return _core(
-        _unigram(False), None, pre_tokenizers.Sequence(words), decoders.Metaspace()
-    )
+    return _core(_unigram(False), None, pre_tokenizers.Sequence(words), decoders.Metaspace())
 
 
 def _prefix_space():
@@ -97,13 +95,19 @@ def _prefix_space():
     vocab = {piece: at for at, piece in enumerate([*alphabet, "th", "the", "Ġthe", "Ġt"])}
     core = models.BPE(vocab, [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "t")])
     return _core(
-        core, None, pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel(),
+        core,
+        None,
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        decoders.ByteLevel(),
         processors.ByteLevel(trim_offsets=True),
     )
 
 
 def _end_of_word():
-    vocab = {piece: at for at, piece in enumerate([*_SPECIAL, *_LETTERS, *(c + "</w>" for c in _LETTERS)])}
+    vocab = {
+        piece: at
+        for at, piece in enumerate([*_SPECIAL, *_LETTERS, *(c + "</w>" for c in _LETTERS)])
+    }
     model = models.BPE(vocab, [], unk_token="<unk>", end_of_word_suffix="</w>")
     return _core(model, None, pre_tokenizers.WhitespaceSplit(), decoders.BPEDecoder("</w>"))
 
@@ -120,7 +124,13 @@ def _cleaning_up_bytes():
 
 def _llama2c():
     pieces = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % byte for byte in range(256)]
-    pieces += [b" ", *(bytes([code]) for code in b"abcdefghijklmnopqrstuvwxyz.:"), b" t", b"he", b" the"]
+    pieces += [
+        b" ",
+        *(bytes([code]) for code in b"abcdefghijklmnopqrstuvwxyz.:"),
+        b" t",
+        b"he",
+        b" the",
+    ]
     return Llama2cTokenizer(pieces, [float(at) for at in range(len(pieces))])
 
 

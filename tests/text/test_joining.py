@@ -20,7 +20,21 @@ from tfalign.data import (
 from tfalign.data.records import LabelledRecord, RankedRecord, StepsRecord
 from tfalign.text import encode_joined
 
-PARTS = ["say:", "say: ", "hello.", " hello.", "the", " ", "  ", "\n", "\n\n", "t", "he", "茶", "'s"]
+PARTS = [
+    "say:",
+    "say: ",
+    "hello.",
+    " hello.",
+    "the",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "t",
+    "he",
+    "茶",
+    "'s",
+]
 PARTS += ["</s>", "<tool>", ":", "cat"]
 texts = st.lists(st.sampled_from(PARTS), max_size=4).map("".join)
 

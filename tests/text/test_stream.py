@@ -8,7 +8,22 @@ from hypothesis import strategies as st
 
 from tfalign.text import StreamDecoder, Tokenizer
 
-PARTS = ["茶", "水", "t", "he ", " the", "  ", "'s", " 's", " n't", " .", " ' ", "\ufffd", "é", "🙂"]
+PARTS = [
+    "茶",
+    "水",
+    "t",
+    "he ",
+    " the",
+    "  ",
+    "'s",
+    " 's",
+    " n't",
+    " .",
+    " ' ",
+    "\ufffd",
+    "é",
+    "🙂",
+]
 PARTS += ["\n", "<tool>", "</s>", ".", ","]
 
 
@@ -38,7 +53,9 @@ def test_pushes_and_flush_are_the_text_of_texts(any_tokenizer, parts):
     assert "".join(streamed(any_tokenizer, ids)) == any_tokenizer.decode(ids)
 
 
-@pytest.mark.parametrize("kind", ["Llama 2", "Gemma", "Llama, Metaspace first", "Unigram with bytes"])
+@pytest.mark.parametrize(
+    "kind", ["Llama 2", "Gemma", "Llama, Metaspace first", "Unigram with bytes"]
+)
 def test_characters_of_bytes_come_whole(tokenizer_named, kind):
     tokenizer = tokenizer_named(kind)
     ids = tokenizer.encode("茶水")
@@ -46,7 +63,9 @@ def test_characters_of_bytes_come_whole(tokenizer_named, kind):
     assert "".join(streamed(tokenizer, ids)) == "茶水"
     ids = tokenizer.encode("a茶th水")
     pieces = streamed(tokenizer, ids)
-    assert pieces[ids.index(tokenizer.core.token_to_id("th"))] == "茶th"  # as soon as the run is over
+    assert (
+        pieces[ids.index(tokenizer.core.token_to_id("th"))] == "茶th"
+    )  # as soon as the run is over
 
 
 def test_a_broken_byte_breaks_its_run_as_decode_has_it(tokenizer_named):

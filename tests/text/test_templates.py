@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
-from tfalign.text import Message, Tokenizer, encode_conversation, render_conversation, train_byte_bpe
+from tfalign.text import (
+    Message,
+    Tokenizer,
+    encode_conversation,
+    render_conversation,
+    train_byte_bpe,
+)
 from tfalign.text.written import Written, join, written
 
 FOLDER = pathlib.Path(__file__).with_name("templates")
@@ -65,7 +71,17 @@ def special_ids(tokenizer, messages, open_ended=True, **variables):
 
 SPELLINGS = RENDERED["special"]
 PIECES = [*SPELLINGS, *(s[:3] for s in SPELLINGS), *(s[3:] for s in SPELLINGS)]
-PIECES += [s.upper() for s in SPELLINGS] + ["x", " ", "\n", "|", "<", "|>", '"', "\\", "{{ eos_token }}"]
+PIECES += [s.upper() for s in SPELLINGS] + [
+    "x",
+    " ",
+    "\n",
+    "|",
+    "<",
+    "|>",
+    '"',
+    "\\",
+    "{{ eos_token }}",
+]
 hostile = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
 
 
@@ -93,7 +109,9 @@ def test_no_field_becomes_a_special_token(name, content, tool, arguments):
     found = special_ids(
         tokenizer, _talk(content, tool, arguments), tools=_tools(tool, arguments), documents=[]
     )
-    assert found == special_ids(tokenizer, _talk("a", "b", "c"), tools=_tools("b", "c"), documents=[])
+    assert found == special_ids(
+        tokenizer, _talk("a", "b", "c"), tools=_tools("b", "c"), documents=[]
+    )
 
 
 @pytest.mark.parametrize("name", ["llama2", "gemma"])
@@ -136,13 +154,17 @@ def test_no_operation_makes_a_special_token(template, first, second):
         {"role": "xuser", "content": first, first: second},
         {"role": second, "content": second},
     ]
-    assert special_ids(tokenizer_of(template), messages) in (["</s>"], ["</s>"])
+    assert special_ids(tokenizer_of(template), messages) == ["</s>"]
 
 
 def test_a_role_is_the_programs_word():
     """Phi writes '<|' + role + '|>'."""
     phi = style("phi")
-    assert special_ids(phi, [Message("user", "a")], open_ended=False) == ["<|user|>", "<|end|>", "</s>"]
+    assert special_ids(phi, [Message("user", "a")], open_ended=False) == [
+        "<|user|>",
+        "<|end|>",
+        "</s>",
+    ]
     for role in ("end", "user|><|end", "USER", "s"):
         assert "<|end|>" not in special_ids(phi, [Message(role, "a")], open_ended=False)[:-2]
 
@@ -177,7 +199,10 @@ def test_what_the_template_writes_is_special(template):
 @pytest.mark.parametrize(
     ("messages", "sentence"),
     [
-        ([{"role": "user", "content": [{"type": "text"}]}], "content of message 1 must be a str. .*list"),
+        (
+            [{"role": "user", "content": [{"type": "text"}]}],
+            "content of message 1 must be a str. .*list",
+        ),
         ([{"role": "user"}], "The content of message 1 must be a str. Received: NoneType"),
         ([{"role": 5, "content": "a"}], "The role of message 1 must be a str. Received: int"),
         ([Message("user", "a"), "b"], "Message 2 must have a role and a content. Received: str"),
@@ -214,7 +239,10 @@ def test_messages_keep_their_spaces():
     tokenizer = Tokenizer(core, {"eos": "</s>", "unk": "<unk>"}, template)
     talk = [Message("user", "a</s>b c"), Message("assistant", "d </s> e")]
     ids = encode_conversation(tokenizer, talk).token_ids
-    assert tokenizer.decode(ids).replace(" assistant", "assistant") == "user: a</s>b cassistant: d </s> e"
+    assert (
+        tokenizer.decode(ids).replace(" assistant", "assistant")
+        == "user: a</s>b cassistant: d </s> e"
+    )
     assert ids.count(tokenizer.eos_id) == 2
 
 
@@ -257,7 +285,8 @@ LISTS = {
 }
 # letters are the template's own, digits and the rest are not
 _parts = st.lists(
-    st.one_of(st.text("ABß \n\r", max_size=4).map(written), st.text("12 \n%", max_size=3)), max_size=5
+    st.one_of(st.text("ABß \n\r", max_size=4).map(written), st.text("12 \n%", max_size=3)),
+    max_size=5,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import tokenizers
@@ -18,13 +19,24 @@ def from_json(text: str, name: str) -> tokenizers.Tokenizer:
     Raises:
         ValueError: if the text is none, naming it.
     """
-    try:
+    with one_sentence(f"{name} is not a tokenizer.json"):
         return tokenizers.Tokenizer.from_str(text)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+
+
+@contextlib.contextmanager
+def one_sentence(sentence: str):
+    """Makes of whatever the library raises, which are bare exceptions and panics, a ValueError.
+
+    Args:
+        sentence: what it begins with.
+    """
+    try:
+        yield
+    except (ValueError, OSError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 (the library raises no narrower one, and panics)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{name} is not a tokenizer.json: {reason[:300]}") from None
+    except BaseException as error:  # noqa: BLE001 (a panic is no Exception)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{sentence}: {reason[:300]}") from None
 
 
 def entries_of(component) -> dict:

@@ -7,6 +7,7 @@ who types ``<|eos|>`` gets its letters.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import os
@@ -222,12 +223,14 @@ class Tokenizer(SpecialIds):
     def decode_batch(self, rows: Iterable[Iterable[int]], skip_special: bool = True) -> list[str]:
         """``decode`` of many rows, on all cores."""
         rows = [check_ids(row, self.num_ids) for row in rows]
-        texts = self._special.decode_batch(rows, skip_special_tokens=skip_special)
+        with cores.one_sentence("The tokenizer has no text for ids"):
+            texts = self._special.decode_batch(rows, skip_special_tokens=skip_special)
         return [without_spaces(text) for text in texts] if self.clean_up else texts
 
     def decode_spaced(self, ids: Iterable[int]) -> str:
         """``decode`` before spaces are cleaned up."""
-        return self._special.decode(check_ids(ids, self.num_ids))
+        with cores.one_sentence("The tokenizer has no text for ids"):
+            return self._special.decode(check_ids(ids, self.num_ids))
 
     def token(self, token_id: int) -> str | None:
         """The vocabulary's spelling of the id, or None where there is none."""
@@ -262,7 +265,8 @@ class Tokenizer(SpecialIds):
             FileNotFoundError: if there is no such file.
             ValueError: if the file is not a tokenizer, or a file beside it is not what it should be.
         """
-        return cls(**tokenizer_files.read(path, special_tokens))
+        with cores.one_sentence(f"{path} is not a tokenizer"):
+            return cls(**tokenizer_files.read(path, special_tokens))
 
     @functools.cached_property
     def _following(self):
@@ -357,18 +361,25 @@ def _is_id(value, num_ids):
 
 def _encode_all(core, texts):
     texts = list(texts)
-    try:
-        encodings = core.encode_batch_fast(texts, add_special_tokens=False)
-    except TypeError:
-        raise ValueError(_why_not_text(texts)) from None
-    return [encoding.ids for encoding in encodings]
+    with _about(texts):
+        return [
+            encoding.ids for encoding in core.encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
 
 def _encode_one(core, text):
-    try:
+    with _about([text]):
         return core.encode(text, add_special_tokens=False)
-    except TypeError:
-        raise ValueError(_why_not_text([text])) from None
+
+
+@contextlib.contextmanager
+def _about(texts):
+    """Says which of the texts is none, where the library fails."""
+    try:
+        with cores.one_sentence("The tokenizer has no tokens for a text"):
+            yield
+    except ValueError as error:
+        raise ValueError(_why_not_text(texts) or str(error)) from None
 
 
 def _why_not_text(texts):
@@ -382,4 +393,4 @@ def _why_not_text(texts):
                 f"Text {index} is not Unicode text: half a surrogate pair at character "
                 f"{error.start}. Received: {text[error.start : error.start + 1]!a}"
             )
-    return "The texts cannot be encoded."
+    return None
