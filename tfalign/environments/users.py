@@ -17,7 +17,8 @@ class ScriptedUser:
     """Says one line after another, whatever the policy says, and then nothing.
 
     Args:
-        lines: list of lists of ids, none of them empty; the first follows the policy's first turn.
+        lines: list of lists of ids, none of them empty; the first follows the policy's first turn. Of
+            texts they are ``tokenizer.encode_following(texts)``, with nothing put in front.
 
     Raises:
         ValueError: if there is no line, or an empty one.
