@@ -68,16 +68,19 @@ def copy(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def without_words(core: tokenizers.Tokenizer, spellings: frozenset[str]) -> tokenizers.Tokenizer:
-    """A copy whose model does not have these words, if it is of a kind that finds whole words in a
-    text; their ids stay taken."""
+    """A copy whose model makes none of these words out of a text; their ids stay taken."""
     entries = json.loads(core.to_str())
     model = entries["model"]
     spellings = spellings - {model.get("unk_token")}
     if model["type"] == "Unigram":  # a list of pieces with their log-probabilities
         hidden = spellings & {piece for piece, _ in model["vocab"]}
         model["vocab"] = [[_hide(piece, hidden), score] for piece, score in model["vocab"]]
-    elif model["type"] in _FIND_WHOLE_WORDS:
+    elif model["type"] in _FIND_WHOLE_WORDS or _merges_to(model, spellings):
         hidden = spellings & model["vocab"].keys()
+        if "merges" in model:
+            model["merges"] = [
+                pair for pair in model["merges"] if not hidden & {*pair, "".join(pair)}
+            ]
         model["vocab"] = {_hide(word, hidden): at for word, at in model["vocab"].items()}
     else:
         return copy(core)
@@ -85,6 +88,13 @@ def without_words(core: tokenizers.Tokenizer, spellings: frozenset[str]) -> toke
         token for token in entries["added_tokens"] if token["content"] not in hidden
     ]
     return tokenizers.Tokenizer.from_str(json.dumps(entries))
+
+
+def _merges_to(model, spellings):
+    """Whether a BPE makes one of the words of its pieces, or takes it whole."""
+    if model.get("ignore_merges") and spellings & model["vocab"].keys():
+        return True
+    return any("".join(pair) in spellings for pair in model["merges"])
 
 
 def _hide(word, hidden):

@@ -46,6 +46,7 @@ def train_byte_bpe(texts, vocab_size, special_tokens=BYTE_BPE_SPECIAL_TOKENS):
             f"A byte-level vocabulary holds 256 bytes and {len(special_tokens)} special tokens, so "
             f"vocab_size must be at least {smallest}. Received: vocab_size={vocab_size}"
         )
+    _check_vocab_size(vocab_size)
     core = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -71,6 +72,7 @@ def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS
         Tokenizer.
     """
     texts = list(texts)
+    _check_vocab_size(vocab_size)
     unk = _required_unk(special_tokens)
     core = _word_piece(unk, lower_case)
     # The library numbers the characters inside words in the order of a randomised hash, and breaks
@@ -99,6 +101,8 @@ def train_words(texts, vocab_size=None, special_tokens=WORD_SPECIAL_TOKENS):
     Returns:
         Tokenizer.
     """
+    if vocab_size is not None:
+        _check_vocab_size(vocab_size)
     counts = collections.Counter(word for text in texts for word in text.split())
     core = _word_level(counts, vocab_size, special_tokens)
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -184,6 +188,13 @@ def _distinct(special_tokens):
             f"text ends. Received: {dict(special_tokens)}"
         )
     return spellings
+
+
+def _check_vocab_size(vocab_size):
+    if not 0 < vocab_size <= cores.MOST_TOKENS:
+        raise ValueError(
+            f"A vocabulary has 1 to {cores.MOST_TOKENS} tokens. Received: vocab_size={vocab_size}"
+        )
 
 
 def _with_ends(core, special_tokens):
