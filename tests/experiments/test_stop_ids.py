@@ -20,7 +20,8 @@ SIZE = 260
 def counting(tmp_path_factory):
     """(directory, tokenizer) of a model that says t + 1 after t, and whose fourth token after "a" is one
     of its stop ids."""
-    config = GPTConfig(SIZE, SIZE, 1, 1, rotary_base=100.0, norm="rms", tied=False)
+    llama = {"norm": "rms", "activation": "silu", "gated": True, "use_bias": False, "tied": False}
+    config = GPTConfig(SIZE, SIZE, 1, 1, rotary_base=100.0, **llama)
     model = CausalLM(config)
     for weight in model.backbone.blocks[0].weights:
         weight.assign(np.zeros(weight.shape))
