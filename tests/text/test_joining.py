@@ -114,3 +114,17 @@ def test_steps_join(tokenizer_named, kind):
         tokenizer.eos_id,
     ]
     assert [row[at] for at in examples.step_ends[0]][-1] == tokenizer.eos_id
+
+
+_awkward = st.text("ab 'ſs1.\n\t\u00a0\u3000\x1c茶", max_size=12)
+
+
+@given(first=_awkward, second=_awkward)
+def test_only_the_last_word_has_a_say_where_words_begin_at_spaces(tokenizer_named, first, second):
+    tokenizer = tokenizer_named("byte BPE")
+    assert tokenizer.begins_anew_at_spaces
+    assert not tokenizer_named("Llama 2").begins_anew_at_spaces
+    before, after = joined(tokenizer, first, second)
+    whole = tokenizer.encode(first + second)
+    begins = whole[: len(before)] == before
+    assert after == (whole[len(before) :] if begins else tokenizer.encode(second))

@@ -17,8 +17,7 @@ import numpy as np
 
 from tfalign.models.gpt import GPTConfig
 from tfalign.models.tasks import CausalLM
-from tfalign.text.special_ids import SpecialIds
-from tfalign.text.tokenizers import check_ids
+from tfalign.text.special_ids import SpecialIds, check_ids
 
 _HEADER = struct.Struct("<7i")
 _ROTARY_BASE, _NORM_EPSILON = 10_000.0, 1e-5  # constants of run.c

@@ -8,6 +8,7 @@ only what the template itself wrote, letter by letter (``text.written``).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -254,12 +255,16 @@ def _encoded(tokenizer, text: Written, begin):
 
 def _own_special_tokens(tokenizer, text):
     """Where the template wrote special tokens: the longest from left to right in its own letters."""
-    spellings = sorted(tokenizer.special_spellings, key=len, reverse=True)
-    if not spellings:
-        return []
-    pattern = re.compile("|".join(map(re.escape, spellings)))
+    pattern = _any_of(tokenizer.special_spellings)
     return [
         match.span()
         for run in re.finditer(b"\1+", text.own)
         for match in pattern.finditer(text, run.start(), run.end())
     ]
+
+
+@functools.lru_cache(maxsize=16)
+def _any_of(spellings):
+    """A pattern of the longest spelling that begins at a place; of none it never matches."""
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

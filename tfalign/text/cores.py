@@ -192,6 +192,14 @@ def _around(before, name, type_id, behind):
     return [*map(special, before), text, *map(special, behind)]
 
 
+def begins_anew_at_spaces(core: tokenizers.Tokenizer) -> bool:
+    """Whether a space behind anything but white space begins a word of its own: so it is with GPT-2's
+    pattern, where no added token stands across it."""
+    split = entries_of(core.pre_tokenizer)
+    is_gpt2 = split.get("type") == "ByteLevel" and split["use_regex"] and core.normalizer is None
+    return is_gpt2 and all(token.special for token in core.get_added_tokens_decoder().values())
+
+
 def byte_tokens(core: tokenizers.Tokenizer) -> frozenset[int]:
     """Ids that stand for one byte each and are decoded a whole run of them at a time: all bytes of
     the run, or U+FFFD for each. Empty for a core without byte fallback."""

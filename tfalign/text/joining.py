@@ -32,6 +32,9 @@ def encode_joined(
     >>> tokenizer.decode(a + encode_joined(tokenizer, ["a"], [a], ["b ab"])[0])
     'ab ab'
     """
+    if getattr(tokenizer, "begins_anew_at_spaces", False):  # what stands before has no say
+        firsts = [first[_last_word(first) :] for first in firsts]
+        first_ids = tokenizer.encode_batch(firsts)
     joined = tokenizer.encode_batch(
         [first + second for first, second in zip(firsts, seconds, strict=True)]
     )
@@ -46,3 +49,11 @@ def encode_joined(
         for at, ids in zip(straddling, alone):
             rows[at] = ids
     return rows
+
+
+def _last_word(text):
+    """Where the last space stands that has no other white space before it; 0 where there is none."""
+    at = text.rfind(" ")
+    while at > 0 and text[at - 1].isspace():
+        at = text.rfind(" ", 0, at)
+    return max(at, 0)

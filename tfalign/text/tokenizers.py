@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import operator
 import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import tokenizers
 
 from tfalign.text import cores, tokenizer_files
-from tfalign.text.special_ids import SpecialIds
+from tfalign.text.special_ids import SpecialIds, check_ids
 from tfalign.text.stream import without_spaces
 
 
@@ -125,6 +124,11 @@ class Tokenizer(SpecialIds):
     def byte_tokens(self) -> frozenset[int]:
         """Ids of byte fallback, see ``cores.byte_tokens``."""
         return cores.byte_tokens(self._special)
+
+    @functools.cached_property
+    def begins_anew_at_spaces(self) -> bool:
+        """Whether the tokens from a space on, behind a letter, do not depend on what stands before."""
+        return cores.begins_anew_at_spaces(self._special)
 
     def is_special(self, token_id: int) -> bool:
         """Whether ``decode`` leaves the token out."""
@@ -332,31 +336,6 @@ class Tokenizer(SpecialIds):
                     f"The {role} token must not be a word that plain text can hold; use brackets "
                     f"around letters, as in '<|eos|>'. Received: {spelling!r}"
                 )
-
-
-def check_ids(row: Iterable[int], num_ids: int) -> list[int]:
-    """Token ids as a list.
-
-    Raises:
-        ValueError: if one is not a whole number in [0, num_ids).
-    """
-    try:
-        ids = list(map(operator.index, row))
-    except TypeError:
-        ids = None
-    if ids is None or (ids and not 0 <= min(ids) <= max(ids) < num_ids):
-        wrong = [at for at in row if not _is_id(at, num_ids)]
-        raise ValueError(
-            f"A token's id must be a whole number in [0, {num_ids}). Received: {wrong[0]}"
-        )
-    return ids
-
-
-def _is_id(value, num_ids):
-    try:
-        return 0 <= operator.index(value) < num_ids
-    except TypeError:
-        return False
 
 
 def _encode_all(core, texts):
