@@ -216,6 +216,14 @@ def test_messages_that_are_none(messages, sentence):
         encode_conversation(style("chatml"), messages, open_ended=True)
 
 
+def test_what_is_nested_too_deeply():
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        render_conversation(style("chatml"), [Message("user", "a")], tools=deep)
+
+
 def test_variables_that_are_none():
     with pytest.raises(ValueError, match="The template's date must be made of .* Received: object"):
         render_conversation(style("chatml"), [Message("user", "a")], date=object())

@@ -135,8 +135,11 @@ def _render(tokenizer, messages, open_ended, variables):
             "The tokenizer has no chat template; conversations need one ("
             '"chat_template" in tokenizer_config.json).'
         )
-    shown = [_fields(message, number) for number, message in enumerate(messages, start=1)]
-    given = {name: _data(value, f"The template's {name}") for name, value in variables.items()}
+    try:
+        shown = [_fields(message, number) for number, message in enumerate(messages, start=1)]
+        given = {name: _data(value, f"The template's {name}") for name, value in variables.items()}
+    except RecursionError:
+        raise ValueError("A message or a variable of the template is nested too deeply.") from None
     try:
         return templates.render(
             template,

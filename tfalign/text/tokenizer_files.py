@@ -323,7 +323,8 @@ def _templates(config, directory, file):
                 f" Received: {value!r}"
             )
         templates = {one["name"]: one["template"] for one in listed}
-    in_files = {one.stem: _text(one) for one in sorted((directory / _TEMPLATES).glob("*.jinja"))}
+    named = sorted((directory / _TEMPLATES).glob("*.jinja"))
+    in_files = {one.stem: _text(one) for one in named if one.is_file()}
     if (directory / _TEMPLATE).is_file():
         in_files["default"] = _text(directory / _TEMPLATE)
     return in_files or templates

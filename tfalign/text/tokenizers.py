@@ -39,6 +39,8 @@ class Tokenizer(SpecialIds):
 
     Attributes:
         special_tokens, special_ids: mappings of role to spelling, and of role to id.
+        template_tokens: mapping of role to spelling, what a chat template may write, a pad that is the
+            eos too.
         special_spellings: frozenset of str, those of all special tokens, of a role or not.
         vocab_size: int, one more than the largest id.
         head_ids: tuple of int, what stands in front of a text.
@@ -68,29 +70,9 @@ class Tokenizer(SpecialIds):
         num_ids: int = 0,
     ):
         cores.check_size(core)
-        roles = dict(special_tokens)
-        self.template_tokens = types.MappingProxyType(dict(roles))  # what a chat template may write
-        if "eos" in roles and roles.get("pad") == roles["eos"]:
-            del roles["pad"]
-        for role, spelling in roles.items():
-            if core.token_to_id(spelling) is None:
-                raise ValueError(
-                    f"The {role} token must be in the vocabulary. Received: {spelling!r}"
-                )
-        self._special = cores.copy(core)
-        self._special.add_special_tokens(list(roles.values()))
-        self._special.no_padding()
-        self._special.no_truncation()
-        self._special.encode_special_tokens = False
-        self._added = self._special.get_added_tokens_decoder()
-        special = {at: token.content for at, token in self._added.items() if token.special}
-        self._skipped = frozenset(special)
-        self.special_spellings = frozenset(special.values())
-        self._plain = cores.without_words(
-            self._special, self.special_spellings - {roles.get("unk")}
-        )
-        self._plain.encode_special_tokens = True
-        self._plain.post_processor = None  # it would move where tokens begin
+        self.template_tokens = types.MappingProxyType(dict(special_tokens))
+        roles = _known_roles(core, special_tokens)
+        self._hold(cores.copy(core), roles)
         self.chat_template = chat_template
         self.other_templates = types.MappingProxyType(dict(other_templates or {}))
         self.settings = types.MappingProxyType(dict(settings or {}))
@@ -106,6 +88,21 @@ class Tokenizer(SpecialIds):
         self._stop_ids = self.usual_stop_ids if stop_ids is None else tuple(map(int, stop_ids))
         self._head_ids = self._put_in_front()
         self._check_plain_text_is_plain()
+
+    def _hold(self, core, roles):
+        """Takes a core in which special tokens count, and makes one of it in which they do not."""
+        core.add_special_tokens(list(roles.values()))
+        core.no_padding()
+        core.no_truncation()
+        core.encode_special_tokens = False
+        self._special = core
+        self._added = core.get_added_tokens_decoder()
+        special = {at: token.content for at, token in self._added.items() if token.special}
+        self._skipped = frozenset(special)
+        self.special_spellings = frozenset(special.values())
+        self._plain = cores.without_words(core, self.special_spellings - {roles.get("unk")})
+        self._plain.encode_special_tokens = True
+        self._plain.post_processor = None  # it would move where tokens begin
 
     @property
     def core(self) -> tokenizers.Tokenizer:
@@ -336,6 +333,17 @@ class Tokenizer(SpecialIds):
                     f"The {role} token must not be a word that plain text can hold; use brackets "
                     f"around letters, as in '<|eos|>'. Received: {spelling!r}"
                 )
+
+
+def _known_roles(core, special_tokens):
+    """Role to spelling; a pad that is also eos is none."""
+    roles = dict(special_tokens)
+    if "eos" in roles and roles.get("pad") == roles["eos"]:
+        del roles["pad"]
+    for role, spelling in roles.items():
+        if core.token_to_id(spelling) is None:
+            raise ValueError(f"The {role} token must be in the vocabulary. Received: {spelling!r}")
+    return roles
 
 
 def _encode_all(core, texts):
