@@ -77,12 +77,11 @@ def test_versions_of_datasets_are_spelled_as_tensorflow_datasets_does(address, p
 
 
 BUILDER = """
+    import numpy as np
     import tensorflow_datasets as tfds
 
     class Builder(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.2.0")
-        SUPPORTED_VERSIONS = [tfds.core.Version("1.1.0")]
-        RELEASE_NOTES = {"1.2.0": "new", "1.1.0": "old"}
 
         def _info(self):
             text = tfds.features.Text()
@@ -92,7 +91,7 @@ BUILDER = """
                     "messages": tfds.features.Sequence(turns),
                     "nested": tfds.features.Dataset(turns),
                     "steps": tfds.features.Sequence(text),
-                    "labels": tfds.features.Sequence(tfds.features.Scalar("bool")),
+                    "labels": tfds.features.Sequence(tfds.features.Scalar(np.bool_)),
                     "text": text}))
 
         def _split_generators(self, dl_manager):
@@ -132,11 +131,11 @@ def test_conversations_of_a_dataset(package):
     for spelled, version, count in (
         (":1.2.0", "1.2.0", 3),
         (":1.2.0:test", "1.2.0", 1),
-        (":1.1.0:train[1:]", "1.1.0", 2),
+        (":1.*.*:train[1:]", "1.2.0", 2),
     ):
         records = read_records(source + spelled, TextRecord, **where)
         assert [record.text for record in records] == [version] * count
-    assert len(read_records("tfds:talks:1.1.0:test", TextRecord, **where)) == 1  # once prepared
+    assert len(read_records("tfds:talks:1.2.0:test", TextRecord, **where)) == 1  # once prepared
     for wrong in (
         f"{source}:3.0.0",
         "tfds:talks:3.0.0",
@@ -146,14 +145,9 @@ def test_conversations_of_a_dataset(package):
     ):
         with pytest.raises(ValueError, match="cannot be had from TensorFlow Datasets"):
             read_records(wrong, TextRecord, **where)
-    with pytest.raises(ValueError, match="a_package.talks has the splits test, train"):
+    with pytest.raises(ValueError, match="a_package.talks has the splits train, test"):
         read_records(f"{source}:1.2.0:dev", TextRecord, **where)
-
-
-@pytest.mark.tensorflow
-def test_a_damaged_dataset_is_told(package):
-    read_records("tfds:a_package.talks", TextRecord, data_dir=package)
-    (shard,) = package.rglob("*train.tfrecord*")
+    shard = next((package / "talks" / "1.2.0").glob("*train.tfrecord*"))
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(BadFileError, match="tfds:talks:train: damaged after example 2"):
-        read_records("tfds:talks", TextRecord, on_bad="skip", data_dir=package)
+        read_records("tfds:talks", TextRecord, on_bad="skip", **where)

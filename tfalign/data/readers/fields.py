@@ -11,7 +11,7 @@ import math
 import numbers
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,9 +166,10 @@ def _as_list(value):
         lengths = {len(m) if _kind_of_list(m) else None for m in columns.values()}
         if len(lengths) == 1 and None not in lengths:
             return [dict(zip(columns, members)) for members in zip(*columns.values())]
-    if isinstance(value, np.ndarray) and value.ndim:
-        return list(value)
-    return value
+    if isinstance(value, np.ndarray):
+        return list(value) if value.ndim else value
+    is_whole = isinstance(value, (str, bytes, Mapping, list, tuple))
+    return value if is_whole or not isinstance(value, Iterable) else list(value)  # nested data sets
 
 
 def _contradiction(record):
