@@ -27,6 +27,7 @@ from tfalign.data import (
     read_documents,
     read_records,
 )
+from tfalign.data.readers.fields import fields_of
 from tfalign.data.records import KINDS
 from tfalign.evaluation.curves import read_curves
 from tfalign.language_models import read_arpa
@@ -248,6 +249,23 @@ def test_a_damaged_file_is_read_or_told(tmp_path, fuzz_cases, format):
             str(error).encode("utf-8")
     print(f"{format}: {dict(outcomes)}")
     assert outcomes["bad"] and outcomes["read"]
+
+
+@pytest.mark.parametrize("format", SEEDS)
+def test_a_stated_column_is_read_or_refused(tmp_path, format):
+    """Of every format, kind and field: no option is passed over."""
+    source, name, content, kinds = SEEDS[format]
+    file = tmp_path / name
+    file.write_bytes(content)
+    address = source.format(file).partition("?")[0]
+    columns = dict(pair.split("=") for pair in source.partition("?")[2].split("&") if pair)
+    for kind in kinds:
+        for field in (field.name for field in fields_of(kind)):
+            stated = "&".join(f"{f}={c}" for f, c in (columns | {field: "none"}).items())
+            with pytest.raises(
+                BadRecordError, match="the field 'none' is missing. Received fields"
+            ):
+                read_records(f"{address}?{stated}", kind)
 
 
 def _rows_of(format):

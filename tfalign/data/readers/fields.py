@@ -142,7 +142,9 @@ def _with_prompt(kind, row, columns, where):
     """The row; of two whole conversations without a prompt, that and the two answers."""
     prompt, *answers = (columns.get(name, name) for name in ("prompt", "chosen", "rejected"))
     pair = [_as_list(row.get(answer)) for answer in answers]
-    if kind is not PreferenceRecord or prompt in row or None in map(_kind_of_list, pair):
+    if kind is not PreferenceRecord or prompt in row or "prompt" in columns:
+        return row
+    if None in map(_kind_of_list, pair):
         return row
     chosen, rejected = (_conversation(turns, name, where) for turns, name in zip(pair, answers))
     if chosen[:-1] != rejected[:-1] or len(chosen) < 2:
