@@ -39,7 +39,7 @@ from tfalign.data.judged import (
 )
 from tfalign.data.masking import MaskedTextStream
 from tfalign.data.ramp import Ramp
-from tfalign.data.readers import ASCII_SPACE, json_object, read_records, text_lines
+from tfalign.data.readers import json_object, read_records, text_lines
 from tfalign.data.records import (
     BadFileError,
     BadRecord,
@@ -69,7 +69,6 @@ from tfalign.data.spelled import spelled_pairs
 from tfalign.data.translation import TranslationExamples, encode_translations
 
 __all__ = [
-    "ASCII_SPACE",
     "BadFileError",
     "BadRecord",
     "BadRecordError",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tfalign.data.examples import LanguageModelExamples, Ragged
-from tfalign.data.readers import ASCII_SPACE, text_lines
+from tfalign.data.readers import text_lines
+from tfalign.files import ASCII_SPACE
 
 
 def read_corpus(path):

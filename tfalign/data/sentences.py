@@ -16,7 +16,7 @@ import numpy as np
 from tfalign.data.corpora import read_corpus
 from tfalign.data.encoding import padding_id
 from tfalign.data.examples import Examples, Ragged
-from tfalign.data.readers import ASCII_SPACE
+from tfalign.files import ASCII_SPACE
 
 _TITLE = re.compile(r"\s*= [^=].* =\s*$", re.ASCII)
 _HEADING = re.compile(r"\s*=.*=\s*$", re.ASCII)

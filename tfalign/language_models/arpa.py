@@ -14,8 +14,8 @@ import re
 
 import numpy as np
 
-from tfalign.data import ASCII_SPACE, BadFileError, BadRecordError, text_lines
-from tfalign.files import WRITING, hidden, local_path, sync_file
+from tfalign.data import BadFileError, BadRecordError, text_lines
+from tfalign.files import ASCII_SPACE, WRITING, hidden, local_path, sync_file
 from tfalign.language_models.ngram import NGramModel
 from tfalign.language_models.ngram_counts import Level, unigram_level
 

@@ -14,6 +14,7 @@ from tfalign.data import (
     read_documents,
     read_records,
 )
+from tfalign.text import train_words
 
 ODD_SPACES = "\u00a0\u1680\u2003\u2028\u2029\u202f\u3000\x85\x1c\x1d\x1e\x1f"
 
@@ -44,6 +45,18 @@ def test_a_space_of_unicode_belongs_to_a_word(tmp_path, space, separator):
         TaggedRecord((f"10{space}000", space, "b"), ("B-x", "O", "I-x"), f"{path}:1"),
         TaggedRecord(("c",), ("O",), f"{path}:5"),
     ]
+
+
+@pytest.mark.parametrize("space", ODD_SPACES)
+def test_a_space_of_unicode_is_part_of_a_counted_word(space):
+    word = f"10{space}000"
+    tokenizer = train_words([f"a {word}\tb\n", f"{space} a"])
+    assert [tokenizer.token(i) for i in tokenizer.encode(f"{word} b\f{space}")] == [
+        word,
+        "b",
+        space,
+    ]
+    assert tokenizer.vocab_size == 4 + len(tokenizer.special_ids)
 
 
 @pytest.mark.parametrize("space", ODD_SPACES)

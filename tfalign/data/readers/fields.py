@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tfalign.data.readers.files import ASCII_SPACE, decoded
+from tfalign.data.readers.files import decoded
 from tfalign.data.records import (
     KINDS,
     BadRecordError,
@@ -25,6 +25,7 @@ from tfalign.data.records import (
     StepsRecord,
     TaggedRecord,
 )
+from tfalign.files import ASCII_SPACE
 from tfalign.text import ASSISTANT, Message
 
 _SHOWN = 60  # characters of a value that a message repeats

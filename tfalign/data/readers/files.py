@@ -1,7 +1,7 @@
 """Files as lines of text: what may be opened, how much may come out of it, and what a line may be.
 
 Formats of text are made of ASCII: their lines end in a line feed, with or without a carriage return
-before it, and ``ASCII_SPACE`` is all their white space. A no-break space, a line separator or a next line
+before it, and ``files.ASCII_SPACE`` is all their white space. A no-break space, a line separator or a next line
 (U+0085) belongs to the words.
 """
 
@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfalign.data.records import BadFileError, BadRecordError
-from tfalign.files import local_path
-
-ASCII_SPACE = " \t\n\r\v\f"
+from tfalign.files import ASCII_SPACE, local_path
 
 LONGEST = 1 << 28  # bytes of a line or of a document
 UNPACKED_FREELY = 1 << 27  # bytes that may come out of any archive,
