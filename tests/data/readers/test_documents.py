@@ -90,7 +90,7 @@ def test_a_damaged_member_is_one_bad_record(tmp_path):
 
 
 def test_archives_that_grow_beyond_measure_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "UNPACKED_FREELY", 1 << 20)
+    monkeypatch.setattr(files, "UNPACKED_FREELY", 1 << 18)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(4):
             archive.writestr(f"{number}.txt", bytes(1 << 20))
@@ -98,7 +98,10 @@ def test_archives_that_grow_beyond_measure_are_refused(tmp_path, monkeypatch):
         file.write(bytes(8 << 20))
     with gzip.open(tmp_path / "lines.jsonl.gz", "wb") as file:
         file.write(b"{}\n" * (3 << 20))
+    lying = (tmp_path / "lines.jsonl.gz").read_bytes()[:-4] + bytes(4)  # as if nothing were in it
+    (tmp_path / "lying.jsonl.gz").write_bytes(lying)
     for source in (
+        "{}/lying.jsonl.gz",
         "text:{}/bomb.zip",
         "{}/bomb.jsonl.gz",
         "{}/lines.jsonl.gz",

@@ -18,7 +18,7 @@ from tfalign.data.records import BadFileError, BadRecordError
 from tfalign.files import ASCII_SPACE, local_path
 
 LONGEST = 1 << 28  # bytes of a line or of a document
-UNPACKED_FREELY = 1 << 27  # bytes that may come out of any archive,
+UNPACKED_FREELY = 1 << 21  # bytes that may come out of any archive,
 MOST_RATIO = 200  # and more only if they were less compressible than this
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -164,19 +164,27 @@ def read_document(file: Path) -> bytes:
     return data
 
 
+def _promised(file):
+    """What a gzip file says of its size unpacked, in its last four bytes; it need not be true."""
+    with open(file, "rb") as stream:
+        stream.seek(max(os.path.getsize(file) - 4, 0))
+        return int.from_bytes(stream.read(4), "little")
+
+
 def _raw_lines(path):
     """Lines as bytes; of one that is longer than ``LONGEST`` its beginning, one byte too many."""
     file = regular_file(path)
     is_packed = str(path).endswith(".gz")
     unpacked, number = 0, 0
     try:
-        packed = os.path.getsize(file)
-        with (gzip.open if is_packed else open)(file, "rb") as stream:
+        if is_packed:
+            check_unpacked(str(path), _promised(file), os.path.getsize(file))
+        with open(file, "rb") as packed, gzip.open(packed) if is_packed else packed as stream:
             goes_on = False  # whether the next piece belongs to a line of more than LONGEST bytes
             while piece := stream.readline(LONGEST + 1):
                 unpacked += len(piece)
                 if is_packed:
-                    check_unpacked(str(path), unpacked, packed)
+                    check_unpacked(str(path), unpacked, packed.tell())  # of what is read so far
                 if not goes_on:
                     number += 1
                     yield piece
