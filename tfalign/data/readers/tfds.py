@@ -111,7 +111,9 @@ def _builder(tfds, name, version, data_dir):
         spelled = f"{name}:{version}" if version else name
         return tfds.builder(spelled, data_dir=data_dir)
     short = folder.rpartition(".")[2]
-    builders = importlib.import_module(f"{folder}.{short}_dataset_builder")
+    # Not registered: the catalogue may have a dataset of that name, and has once it looks for another.
+    with tfds.core.registered.skip_registration():
+        builders = importlib.import_module(f"{folder}.{short}_dataset_builder")
     return builders.Builder(config=config or None, data_dir=data_dir, version=version)
 
 
