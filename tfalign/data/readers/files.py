@@ -18,9 +18,10 @@ from tfalign.data.records import BadFileError, BadRecordError
 from tfalign.files import ASCII_SPACE, local_path
 
 LONGEST = 1 << 28  # bytes of a line or of a document
-UNPACKED_FREELY = 1 << 21  # bytes that may come out of any archive,
+UNPACKED_FREELY = 1 << 20  # bytes that may come out of any archive,
 MOST_RATIO = 200  # and more only if they were less compressible than this
 
+_PIECE = 1 << 20  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -164,31 +165,26 @@ def read_document(file: Path) -> bytes:
     return data
 
 
-def _promised(file):
-    """What a gzip file says of its size unpacked, in its last four bytes; it need not be true."""
-    with open(file, "rb") as stream:
-        stream.seek(max(os.path.getsize(file) - 4, 0))
-        return int.from_bytes(stream.read(4), "little")
-
-
 def _raw_lines(path):
-    """Lines as bytes; of one that is longer than ``LONGEST`` its beginning, one byte too many."""
+    """Lines as bytes; of one that is longer than ``LONGEST`` its beginning, which is longer, too."""
     file = regular_file(path)
     is_packed = str(path).endswith(".gz")
-    unpacked, number = 0, 0
+    unpacked, number, pieces, size = 0, 0, [], 0
     try:
-        if is_packed:
-            check_unpacked(str(path), _promised(file), os.path.getsize(file))
         with open(file, "rb") as packed, gzip.open(packed) if is_packed else packed as stream:
-            goes_on = False  # whether the next piece belongs to a line of more than LONGEST bytes
-            while piece := stream.readline(LONGEST + 1):
+            while piece := stream.readline(_PIECE):
                 unpacked += len(piece)
                 if is_packed:
                     check_unpacked(str(path), unpacked, packed.tell())  # of what is read so far
-                if not goes_on:
+                if size <= LONGEST:
+                    pieces.append(piece)
+                size += len(piece)
+                if piece.endswith(b"\n"):
                     number += 1
-                    yield piece
-                goes_on = len(piece) > LONGEST and not piece.endswith(b"\n")
+                    yield b"".join(pieces)
+                    pieces, size = [], 0
+            if pieces:
+                yield b"".join(pieces)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadFileError(str(path), f"damaged gzip file after line {number}: {error}") from None
     except OSError as error:
