@@ -12,6 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+ASCII_SPACE = (
+    " \t\n\r\v\f"  # what separates words in formats of text: no other space of Unicode does
+)
 WRITING = ".writing"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
