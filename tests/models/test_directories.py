@@ -227,6 +227,54 @@ def test_other_places_of_a_setting(gpt2, llama):
     assert read_config(directory).rotary_scaling == scaling
 
 
+@pytest.mark.parametrize(
+    "model, published",
+    [
+        (
+            CausalLM(GPT2),  # gpt2, gpt2-medium, distilgpt2
+            {"n_ctx": 6, "n_special": 0, "predict_special_tokens": True, "_num_labels": 1}
+            | {"summary_type": "cls_index", "summary_first_dropout": 0.1, "torchscript": False}
+            | {"summary_use_proj": True, "summary_activation": None, "pruned_heads": {}}
+            | {"task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}}
+            | {
+                "gradient_checkpointing": False,
+                "summary_proj_to_labels": True,
+                "is_decoder": False,
+            },
+        ),
+        (
+            CausalLM(LLAMA),  # SmolLM2, TinyLlama
+            {"is_llama_config": True, "rope_interleaved": False, "pretraining_tp": 1}
+            | {"transformers.js_config": {"dtype": "q4"}, "torch_dtype": "bfloat16"}
+            | {
+                "_name_or_path": "a/b",
+                "use_cache": True,
+                "rope_scaling": None,
+                "eos_token_id": [2, 3],
+            },
+        ),
+        (
+            BERT(BERT_CONFIG),  # bert-base-chinese, cross-encoders
+            {"directionality": "bidi", "pooler_fc_size": 768, "pooler_num_attention_heads": 12}
+            | {"pooler_num_fc_layers": 3, "pooler_size_per_head": 128, "output_past": True}
+            | {"pooler_type": "first_token_transform", "position_embedding_type": "absolute"}
+            | {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}
+            | {"sentence_transformers": {"version": "4.1.0"}, "classifier_dropout": None},
+        ),
+        (
+            MaskedLM(DISTILBERT),  # distilbert-base-uncased
+            {"tie_weights_": True, "sinusoidal_pos_embds": False, "qa_dropout": 0.1}
+            | {"seq_classif_dropout": 0.2, "attention_dropout": 0.1},
+        ),
+    ],
+)
+def test_harmless_keys_of_published_models(model, published, tmp_path):
+    model.save_pretrained(tmp_path / "a")
+    _edit(tmp_path / "a", **published)
+    from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    from_pretrained(tmp_path / "b")
+
+
 def test_a_key_that_stands_twice(gpt2):
     _, directory = gpt2
     file = directory / "config.json"

@@ -97,7 +97,8 @@ def _saved(model, modules):
     ]
     saved = list(dict.fromkeys(saved))
     task = _task(model, saved)
-    written = {name for name in modules if name in trained or is_saved_by(name, saved, task)}
+    # in one order in all processes: what lies elsewhere is handed in
+    written = [name for name in modules if name in trained or is_saved_by(name, saved, task)]
     return (
         saved,
         task,
