@@ -338,6 +338,14 @@ def test_a_model_saved_over_a_keras_hub_preset(gpt2):
     np.testing.assert_array_equal(from_pretrained(directory)(IDS), model(IDS))
 
 
+def test_adapters_beside_a_model(gpt2):
+    """transformers would add them, without a word."""
+    _, directory = gpt2
+    (directory / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="gpt2 holds adapters, which transformers would add"):
+        from_pretrained(directory)
+
+
 def test_a_tensor_that_stands_in_two_shards(gpt2):
     model, directory = gpt2
     save_pretrained(model, directory, max_shard_bytes=200)
