@@ -175,7 +175,9 @@ SUPERVISED = {
     "chunked": Case(objectives.LanguageModelling(chunk=5), causal, texts),
     "sampled": Case(objectives.SampledLanguageModelling(head=3, sampled=2), causal, texts),
     "masked_lm": Case(
-        objectives.MaskedLanguageModelling(), lambda dtype: MaskedLM(BERT, dtype=dtype), masked_texts
+        objectives.MaskedLanguageModelling(),
+        lambda dtype: MaskedLM(BERT, dtype=dtype),
+        masked_texts,
     ),
     "bert": Case(objectives.BERTPretraining(), pretrainer, masked_texts),
     "classification": Case(
@@ -228,9 +230,7 @@ ON_POLICY = {
     if chosen.arrange is None
 }
 COMPARING = {
-    "online_dpo": Case(
-        ALGORITHMS["online_dpo"].loss, actor, functools.partial(responses, count=2)
-    ),
+    "online_dpo": Case(ALGORITHMS["online_dpo"].loss, actor, functools.partial(responses, count=2)),
     "rejection_sampling": Case(ALGORITHMS["rejection_sampling"].loss, actor, rollout),
 }
 CASES = SUPERVISED | PREFERENCES | ON_POLICY | COMPARING

@@ -147,7 +147,7 @@ def if_true(predicate, function, variables):
     """As in ``backend.tensorflow``."""
     if not _open_scopes:
         if predicate:
-            _eagerly(lambda: function())
+            function()
         return
     outer = _open_scopes[-1]
 

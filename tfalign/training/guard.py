@@ -44,15 +44,7 @@ class Guard:
         self._clips = bool(optimizer.global_clipnorm)
         self.counts = _counts_of(optimizer)
         # What a forward pass changes: seeds, moving means. Matrices that are not trained are frozen.
-<<<<<<< HEAD
         self.forward_state = [v for v in model.variables if not v.trainable and len(v.shape) < 2]
-        others = [v for v in optimizer.variables if v is not self.counts]
-        self.state = [*model.trainable_variables, *self.forward_state, *others]
-=======
-        self.forward_state = [
-            v for v in model.variables if not v.trainable and len(v.shape) < 2
-        ]
->>>>>>> ba7fcda (The optimizer is applied in a branch of the program, not chosen from afterwards)
         self._pending = collections.deque()
         self._in_doubt = False
 
