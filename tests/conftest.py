@@ -4,8 +4,10 @@ what runs on Keras' other backends (``make test-jax``), without TensorFlow in th
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import pathlib
+import signal
 import sys
 
 import hypothesis
@@ -87,6 +89,25 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture
+def full_disk():
+    """``full_disk(limit)``: a context in which no file grows beyond so many bytes, as on a full disk."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def full(limit):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+
+    return full
 
 
 @pytest.fixture(scope="session")
