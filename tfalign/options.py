@@ -174,7 +174,7 @@ def check(name: str, value: Any, field: dataclasses.Field) -> Any:
             one = part if part in (field.metadata["range"] or Range()).also else list_of(part)
         except ValueError:
             one = part
-        _check_one(name, one, value, field, "of values separated by commas each ")
+        _check_one(name, one, value, field, "values separated by commas, each ")
     return value
 
 

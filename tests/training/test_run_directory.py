@@ -1,5 +1,6 @@
 """A run goes on only as it began, and its log holds every step once."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -136,6 +137,13 @@ def test_a_run_in_which_something_was_done_stays(tmp_path, kind):
             run.file("report.md").write_text("done")
     assert {"config.json", "versions.json", "identity.json"} < contents(tmp_path)
     assert "run.lock" not in contents(tmp_path)
+
+
+def test_whoever_writes_keeps_the_run_open(tmp_path):
+    checkpointer = RunDirectory(tmp_path, CONFIG).checkpointer("sft")
+    gc.collect()
+    assert "run.lock" in contents(tmp_path)
+    checkpointer.save(1, {}, {})
 
 
 def test_what_lies_in_a_directory_before_is_left_alone(tmp_path):

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfalign.files import local_path, write_json_atomically
 from tfalign.training.checkpoint import Checkpointer
@@ -52,6 +52,9 @@ PACKAGES = (
 _CONFIG, _VERSIONS, _IDENTITY = "config.json", "versions.json", "identity.json"
 _RECORDS = {_CONFIG, _VERSIONS, _IDENTITY, LOCK_FILE}
 _ABSENT = "(not set)"
+
+
+Part = TypeVar("Part", Checkpointer, MetricsLog)
 
 
 class RunDirectory(AbstractContextManager):
@@ -132,12 +135,18 @@ class RunDirectory(AbstractContextManager):
     def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
         """The checkpoints of one stage."""
         self.begin()
-        return Checkpointer(self.path / "checkpoints" / stage, keep_last, self.processes)
+        folder = self.path / "checkpoints" / stage
+        return self._keeps(Checkpointer(folder, keep_last, self.processes))
 
     def metrics(self, stage: str, resume_step: int = 0) -> MetricsLog:
         """The log of one stage, which goes on after ``resume_step`` (0: from the start)."""
         self.begin()
-        return MetricsLog(self.path, stage, resume_step)
+        return self._keeps(MetricsLog(self.path, stage, resume_step))
+
+    def _keeps(self, part: Part) -> Part:
+        """What writes into the run's directory keeps it this process's."""
+        part.run = self
+        return part
 
     def __exit__(self, *exception: object) -> None:
         self.close()
