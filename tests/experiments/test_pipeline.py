@@ -12,7 +12,7 @@ import sys
 import pytest
 from safetensors.numpy import load_file
 
-from killing import STAGES, finish, kill_at_random, start
+from tests.experiments.killing import STAGES, finish, kill_at_random, start
 from tfalign.training.run_directory import RunDirectory
 
 
@@ -90,11 +90,12 @@ def test_signalled_at_random_moments_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
-def test_of_two_that_start_at_once_one_is_refused(whole_run, tmp_path, starts):
+def test_of_two_that_start_at_once_one_is_refused(tmp_path, starts):
     """With --starts=N, N times: a sentence names the other, whose metrics are complete."""
-    _, data_dir = whole_run
-    flags = ["--vocab_size=300", "--preset=tiny", "--length=32", "--batch_size=4", "--steps=6"]
-    flags += ["--warmup_steps=1", "--log_every=1", f"--data_dir={data_dir}"]
+    texts = tmp_path / "text.jsonl"
+    texts.write_text("".join(json.dumps({"text": f"some words {i}"}) + "\n" for i in range(400)))
+    flags = [f"--data={texts}", "--vocab_size=300", "--preset=tiny", "--num_layers=1"]
+    flags += ["--length=32", "--batch_size=4", "--steps=1500", "--log_every=10"]
     for attempt in range(starts):
         run_dir = tmp_path / str(attempt)
         both = [pretraining(f"--run_dir={run_dir}", *flags) for _ in range(2)]
@@ -104,7 +105,7 @@ def test_of_two_that_start_at_once_one_is_refused(whole_run, tmp_path, starts):
         winner, loser = codes.index(0), codes.index(2)
         told = f"error: {run_dir} is in use by process {both[winner].pid} on {socket.gethostname()}"
         assert told in errors[loser] and "Traceback" not in errors[loser]
-        assert [line["step"] for line in metrics(run_dir)] == [1, 2, 3, 4, 5, 6]
+        assert [line["step"] for line in metrics(run_dir)] == list(range(10, 1501, 10))
         assert (run_dir / "models" / "pretrain" / "model.safetensors").exists()
 
 
