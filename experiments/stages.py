@@ -9,13 +9,12 @@ import os
 import re
 import shutil
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from tfalign import backend, data
-from tfalign.files import write_json_atomically
+from tfalign.files import local_path, write_json_atomically
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.options import option, option_record
 from tfalign.text import Tokenizer
@@ -163,7 +162,7 @@ def model_directory(run, stage):
 
 def load_tokenizer(directory):
     """The tokenizer of a model's directory, a Hugging Face one or a KerasHub preset."""
-    if (Path(directory) / "task.json").is_file():
+    if (local_path(directory) / "task.json").is_file():
         return KerasHubTokenizer.from_preset(directory)
     return Tokenizer.load(directory)
 
