@@ -171,6 +171,42 @@ def test_a_second_signal_ends_at_once(number, code, times):
     assert "Traceback" not in errors
 
 
+BUSY = """
+import hashlib
+from tfalign.training.interruption import Deferred, handled
+with handled(), Deferred():
+    print("in", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+def test_a_second_signal_ends_a_long_call_too():
+    """No handler of Python's runs while a compiled program does."""
+    root = Path(tfalign.__file__).parents[1]
+    process = subprocess.Popen([sys.executable, "-c", BUSY], cwd=root, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"in\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+    finally:
+        process.kill()
+
+
+def test_nothing_is_left_of_it():
+    threads, handles = threading.active_count(), len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        with handled():
+            pass
+    deadline = time.monotonic() + 60
+    while (threading.active_count(), len(os.listdir("/dev/fd"))) != (threads, handles):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_forked_process_is_its_parents_to_end():
     with handled():
         child = os.fork()
