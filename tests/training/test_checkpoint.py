@@ -64,6 +64,16 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
         assert arrays[name].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_are_as_the_umask_permits(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        folder = Checkpointer(tmp_path / "new").save(1, small(1), {})
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~umask}
+
+
 def test_restored_arrays_are_the_callers_own(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(1, small(1), {"step": 1})

@@ -384,6 +384,7 @@ def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
         save_file(tensors, file, places)
     except SafetensorError as error:
         raise CheckpointError(f"{file} cannot hold these arrays: {error}.") from error
+    os.chmod(file, file.parent.stat().st_mode & 0o666)  # safetensors': readable by the owner alone
     sync_file(file)
 
 
