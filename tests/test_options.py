@@ -103,6 +103,21 @@ def test_constructors_check_as_files_do():
         Derived(steps=3)
 
 
+def test_a_records_own_sentence_on_a_choice_comes_first():
+    @option_record
+    class Named:
+        kind: str = option("a", "a choice", ["a", "b"])
+
+        def __post_init__(self):
+            if self.kind == "c":
+                raise ValueError("There is no c any more.")
+
+    with pytest.raises(ValueError, match="There is no c any more"):
+        Named(kind="c")
+    with pytest.raises(ValueError, match="--kind must be one of a, b. Received: kind=d"):
+        Named(kind="d")
+
+
 def test_what_is_wrong_between_options_is_told_with_the_record():
     @option_record
     class Whole:

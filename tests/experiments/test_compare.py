@@ -80,7 +80,10 @@ def test_a_failure_is_told_and_not_taken_for_a_result(tmp_path):
     ("options", "sentence"),
     [
         ({"contestants": "ppo,sarsa"}, "Contestants are ppo, .* Received: 'sarsa'"),
-        ({"seeds": "0,one"}, "Received: '0,one'"),
+        (
+            {"seeds": "0,one"},
+            "--seeds must be values separated by commas, each at least 0 and below",
+        ),
     ],
 )
 def test_contradictions_fail_in_a_sentence(options, sentence):
