@@ -267,3 +267,33 @@ def test_the_light_modules_import_neither_tensorflow_nor_keras(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+TWO_AT_ONCE = """
+import sys, time
+from tfalign.training.run_directory import RunDirectory
+try:
+    run = RunDirectory(sys.argv[1], {"a": 1})
+except ValueError as error:
+    sys.exit(str(error))
+with run.metrics("s") as log:
+    for step in range(1, 101):
+        log.write(step, {"loss": 1.0})
+        time.sleep(0.02)
+"""
+
+
+def test_of_two_that_start_at_once_the_metrics_of_one_are_whole(tmp_path, fuzz_cases):
+    root = str(Path(tfalign.__file__).parents[1])
+    for attempt in range(fuzz_cases(1)):
+        directory = tmp_path / f"{attempt}" / "run"
+        command = [sys.executable, "-c", TWO_AT_ONCE, str(directory)]
+        both = [
+            subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        errors = [process.communicate()[1] for process in both]
+        codes = [process.returncode for process in both]
+        assert sorted(codes) == [0, 1], errors
+        told = f"{directory} is in use by process {both[codes.index(0)].pid} on "
+        assert told in errors[codes.index(1)]
+        assert [line["step"] for line in read_lines(directory)] == list(range(1, 101))
