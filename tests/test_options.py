@@ -117,6 +117,16 @@ def test_a_records_own_sentence_on_a_choice_comes_first():
     with pytest.raises(ValueError, match="--kind must be one of a, b. Received: kind=d"):
         Named(kind="d")
 
+    @option_record
+    class Below(Inner):
+        def __post_init__(self):
+            super().__post_init__()
+            if self.kind == "c":
+                raise ValueError("There is no c any more.")
+
+    with pytest.raises(ValueError, match="There is no c any more"):
+        Below(kind="c")
+
 
 def test_what_is_wrong_between_options_is_told_with_the_record():
     @option_record

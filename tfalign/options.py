@@ -119,7 +119,9 @@ def option_record(cls: type[Record]) -> type[Record]:
         return dataclasses.dataclass(frozen=True)(cls)
 
     def checked(self):
-        options = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        is_whole = type(self).__post_init__ is checked  # not of a class above the record's
+        fields = dataclasses.fields(self) if is_whole else ()
+        options = [(field, getattr(self, field.name)) for field in fields]
         for field, value in options:
             _check_range(field.name, value, field)
         if own is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_nobody_is_forgotten():
 
 def test_a_command():
     contestant = Contestant("align", {"algorithm": "ppo"}, "ppo", rewarded=True)
-    command = contestant.command(compare.Path("demo"), compare.Path("runs/a"), "data", "7")
+    command = contestant.command(Path("demo"), Path("runs/a"), "data", "7")
     assert command == [
         sys.executable,
         "-m",
