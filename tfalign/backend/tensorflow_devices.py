@@ -64,7 +64,12 @@ def gather_from_processes(value):
 def _gather_program(strategy):
     """One program a strategy: it runs after every update."""
     del strategy
-    return tf.function(lambda x: tf.distribute.get_replica_context().all_gather(x, 0))
+
+    def gathered(x):
+        own = tf.identity(x)  # on the replica's device, where an argument has none
+        return tf.distribute.get_replica_context().all_gather(own, 0)
+
+    return tf.function(gathered)
 
 
 def wait_for_others():
