@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from pathlib import Path
 
 import jinja2
 import numpy as np
@@ -25,6 +24,7 @@ from experiments import stages
 from experiments.launch import launch
 from tfalign.data.encoding import padding_id, sequence_ends
 from tfalign.evaluation import plots
+from tfalign.files import local_path
 from tfalign.interpretability import attention_maps, integrated_gradients, logit_lens
 from tfalign.models import CausalLM, MaskedLM, SequenceClassifier, from_pretrained
 from tfalign.options import option, option_record
@@ -121,10 +121,10 @@ def main(config):
     lens = None
     if not isinstance(model, SequenceClassifier):
         lens = np.asarray(ops.softmax(logit_lens(model, token_ids)))[:, 0]
-    folder = Path(config.run_dir) / "plots"
+    folder = local_path(config.run_dir) / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     draw(folder, maps, lens, np.asarray(attributions.tokens)[0])
-    page = Path(config.run_dir) / "interpret.html"
+    page = local_path(config.run_dir) / "interpret.html"
     page.write_text(
         _PAGE.render(
             kind=f"a {type(model).__name__}",

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from tfalign.evaluation.overoptimisation import (
     fit_best_of_n,
     fit_rl,
 )
-from tfalign.files import write_json_atomically
+from tfalign.files import local_path, write_json_atomically
 from tfalign.models import from_pretrained
 from tfalign.options import option, option_record
 from tfalign.rewards import LearnedReward, TextReward
@@ -66,7 +65,7 @@ class OveroptimisationConfig:
 
 def main(config):
     run = stages.open_run("overoptimisation", config)
-    reference = str(Path(config.demo) / "models" / "sft")
+    reference = str(local_path(config.demo) / "models" / "sft")
     proxy = _learn_proxy(config, run, reference)
     base, best_of_n = _best_of_n(config, run, reference, proxy)
     if not stages.model_directory(run, "ppo").exists():

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from tfalign.data.customer_service.gold import WEIGHTS, gold_components
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import local_path, write_json_atomically, write_text_atomically
 from tfalign.options import option, option_record
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
@@ -61,7 +60,7 @@ class SafeAlignmentConfig:
 
 def main(config):
     run = stages.open_run("safe_alignment", config)
-    policy = str(Path(config.demo) / "models" / "sft")
+    policy = str(local_path(config.demo) / "models" / "sft")
     sources = write_pairs(config, run.file("data"))
     reward_model, cost_model = (_learn(config, policy, name, sources[name]) for name in sources)
     judge = Judge(
@@ -159,7 +158,7 @@ def _learn(config, policy, name, source):
 
 def _part(config, name, stage_config, **inputs):
     """(RunDirectory, config) of a stage in a directory of its own."""
-    directory = str(Path(config.run_dir) / name)
+    directory = str(local_path(config.run_dir) / name)
     places = {"run_dir": directory, "data_dir": config.data_dir, "seed": config.seed}
     stage_config = dataclasses.replace(stage_config, **places, **inputs)
     return stages.open_run(name, stage_config), stage_config

@@ -9,23 +9,22 @@ import os
 import re
 import shutil
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from tfalign import backend, data
-from tfalign.files import write_json_atomically
+from tfalign.files import local_path, write_json_atomically
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.options import option, option_record
 from tfalign.text import Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
-from tfalign.training.checkpoint import Processes
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import LOGGERS, make_logger
 from tfalign.training.loop import run_steps
 from tfalign.training.optimizers import WarmupDecay, adafactor, adamw, lamb
+from tfalign.training.processes import Processes
 from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
 
@@ -163,7 +162,7 @@ def model_directory(run, stage):
 
 def load_tokenizer(directory):
     """The tokenizer of a model's directory, a Hugging Face one or a KerasHub preset."""
-    if (Path(directory) / "task.json").is_file():
+    if (local_path(directory) / "task.json").is_file():
         return KerasHubTokenizer.from_preset(directory)
     return Tokenizer.load(directory)
 
@@ -192,8 +191,8 @@ def run_directory(path, config, stage=""):
 
         return RunDirectory(path, config, HARMLESS, processes, flag, ADVICE)
 
-    run = processes.first_alone(open_directory, f"{path}: the first process cannot have the run")
-    return run or FollowedRun(path, config, processes)
+    refused = ValueError(f"{path}: the first process cannot have this run directory")
+    return processes.first_alone(open_directory, refused) or FollowedRun(path, config, processes)
 
 
 def resumable(run, stage, learner, stateful, resume_from=-1, keep_last=2, more_variables=None):

@@ -69,6 +69,7 @@ class RewardConfig(stages.SupervisedConfig):
     extra_blocks: int = option(
         0,
         "fresh blocks put on top of the given language model's, for comparisons it has no depth for",
+        at_least=0,
     )
     normalize_on: str = option("", "policy whose answers get scores N(0, 1); --model where empty")
     data: str = option(

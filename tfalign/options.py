@@ -18,7 +18,6 @@ A field that is itself such a record gives dotted names (``ppo.steps``). Command
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -112,20 +111,25 @@ def option(
 
 
 def option_record(cls: type[Record]) -> type[Record]:
-    """Makes a class a frozen dataclass that checks its options' values before its own ``__post_init__``."""
+    """Makes a class a frozen dataclass that checks its options: their ranges before its own
+    ``__post_init__``, their choices after it."""
     own = cls.__dict__.get("__post_init__")
     inherited = getattr(cls, "__post_init__", None)
     if own is None and inherited is not None:  # it checks already, this class's fields too
         return dataclasses.dataclass(frozen=True)(cls)
 
-    @functools.wraps(own or option_record)
-    def check_then_own(self):
-        for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name), field)
+    def checked(self):
+        is_whole = type(self).__post_init__ is checked  # not of a class above the record's
+        fields = dataclasses.fields(self) if is_whole else ()
+        options = [(field, getattr(self, field.name)) for field in fields]
+        for field, value in options:
+            _check_range(field.name, value, field)
         if own is not None:
             own(self)
+        for field, value in options:
+            _check_choice(field.name, value, field)
 
-    cls.__post_init__ = check_then_own
+    cls.__post_init__ = checked
     return dataclasses.dataclass(frozen=True)(cls)
 
 
@@ -166,27 +170,47 @@ def check(name: str, value: Any, field: dataclasses.Field) -> Any:
         value = _as_float(value)
     if type(value) is not wanted:
         raise ValueError(f"{name} must be of type {wanted.__name__}. Received: {value!r}")
-    list_of = field.metadata["list_of"]
-    if list_of is None:
-        _check_one(name, value, value, field, "")
-    for part in value.split(",") if list_of and value else ():
-        try:
-            one = part if part in (field.metadata["range"] or Range()).also else list_of(part)
-        except ValueError:
-            one = part
-        _check_one(name, one, value, field, "of values separated by commas each ")
+    _check_range(name, value, field)
+    _check_choice(name, value, field)
     return value
 
 
-def _check_one(name, one, value, field, each):
-    """Raises unless ``one``, which is or is part of the value, is allowed."""
-    choices, numbers = field.metadata["choices"], field.metadata["range"]
-    received = f"Received: {name.rpartition('.')[2]}={value}"
-    if choices is not None and one not in choices:
-        allowed = ", ".join(choice or '""' for choice in choices)
-        raise ValueError(f"--{name} must be {each}one of {allowed}. {received}")
-    if numbers is not None and one not in numbers:
-        raise ValueError(f"--{name} must be {each}{numbers}. {received}")
+def _check_range(name, value, field):
+    """Raises unless a number, or each number of a list, is in the option's range."""
+    numbers = field.metadata.get("range")
+    list_of = field.metadata.get("list_of")
+    if numbers is None or not isinstance(value, (int, float) if list_of is None else str):
+        return
+    parts = [value] if list_of is None else [_number(part, list_of) for part in _split(value)]
+    if not all(part in numbers for part in parts):
+        raise ValueError(_complaint(name, value, str(numbers), list_of))
+
+
+def _check_choice(name, value, field):
+    """Raises unless a text, or each text of a list, is one of the option's choices."""
+    choices, list_of = field.metadata.get("choices"), field.metadata.get("list_of")
+    if choices is None:
+        return
+    if not all(part in choices for part in ([value] if list_of is None else _split(value))):
+        allowed = "one of " + ", ".join(choice or '""' for choice in choices)
+        raise ValueError(_complaint(name, value, allowed, list_of))
+
+
+def _complaint(name, value, allowed, list_of):
+    each = "" if list_of is None else "values separated by commas, each "
+    return f"--{name} must be {each}{allowed}. Received: {name.rpartition('.')[2]}={value}"
+
+
+def _split(text):
+    return text.split(",") if text else []
+
+
+def _number(text, kind):
+    """The number of a part of a list, or the text if it is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 def build(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ray
 
-from experiments import stages
+from experiments import align_distributed, stages
 from experiments.align import AlignConfig, align
 from experiments.align_distributed import AlignDistributedConfig
 from experiments.rollout_actors import RemoteResponses
@@ -165,5 +165,17 @@ def test_options_that_need_one_process_are_refused(options):
         AlignDistributedConfig(**options | {"refresh_every": 2})
     with pytest.raises(ValueError, match="Received: 7 actors, 6 prompts"):
         AlignDistributedConfig(**options | {"actors": 7})
-    with pytest.raises(ValueError, match="--staleness must be at least 0. Received: -1"):
+    with pytest.raises(ValueError, match="--staleness must be at least 0. Received: staleness=-1"):
         AlignDistributedConfig(**options | {"staleness": -1})
+
+
+@pytest.mark.parametrize("missing", ["policy", "data", "rule"])
+def test_what_is_missing_is_said_before_ray_starts(options, tmp_path, monkeypatch, missing):
+    def started(**_):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(ray, "init", started)
+    nowhere = "no.such:rule" if missing == "rule" else str(tmp_path / "nowhere")
+    config = AlignDistributedConfig(run_dir=str(tmp_path / "run"), **options | {missing: nowhere})
+    with pytest.raises((ValueError, OSError), match=nowhere):
+        align_distributed.main(config)

@@ -93,6 +93,16 @@ def test_one_number_of_millions_is_found(tmp_path):
         Checkpointer(tmp_path).save(1, {"large": large}, {})
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_are_as_the_umask_permits(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        folder = Checkpointer(tmp_path / "new").save(1, small(1), {})
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~umask}
+
+
 def test_restored_arrays_are_the_callers_own(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(1, small(1), {"step": 1})
@@ -338,6 +348,54 @@ def test_damage_is_noticed_and_named(tmp_path):
         checkpointer.restore()
     file.write_bytes(whole)
     assert_is_small(checkpointer.restore())
+
+
+def test_any_damage_of_the_state_is_noticed(tmp_path, fuzz_cases):
+    """One byte is another one, or gone: restored as it was written, or told in a sentence."""
+    checkpointer = Checkpointer(tmp_path)
+    file = checkpointer.save(1, small(1), {"step": 1}) / "state.json"
+    whole, dice = file.read_bytes(), random.Random(0)
+    noticed = 0
+    for _ in range(fuzz_cases(200)):
+        at = dice.randrange(len(whole))
+        file.write_bytes(
+            whole[:at] + bytes(dice.choices(range(256), k=dice.randrange(2))) + whole[at + 1 :]
+        )
+        try:
+            assert_is_small(checkpointer.restore())
+        except CheckpointError:
+            noticed += 1
+    assert noticed
+
+
+def test_later_checkpoints_are_forgotten(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    for step in (1, 2, 3):
+        checkpointer.save(step, small(step), {"step": step})
+    checkpointer.forget_after(2)
+    assert names(tmp_path) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.parametrize("limit", [0, 100, 5_000])
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, full_disk, limit):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    told = (
+        r"step-00000002.writing.*(No space left|too large)|(No space left|too large).*step-00000002"
+    )
+    with full_disk(limit), pytest.raises((CheckpointError, OSError), match=told):
+        checkpointer.save(2, small(2), {"step": 2})
+    assert names(tmp_path) == ["step-00000001"]
+    assert_is_small(checkpointer.restore())
+    checkpointer.save(2, small(2), {"step": 2})
+
+
+def test_a_full_disk_that_the_arrays_still_fit_on(tmp_path, full_disk):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    with full_disk(500), pytest.raises(OSError, match="state.json"):
+        checkpointer.save(2, {}, {"long": "x" * 1000})
+    assert names(tmp_path) == ["step-00000001"]
 
 
 @pytest.mark.parametrize(
