@@ -1,0 +1,31 @@
+"""Freed memory is kept where the C library can, and a C library that cannot is no error."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from experiments import allocator
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt of these values is glibc's")
+def test_glibc_takes_the_settings():
+    assert allocator.keep_freed_memory()
+
+
+class _Refusing:
+    asked = []
+
+    def mallopt(self, name, value):
+        self.asked.append((name, value))
+        return 0
+
+
+@pytest.mark.parametrize("library", [object(), _Refusing()])
+def test_a_c_library_that_cannot_is_left_alone(library, monkeypatch):
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: library)
+    assert not allocator.keep_freed_memory()
+    if isinstance(library, _Refusing):
+        assert [name for name, _ in library.asked] == [-3, -1, -2]
+        assert all(0 < value < 2**30 for _, value in library.asked)
