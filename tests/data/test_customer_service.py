@@ -177,7 +177,7 @@ def test_behaviour_is_mixed_in_pretraining_and_better_yet_imperfect_in_fine_tuni
         ],
     }
     text, tuned = (statistics.mean(rewards[kind]) for kind in ("text", "completions"))
-    assert 0.0 < text < 0.8 and 0.4 < tuned - text < 1.0 and tuned < 1.6
+    assert 0.0 < text < 0.8 and 0.15 < tuned - text < 1.0 and tuned < 1.6
     for kind in rewards:
         assert statistics.mean(reward > 2.5 for reward in rewards[kind]) > 0.02
         assert statistics.mean(reward < 0.5 for reward in rewards[kind]) > 0.25

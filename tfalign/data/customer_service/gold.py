@@ -232,19 +232,19 @@ def _addresses(case: _Case, text: str) -> float:
 
 
 def _topic(case: _Case, text: str) -> float:
-    """In [-1, 1]: own topic's cues, less other topics' beyond as many as of its own outside the step."""
+    """In [-1, 1]: own topic's cues, less those of more other topics, beside the own step."""
     if case.intent is None:
         return min(1.0, 2.0 * _overlap(case, text))
     intents = case.tongue.intents
     intent = intents[case.intent]
     own = _distinct(intent.topic_cues, text)
-    beside_step = _distinct(intent.topic_cues, _any_of(intent.step_cues).sub(" ", text))
+    rest = _any_of(intent.step_cues).sub(" ", text)  # what is said beside the own step
     others = sum(
         1
         for name, other in intents.items()
-        if name != case.intent and _any_of(other.topic_cues).search(text)
+        if name != case.intent and _any_of(other.topic_cues).search(rest)
     )
-    charge = 0.3 * max(0, others - beside_step)
+    charge = 0.3 * max(0, others - _distinct(intent.topic_cues, rest))
     return _clip((min(1.0, 0.8 + 0.2 * own) if own else 0.0) - charge)
 
 
