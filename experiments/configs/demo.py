@@ -11,11 +11,12 @@ CONFIG = {
     "pretrain": {"vocab_size": 1536, "preset": "mini_llama", "num_layers": 2, "batch_size": 8}
     | {"steps": 3000, "learning_rate": 5e-3, "log_every": 25, "save_every": 500},
     "sft": {"length": 90, "on_bad": "skip", "steps": 120, "learning_rate": 1e-3},
-    "reward_model": {"length": 90, "on_bad": "skip", "batch_size": 16, "steps": 900}
+    "reward_model": {"length": 90, "on_bad": "skip", "batch_size": 16, "steps": 1250}
     | {"learning_rate": 1e-3, "warmup_steps": 50}
     | _LIMITS,
     "ppo": {"steps": 100, "learning_rate": 1e-4, "save_every": 20} | _LIMITS,
     "evaluate": {
+        "num_prompts": 768,
         "title": "tfalign demo: aligning a customer-service agent",
         "summary": (
             "A small GPT is pretrained on synthetic customer-service dialogues in English and "
