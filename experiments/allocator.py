@@ -11,13 +11,13 @@ import ctypes
 
 # malloc.h's names for mallopt, and values as of mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc refuses more
-_KEPT = 512 * 2**20
-_AHEAD = 16 * 2**20
+_LARGEST_BLOCK = 2**30  # larger ones still come from the kernel and go back to it
+_KEPT = 2**30
+_AHEAD = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep up to 512 MiB of freed memory, in blocks of up to 32 MiB, in every arena.
+    """Tells glibc to keep up to 1 GiB of freed memory, in blocks of up to 1 GiB, in every arena.
 
     Returns:
         Whether it was done; False where the C library has no ``mallopt`` or refuses.
@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError, TypeError):  # musl, macOS, Windows
         return False
     settings = (
-        (_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
+        (_MMAP_THRESHOLD, _LARGEST_BLOCK),
         (_TRIM_THRESHOLD, _KEPT),
         (_TOP_PAD, _AHEAD),
     )
