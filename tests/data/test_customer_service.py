@@ -69,6 +69,41 @@ def test_no_prompt_is_in_two_splits_and_none_of_the_reinforcement_prompts_elsewh
                 assert not both, (first_kind, first_split, second_kind, second_split)
 
 
+def _first_turn(tongue, templates):
+    """Matches a customer's whole first turn, greeting or none, in one of the templates."""
+    values = {
+        "order": [r"\d{3}"],
+        "user": [r"[a-z]{3}\d"],
+        "product": tongue.products,
+        "city": tongue.cities,
+        "day": tongue.days,
+    }
+    slots = {name: f"(?:{'|'.join(choices)})" for name, choices in values.items()}
+    greetings = "|".join(map(re.escape, tongue.phrases.greetings))
+    asked = "|".join(
+        re.sub(r"\\{(\w+)\\}", lambda slot: slots[slot.group(1)], re.escape(template))
+        for template in templates
+    )
+    return re.compile(rf"{tongue.customer} ?(?:{greetings}) ?(?:{asked})\n")
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["text", "completions", "preferences", "prompts"])
+def test_test_splits_are_phrased_in_templates_that_training_never_has(language, kind):
+    intents = LANGUAGES[language].intents.values()
+    seen = [x for intent in intents for x in (*intent.requests, *intent.problems)]
+    held_out = [
+        x for intent in intents for x in (*intent.held_out_requests, *intent.held_out_problems)
+    ]
+    assert not set(seen) & set(held_out)
+    tongue = LANGUAGES[language]
+    for split, own, others in (("train", seen, held_out), ("test", held_out, seen)):
+        own, others = _first_turn(tongue, own), _first_turn(tongue, others)
+        for record in generate_examples(f"{kind}_{language}", split, size=120):
+            dialogue = next(iter(record.values()))
+            assert own.match(dialogue) and not others.match(dialogue), dialogue
+
+
 @pytest.mark.parametrize("kind", ["text", "completions", "preferences", "prompts"])
 def test_records_have_their_fields_and_both_languages(kind):
     records = list(generate_examples(kind, "train", size=400))
