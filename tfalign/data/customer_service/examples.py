@@ -1,7 +1,7 @@
 """The dataset's records, drawn without any file: four kinds, each with a train and a test split.
 
-* ``text``: whole dialogues in which good and bad behaviour are about as frequent (pretraining).
-* ``completions``: prompt and completion, moderately better (supervised fine-tuning).
+* ``text``: whole dialogues whose agents mostly know the case and often lack manners (pretraining).
+* ``completions``: prompt and completion, somewhat better mannered (supervised fine-tuning).
 * ``preferences``: prompt, chosen, rejected; the choice follows the gold reward with noise.
 * ``prompts``: prompts alone (reinforcement learning).
 
@@ -42,8 +42,8 @@ FIELDS = {
     "prompts": ("prompt",),
 }
 GOOD_RATES = {
-    "text": Behaviour(0.35, 0.8, 0.65, 0.65, 0.6),
-    "completions": Behaviour(0.5, 0.75, 0.6, 0.7, 0.75),
+    "text": Behaviour(0.3, 0.9, 0.85, 0.6, 0.55),
+    "completions": Behaviour(0.45, 0.85, 0.75, 0.65, 0.7),
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }
 ENGLISH_SHARE = 0.5
