@@ -14,7 +14,7 @@ CONFIG = {
     "reward_model": {"length": 90, "on_bad": "skip", "batch_size": 16, "steps": 1250}
     | {"learning_rate": 1e-3, "warmup_steps": 50}
     | _LIMITS,
-    "ppo": {"steps": 100, "learning_rate": 1e-4, "save_every": 20} | _LIMITS,
+    "ppo": {"steps": 150, "epochs": 2, "learning_rate": 3e-4, "save_every": 25} | _LIMITS,
     "evaluate": {
         "num_prompts": 768,
         "title": "tfalign demo: aligning a customer-service agent",
