@@ -11,15 +11,15 @@ RUN_DIR/over_seeds.json and over_seeds.md. A second, without TensorFlow.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
-from experiments.launch import launch, option
+from experiments.launch import launch
 from tfalign.evaluation.markdown import table
 from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.options import option, option_record
 
 # Student's t, 97.5%, by degrees of freedom; beyond 10 the normal's is near enough to be told apart
 # by nobody who has so few runs.
@@ -27,7 +27,7 @@ _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 _FURTHER = 2.1
 
 
-@dataclasses.dataclass(frozen=True)
+@option_record
 class OverSeedsConfig:
     run_dir: str = option("runs/over_seeds", "where the table goes")
     runs: str = option("", "run directories with a report.json, comma-separated")

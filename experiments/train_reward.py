@@ -17,7 +17,6 @@ normalised on. About a minute on two CPU cores for the embedded data.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 
