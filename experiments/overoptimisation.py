@@ -3,7 +3,7 @@
     python -m experiments.overoptimisation --demo=runs/demo --run_dir=runs/overoptimisation
 
 Takes the fine-tuned policy of a demo run as the reference and learns a reward model that is far too
-small from too few of its preferences; the gold reward, hidden from training, judges. PPO runs
+small from too few of its preferences, which the gold reward labels; the gold reward judges. PPO runs
 without a KL penalty, as in Gao et al. 2022 ("Scaling Laws for Reward Model Overoptimization"), which
 this reproduces in small: with d = sqrt(KL), gold gains d (alpha - beta d) under best-of-n and
 d (alpha - beta log d) under RL; it rises and falls while the proxy goes on rising. Gains are in

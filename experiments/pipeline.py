@@ -106,7 +106,8 @@ def _check_sources(stage_configs):
 
 
 def _gold(config):
-    """The judge that nothing is trained on, a function of prompt and response; None for none."""
+    """The judge of the results, a function of prompt and response; None for none. No policy is trained
+    on it; of the embedded data it also chose, with noise, the preference pairs' better answers."""
     if config.ppo.data == stages.EMBEDDED:
         return gold_reward
     return NaiveBayes.load(config.judge) if config.judge else None

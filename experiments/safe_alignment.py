@@ -25,7 +25,7 @@ from experiments.evaluate import EvaluateConfig, Judge
 from experiments.launch import launch
 from experiments.train_reward import RewardConfig, train_reward
 from tfalign.data import PreferenceRecord
-from tfalign.data.customer_service.gold import WEIGHTS, gold_components
+from tfalign.data.customer_service.gold import gold_components, weighted
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
@@ -180,7 +180,7 @@ def _judged(judge, directory):
 
 def _helpful(parts):
     """The gold reward but for its part "safe"."""
-    return sum(weight * parts[name] for name, weight in WEIGHTS.items() if name != "safe")
+    return weighted(parts | {"safe": 0.0})
 
 
 if __name__ == "__main__":

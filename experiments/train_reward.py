@@ -17,7 +17,6 @@ normalised on. About a minute on two CPU cores for the embedded data.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 
@@ -43,7 +42,7 @@ from tfalign.functional.losses import (
     plackett_luce_loss,
     ranked_pairs,
 )
-from tfalign.models import GPT, BERTConfig, CausalLM, from_pretrained
+from tfalign.models import BERTConfig, CausalLM, from_pretrained
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
 from tfalign.options import option, option_record
 from tfalign.rewards import LearnedReward, RewardModel
@@ -65,11 +64,6 @@ class RewardConfig(stages.SupervisedConfig):
     )
     trunk: str = option(
         "gpt", "the given model's trunk, or a fresh BERT of its size", ["gpt", "bert"]
-    )
-    extra_blocks: int = option(
-        0,
-        "fresh blocks put on top of the given language model's, for comparisons it has no depth for",
-        at_least=0,
     )
     normalize_on: str = option("", "policy whose answers get scores N(0, 1); --model where empty")
     data: str = option(
@@ -144,9 +138,9 @@ def _encoded(config, tokenizer, split):
 def _trunk(config):
     model = from_pretrained(config.model, dtype=config.precision)
     trunk = getattr(model, "backbone", model)
-    shape = trunk.config
     if config.trunk == "gpt":
-        return _deepened(trunk, config.extra_blocks) if config.extra_blocks else trunk
+        return trunk
+    shape = trunk.config
     return BERTConfig(
         shape.vocab_size,
         shape.width,
@@ -155,18 +149,6 @@ def _trunk(config):
         hidden_dim=shape.hidden_dim,
         max_positions=shape.max_positions,
     )
-
-
-def _deepened(trunk, extra_blocks):
-    """A GPT with the trunk's weights and fresh blocks between its last one and its final norm."""
-    sizes = dataclasses.replace(trunk.config, num_layers=trunk.config.num_layers + extra_blocks)
-    deeper = GPT(sizes, dtype=trunk.dtype_policy)
-    pairs = [(deeper.token_embedding, trunk.token_embedding), (deeper.final_norm, trunk.final_norm)]
-    if trunk.position_embedding is not None:
-        pairs.append((deeper.position_embedding, trunk.position_embedding))
-    for layer, trained in [*pairs, *zip(deeper.blocks, trunk.blocks)]:
-        layer.set_weights(trained.get_weights())
-    return deeper
 
 
 def _save_scores(file, model, batches):
