@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfalign.environments.episodes import Episodes
+from tfalign.environments.episodes import Episodes, as_indices
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.environments.tf_agents_common import (
     action_spec,
@@ -67,9 +67,25 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         self._generator = np.random.default_rng(seed)
 
     def begin(self, indices):
-        """Resets all rows to the prompts int[B] of these indices, instead of random ones."""
-        self._current_time_step = self._begin(np.asarray(indices))
-        return self._current_time_step
+        """Resets all rows to the prompts int[B] of these indices, instead of random ones.
+
+        Raises:
+            ValueError: if there is no such prompt.
+        """
+        count, rows = len(self.mdp.prompts.token_ids), self.episodes.num_rows
+        with self.episodes.alone:
+            self._current_time_step = self._begin(as_indices(indices, count, rows))
+            return self._current_time_step
+
+    def step(self, action):
+        """As ``PyEnvironment.step``, by one thread at a time."""
+        with self.episodes.alone:
+            return super().step(action)
+
+    def reset(self):
+        """As ``PyEnvironment.reset``, by one thread at a time."""
+        with self.episodes.alone:
+            return super().reset()
 
     def _reset(self):
         return self._begin(self._draw())
