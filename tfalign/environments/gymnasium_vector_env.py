@@ -144,10 +144,10 @@ class TextGenerationVectorEnv(VectorEnv):
             seed = range(seed, seed + self.num_envs)
         if seed is None:
             return
-        if np.ndim(seed) != 1 or len(seed) != self.num_envs:
-            raise ValueError(
-                f"seed must be an int or have {self.num_envs} entries. Received: {seed!r}"
-            )
+        if not isinstance(seed, (list, tuple, range, np.ndarray)):
+            raise ValueError(f"seed must be an int or a list of them. Received: {seed!r}")
+        if len(seed) != self.num_envs:
+            raise ValueError(f"seed must have {self.num_envs} entries. Received: {len(seed)}")
         for row, of_row in enumerate(seed):
             if of_row is not None and rows[row]:
                 self._generators[row] = np.random.default_rng(of_row)
