@@ -145,7 +145,7 @@ def test_a_mask_outlives_rematerialisation():
 def test_masks_are_joined():
     padding = np.array([[1, 1, 0]], "bool")
     causal = np.tril(np.ones((3, 3), "bool"))
-    expected = (causal & padding)[None]
+    expected = (causal & padding)[None, None]
     np.testing.assert_array_equal(with_keys(causal_mask(3), None, padding), expected)
     np.testing.assert_array_equal(with_keys(causal[None], padding), expected)  # [B, Q, K]
     assert with_keys(None, None) is None
@@ -193,7 +193,8 @@ def test_a_model_is_exported_before_any_call(name, tmp_path):
     model = make()
     assert [spec.name for spec in model.inputs_of_export()] == list(inputs)
     given = {x: MASK if x.endswith("mask") else SHORT for x in inputs}
-    served = _export(model, tmp_path / "model").serve(*map(tf.constant, given.values()))
+    loaded = _export(model, tmp_path / "model")
+    served = loaded.serve(*map(tf.constant, given.values()))
     np.testing.assert_allclose(served, model(**given), atol=1e-5)
 
 
@@ -208,7 +209,8 @@ def test_a_model_is_exported_with_the_inputs_of_its_first_call(inputs, tmp_path)
     model = BERT(BERT_CONFIG)
     expected = model(SHORT, training=False, **inputs)
     model(SHORT, padding_mask=MASK)
-    served = _export(model, tmp_path / "model").serve(*map(tf.constant, (SHORT, *inputs.values())))
+    loaded = _export(model, tmp_path / "model")
+    served = loaded.serve(*map(tf.constant, (SHORT, *inputs.values())))
     np.testing.assert_allclose(served, expected, atol=1e-5)
 
 
