@@ -164,7 +164,7 @@ def test_a_score_of_another_shape(scores):
 def test_a_score_of_another_shape_in_a_compiled_step():
     from tfalign import backend
 
-    mdp = _mdp(score=lambda ids, mask, response: ops.zeros((len(ids), 1)))
+    mdp = _mdp(score=lambda ids, mask, response: ops.zeros((ids.shape[0], 1)))
     with pytest.raises(ValueError, match="A score is a number for every row"):
         backend.jit(mdp.step)(mdp.initial(np.array([0, 1])), np.array([1, STOP]))
 

@@ -15,8 +15,8 @@ _KINDS = {"ids": "int32", "mask": "bool"}  # of an input, by the last word of it
 class Exported:
     """Gives a model ``export`` without an example.
 
-    A model is exported with the inputs of its first call, or, before any, with its first two: token ids
-    and the mask of their padding.
+    A model is exported with the inputs of its first call and those that stand before them, or, before
+    any call, with its first two: token ids and the mask of their padding.
 
     >>> from tfalign.models import BERT, BERTConfig
     >>> bert = BERT(BERTConfig(vocab_size=9, width=8, num_layers=1, num_heads=2))
@@ -29,16 +29,17 @@ class Exported:
     def __call__(self, *args, **kwargs):
         if not self._first_inputs:
             given = inspect.signature(self.call).bind_partial(*args, **kwargs).arguments
-            names = [name for name, x in given.items() if x is not None and _dtype_of(name)]
-            self._first_inputs = " ".join(names)
+            names = self._input_names()
+            last = max((n for n, x in enumerate(names) if given.get(x) is not None), default=-1)
+            self._first_inputs = " ".join(names[: last + 1])
         return super().__call__(*args, **kwargs)
+
+    def _input_names(self) -> list[str]:
+        return [name for name in inspect.signature(self.call).parameters if _dtype_of(name)]
 
     def inputs_of_export(self) -> list[keras.InputSpec]:
         """An input each, of any number of rows and columns."""
-        names = (
-            self._first_inputs.split()
-            or [name for name in inspect.signature(self.call).parameters if _dtype_of(name)][:2]
-        )
+        names = self._first_inputs.split() or self._input_names()[:2]
         return [keras.InputSpec(shape=(None, None), dtype=_dtype_of(x), name=x) for x in names]
 
     def export(self, filepath, format="tf_saved_model", input_signature=None, **choices):
