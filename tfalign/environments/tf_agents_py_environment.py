@@ -77,18 +77,9 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
             self._current_time_step = self._begin(as_indices(indices, count, rows))
             return self._current_time_step
 
-    def step(self, action):
-        """As ``PyEnvironment.step``, by one thread at a time."""
-        with self.episodes.alone:
-            return super().step(action)
-
-    def reset(self):
-        """As ``PyEnvironment.reset``, by one thread at a time."""
-        with self.episodes.alone:
-            return super().reset()
-
     def _reset(self):
-        return self._begin(self._draw())
+        with self.episodes.alone:
+            return self._begin(self._draw())
 
     def _begin(self, indices):
         self._choose(indices)
@@ -96,7 +87,10 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         return self._time_step(time_step.StepType.FIRST + 0 * nothing, nothing, 1 + nothing)
 
     def _step(self, action):
-        actions = np.asarray(action)
+        with self.episodes.alone:
+            return self._stepped(np.asarray(action))
+
+    def _stepped(self, actions):
         over = self.episodes.done
         step = self.episodes.step(actions if self.batched else actions[None])
         discounts = np.where(over, 1.0, self.mdp.discount(self.episodes.state))
