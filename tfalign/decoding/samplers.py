@@ -122,14 +122,30 @@ class RowSampler:
 def _nucleus(logits, top_p):
     """float32[B, V], -1e30 outside the smallest set whose probability reaches top_p (of a row, or of
     all)."""
-    descending, ids = ops.top_k(logits, logits.shape[-1])  # of equals the lower id comes first
+    descending = -ops.sort(-logits, axis=-1)
     probabilities = ops.softmax(descending, axis=-1)
     mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
-    count = ops.sum(ops.cast(mass_before < top_p - _ROUNDING, "int32"), axis=-1, keepdims=True)
-    last = ops.maximum(count - 1, 0)
-    threshold, last_id = (ops.take_along_axis(x, last, axis=-1) for x in (descending, ids))
-    of_equals = (logits == threshold) & (ops.arange(logits.shape[-1]) <= last_id)
-    return ops.where((logits > threshold) | of_equals, logits, _EXCLUDED)
+    count = ops.maximum(_count(mass_before < top_p - _ROUNDING), 1)
+    threshold = ops.take_along_axis(descending, count - 1, axis=-1)
+    kept = logits >= threshold
+    kept = ops.cond(  # seldom, and costs as much as the sum above
+        ops.any(_count(kept) > count),
+        lambda: _first_of_equals(logits, threshold, count),
+        lambda: kept,
+    )
+    return ops.where(kept, logits, _EXCLUDED)
+
+
+def _first_of_equals(logits, threshold, count):
+    """bool[B, V], the first ``count`` in order of their logits, and of equals in order of their ids."""
+    above, equal = logits > threshold, logits == threshold
+    rank = ops.cumsum(ops.cast(equal, "int32"), axis=-1)
+    return above | (equal & (rank <= count - _count(above)))
+
+
+def _count(chosen):
+    """int32[B, 1], how many of a row are chosen."""
+    return ops.sum(ops.cast(chosen, "int32"), axis=-1, keepdims=True)
 
 
 def _drawn(logits, uniforms):

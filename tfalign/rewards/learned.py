@@ -54,6 +54,10 @@ class LearnedReward:
 
         self.compiled = backend.jit_rows(score, model.variables)
 
+    def __reduce__(self):
+        """What it is made of: another process compiles its own program."""
+        return type(self), (self.model,)
+
     def __call__(self, token_ids, padding_mask, response_mask):
         """float32[B], scores of int32[B, T] prompts with responses.
 

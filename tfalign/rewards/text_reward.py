@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfalign.functional.arguments import check_takes
 from tfalign.rewards.errors import RewardError, finite_number
 
 
@@ -14,9 +15,13 @@ class TextReward:
         function: ``(prompt: str, response: str) -> float``; a rule, a ``Combination`` of rules, or
             a function of one's own, ``Guarded`` where it may fail or hang.
         decode: list of ids to text, such as ``Tokenizer.decode``.
+
+    Raises:
+        ValueError: if the function does not take a prompt and a response.
     """
 
     def __init__(self, function, decode):
+        check_takes(function, "A reward", "prompt", "response")
         self.function = function
         self.decode = decode
 
