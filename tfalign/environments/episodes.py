@@ -9,6 +9,7 @@ import numpy as np
 
 from tfalign import backend
 from tfalign.environments.mdp import State, Step, initial
+from tfalign.threads import one_thread_at_a_time
 from tfalign.types import Prompts
 
 
@@ -52,6 +53,7 @@ class Episodes:
         """bool[B], rows whose episode is over."""
         return self.state.terminated | self.state.truncated
 
+    @one_thread_at_a_time
     def begin(self, prompts, rows=None):
         """Begins new episodes.
 
@@ -74,6 +76,7 @@ class Episodes:
             )
         self._enter(fresh)
 
+    @one_thread_at_a_time
     def step(self, actions):
         """One action in every row that is not over; what stands in the others is ignored.
 

@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from tfalign.environments.episodes import Episodes, as_prompts
 from tfalign.environments.tasks import repeat_prompt
+from tfalign.threads import one_thread_at_a_time
 from tfalign.types import Prompts
 
 
@@ -41,6 +42,7 @@ class TextGenerationEnv(gymnasium.Env):
         self.observation_space, self.action_space = single_spaces(self.mdp)
         self._return = 0.0
 
+    @one_thread_at_a_time
     def reset(self, *, seed=None, options=None):
         """Begins an episode.
 
@@ -61,6 +63,7 @@ class TextGenerationEnv(gymnasium.Env):
         self._return = 0.0
         return row_of(observe(self.episodes), 0), row_of(describe(self.episodes), 0)
 
+    @one_thread_at_a_time
     def step(self, action):
         """Writes a token: (observation, reward float, terminated, truncated, info).
 

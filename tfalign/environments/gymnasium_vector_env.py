@@ -19,6 +19,7 @@ from tfalign.environments.gymnasium_env import (
     single_spaces,
 )
 from tfalign.environments.tasks import repeat_prompt
+from tfalign.threads import one_thread_at_a_time
 
 
 class TextGenerationVectorEnv(VectorEnv):
@@ -59,6 +60,7 @@ class TextGenerationVectorEnv(VectorEnv):
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
         self._returns = np.zeros(num_envs)
 
+    @one_thread_at_a_time
     def reset(self, *, seed=None, options=None):
         """Begins episodes.
 
@@ -83,6 +85,7 @@ class TextGenerationVectorEnv(VectorEnv):
         self._begin(rows, options)
         return observe(self.episodes), self._infos(rows)
 
+    @one_thread_at_a_time
     def step(self, actions):
         """Writes a token in every row: (observations, rewards float64[B], terminations bool[B],
         truncations bool[B], infos).

@@ -12,6 +12,7 @@ from tfalign.environments.tf_agents_common import (
     py_environment,
     time_step,
 )
+from tfalign.threads import one_thread_at_a_time
 from tfalign.types import Prompts
 
 
@@ -66,11 +67,13 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         """Restarts the choice of prompts from an int."""
         self._generator = np.random.default_rng(seed)
 
+    @one_thread_at_a_time
     def begin(self, indices):
         """Resets all rows to the prompts int[B] of these indices, instead of random ones."""
         self._current_time_step = self._begin(np.asarray(indices))
         return self._current_time_step
 
+    @one_thread_at_a_time
     def _reset(self):
         return self._begin(self._draw())
 
@@ -79,6 +82,7 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         nothing = np.zeros(self.episodes.num_rows, "float32")
         return self._time_step(time_step.StepType.FIRST + 0 * nothing, nothing, 1 + nothing)
 
+    @one_thread_at_a_time
     def _step(self, action):
         actions = np.asarray(action)
         over = self.episodes.done

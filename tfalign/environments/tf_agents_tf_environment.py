@@ -18,6 +18,7 @@ from tfalign.environments.tf_agents_common import (
     time_step,
 )
 from tfalign.functional.random import uniform
+from tfalign.threads import one_thread_at_a_time
 
 
 class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
@@ -64,6 +65,7 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
         """State as it stands."""
         return State(*(tf.identity(variable) for variable in self._state))
 
+    @one_thread_at_a_time
     def begin(self, indices):
         """Resets all rows to the prompts int32[B] of these indices, instead of random ones."""
         rows = tf.zeros((self.batch_size,), tf.int32)
@@ -87,6 +89,7 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
     def _reset(self):
         return self.begin(self._draw())
 
+    @one_thread_at_a_time
     def _step(self, action):
         actions = tf.cast(action, tf.int32)
         before = self.state

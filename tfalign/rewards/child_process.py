@@ -62,7 +62,8 @@ class ChildFunction:
 
     def __getstate__(self):
         return {
-            name: getattr(self, name) for name in ("_function", "_timeout", "_start_method", "_is_closed")
+            name: getattr(self, name)
+            for name in ("_function", "_timeout", "_start_method", "_is_closed")
         }
 
     def __setstate__(self, state):
@@ -79,11 +80,17 @@ class ChildFunction:
         with self._lock:
             if self._is_closed:
                 raise RewardError("the function was closed")
-            if self._process is None:
-                self._start()
             try:
-                failure, score = self._ask(arguments)
-            except BaseException:  # an interrupt too: the answer to come would be taken for the next
+                if self._process is None:
+                    self._start()
+                self._pipe.send(arguments)
+                failure, score = self._receive(self._timeout)
+            except (EOFError, ConnectionError):
+                self._end()
+                raise RewardError("the function ended its process") from None
+            except (
+                BaseException
+            ):  # an interrupt too: the answer to come would be taken for the next
                 self._end()
                 raise
         if failure:
@@ -103,22 +110,11 @@ class ChildFunction:
         self._process = context.Process(
             target=_serve, args=(self._function, pipe, watched), daemon=True
         )
-        try:
-            self._process.start()
-            self._finalizer = weakref.finalize(self, end_with_descendants, self._process)
-            pipe.close()
-            watched.close()
-            self._receive(_STARTUP_SECONDS)
-        except BaseException:
-            self._end()
-            raise
-
-    def _ask(self, arguments):
-        try:
-            self._pipe.send(arguments)
-            return self._receive(self._timeout)
-        except (EOFError, ConnectionError):
-            raise RewardError("the function ended its process") from None
+        self._process.start()
+        self._finalizer = weakref.finalize(self, end_with_descendants, self._process)
+        pipe.close()
+        watched.close()
+        self._receive(_STARTUP_SECONDS)
 
     def _receive(self, seconds):
         if not self._pipe.poll(seconds):
