@@ -20,6 +20,7 @@ PARTS = [
     (0, "types", r"tfalign\.types"),
     (0, "files", r"tfalign\.files"),
     (0, "options", r"tfalign\.options"),
+    (0, "threads", r"tfalign\.threads"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),
     (1, "layers", r"tfalign\.layers(\..+)?"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfalign.threads import SharedUseError
 from tfalign.environments import (
     HostReward,
     KLPenalty,
@@ -106,7 +107,7 @@ if __name__ == "__main__":
     try:
         observation, _ = env.reset(seed=0, options={"prompt_index": 1})
         print([env.step(np.array([3, 2]))[1].tolist() for _ in range(4)][-1])
-    except RuntimeError as error:
+    except SharedUseError as error:
         print(error)
     env.close(terminate=True)
 """

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfalign.threads import SharedUseError
 from tfalign.environments import (
     HostReward,
     KLPenalty,
@@ -234,7 +235,7 @@ def test_a_second_thread_is_refused_in_the_middle_of_a_step():
         first.start()
         assert within.wait(60)
         for call in (lambda: env.step(action), env.reset, env.render):  # noqa: B023
-            with pytest.raises(RuntimeError, match="Another thread is in the middle of a call"):
+            with pytest.raises(SharedUseError, match="Another thread is in the middle of a call"):
                 call()
         leave.set()
         first.join()
@@ -251,13 +252,13 @@ def test_many_threads_get_whole_episodes_or_a_refusal():
         for _ in range(50):
             try:
                 observation, reward, terminated, truncated, info = env.step(1)
-            except RuntimeError:
+            except SharedUseError:
                 refused.append(1)
                 continue
             except gymnasium.error.ResetNeeded:
                 try:
                     env.reset()
-                except RuntimeError:
+                except SharedUseError:
                     refused.append(1)
                 continue
             lengths.append(info["response_length"])

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from tfalign.threads import SharedUseError
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.environments import TextGenerationMDP
 from tfalign.environments.tasks import repeat_prompt
@@ -95,7 +96,7 @@ def test_a_second_thread_is_refused():
     first.start()
     assert within.wait(60)
     for call in (lambda: environment.step(1), environment.reset, lambda: environment.begin(0)):
-        with pytest.raises(RuntimeError, match="Another thread is in the middle of a call"):
+        with pytest.raises(SharedUseError, match="Another thread is in the middle of a call"):
             call()
     leave.set()
     first.join()
@@ -110,7 +111,7 @@ def test_a_second_thread_is_refused_by_the_environment_in_graph():
     def step():
         try:
             environment.step(tf.constant([2, 3]))
-        except RuntimeError as error:
+        except SharedUseError as error:
             refused.append(str(error))
 
     with environment._alone:

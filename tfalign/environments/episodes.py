@@ -13,8 +13,8 @@ import numpy as np
 
 from tfalign import backend
 from tfalign.environments.mdp import State, Step, TextGenerationMDP, initial
-from tfalign.environments.one_thread import OneThread
 from tfalign.functional.arguments import check_size
+from tfalign.threads import OneThread
 from tfalign.types import Prompts
 
 
@@ -42,7 +42,7 @@ class Episodes:
         self.num_rows = num_rows
         self.state = None
         self.action_mask = None
-        self.alone = OneThread()
+        self.alone = OneThread("environment")
 
     def __getstate__(self):
         compiled = {"_initial", "_transition"}

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tfalign import backend
 from tfalign.environments.mdp import State
-from tfalign.environments.one_thread import OneThread
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.environments.tf_agents_common import (
     action_spec,
@@ -20,6 +19,7 @@ from tfalign.environments.tf_agents_common import (
 )
 from tfalign.functional.arguments import check_size
 from tfalign.functional.random import uniform
+from tfalign.threads import OneThread
 
 
 class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
@@ -50,7 +50,7 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
             batch_size,
         )
         self.seed = np.uint32(seed)
-        self._alone = OneThread()
+        self._alone = OneThread("environment")
         self._initial = backend.jit(self.mdp.initial)
         self._compiled = backend.jit(self._advance)
         self._draws = tf.Variable(0, trainable=False)  # how often prompts have been drawn
