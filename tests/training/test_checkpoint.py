@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
@@ -62,6 +63,34 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
         assert arrays[name].dtype == array.dtype, name
         assert arrays[name].shape == array.shape, name
         assert arrays[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_neither_written_nor_loaded(tmp_path, dtype, value):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    spoiled = np.ones((3, 4), dtype)
+    spoiled[2, 1] = value
+    sentence = r"arrays.safetensors: tensor 'model/kernel' must be finite. Received: 1 of 12 numbers are not$"
+    for arrays in (spoiled, [Part((6, 4), (3, 0), spoiled)]):
+        name = r"model/kernel(#0)?"
+        with pytest.raises(CheckpointError, match=sentence.replace("model/kernel", name)):
+            checkpointer.save(2, small(2) | {"model/kernel": arrays}, {"step": 2})
+        assert names(tmp_path) == ["step-00000001"]
+    assert_is_small(checkpointer.restore())
+    with mock.patch.object(checkpoint, "check_finite"):  # one written by someone else
+        checkpointer.save(2, small(2) | {"model/kernel": spoiled}, {"step": 2})
+    with pytest.raises(CheckpointError, match="step-00000002/" + sentence):
+        checkpointer.restore()
+    assert_is_small(checkpointer.restore(1))
+
+
+def test_one_number_of_millions_is_found(tmp_path):
+    large = np.ones(3 * 2**20 + 5, np.float32)
+    large[-1] = np.nan
+    with pytest.raises(CheckpointError, match="'large' must be finite. Received: 1 of 3145733"):
+        Checkpointer(tmp_path).save(1, {"large": large}, {})
 
 
 def test_restored_arrays_are_the_callers_own(tmp_path):

@@ -88,6 +88,30 @@ def fori_loop(lower, upper, body, initial):
     return ops.fori_loop(lower, upper, body, initial)
 
 
+def if_true(predicate, function, variables):
+    """Calls a function that assigns Keras variables, within a program, where a predicate holds.
+
+    A branch rather than a choice between old and new values: the program has no second copy of them.
+
+    Args:
+        predicate: bool[].
+        function: takes nothing; what it returns is not looked at.
+        variables: list of the Keras variables it may assign.
+    """
+    del variables
+
+    def call():
+        function()
+        return True
+
+    tf.cond(predicate, call, lambda: False)
+
+
+def read(variable):
+    """A Keras variable's value as it is now, whatever is assigned to it later."""
+    return tf.convert_to_tensor(variable.value)
+
+
 def has_value(x):
     """Whether an array can be looked at now: it is not part of a program that is still being traced."""
     return not tf.is_symbolic_tensor(x)

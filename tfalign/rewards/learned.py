@@ -79,6 +79,7 @@ class LearnedReward:
             ValueError: if all samples score the same.
         """
         scores = np.concatenate([np.asarray(self.compiled(*batch)) for batch in batches])
+        scores = scores.astype("float64")  # where the squares of large scores are numbers too
         mean, std = float(scores.mean()), float(scores.std())
         self.model.head.normalize(mean, std)
         return {"mean": mean, "std": std, "count": len(scores)}

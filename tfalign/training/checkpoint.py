@@ -35,6 +35,7 @@ from safetensors.numpy import load_file, save_file
 
 from tfalign.files import (
     WRITING,
+    check_finite,
     hidden,
     local_path,
     sync_directory,
@@ -143,8 +144,8 @@ class Checkpointer:
             The folder of the checkpoint.
 
         Raises:
-            CheckpointError: if an array or the state cannot be stored, or another process failed;
-                nothing has changed then.
+            CheckpointError: if an array or the state cannot be stored or is not finite, or another
+                process failed; nothing has changed then.
         """
         if step < 0:
             raise ValueError(f"a checkpoint's step must not be negative. Received: step={step}")
@@ -223,7 +224,8 @@ class Checkpointer:
             (step, arrays, state); the arrays are writable and changing them leaves the file alone.
 
         Raises:
-            CheckpointError: if there is none, or the files are not what was written.
+            CheckpointError: if there is none, the files are not what was written, or a number in
+                them is not finite.
         """
         folders = self._folders()
         if step is None:
@@ -350,6 +352,7 @@ def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Pat
             places = opened.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{file} is not a safetensors file: {error}.") from error
+    check_finite(file, tensors, CheckpointError)
     for key, tensor in tensors.items():
         if key not in places:
             arrays[key] = tensor
@@ -417,6 +420,7 @@ def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
             raise CheckpointError(
                 f"{file}: tensor {name!r} must be numeric. Received: dtype={tensor.dtype}"
             )
+    check_finite(file, tensors, CheckpointError)
     try:
         save_file(tensors, file, places)
     except SafetensorError as error:
