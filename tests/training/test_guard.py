@@ -24,7 +24,7 @@ every = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(every)
 
 UPDATES, POISONED = 20, 7
-FAST = {"language_modelling", "dpo", "ppo", "vtrace"}
+FAST = {"language_modelling", "ppo"}
 
 
 def averaged(rate):
@@ -131,9 +131,7 @@ POISONS = {
 }
 
 
-@pytest.mark.parametrize(
-    "what", [slow_unless(what, {"an advantage", "not a number"}) for what in POISONS]
-)
+@pytest.mark.parametrize("what", [slow_unless(what, {"an advantage"}) for what in POISONS])
 def test_a_number_of_the_batch_that_is_too_large(what):
     name, poison = POISONS[what]
     learner = new_learner(name)
@@ -159,7 +157,8 @@ class Slope:
 
 
 def one_weight(optimizer, **choices):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, use_bias=False)])
+    layers = [keras.Input((4,)), keras.layers.Dense(1, use_bias=False, name="dense")]
+    model = keras.Sequential(layers, name="model")
     model.trainable_variables[0].assign(np.zeros((4, 1), "float32"))
     return Learner(model, Slope(), optimizer, **choices)
 
@@ -197,7 +196,9 @@ def test_too_many_in_a_row_end_the_training(limit):
             learner.update(NAN)
         learner.update(FINE)
     learner.update(NAN)
-    sentence = "not finite or too large to be squared; the weights are those before. Received: loss=nan"
+    sentence = (
+        "not finite or too large to be squared; the weights are those before. Received: loss=nan"
+    )
     for _ in range(limit - 2):
         learner.update(NAN)
     with pytest.raises(NotFiniteError, match=sentence):
