@@ -73,8 +73,7 @@ class Learner:
             "skipped_updates", how many were skipped since the training began.
 
         Raises:
-            NotFiniteError: if ``max_skipped`` updates in a row were skipped. It may come with the
-                second update after them.
+            NotFiniteError: if ``max_skipped`` updates in a row were skipped.
         """
         scalars, skipped = self._update(batch)
         self._guard.watch(scalars, skipped)
