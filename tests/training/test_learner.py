@@ -167,7 +167,7 @@ def test_one_program_a_bucket_whatever_the_lengths_and_the_rate():
 class Spelled:
     """A tokenizer of texts that spell their ids: "5 7 4"."""
 
-    pad_id, bos_id, eos_id = 0, 1, 2
+    pad_id, eos_id, stop_ids, head_ids = 0, 2, (2,), (1,)
 
     def encode_batch(self, texts):
         return [[int(word) for word in text.split()] for text in texts]
