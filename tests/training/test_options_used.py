@@ -106,9 +106,13 @@ def credited(chosen, rollout):
 def loss_of(chosen, case, model):
     """What training would see: the loss, its metrics."""
     batch = case.batch(np.random.default_rng(3))
-    if chosen.arrange is None:  # some tokens were likelier than they are, some less likely
-        near = np.where(batch.response_mask, -2.4 + 0.4 * batch.returns, 0).astype("float32")
-        batch = credited(chosen, batch._replace(log_probs=near))
+    if (
+        chosen.arrange is None
+    ):  # what is better became likelier, what is worse less likely: clips act
+        better = batch.scores > np.repeat(np.median(batch.scores.reshape(2, 4), axis=1), 4)
+        old = -2.4 + 0.4 * batch.returns - np.where(better, 1.5, -1.5)[:, None]
+        old = np.where(batch.response_mask, old, 0).astype("float32")
+        batch = credited(chosen, batch._replace(log_probs=old))
     loss, weight, metrics = chosen.loss(model, batch)
     sums = {name: float(total) for name, (total, _) in metrics.items()}
     return {"loss": float(loss), "weight": float(weight)} | sums
