@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfalign.threads import SharedUseError
 from tfalign.environments import (
     HostReward,
     KLPenalty,

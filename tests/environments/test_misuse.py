@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfalign.threads import SharedUseError
 from tfalign.environments import (
     HostReward,
     KLPenalty,
@@ -19,6 +18,7 @@ from tfalign.environments import (
 )
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.rewards import TextReward
+from tfalign.threads import SharedUseError
 from tfalign.types import Prompts
 
 V, STOP = 8, 4

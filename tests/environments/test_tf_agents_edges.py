@@ -8,11 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from tfalign.threads import SharedUseError
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.environments import TextGenerationMDP
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.models import CausalLM, GPTConfig
+from tfalign.threads import SharedUseError
 from tfalign.types import Prompts
 
 if importlib.util.find_spec("tf_agents") is None:
