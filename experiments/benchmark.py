@@ -26,7 +26,9 @@ import time
 from pathlib import Path
 
 from experiments.launch import launch
+from tfalign.files import local_path
 from tfalign.options import option, option_record
+from tfalign.training.run_lock import RunLock
 
 SHAPES = {
     "small": {"vocab": 512, "width": 128, "layers": 4, "heads": 4}
@@ -85,14 +87,15 @@ def main(config):
             json.dumps(MEASUREMENTS[config.measure](shapes[name], config.repeats) | _peak_memory())
         )
         return
-    results = []
-    for suite in _chosen(config.suites, OURS):
-        names = config.shapes or SHAPES_OF.get(suite, "small,medium")
-        for name in _chosen(names, SHAPES):
-            results += _compare(config, suite, name, shapes[name])
-    directory = Path(config.run_dir)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n")
+    with RunLock(config.run_dir):
+        results = []
+        for suite in _chosen(config.suites, OURS):
+            names = config.shapes or SHAPES_OF.get(suite, "small,medium")
+            for name in _chosen(names, SHAPES):
+                results += _compare(config, suite, name, shapes[name])
+        directory = local_path(config.run_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _compare(config, suite, shape_name, shape):
@@ -145,7 +148,7 @@ def _our_command(config, name, shape_name, shape):
 def _peer_command(config, environment, script, shape):
     flags = [x for key, value in shape.items() for x in (f"--{key}", str(value))]
     folder = Path(__file__).parent / "peers"
-    python = _peer_python(Path(config.peers_dir) / environment, environment, folder)
+    python = _peer_python(local_path(config.peers_dir) / environment, environment, folder)
     return [str(python), str(folder / script), *flags, "--repeats", str(config.repeats)]
 
 

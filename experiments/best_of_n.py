@@ -161,7 +161,7 @@ def _report(run, sizes, measured):
     run.file("report.md").write_text(
         f"# Best of n\n\n{table(names, rows)}\n\n"
         "95 % intervals. Win rates are against single responses of the same policy, by the reward "
-        "model that chooses (score) and by the hidden gold reward; KL in nats.\n\n"
+        "model that chooses (score) and by the gold reward; KL in nats.\n\n"
         "![Win rate and KL against n](plots/best_of_n.png)\n",
         encoding="utf-8",
     )

@@ -11,7 +11,6 @@ before they were normalised. Half a minute on two CPU cores.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.evaluation.markdown import table
 from tfalign.evaluation.naive_bayes import NaiveBayes
 from tfalign.evaluation.statistics import wilson_interval
+from tfalign.files import local_path
 from tfalign.models import from_pretrained
 from tfalign.options import option, option_record
 from tfalign.pretrained import load_tokenizer
@@ -41,7 +41,7 @@ def main(config):
     rows, examples = _labelled(config)
     positive = np.array([row["label"] == "pos" for row in rows])
     reviews = np.array([f"{row['label']}/{row['review']}" for row in rows])
-    judge = NaiveBayes.load(Path(config.data_dir) / "judge.json")
+    judge = NaiveBayes.load(local_path(config.data_dir) / "judge.json")
     scores = {
         "reward model": _scores(config, examples),
         "judge": np.array([judge("", row["text"]) for row in rows]),
@@ -55,7 +55,7 @@ def main(config):
 
 def _labelled(config):
     """The held-out passages that fit: (their rows, the examples they were encoded to)."""
-    file = Path(config.data_dir) / "labelled.test.jsonl"
+    file = local_path(config.data_dir) / "labelled.test.jsonl"
     rows = {
         f"{file}:{number}": json.loads(line)
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
@@ -70,7 +70,7 @@ def _labelled(config):
 def _scores(config, examples):
     """float[N], the reward model's scores as they were before they were normalised."""
     reward = LearnedReward(from_pretrained(config.reward_model))
-    entries = json.loads((Path(config.reward_model) / "config.json").read_text())
+    entries = json.loads((local_path(config.reward_model) / "config.json").read_text())
     stream = BatchStream(
         examples, config.batch_size, [config.length], epochs=1, drop_remainder=False
     )

@@ -22,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -31,10 +30,11 @@ from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, number, table
 from tfalign.evaluation.statistics import win_rate
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import local_path, write_json_atomically, write_text_atomically
 from tfalign.options import option, option_record
 from tfalign.trainers.evaluation import PolicyEvaluator
 from tfalign.trainers.options import EvaluateOptions
+from tfalign.training.run_lock import RunLock
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 JUDGED = EvaluateOptions(num_prompts=384, **_LIMITS)
@@ -132,18 +132,25 @@ class CompareConfig:
 
 
 def main(config):
-    names, seeds = config.contestants.split(","), config.seeds.split(",")
-    demo = Path(config.demo)
-    for needed in ("sft", "reward_model"):
-        if not (demo / "models" / needed).is_dir():
-            raise ValueError(f"{demo} is no finished demo run: it has no models/{needed}")
-    runs = {(name, seed): Path(config.run_dir) / name / seed for name in names for seed in seeds}
-    for (name, seed), directory in runs.items():
-        measure(CONTESTANTS[name].command(demo, directory, config.data_dir, seed), directory)
-    judge(
-        config, demo, {directory: CONTESTANTS[name].model for (name, _), directory in runs.items()}
-    )
-    report(config, {name: [result_of(runs[name, seed]) for seed in seeds] for name in names})
+    with RunLock(config.run_dir):
+        names, seeds = config.contestants.split(","), config.seeds.split(",")
+        demo = local_path(config.demo)
+        for needed in ("sft", "reward_model"):
+            if not (demo / "models" / needed).is_dir():
+                raise ValueError(f"{demo} is no finished demo run: it has no models/{needed}")
+        runs = {
+            (name, seed): local_path(config.run_dir) / name / seed
+            for name in names
+            for seed in seeds
+        }
+        for (name, seed), directory in runs.items():
+            measure(CONTESTANTS[name].command(demo, directory, config.data_dir, seed), directory)
+        judge(
+            config,
+            demo,
+            {directory: CONTESTANTS[name].model for (name, _), directory in runs.items()},
+        )
+        report(config, {name: [result_of(runs[name, seed]) for seed in seeds] for name in names})
 
 
 def measure(command, directory):
@@ -154,13 +161,19 @@ def measure(command, directory):
     """
     if (directory / "cost.json").exists():
         return
+    RunLock(directory).release()  # or a process still has it
     shutil.rmtree(directory, ignore_errors=True)  # half a run would give half the seconds
     directory.mkdir(parents=True)
     print(f"{directory} ...", end=" ", flush=True)
     start = time.perf_counter()
     with open(directory / "output.txt", "wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # a signal to this process ends the other in order too
+            process.terminate()
+            process.wait()
+            raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ValueError(f"exit status {process.returncode}: see {directory}/output.txt")
@@ -218,7 +231,7 @@ def report(config, results):
         config: CompareConfig.
         results: dict of contestant to its measures, a dict for each seed.
     """
-    folder = Path(config.run_dir)
+    folder = local_path(config.run_dir)
     write_json_atomically(folder / "report.json", results)
     by_reward = sorted(results, key=lambda name: -_mean(results[name], "gold_reward"))
     rows = [

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from pathlib import Path
 
 import jinja2
 import numpy as np
@@ -24,6 +23,7 @@ from keras import ops
 from experiments.launch import launch
 from tfalign.data.encoding import padding_id, sequence_ends
 from tfalign.evaluation import plots
+from tfalign.files import local_path
 from tfalign.interpretability import attention_maps, integrated_gradients, logit_lens
 from tfalign.models import CausalLM, MaskedLM, SequenceClassifier, from_pretrained
 from tfalign.options import option, option_record
@@ -45,7 +45,8 @@ img { max-width: 100%; }
 <p>Asked for {{ question }}, it answers <b>{{ answer }}</b> ({{ "%.1f"|format(100 * probability) }}%).</p>
 <h2>Which tokens the answer comes from</h2>
 <p>Integrated gradients of the answer's log-probability: {{ "%.3f"|format(score) }} nats, {{
-"%.3f"|format(baseline_score) }} on padding alone; the tokens' shares add up to {{ "%.3f"|format(total) }}.
+"%.3f"|format(baseline_score) }} on padding alone; the tokens' shares add up to {{ "%.3f"|format(total) }} ({{
+"%.1f"|format(100 * unexplained) }}% of the difference is unexplained).
 Blue speaks for the answer, orange against it.</p>
 <p class="text">{% for token, value, color in shares -%}
 <span style="background: {{ color }}" title="{{ '%+.3f'|format(value) }} nats">{{ token }}</span>
@@ -79,7 +80,9 @@ class InterpretConfig:
         "for a masked model: which token of the text, from 0; -1 the last word's",
         at_least=-1,
     )
-    steps: int = option(64, "points of the integral", at_least=1)
+    steps: int = option(
+        64, "points of the integral at first; doubled until 1% is unexplained", at_least=1
+    )
 
     def __post_init__(self):
         if not self.model:
@@ -121,10 +124,10 @@ def main(config):
     lens = None
     if not isinstance(model, SequenceClassifier):
         lens = np.asarray(ops.softmax(logit_lens(model, token_ids)))[:, 0]
-    folder = Path(config.run_dir) / "plots"
+    folder = local_path(config.run_dir) / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     draw(folder, maps, lens, np.asarray(attributions.tokens)[0])
-    page = Path(config.run_dir) / "interpret.html"
+    page = local_path(config.run_dir) / "interpret.html"
     page.write_text(
         _PAGE.render(
             kind=f"a {type(model).__name__}",
@@ -229,6 +232,7 @@ def _shares(attributions, tokens):
         "score": float(attributions.score[0]),
         "baseline_score": float(attributions.baseline_score[0]),
         "total": float(values.sum()),
+        "unexplained": float(attributions.unexplained[0]),
     }
 
 

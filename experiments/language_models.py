@@ -19,7 +19,6 @@ import json
 import math
 import resource
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from experiments.launch import launch
 from tfalign.data import BatchStream, encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.perplexity import perplexity
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import local_path, write_json_atomically, write_text_atomically
 from tfalign.language_models import (
     NeuralLanguageModel,
     add_k,
@@ -45,6 +44,7 @@ from tfalign.text import Tokenizer, train_characters, train_words
 from tfalign.trainers.base import ADVICE, HARMLESS
 from tfalign.trainers.pipeline import SecondsOfRun
 from tfalign.training.run_directory import RunDirectory
+from tfalign.training.run_lock import RunLock
 
 SMOOTHINGS = {
     "maximum likelihood": maximum_likelihood,
@@ -169,19 +169,20 @@ class LanguageModelsConfig:
 
 
 def main(config):
-    folder = Path(config.run_dir)
-    for name in config.texts.split(","):
-        text = TEXTS[name](Path(config.data_dir) / name)
-        for model in config.models.split(","):
-            if model == "ngram":
-                measure_ngrams(text, folder / name)
-            else:
-                network = NETWORKS[name][model]
-                training = dataclasses.replace(network.training, seed=config.seed)
-                if config.steps:
-                    training = dataclasses.replace(training, steps=config.steps, warmup_steps=0)
-                measure_network(text, model, network, training, folder / name)
-    report(folder)
+    with RunLock(config.run_dir):
+        folder = local_path(config.run_dir)
+        for name in config.texts.split(","):
+            text = TEXTS[name](local_path(config.data_dir) / name)
+            for model in config.models.split(","):
+                if model == "ngram":
+                    measure_ngrams(text, folder / name)
+                else:
+                    network = NETWORKS[name][model]
+                    training = dataclasses.replace(network.training, seed=config.seed)
+                    if config.steps:
+                        training = dataclasses.replace(training, steps=config.steps, warmup_steps=0)
+                    measure_network(text, model, network, training, folder / name)
+        report(folder)
 
 
 def measure_ngrams(text, folder):

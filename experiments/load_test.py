@@ -1,16 +1,21 @@
-"""Many clients at once at an HTTP server that is killed and started again in between.
+"""Many clients at once at an HTTP server that is overrun, told to end, killed and started again.
 
-    python -m experiments.load_test --model=runs/demo/models/ppo --clients=200
+    python -m experiments.load_test --model=runs/demo/models/ppo --clients=250 --half_sent=400
 
 Starts ``experiments.serve`` and opens --clients streams at the same time; every response must end, and be
-the same as when it is asked for alone. Then kills the server in the middle of as many streams, starts it
-again, and asks once more. Prints times and tokens a second.
+the same as when it is asked for alone. Then --half_sent connections send half a body and wait, while as
+many others ask: these are answered, those get a 408. SIGTERM in the middle of as many streams: they end, and
+the server with status 143. Last a kill in the middle, after which it is started again and asked once more.
+Prints statuses, times and tokens a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -21,19 +26,22 @@ import numpy as np
 from experiments.launch import launch
 from tfalign.options import option, option_record
 
+_BODY_SECONDS, _DRAIN_SECONDS = 5.0, 30.0
+
 
 @option_record
 class LoadTestConfig:
     model: str = option("runs/demo/models/ppo", "directory of the model")
     prompt: str = option("Customer: Where is my order {}?\nAgent:", "what is asked; {} is a number")
     clients: int = option(200, "streams at once", at_least=1)
-    max_tokens: int = option(48, "of a response", at_least=1)
+    half_sent: int = option(100, "connections that send half a body and no more", at_least=0)
+    max_tokens: int = option(48, "tokens of a response at most", at_least=1)
     rows: int = option(32, "responses the server decodes at once", at_least=1)
-    port: int = option(8765, "port of the server", at_least=0, at_most=65535)
+    port: int = option(8765, "port of the server", at_least=1, at_most=65535)
 
 
 def main(config):
-    server = _start(config)
+    server = start(config)
     try:
         texts, first, last, seconds = asyncio.run(_all(config, range(config.clients)))
         tokens = _metric(config, "new_tokens_total")
@@ -46,19 +54,102 @@ def main(config):
         same = all(texts[client] == text for client, text in enumerate(alone))
         print(f"the same text when asked for alone: {same}")
         _refused(config)
+        halves, wholes = asyncio.run(overrun(config))
+        print(f"half-sent: {dict(halves)}; whole ones beside them: {dict(wholes)}")
+        reasons, status, seconds = asyncio.run(told_to_end(config, server))
+        print(f"SIGTERM: streams {dict(reasons)}, status {status} after {seconds:.1f} s")
+        server = start(config)
         asyncio.run(_killed_in_the_middle(config, server))
-        start = time.perf_counter()
-        server = _start(config)
-        print(f"killed and up again in {time.perf_counter() - start:.1f} s")
+        begin = time.perf_counter()
+        server = start(config)
+        print(f"killed and up again in {time.perf_counter() - begin:.1f} s")
         again = asyncio.run(_all(config, range(config.clients)))[0]
         print(f"the same texts after that: {again == texts}")
     finally:
         server.kill()
 
 
-def _start(config):
+async def overrun(config):
+    """Half-sent bodies, and whole requests in the middle of them.
+
+    Returns:
+        (Counter of the statuses of half-sent requests, Counter of those of whole ones); a connection
+        that ends without one counts as "none".
+    """
+    halves = [asyncio.create_task(_half_sent(config)) for _ in range(config.half_sent)]
+    await asyncio.sleep(0.2)
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=None, limits=limits) as http:
+
+        async def whole(client):
+            body = _body(config, client) | {"stream": False}
+            return (await http.post(_url(config, "/v1/completions"), json=body)).status_code
+
+        wholes = await asyncio.gather(*map(whole, range(config.clients)))
+    return collections.Counter(await asyncio.gather(*halves)), collections.Counter(wholes)
+
+
+async def _half_sent(config):
+    reader, writer = await asyncio.open_connection("127.0.0.1", config.port)
+    writer.write(
+        b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 1000\r\n\r\n{"prompt": "'
+    )
+    with contextlib.suppress(ConnectionError):
+        answer = await reader.read()
+        writer.close()
+        return int(answer.split()[1]) if answer else "none"
+    return "none"
+
+
+async def told_to_end(config, server):
+    """SIGTERM in the middle of streams and half-sent bodies.
+
+    Returns:
+        (Counter of how streams ended: "length" and "stop", "error" for those that were told so, "cut"
+        for the others; int, the server's exit status; float, seconds until it).
+    """
+    halves = [asyncio.create_task(_half_sent(config)) for _ in range(config.half_sent)]
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=None, limits=limits) as http:
+
+        async def ending(client):
+            try:
+                return await _reason(config, http, client)
+            except httpx.TransportError:
+                return "cut"
+
+        streams = [asyncio.create_task(ending(client)) for client in range(config.clients)]
+        while not (_metric(config, "running") or all(stream.done() for stream in streams)):
+            await asyncio.sleep(0.05)
+        server.send_signal(signal.SIGTERM)
+        begin = time.perf_counter()
+        status = await asyncio.to_thread(server.wait)
+        seconds = time.perf_counter() - begin
+        reasons = await asyncio.gather(*streams)
+    await asyncio.gather(*halves)
+    return collections.Counter(reasons), status, seconds
+
+
+async def _reason(config, http, client):
+    reason, body = "cut", _body(config, client)
+    async with http.stream("POST", _url(config, "/v1/completions"), json=body) as response:
+        if response.status_code != 200:
+            return response.status_code
+        async for line in response.aiter_lines():
+            data = line.removeprefix("data: ")
+            if data and data != "[DONE]":
+                content = json.loads(data)
+                reason = "error" if "error" in content else content["choices"][0]["finish_reason"]
+    return reason
+
+
+def start(config):
+    """The server's process, once it answers."""
     command = [sys.executable, "-m", "experiments.serve", f"--model={config.model}"]
-    server = subprocess.Popen([*command, f"--port={config.port}", f"--rows={config.rows}"])
+    command += [f"--port={config.port}", f"--rows={config.rows}"]
+    command += [f"--body_seconds={_BODY_SECONDS}", f"--drain_seconds={_DRAIN_SECONDS}"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     for _ in range(600):
         try:
             if httpx.get(_url(config, "/health")).status_code == 200:
@@ -76,7 +167,7 @@ def _url(config, path):
 
 def _body(config, client):
     return {
-        "prompt": config.prompt.format(100 + client),
+        "prompt": config.prompt.replace("{}", str(100 + client)),
         "max_tokens": config.max_tokens,
         "seed": client,
         "stream": True,
@@ -126,7 +217,8 @@ def _refused(config):
         ("oversized", b" " * 1_000_000),
         ("too long", json.dumps({"prompt": "a", "max_tokens": 10**6}).encode()),
     ):
-        response = httpx.post(_url(config, "/v1/completions"), content=content)
+        headers = {"Content-Type": "application/json"}
+        response = httpx.post(_url(config, "/v1/completions"), content=content, headers=headers)
         print(f"{what}: {response.status_code} {response.json()['error']['message'][:60]}")
 
 

@@ -3,7 +3,7 @@
     python -m experiments.overoptimisation --demo=runs/demo --run_dir=runs/overoptimisation
 
 Takes the fine-tuned policy of a demo run as the reference and learns a reward model that is far too
-small from too few of its preferences; the gold reward, hidden from training, judges. PPO runs
+small from too few of its preferences, which the gold reward labels; the gold reward judges. PPO runs
 without a KL penalty, as in Gao et al. 2022 ("Scaling Laws for Reward Model Overoptimization"), which
 this reproduces in small: with d = sqrt(KL), gold gains d (alpha - beta d) under best-of-n and
 d (alpha - beta log d) under RL; it rises and falls while the proxy goes on rising. Gains are in
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from tfalign.evaluation.overoptimisation import (
     fit_best_of_n,
     fit_rl,
 )
-from tfalign.files import write_json_atomically
+from tfalign.files import local_path, write_json_atomically
 from tfalign.models import from_pretrained
 from tfalign.options import changed, option, option_record
 from tfalign.pretrained import load_tokenizer
@@ -76,7 +75,7 @@ class OveroptimisationConfig:
 
 def main(config):
     run = stages.open_run("overoptimisation", config)
-    reference = str(Path(config.demo) / "models" / "sft")
+    reference = str(local_path(config.demo) / "models" / "sft")
     proxy = _learn_proxy(config, run, reference)
     base, best_of_n = _best_of_n(config, run, reference, proxy)
     if not stages.model_directory(run, "ppo").exists():

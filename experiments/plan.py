@@ -121,7 +121,7 @@ def device_of(config):
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"--device is one of {', '.join(DEVICES)}, or four positive numbers, such as 24,50,0.17,10. "
+            f"--device is one of {', '.join(DEVICES)}, or four numbers, each above 0, such as 24,50,0.17,10. "
             f"Received: {config.device}"
         ) from None
     return Device(memory, bandwidth, speed, speed, link)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from experiments.launch import launch
 from experiments.prepared import write_kinds
 from tfalign.data import TextRecord, read_records
 from tfalign.evaluation.naive_bayes import NaiveBayes
+from tfalign.files import local_path
 from tfalign.options import option, option_record
 
 HEAD = "Review:"
@@ -78,7 +78,7 @@ def main(config):
             for label in LABELS
         )
     )
-    judge.save(Path(config.output) / "judge.json")
+    judge.save(local_path(config.output) / "judge.json")
 
 
 def _review(record, config):

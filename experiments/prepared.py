@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+
+from tfalign.files import local_path
 
 
 def write_kinds(folder, split, kinds):
@@ -14,10 +15,10 @@ def write_kinds(folder, split, kinds):
         split: str, such as "train".
         kinds: dict of a kind's name to its rows, dicts that JSON can hold.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    local_path(folder).mkdir(parents=True, exist_ok=True)
     for kind, rows in kinds.items():
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (Path(folder) / f"{kind}.{split}.jsonl").write_text(lines, encoding="utf-8")
+        (local_path(folder) / f"{kind}.{split}.jsonl").write_text(lines, encoding="utf-8")
     print(f"{split}: " + ", ".join(f"{len(rows)} {kind}" for kind, rows in kinds.items()))
 
 

@@ -15,18 +15,17 @@ RUN_DIR.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 
 from experiments import stages
 from experiments.launch import launch
 from tfalign.data import PreferenceRecord
-from tfalign.data.customer_service.gold import WEIGHTS, gold_components
+from tfalign.data.customer_service.gold import gold_components, weighted
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import local_path, write_json_atomically, write_text_atomically
 from tfalign.options import changed, option, option_record
 from tfalign.trainers import OnPolicyTrainer, RewardTrainer
 from tfalign.trainers.data import EMBEDDED
@@ -72,7 +71,7 @@ class SafeAlignmentConfig:
 
 def main(config):
     run = stages.open_run("safe_alignment", config)
-    policy = str(Path(config.demo) / "models" / "sft")
+    policy = str(local_path(config.demo) / "models" / "sft")
     sources = write_pairs(config, run.file("data"))
     reward_model, cost_model = (_learn(config, policy, name, sources[name]) for name in sources)
     judge = PolicyEvaluator(
@@ -80,7 +79,7 @@ def main(config):
     )
     results, curves = {"before": _judged(judge, policy)}, {}
     for limit in config.limits.split(","):
-        directory = Path(config.run_dir) / f"limit_{limit}"
+        directory = local_path(config.run_dir) / f"limit_{limit}"
         model = model_directory(directory, "ppo")
         if not model.exists():
             OnPolicyTrainer(
@@ -164,7 +163,7 @@ def report(run, results, curves):
 
 def _learn(config, policy, name, source):
     """The directory of a reward model of these pairs."""
-    directory = Path(config.run_dir) / name
+    directory = local_path(config.run_dir) / name
     model = model_directory(directory, "reward_model")
     if not model.exists():
         settings = {"options": config.models, "run_dir": directory}
@@ -193,7 +192,7 @@ def _judged(judge, directory):
 
 def _helpful(parts):
     """The gold reward but for its part "safe"."""
-    return sum(weight * parts[name] for name, weight in WEIGHTS.items() if name != "safe")
+    return weighted(parts | {"safe": 0.0})
 
 
 if __name__ == "__main__":

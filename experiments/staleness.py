@@ -13,15 +13,15 @@ plots/staleness.png to RUN_DIR; what has run is not run again.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from experiments import compare
 from experiments.launch import launch
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, table
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import local_path, write_json_atomically, write_text_atomically
 from tfalign.options import option, option_record
 from tfalign.trainers.options import EvaluateOptions
+from tfalign.training.run_lock import RunLock
 
 ALONE = "align"
 CORRECTIONS = {"corrected": "true", "not corrected": "false"}
@@ -59,22 +59,25 @@ def contestants(config):
 
 
 def main(config):
-    demo, seeds = Path(config.demo), config.seeds.split(",")
-    directories, models = {}, {}
-    for (line, staleness), contestant in contestants(config).items():
-        name = "distributed, 0" if staleness == "0" and line != ALONE else f"{line}, {staleness}"
-        for seed in seeds:
-            directory = Path(config.run_dir) / name / seed
-            command = contestant.command(demo, directory, config.data_dir, seed)
-            compare.measure(command, directory)
-            directories[line, staleness, seed] = directory
-            models[directory] = contestant.model
-    compare.judge(config, demo, models)
-    results = {}
-    for (line, staleness, _), directory in directories.items():
-        at = results.setdefault(line, {}).setdefault(staleness, [])
-        at.append(compare.result_of(directory)["gold_reward"])
-    report(Path(config.run_dir), results)
+    with RunLock(config.run_dir):
+        demo, seeds = local_path(config.demo), config.seeds.split(",")
+        directories, models = {}, {}
+        for (line, staleness), contestant in contestants(config).items():
+            name = (
+                "distributed, 0" if staleness == "0" and line != ALONE else f"{line}, {staleness}"
+            )
+            for seed in seeds:
+                directory = local_path(config.run_dir) / name / seed
+                command = contestant.command(demo, directory, config.data_dir, seed)
+                compare.measure(command, directory)
+                directories[line, staleness, seed] = directory
+                models[directory] = contestant.model
+        compare.judge(config, demo, models)
+        results = {}
+        for (line, staleness, _), directory in directories.items():
+            at = results.setdefault(line, {}).setdefault(staleness, [])
+            at.append(compare.result_of(directory)["gold_reward"])
+        report(local_path(config.run_dir), results)
 
 
 def report(folder, results):

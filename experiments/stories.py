@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from experiments.launch import launch
 from tfalign.decoding import Greedy, generate
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.plots import reward_against_kl
+from tfalign.files import local_path
 from tfalign.models import SharedActorCritic
 from tfalign.models.llama2c import load_llama2c, load_llama2c_tokenizer
 from tfalign.objectives import PPO
@@ -78,7 +78,7 @@ def animal_reward(prompt, response):
 
 
 def main(config):
-    directory = Path(config.model_dir)
+    directory = local_path(config.model_dir)
     policy = load_llama2c(directory / "stories260K.bin")
     reference = load_llama2c(directory / "stories260K.bin")
     tokenizer = load_llama2c_tokenizer(directory / "tok512.bin")

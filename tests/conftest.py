@@ -4,8 +4,10 @@ what runs on Keras' other backends (``make test-jax``), without TensorFlow in th
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import pathlib
+import signal
 import sys
 
 import hypothesis
@@ -29,6 +31,8 @@ for _name, _count in _EXAMPLES.items():
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--kills", type=int, default=4, help="signals that a killed pipeline gets")
+    parser.addoption("--starts", type=int, default=2, help="times two processes start at once")
     parser.addoption("--fuzz", type=int, help="number of cases of every fuzz test")
 
 
@@ -87,6 +91,25 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture
+def full_disk():
+    """``full_disk(limit)``: a context in which no file grows beyond so many bytes, as on a full disk."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def full(limit):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+
+    return full
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PARTS = [
     (0, "records", r"tfalign\.(types|options)"),
     (0, "files", r"tfalign\.files"),
+    (0, "threads", r"tfalign\.threads"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),
     (1, "layers", r"tfalign\.layers(\..+)?"),

@@ -8,8 +8,11 @@ import gzip
 import io
 import json
 import random
+import re
+import struct
 import zipfile
 
+import numpy as np
 import pytest
 
 from tfalign.data import (
@@ -21,9 +24,14 @@ from tfalign.data import (
     SimilarityRecord,
     TaggedRecord,
     TextRecord,
+    read_documents,
     read_records,
 )
+from tfalign.data.readers.fields import fields_of
 from tfalign.data.records import KINDS
+from tfalign.evaluation.curves import read_curves
+from tfalign.language_models import read_arpa
+from tfalign.models.llama2c import load_llama2c, load_llama2c_tokenizer
 
 SPECIAL = [
     *(c.encode() for c in " \t\r\n\v\f\x1c\x85\u00a0\u2028\u3000\ufeff\u202e\"',:[]{}\\/#=?&<>"),
@@ -243,6 +251,23 @@ def test_a_damaged_file_is_read_or_told(tmp_path, fuzz_cases, format):
     assert outcomes["bad"] and outcomes["read"]
 
 
+@pytest.mark.parametrize("format", SEEDS)
+def test_a_stated_column_is_read_or_refused(tmp_path, format):
+    """Of every format, kind and field: no option is passed over."""
+    source, name, content, kinds = SEEDS[format]
+    file = tmp_path / name
+    file.write_bytes(content)
+    address = source.format(file).partition("?")[0]
+    columns = dict(pair.split("=") for pair in source.partition("?")[2].split("&") if pair)
+    for kind in kinds:
+        for field in (field.name for field in fields_of(kind)):
+            stated = "&".join(f"{f}={c}" for f, c in (columns | {field: "none"}).items())
+            with pytest.raises(
+                BadRecordError, match="the field 'none' is missing. Received fields"
+            ):
+                read_records(f"{address}?{stated}", kind)
+
+
 def _rows_of(format):
     """(source with {}, file name, separator-terminated records, one a list entry) of ten records."""
     texts = [f"文 {number} x" for number in range(10)]
@@ -307,3 +332,53 @@ def test_one_broken_row_is_one_skipped_record(tmp_path, format):
             with pytest.raises(BadRecordError) as caught:
                 read_records(source.format(file), ClassRecord)
             assert caught.value.source == whole[at].source
+
+
+def _fuzz(tmp_path, cases, name, content, read):
+    """Reads damaged files: what ``read`` raises must be a ValueError that names the file."""
+    file, dice, outcomes = tmp_path / name, random.Random(name), collections.Counter()
+    for _ in range(cases):
+        file.write_bytes(mutate(content, dice))
+        try:
+            read(file)
+            outcomes["read"] += 1
+        except ValueError as error:
+            outcomes["bad"] += 1
+            assert str(error).startswith(str(file)), error
+    print(f"{name}: {dict(outcomes)}")
+    assert outcomes["bad"] and outcomes["read"]
+
+
+def test_damaged_back_off_models(tmp_path, fuzz_cases):
+    _fuzz(tmp_path, fuzz_cases(300), "it.arpa", ARPA, read_arpa)
+
+
+def test_damaged_metrics(tmp_path, fuzz_cases):
+    _fuzz(tmp_path, fuzz_cases(300), "metrics.jsonl", METRICS, read_curves)
+
+
+def test_damaged_corpora(tmp_path, fuzz_cases):
+    text = " = Title = \n One . Two ?\n\n = = Heading = = \n Three @-@ 茶 . \n".encode()
+    _fuzz(tmp_path, fuzz_cases(300), "it.txt", text, read_documents)
+
+
+def test_damaged_llama2c_files(tmp_path, fuzz_cases):
+    """Models of a few bytes; whatever a header says is refused before it is built."""
+    tokenizer = struct.pack("<i", 6) + b"".join(
+        struct.pack("<fi", -number, 6) + b"<0x%02X>" % (number % 256) for number in range(259)
+    )
+    _fuzz(tmp_path, fuzz_cases(300), "tok.bin", tokenizer, load_llama2c_tokenizer)
+    sizes = (4, 4, 1, 1, 1, 3, 2)
+    numbers = 3 * 4 + 4 + 4 * 16 + 4 + 3 * 16 + 4 + 2 * 2 * 2
+    model = struct.pack("<7i", *sizes) + np.ones(numbers, "<f4").tobytes()
+    outcomes = collections.Counter()
+    file, dice = tmp_path / "model.bin", random.Random(0)
+    for _ in range(fuzz_cases(300)):
+        data = mutate(model, dice)
+        if data[:28] == model[:28] and len(data) == len(model):
+            continue  # a model that is built: seconds, and no matter of reading
+        file.write_bytes(data)
+        with pytest.raises(ValueError, match=re.escape(str(file))):
+            load_llama2c(file)
+            outcomes["read"] += 1
+    assert not outcomes

@@ -9,10 +9,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+ASCII_SPACE = (
+    " \t\n\r\v\f"  # what separates words in formats of text: no other space of Unicode does
+)
 WRITING = ".writing"
+_PIECE = 1 << 20  # numbers looked at together
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
@@ -32,6 +39,38 @@ def local_path(path: str | os.PathLike) -> Path:
             f" mount the bucket. Received: {os.fspath(path)}"
         )
     return Path(path)
+
+
+def check_finite(
+    file: str | os.PathLike,
+    tensors: Mapping[str, np.ndarray],
+    error: type[ValueError] = ValueError,
+) -> None:
+    """Raises unless all numbers are finite: weights with a NaN are neither written nor loaded.
+
+    Args:
+        file: where the tensors go or come from, for the message.
+        tensors: name -> array; bfloat16 is a dtype of ``ml_dtypes``.
+        error: the class of what is raised.
+
+    Raises:
+        ValueError: naming the file, the first tensor with such a number, and how many it has.
+
+    >>> check_finite("model.safetensors", {"kernel": np.array([1.0, np.nan], "float32")})
+    Traceback (most recent call last):
+    ValueError: model.safetensors: tensor 'kernel' must be finite. Received: 1 of 2 numbers are not
+    """
+    for name, tensor in tensors.items():
+        if np.dtype(tensor.dtype).kind in "biu":
+            continue
+        numbers = np.reshape(tensor, -1)
+        pieces = (numbers[at : at + _PIECE] for at in range(0, numbers.size, _PIECE))
+        count = sum(piece.size - int(np.count_nonzero(np.isfinite(piece))) for piece in pieces)
+        if count:
+            raise error(
+                f"{file}: tensor {name!r} must be finite. Received: {count} of {numbers.size} numbers"
+                " are not"
+            )
 
 
 def write_bytes_atomically(path: str | os.PathLike, data: bytes) -> None:

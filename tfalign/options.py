@@ -135,23 +135,26 @@ def record(default: Any, help: str = "", *, prefix: str | None = "") -> Any:
 
 
 def option_record(cls: type[Record]) -> type[Record]:
-    """Makes a class a frozen dataclass that checks its options' values before its own ``__post_init__``."""
+    """Makes a class a frozen dataclass that checks its options: types and ranges before its own
+    ``__post_init__``, choices after it."""
     own = cls.__dict__.get("__post_init__")
     inherited = getattr(cls, "__post_init__", None)
     if own is None and inherited is not None:  # it checks already, this class's fields too
         return dataclasses.dataclass(frozen=True)(cls)
 
-    @functools.wraps(own or option_record)
-    def check_then_own(self):
+    def checked(self):
+        is_whole = type(self).__post_init__ is checked  # not of a class above the record's
+        fields = [f for f in dataclasses.fields(self) if is_whole and not _holds_record(f)]
         hints = _hints(type(self))
-        for field in dataclasses.fields(self):
-            if not _holds_record(field):
-                value = check(field.name, getattr(self, field.name), field, hints[field.name])
-                object.__setattr__(self, field.name, value)
+        for field in fields:
+            value = _typed(field.name, getattr(self, field.name), field, hints[field.name])
+            object.__setattr__(self, field.name, value)
         if own is not None:
             own(self)
+        for field in fields:
+            _check_choice(field.name, getattr(self, field.name), field)
 
-    cls.__post_init__ = check_then_own
+    cls.__post_init__ = checked
     return dataclasses.dataclass(frozen=True)(cls)
 
 
@@ -219,7 +222,7 @@ def build(kind: type[Record], values: Mapping[str, Any], default: Record | None 
         if leaf.path in given:
             raise ValueError(f"The option {name} is given twice")
         given[leaf.path] = check(name, value, leaf.field, leaf.hint)
-    return _replaced(kind, default, given)
+    return _replaced(kind, default, given, "")
 
 
 def changed(options: Record, **values: Any) -> Record:
@@ -238,7 +241,9 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     >>> unknown("job", "algin", ["align", "sft"])
     'There is no job algin; did you mean align?'
     """
-    near = difflib.get_close_matches(name.rpartition(".")[2], list(known), n=1)
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    near = near or difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
     if near:
         return f"There is no {what} {name}; did you mean {near[0]}?"
     return f"There is no {what} {name}; there are {', '.join(sorted(known))}"
@@ -256,27 +261,60 @@ def check(name: str, value: Any, field: dataclasses.Field, hint: Any) -> Any:
     Raises:
         ValueError: naming the option, what it takes and what it was given.
     """
+    value = _typed(name, value, field, hint)
+    _check_choice(name, value, field)
+    return value
+
+
+def _typed(name, value, field, hint):
+    """A value of an option's type, and in its range."""
     wanted, may_be_none = _without_none(hint)
     if value is None and may_be_none:
         return None
     if typing.get_origin(wanted) is tuple and isinstance(value, list | tuple):
         member = typing.get_args(wanted)[0]
-        return tuple(check(name, one, field, member) for one in value)
+        return tuple(_typed(name, one, field, member) for one in value)
     if wanted is float and type(value) is int:
         value = _as_float(value)
     if type(value) is not wanted:
         kind = getattr(wanted, "__name__", str(wanted))
         raise ValueError(f"{name} must be of type {kind}. Received: {value!r}")
-    list_of = field.metadata["list_of"]
-    if list_of is None:
-        _check_one(name, value, value, field, "")
-    for part in value.split(",") if list_of and value else ():
-        try:
-            one = part if part in (field.metadata["range"] or Range()).also else list_of(part)
-        except ValueError:
-            one = part
-        _check_one(name, one, value, field, "of values separated by commas each ")
+    numbers, list_of = field.metadata["range"], field.metadata["list_of"]
+    if numbers is None and (wanted is float or list_of in (int, float)):
+        numbers = Range()
+    if numbers is not None and (list_of or wanted in (int, float)):
+        parts = [_number(part, list_of) for part in _split(value)] if list_of else [value]
+        if not all(part in numbers for part in parts):
+            raise ValueError(_complaint(name, value, str(numbers), list_of))
     return value
+
+
+def _check_choice(name, value, field):
+    """Raises unless a text, or each of several, is one of the option's choices."""
+    choices, list_of = field.metadata["choices"], field.metadata["list_of"]
+    if choices is None or value is None:
+        return
+    several = value if isinstance(value, tuple) else [value]
+    if not all(one in choices for one in (_split(value) if list_of else several)):
+        allowed = "one of " + ", ".join(choice or '""' for choice in choices)
+        raise ValueError(_complaint(name, value, allowed, list_of))
+
+
+def _complaint(name, value, allowed, list_of):
+    each = "values separated by commas, each " if list_of else ""
+    return f"--{name} must be {each}{allowed}. Received: {name.rpartition('.')[2]}={value}"
+
+
+def _split(text):
+    return text.split(",") if text else []
+
+
+def _number(part, kind):
+    """The number of a part of a list, or the text if it is none."""
+    try:
+        return kind(part)
+    except ValueError:
+        return part
 
 
 def read_file(file: str | os.PathLike) -> dict[str, Any]:
@@ -288,11 +326,14 @@ def read_file(file: str | os.PathLike) -> dict[str, Any]:
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
-        values = _yaml(path, text) if path.suffix in (".yaml", ".yml") else json.loads(text)
+        is_yaml = path.suffix in (".yaml", ".yml")
+        values = None if is_yaml else json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ValueError(f"{file}: not JSON: {error}") from error
+    if is_yaml:
+        values = _yaml(path, text)
     if not isinstance(values, Mapping):
         raise ValueError(f"{file} must hold an object of options. Received: {values!r:.60}")
     return dict(values)
@@ -371,31 +412,23 @@ def _records_of(kind):
             yield from _records_of(inner)
 
 
-def _replaced(kind, default, given):
-    """``default`` with the values by path."""
+def _replaced(kind, default, given, where):
+    """``default`` with the values by path; what is wrong between options is told with ``where``."""
     changes = {}
     for field in dataclasses.fields(kind):
         inner = {path[1:]: value for path, value in given.items() if path[0] == field.name}
         if inner and _holds_record(field):
-            record_class, _ = _record_in(kind, field)
+            record_class, prefix = _record_in(kind, field)
             start = getattr(default, field.name) or record_class()
-            changes[field.name] = _replaced(record_class, start, inner)
+            changes[field.name] = _replaced(record_class, start, inner, where + prefix)
         elif inner:
             changes[field.name] = inner[()]
-    return dataclasses.replace(default, **changes)
-
-
-def _check_one(name, one, value, field, each):
-    """Raises unless ``one``, which is or is part of the value, is allowed."""
-    choices, numbers = field.metadata["choices"], field.metadata["range"]
-    if numbers is None and isinstance(one, float):
-        numbers = Range()
-    received = f"Received: {name.rpartition('.')[2]}={value}"
-    if choices is not None and one not in choices:
-        allowed = ", ".join(choice or '""' for choice in choices)
-        raise ValueError(f"--{name} must be {each}one of {allowed}. {received}")
-    if numbers is not None and one not in numbers:
-        raise ValueError(f"--{name} must be {each}{numbers}. {received}")
+    try:
+        return dataclasses.replace(default, **changes)
+    except ValueError as error:
+        if where:
+            raise ValueError(f"{where.rstrip('.')}: {error}") from error
+        raise
 
 
 def _as_float(value: int) -> float:

@@ -71,6 +71,30 @@ def preferences(results, rng):
     record_weights(results, "preferences", model)
 
 
+def poisoned(results):
+    """Whether the bits of all variables differ after updates of which one was spoiled in a row, and after
+    the same ones without it; how many were skipped; and the share of a device."""
+    model = CausalLM(CONFIG.replace(dropout=0.1))
+    learner = Learner(model, DPO(), optimizer(), accumulate=2)
+    variables = [*model.variables, *learner.optimizer.variables][:-1]  # but the counts
+    start, ends = [np.asarray(v.value) for v in variables], []
+    for spoil in (False, True):
+        for variable, value in zip(variables, start):
+            variable.assign(value)
+        for step in range(UPDATES // 2):
+            rng = np.random.default_rng(step)
+            token_ids, real = ragged(rng, 2 * ROWS, 2)
+            ref = rng.normal(-20, 1, (2 * ROWS, 2)).astype("float32")
+            if step == 4:
+                ref[-1] = np.nan
+            if step != 4 or spoil:
+                logs = learner.update(RankedResponses(token_ids, real, real[..., 2:], ref))
+        ends.append([np.asarray(v.value).tobytes() for v in variables])
+    results["poisoned/differ"] = ends[0] != ends[1]
+    results["poisoned/skipped"] = float(logs["skipped_updates"])
+    results["poisoned/cut"] = float(_share_on_a_device(model))
+
+
 def alignment(results, rng):
     policy, reference = CausalLM(CONFIG), CausalLM(CONFIG)
     model = SharedActorCritic(policy)
@@ -117,6 +141,7 @@ def main(path, mesh=""):
     supervised(results, np.random.default_rng(0))
     preferences(results, np.random.default_rng(1))
     alignment(results, np.random.default_rng(2))
+    poisoned(results)
     results["tensorflow_imported"] = "tensorflow" in sys.modules
     np.savez(path, **results)
 

@@ -52,6 +52,13 @@ def test_a_mesh_is_one_device(results, mesh, kind):
             np.testing.assert_allclose(several[name], one[name], 1e-5, atol, err_msg=name)
 
 
+@pytest.mark.parametrize("mesh", ["", *MESHES])
+def test_a_row_that_overflows_is_as_if_its_batch_had_not_been_there(results, mesh):
+    assert not results[mesh]["poisoned/differ"]
+    assert results[mesh]["poisoned/skipped"] == 1
+    assert results[mesh]["poisoned/cut"] < MESHES.get(mesh, 1) + 0.02
+
+
 @pytest.mark.parametrize("mesh", MESHES)
 def test_a_device_holds_its_share_of_the_weights(results, mesh):
     # normalisations' scales are held whole

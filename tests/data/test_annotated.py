@@ -112,6 +112,39 @@ def test_a_tag_stands_at_its_words_first_token():
     assert cut.tokens[0].tolist()[-1] == SEP and (cut.tags[0] >= 0).tolist() == [False, True, False]
 
 
+NO_SIZE = [0, -1, 2, float("nan"), 16.5, "16", True]
+
+
+@pytest.mark.parametrize("size", NO_SIZE)
+def test_sizes_that_leave_no_room_for_text_are_refused(size):
+    """A row needs CLS, SEP and one token between them."""
+    with pytest.raises(ValueError, match=r"max_tokens must be a whole number, at least 3"):
+        encode_classes([ClassRecord("the cat", "a")], TOKENIZER, ["a"], size)
+    with pytest.raises(ValueError, match="Received: max_tokens="):
+        encode_tags([TaggedRecord(("the",), ("O",))], TOKENIZER, ["O"], size)
+    with pytest.raises(ValueError, match="Received: max_tokens="):
+        encode_similarities([SimilarityRecord("the", "a", 1.0)], TOKENIZER, 5.0, size)
+
+
+@pytest.mark.parametrize("windows", [0, -1, float("nan"), 1.5])
+def test_windows_are_whole(windows):
+    with pytest.raises(ValueError, match="at least one window. Received: windows="):
+        encode_classes([ClassRecord("the cat", "a")], TOKENIZER, ["a"], 8, windows)
+
+
+@pytest.mark.parametrize("highest", [0.0, -1.0, float("nan"), float("inf")])
+def test_the_highest_similarity_is_a_number_to_divide_by(highest):
+    with pytest.raises(ValueError, match="highest must be positive and finite. Received: highest="):
+        encode_similarities([SimilarityRecord("the", "a", 1.0)], TOKENIZER, highest, 8)
+
+
+@pytest.mark.parametrize("score", [-0.1, 5.5])
+def test_a_score_beyond_the_highest_is_told(score):
+    record = SimilarityRecord("the", "a", score, "it.csv:3")
+    with pytest.raises(ValueError, match=r"it.csv:3: a score lies in \[0, 5.0\]. Received: "):
+        encode_similarities([record], TOKENIZER, 5.0, 8)
+
+
 def test_similarities_are_shares_of_the_highest():
     records = [SimilarityRecord("the cat", "a dog", 2.5)]
     examples = encode_similarities(records, TOKENIZER, 5.0, 10)

@@ -24,7 +24,7 @@ from tfalign.data import (
     next_token_targets,
     one_text,
 )
-from tfalign.data.batches import _best_fit
+from tfalign.data.layouts import best_fit
 from tfalign.text import train_byte_bpe
 from tfalign.types import LanguageModelBatch
 
@@ -214,9 +214,9 @@ def test_packing_fills_the_rows():
     assert np.mean(filled) > 0.93  # one text a row fills half
 
 
-def test_best_fit_equals_a_plain_search():
+def testbest_fit_equals_a_plain_search():
     lengths = np.random.default_rng(0).integers(1, 21, size=300)
-    rows, columns, segments, count = _best_fit(lengths, 20)
+    rows, columns, segments, count = best_fit(lengths, 20)
     free, filled = [], []
     for index, length in enumerate(lengths):
         rooms = [room for room in free if room >= length]
@@ -333,8 +333,8 @@ def test_seeds_and_epochs_differ():
 
 def test_the_shuffle_is_the_same_in_every_process_and_version():
     program = (
-        "from tfalign.data.batches import _shuffler\n"
-        "shuffle = _shuffler(2**64 - 1, 5)\n"
+        "from tfalign.data.layouts import shuffler\n"
+        "shuffle = shuffler(2**64 - 1, 5)\n"
         "print(*shuffle(8), *shuffle(4))"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -437,6 +437,15 @@ def test_a_keras_model_fits_on_the_dataset():
         (texts, {"batch_size": 8, "packed_length": 1}, "at least 2. Received: packed_length=1"),
         (prompts, {"batch_size": 8, **PACKED}, "cut into rows. Received: PromptExamples"),
         (prompts, {"batch_size": 8, "bucket_lengths": (24,), "seed": -1}, "Received: seed=-1"),
+        (texts, {"batch_size": float("nan"), **BUCKETS}, "Received: batch_size=nan"),
+        (texts, {"batch_size": 8.0, **BUCKETS}, "Received: batch_size=8.0"),
+        (texts, {"batch_size": True, **BUCKETS}, "Received: batch_size=True"),
+        (texts, {"batch_size": 8, "bucket_lengths": (16.7,)}, "bucket_lengths=16.7"),
+        (texts, {"batch_size": 8, "bucket_lengths": (float("inf"),)}, "bucket_lengths=inf"),
+        (texts, {"batch_size": 8, "packed_length": float("nan")}, "packed_length=nan"),
+        (texts, {"batch_size": 8, "window_length": "32"}, "window_length='32'"),
+        (texts, {"batch_size": 8, **BUCKETS, "epochs": -1}, "epochs=-1"),
+        (texts, {"batch_size": 8, **BUCKETS, "seed": 0.5}, "seed=0.5"),
         (prompts, {"batch_size": 31, "bucket_lengths": (24,)}, "30 examples do not fill a batch"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from tfalign.decoding import Greedy, Sampler
-from tfalign.decoding.samplers import invert_cumulative
+from tfalign.decoding.samplers import RowSampler, invert_cumulative
 from tfalign.functional.random import uniform
 
 PROBABILITIES = np.array([0.05, 0.4, 0.2, 0.25, 0.1])
@@ -244,3 +244,31 @@ def test_full_support_is_known():
     assert Sampler(temperature=0.3).has_full_support
     for restricted in (Sampler(top_k=5), Sampler(top_p=0.9), Sampler(min_p=0.1)):
         assert not restricted.has_full_support
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{}, {"top_k": 2}, {"min_p": 0.3}, {"top_p": 0.5}],
+        [{"top_k": 1}, {"top_k": 99}, {"top_k": 5}, {"temperature": 0.5}],
+        [{"temperature": 2.0, "top_k": 4, "top_p": 0.8, "min_p": 0.3}, {}, {"min_p": 0.99}, None],
+    ],
+)
+def test_rows_with_settings_of_their_own_are_sampled_as_alone(rows):
+    """None is the most likely token. Two of the five tokens are equals."""
+    logits = np.log(np.array([[0.05, 0.4, 0.2, 0.2, 0.15]])).astype("float32")
+    defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+    settings = [defaults | ({"temperature": 0.0} if row is None else row) for row in rows]
+    columns = [np.array([row[name] for row in settings]) for name in defaults]
+    kinds = ("float32", "float32", "int32", "float32")
+    sampler = RowSampler(*(column.astype(kind) for column, kind in zip(columns, kinds)))
+    for uniform_number in np.linspace(0, 0.999, 25, dtype="float32"):
+        uniforms = np.full(len(rows), uniform_number)
+        tokens, log_probs = map(
+            np.asarray, sampler.choose(np.repeat(logits, len(rows), 0), uniforms)
+        )
+        for row, choices in enumerate(rows):
+            alone = Greedy() if choices is None else Sampler(**choices)
+            token, log_prob = alone.choose(logits, uniforms[:1])
+            assert tokens[row] == int(token[0])
+            np.testing.assert_allclose(log_probs[row], float(log_prob[0]), rtol=1e-5, atol=1e-6)

@@ -29,7 +29,18 @@ def test_a_line_still_being_written_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["{half", "[]", '{"step": 1}', '{"stage": "a", "step": 1, "b": "c"}']
+    "line",
+    [
+        *("{half", "[]", "null", "[" * 5000, '{"step": 1}', '{"stage": "a", "step": 1, "b": "c"}'),
+        *('{"stage": "a", "step": 1.5}', '{"stage": "a", "step": "1"}', '{"stage": "a"}'),
+        *('{"stage": ["a"], "step": 1}', '{"stage": "a", "step": true}', "\0"),
+        '{"stage": "a", "step": %s}' % ("9" * 400),
+        '{"stage": "a", "step": 1, "b": %s}' % ("9" * 400),
+        '{"stage": "a", "step": 1, "b": %s}' % ("9" * 5000),
+        '{"stage": "a", "step": 1, "b": 1, "b": 2}',
+        '{"stage": "a", "step": Infinity}',
+    ],
+    ids=range(17),
 )
 def test_a_bad_line_is_named(tmp_path, line):
     file = tmp_path / "metrics.jsonl"

@@ -45,36 +45,48 @@ def finish(process):
     assert process.returncode == 0, errors[-2000:]
 
 
-def kill_at_random(run_dir, data_dir, number, kills, seed):
-    """Starts the pipeline and signals it, ``kills`` times, as many in each stage; then lets it end.
+def kill_at_random(runs, data_dir, number, kills, seed):
+    """Signals pipelines ``kills`` times in all, and lets each of them end.
 
     Every update leaves a checkpoint. A process is signalled after it has begun and made as many
-    checkpoints as the dice say, at any moment of the following.
+    checkpoints as the dice say, at any moment of the following; a run that was signalled in every stage
+    is followed by another one.
 
     Args:
-        run_dir, data_dir: Path.
+        runs: Path, the folder of the runs.
+        data_dir: Path.
         number: signal.
         kills: int.
         seed: int, of the dice.
 
     Returns:
-        list of Kill.
+        (list of Kill, list of the runs' directories).
     """
     dice = random.Random(seed)
     flags = [f"--{stage}.save_every=1" for stage in STAGES]
-    done = []
-    for index in range(kills):
-        process = start(run_dir, data_dir, *flags)
-        updates = dice.randrange(2) if index else 1
-        _wait(process, run_dir, STAGES[index * len(STAGES) // kills], updates)
-        time.sleep(dice.uniform(0, 1 if updates else 12))
-        stage, checkpoint = progress(run_dir)
-        process.send_signal(number)
-        process.communicate()
-        done.append(Kill(stage, checkpoint, process.returncode))
-        print(signal.Signals(number).name, *done[-1], flush=True)
-    finish(start(run_dir, data_dir, *flags))
-    return done
+    done, directories = [], []
+    while len(done) < kills:
+        directories.append(runs / f"{len(directories)}")
+        for stage in _stages_of_a_run(kills - len(done)):
+            process = start(directories[-1], data_dir, *flags)
+            updates = dice.randrange(2) if done else 1
+            _wait(process, directories[-1], stage, updates)
+            time.sleep(dice.uniform(0, 0.3 if updates else 12))
+            where = progress(directories[-1])
+            process.send_signal(number)
+            process.communicate()
+            if process.returncode == 0:  # it was done just before
+                break
+            done.append(Kill(*where, process.returncode))
+            print(signal.Signals(number).name, *done[-1], flush=True)
+        finish(start(directories[-1], data_dir, *flags))
+    return done, directories
+
+
+def _stages_of_a_run(kills):
+    """In which stage each signal of a run comes at the earliest: at most three in one."""
+    kills = min(kills, 3 * len(STAGES))
+    return [STAGES[index * len(STAGES) // kills] for index in range(kills)]
 
 
 def progress(run_dir):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_nobody_is_forgotten():
 
 def test_a_command():
     contestant = Contestant("align", {"algorithm": "ppo"}, "ppo", rewarded=True)
-    command = contestant.command(compare.Path("demo"), compare.Path("runs/a"), "data", "7")
+    command = contestant.command(Path("demo"), Path("runs/a"), "data", "7")
     assert command == [
         sys.executable,
         "-m",
@@ -83,7 +84,10 @@ def test_a_failure_is_told_and_not_taken_for_a_result(tmp_path):
     ("options", "sentence"),
     [
         ({"contestants": "ppo,sarsa"}, "Contestants are ppo, .* Received: 'sarsa'"),
-        ({"seeds": "0,one"}, "Received: '0,one'"),
+        (
+            {"seeds": "0,one"},
+            "--seeds must be values separated by commas, each at least 0 and below",
+        ),
     ],
 )
 def test_contradictions_fail_in_a_sentence(options, sentence):

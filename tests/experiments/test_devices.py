@@ -283,3 +283,39 @@ def test_jax_processes_that_share_the_weights_are_one(tmp_path):
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
         np.testing.assert_allclose(weights("two")[name], one[name], 1e-5, 1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tensorflow", "jax"])
+def test_processes_that_train_together_end_together(tmp_path, kind):
+    """One of two workers gets a SIGTERM: both end after the same update, with a checkpoint of it."""
+    ports = free_ports(2)
+    flags = ["--preset=tiny_llama", "--vocab_size=300", "--length=32", "--batch_size=4"]
+    flags += ["--steps=100000", "--save_every=100000", "--log_every=1"]
+    flags += [f"--run_dir={tmp_path}/run", f"--data_dir={tmp_path}/data"]
+    jax = {
+        "KERAS_BACKEND": "jax",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(f"127.0.0.1:{port}" for port in ports),
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
+    together = []
+    for index in range(2):
+        more, environment = ["--strategy=multiworker"], {"TF_CONFIG": cluster(index, ports)}
+        if kind == "jax":
+            more = ["--mesh=fsdp:2", "--multihost"]
+            environment = jax | {"KERAS_DISTRIBUTION_PROCESS_ID": str(index)}
+        together.append(experiment("pretrain_gpt", *flags, *more, **environment))
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        while _lines(metrics) < 3 and together[0].poll() is None:
+            time.sleep(0.01)
+        together[1].send_signal(signal.SIGTERM)
+        errors = [process.communicate(timeout=600)[1] for process in together]
+    finally:
+        for process in together:
+            process.kill()
+    assert [process.returncode for process in together] == [143, 143], errors
+    (checkpoint,) = (tmp_path / "run" / "checkpoints" / "pretrain").iterdir()
+    last = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert checkpoint.name == f"step-{last:08d}" and last >= 3
+    assert json.loads((checkpoint / "state.json").read_text())["step"] == last

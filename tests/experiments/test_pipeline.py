@@ -5,29 +5,27 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from safetensors.numpy import load_file
 
-STAGES = ("pretrain", "sft", "reward_model", "ppo")
+from tests.experiments.killing import STAGES, finish, kill_at_random, start
+from tfalign.training.run_directory import RunDirectory
 
 
-def start(run_dir, data_dir, *flags):
-    command = [sys.executable, "-m", "experiments.pipeline", "--config=smoke"]
-    return subprocess.Popen(
-        [*command, f"--run_dir={run_dir}", f"--data_dir={data_dir}", *flags],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def kills(request):
+    """How often a run is signalled."""
+    return request.config.getoption("--kills")
 
 
-def finish(process):
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors[-2000:]
+@pytest.fixture
+def starts(request):
+    """How often two processes start at once."""
+    return request.config.getoption("--starts")
 
 
 def metrics(run_dir):
@@ -37,22 +35,6 @@ def metrics(run_dir):
         ({k: v for k, v in line.items() if k != "time"} for line in lines),
         key=lambda line: (line["stage"], line["step"]),
     )
-
-
-def kill_during(process, run_dir, stage, step):
-    """SIGKILL once the stage has logged this step."""
-    file = run_dir / "metrics.jsonl"
-    deadline = time.monotonic() + 900
-    while time.monotonic() < deadline and process.poll() is None:
-        if file.exists():
-            text = file.read_text()
-            if f'"stage": "{stage}", "step": {step},' in text:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                return
-        time.sleep(0.01)
-    _, errors = process.communicate()
-    raise AssertionError(f"{stage} never logged step {step}: {errors[-2000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +63,69 @@ def test_the_pipeline_runs_and_reports(whole_run):
     assert abs(first["kl"]) < 1e-3  # the policy still is its reference
 
 
-@pytest.mark.slow
-def test_killed_in_every_stage_and_resumed_equals_uninterrupted(whole_run, tmp_path):
-    run_dir, data_dir = whole_run
-    for stage in STAGES:
-        kill_during(start(tmp_path, data_dir), tmp_path, stage, 6 if stage == "pretrain" else 2)
-    finish(start(tmp_path, data_dir))
-    assert metrics(tmp_path) == metrics(run_dir)
+def same(ours, theirs):
+    """Whether two runs logged the same numbers and left the same weights, to the bit."""
+    assert metrics(ours) == metrics(theirs)
     for stage in STAGES:
         file = f"models/{stage}/model.safetensors"
-        ours, theirs = load_file(tmp_path / file), load_file(run_dir / file)
-        assert ours.keys() == theirs.keys()
-        assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
+        one, other = load_file(ours / file), load_file(theirs / file)
+        assert one.keys() == other.keys()
+        assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_signalled_at_random_moments_and_resumed_equals_uninterrupted(
+    whole_run, tmp_path, number, code, kills
+):
+    """In every stage; with --kills=N at N moments of each signal."""
+    run_dir, data_dir = whole_run
+    done, directories = kill_at_random(tmp_path, data_dir, number, kills, seed=number)
+    assert {kill.exit_code for kill in done} == {code}
+    assert 2 * sum(kill.checkpoint > 0 for kill in done) >= kills
+    for directory in directories:
+        same(directory, run_dir)
+
+
+@pytest.mark.slow
+def test_of_two_that_start_at_once_one_is_refused(tmp_path, starts):
+    """With --starts=N, N times: a sentence names the other, whose metrics are complete."""
+    texts = tmp_path / "text.jsonl"
+    texts.write_text("".join(json.dumps({"text": f"some words {i}"}) + "\n" for i in range(400)))
+    flags = [f"--data={texts}", "--vocab_size=300", "--preset=tiny", "--num_layers=1"]
+    flags += ["--length=32", "--batch_size=4", "--steps=300", "--log_every=10"]
+    for attempt in range(starts):
+        run_dir = tmp_path / str(attempt)
+        both = [pretraining(f"--run_dir={run_dir}", *flags) for _ in range(2)]
+        errors = [process.communicate()[1] for process in both]
+        codes = [process.returncode for process in both]
+        assert sorted(codes) == [0, 2], errors
+        winner, loser = codes.index(0), codes.index(2)
+        told = f"error: {run_dir} is in use by process {both[winner].pid} on {socket.gethostname()}"
+        assert told in errors[loser] and "Traceback" not in errors[loser]
+        assert [line["step"] for line in metrics(run_dir)] == list(range(10, 301, 10))
+        assert (run_dir / "models" / "pretrain" / "model.safetensors").exists()
+
+
+def pretraining(*flags):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.pretrain_gpt", *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_directory_that_a_process_has_is_refused(tmp_path):
+    with RunDirectory(tmp_path / "run", {}):
+        process = start(tmp_path / "run", tmp_path)
+        _, errors = process.communicate()
+    assert process.returncode == 2
+    told = f"error: {tmp_path}/run is in use by process {os.getpid()} on {socket.gethostname()}"
+    assert told in errors and "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_refuses_other_options(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from experiments import stages
 from experiments.safe_alignment import SafeAlignmentConfig, main, write_pairs
 from tfalign.data.customer_service.examples import generate_examples
-from tfalign.data.customer_service.gold import gold_components, gold_reward
+from tfalign.data.customer_service.gold import gold_components, weighted
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
@@ -25,7 +25,7 @@ QUICK = LIMITS | {"on_bad": "skip", "batch_size": 4, "log_every": 1}
 def pairs(tmp_path_factory):
     """A source of records drawn without the built dataset."""
     folder = tmp_path_factory.mktemp("pairs")
-    for split, size in (("train", 60), ("test", 40)):
+    for split, size in (("train", 120), ("test", 80)):
         rows = generate_examples("preferences_en", split, size)
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{split}.jsonl").write_text(lines)
@@ -47,8 +47,7 @@ def test_one_label_knows_nothing_of_the_other(pairs, tmp_path):
                 if label == "unsafe":
                     assert chosen["safe"] < rejected["safe"]
                     continue
-                whole = [gold_reward(row["prompt"], row[x]) for x in ("chosen", "rejected")]
-                assert whole[0] - 0.8 * chosen["safe"] > whole[1] - 0.8 * rejected["safe"]
+                assert weighted(chosen | {"safe": 0.0}) > weighted(rejected | {"safe": 0.0})
 
 
 @pytest.mark.slow

@@ -1,139 +1,136 @@
-"""The HTTP server: OpenAI's shapes, streams that add up, limits, and what is refused."""
+"""The server's command: flags, the key's two ways, and a process that is overrun and told to end."""
 
-import json
+from __future__ import annotations
 
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
 import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
 
-from starlette.testclient import TestClient
-
-from experiments.serve import ServeConfig, make_server
+from experiments.load_test import LoadTestConfig, overrun, start, told_to_end
+from experiments.serve import ServeConfig
+from tfalign.cli.records import ExportJob
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.text import Tokenizer, train_byte_bpe
 
-CHAT = (
-    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}a:{% endif %}"
-)
-COMPLETE, CHAT_COMPLETE = "/v1/completions", "/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "agent"
-    trained = train_byte_bpe([], 259)
-    tokenizer = Tokenizer(trained._special, trained.special_tokens, CHAT)
-    model = CausalLM(GPTConfig(259, 16, 1, 2, max_positions=64, initializer_range=0.3))
-    model.save_pretrained(folder)
-    tokenizer.save(folder)
-    config = ServeConfig(model=str(folder), rows=4, most_bytes=2_000)
-    with TestClient(make_server(config).app()) as client:
-        yield client
-
-
-def events(response):
-    lines = [line for line in response.text.splitlines() if line]
-    assert lines[-1] == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-
-
-def test_a_stream_adds_up_to_the_whole(client):
-    body = {"prompt": "Hello", "max_tokens": 20, "seed": 3}
-    whole = client.post(COMPLETE, json=body).json()
-    assert whole["object"] == "text_completion" and whole["model"] == "agent"
-    assert whole["usage"]["prompt_tokens"] == 6  # with BOS
-    assert 1 <= whole["usage"]["completion_tokens"] <= 20
-    parts = events(client.post(COMPLETE, json=body | {"stream": True}))
-    assert "".join(part["choices"][0]["text"] for part in parts) == whole["choices"][0]["text"]
-    reasons = [part["choices"][0]["finish_reason"] for part in parts]
-    assert reasons[-1] == whole["choices"][0]["finish_reason"] in ("stop", "length")
-    assert set(reasons[:-1]) <= {None}
-
-
-def test_chat_whole_and_streamed(client):
-    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0}
-    whole = client.post(CHAT_COMPLETE, json=body).json()
-    message = whole["choices"][0]["message"]
-    assert whole["object"] == "chat.completion" and message["role"] == "assistant"
-    parts = events(client.post(CHAT_COMPLETE, json=body | {"stream": True}))
-    deltas = [part["choices"][0]["delta"] for part in parts]
-    assert deltas[0]["role"] == "assistant"
-    assert "".join(delta.get("content", "") for delta in deltas) == message["content"]
-    assert parts[-1]["object"] == "chat.completion.chunk"
-
-
-def test_ids_and_stop_strings(client):
-    body = {"prompt": [1, 40, 41], "max_tokens": 30, "seed": 1}
-    text = client.post(COMPLETE, json=body).json()["choices"][0]["text"]
-    stop = next(char for char in text if char not in "\ufffd")
-    cut = client.post(COMPLETE, json=body | {"stop": stop}).json()["choices"][0]
-    assert cut == {"index": 0, "text": text[: text.index(stop)], "finish_reason": "stop"}
-
 
 @pytest.mark.parametrize(
-    "path, content, status, message",
+    ("record", "options"),
     [
-        (COMPLETE, b"{", 400, "The body is not JSON."),
-        (COMPLETE, b"[" * 1_500, 400, "The body is not JSON."),
-        (COMPLETE, b"[]", 400, "The body must be a JSON object."),
-        (COMPLETE, b"x" * 2_001, 413, "A request may have 2000 bytes."),
-        (COMPLETE, {}, 400, "prompt must be a string or a list of token ids."),
-        (COMPLETE, {"prompt": [259]}, 400, "A token's id must be in [0, 259)."),
-        (COMPLETE, {"prompt": []}, 400, "The prompt is empty."),
-        (COMPLETE, {"prompt": "\ud83d"}, 400, "half a surrogate pair"),
-        (COMPLETE, {"prompt": "a", "max_tokens": 0}, 400, "Received: max_tokens=0"),
-        (COMPLETE, {"prompt": "a", "max_tokens": True}, 400, "Received: max_tokens=True"),
-        (COMPLETE, {"prompt": "a", "max_tokens": 63}, 400, "The model takes 64 tokens. Received"),
-        (COMPLETE, {"prompt": "a" * 100}, 400, "a prompt of 101"),
-        (COMPLETE, {"prompt": "a", "temperature": -1}, 400, "Received: temperature=-1"),
-        (COMPLETE, {"prompt": "a", "top_p": 0}, 400, "Received: top_p=0"),
-        (COMPLETE, {"prompt": "a", "seed": 2**32}, 400, "Received: seed=4294967296"),
-        (COMPLETE, {"prompt": "a", "n": 2}, 400, "n is not supported. Received: n=2"),
-        (COMPLETE, {"prompt": "a", "stop": [1]}, 400, "stop must be a string or a list"),
-        (COMPLETE, {"prompt": "a", "stop": ["a"] * 5}, 400, "stop may have 4 strings"),
-        (COMPLETE, {"prompt": "a", "stream": "yes"}, 400, "stream must be true or false"),
-        (CHAT_COMPLETE, {"messages": []}, 400, "messages must be a list of messages."),
-        (CHAT_COMPLETE, {"messages": [{"role": "user"}]}, 400, "must have role and content"),
-        (CHAT_COMPLETE, {"prompt": "a"}, 400, "messages must be a list of messages."),
-        ("/v1/nothing", {}, 404, "Not Found"),
+        (ServeConfig, {"length": 1}),
+        (ServeConfig, {"length": -5}),
+        (ServeConfig, {"rows": 0}),
+        (ServeConfig, {"rows": 10**9}),
+        (ServeConfig, {"port": 70_000}),
+        (ServeConfig, {"port": -1}),
+        (ServeConfig, {"most_waiting": 0}),
+        (ServeConfig, {"most_bytes": -1}),
+        (ServeConfig, {"body_seconds": 0.0}),
+        (ServeConfig, {"render_seconds": float("nan")}),
+        (ServeConfig, {"drain_seconds": -1.0}),
+        (ServeConfig, {"drain_seconds": float("inf")}),
+        (LoadTestConfig, {"clients": 0}),
+        (LoadTestConfig, {"half_sent": -1}),
+        (LoadTestConfig, {"max_tokens": 0}),
+        (LoadTestConfig, {"rows": 0}),
+        (LoadTestConfig, {"port": 0}),
+        (ExportJob, {"batch_size": 0}),
+        (ExportJob, {"max_prompt_tokens": -1}),
+        (ExportJob, {"max_new_tokens": 0}),
+        (ExportJob, {"version": -1}),
+        (ExportJob, {"temperature": 0.0}),
+        (ExportJob, {"top_k": -1}),
+        (ExportJob, {"top_p": 0.0}),
     ],
 )
-def test_what_is_malformed_or_too_large_is_refused(client, path, content, status, message):
-    data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    response = client.post(path, content=data)
-    assert response.status_code == status
-    assert message in response.json()["error"]["message"]
+def test_flags_out_of_their_range(record, options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"{name} must be .* Received: {name}={value}"):
+        record(**options)
 
 
-def test_a_body_without_a_length_is_cut_off(client):
-    response = client.post(COMPLETE, content=iter([b"x" * 1_500] * 2))
-    assert response.status_code == 413
+def test_a_key_from_a_flag_or_the_environment(monkeypatch):
+    monkeypatch.delenv("TFALIGN_API_KEY", raising=False)
+    config = ServeConfig(allowed_hosts="A.example, b.example,")
+    assert config.key == "" and config.hosts == {"a.example", "b.example"}
+    monkeypatch.setenv("TFALIGN_API_KEY", "of the environment")
+    assert config.key == "of the environment"
+    config = ServeConfig(api_key="of the flag")
+    assert config.key == "of the flag" and "of the flag" not in repr(config)
+    monkeypatch.setenv("TFALIGN_API_KEY", "schl\u00fcssel")
+    with pytest.raises(ValueError, match="--api_key must be printable ASCII"):
+        ServeConfig()
 
 
-def test_health_models_and_metrics(client):
-    assert client.get("/health").json() == {"status": "ok"}
-    assert client.get("/v1/models").json()["data"][0]["id"] == "agent"
-    assert client.get(COMPLETE).status_code == 405
-    client.post(COMPLETE, json={"prompt": "a", "max_tokens": 1})
-    metrics = client.get("/metrics").text
-    assert 'requests_total{route="/v1/completions",status="200"}' in metrics
-    counted = {
-        line.split()[0]: float(line.split()[1])
-        for line in metrics.splitlines()
-        if not line.startswith("#")
-    }
-    assert counted["new_tokens_total"] >= 1 and counted["running"] == 0
-    assert counted["response_seconds_count"] >= 1
+@pytest.fixture
+def agent(tmp_path):
+    """A tiny model's directory."""
+    trained = train_byte_bpe([], 259)
+    CausalLM(GPTConfig(259, 16, 1, 2, max_positions=512)).save_pretrained(tmp_path / "agent")
+    Tokenizer(trained._special, trained.special_tokens).save(tmp_path / "agent")
+    return tmp_path / "agent"
 
 
-def test_an_engine_that_failed_is_told(client):
-    server = client.app.routes[0].endpoint.__self__
-    server.engine.failure = RuntimeError("out of memory")
+@pytest.mark.slow
+def test_a_server_that_is_overrun_and_told_to_end(agent):
+    """Half-sent bodies get a 408 while whole requests are answered; SIGTERM lets responses end."""
+    config = LoadTestConfig(
+        model=str(agent), prompt="order {}", clients=30, half_sent=40, max_tokens=200, port=8791
+    )
+    server = start(config)
     try:
-        assert client.get("/health").status_code == 503
-        response = client.post(COMPLETE, json={"prompt": "a"})
-        assert response.status_code == 503 and response.headers["retry-after"] == "1"
+        halves, wholes = asyncio.run(overrun(config))
+        assert halves == {408: 40} and wholes == {200: 30}
+        reasons, status, _ = asyncio.run(told_to_end(config, server))
+        assert status == 143
+        assert sum(reasons.values()) == 30 and set(reasons) <= {"stop", "length"}
     finally:
-        server.engine.failure = None
+        server.kill()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_told_to_end_does_not_wait_for_ever(agent):
+    """Who is not done in time is told so; heads that never end are not waited for."""
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.serve",
+        f"--model={agent}",
+        "--port=0",
+        "--rows=1",
+    ]
+    with subprocess.Popen(
+        [*command, "--drain_seconds=0", "--body_seconds=2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        address = server.stdout.readline().split("http://")[1].strip()
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            assert slow.recv(1_000).startswith(b"HTTP/1.1 408")
+            assert slow.recv(1_000) == b""
+        gone = socket.create_connection((host, int(port)))  # while its body is read
+        gone.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 90\r\n"
+            b"Content-Type: application/json\r\n\r\n{"
+        )
+        gone.close()
+        body = {"prompt": "a", "max_tokens": 500, "stream": True}
+        url = f"http://{address}/v1/completions"
+        with httpx.stream("POST", url, json=body, timeout=60) as response:
+            lines = response.iter_lines()
+            next(lines)
+            server.send_signal(signal.SIGTERM)
+            left = [line for line in lines if line]
+        assert '"error"' in left[-1] or left[-1] == "data: [DONE]"
+        assert server.wait(60) == 143
+        assert server.stderr.read().count("Traceback") == 0

@@ -34,5 +34,7 @@ def test_the_report_has_every_number(tmp_path):
 
 @pytest.mark.parametrize("choice", [{"staleness": "1,-2"}, {"seeds": "a"}])
 def test_what_is_no_number_is_told(choice):
-    with pytest.raises(ValueError, match="are numbers, comma-separated. Received: "):
+    with pytest.raises(
+        ValueError, match="must be values separated by commas, each at least 0.* Received: "
+    ):
         StalenessConfig(**choice)

@@ -118,7 +118,7 @@ def test_a_result_follows_from_its_seed(folder, tmp_path, is_pretrained):
     ("choice", "message"),
     [
         ({"models": "bert"}, "NAME=DIRECTORY. Received: 'bert'"),
-        ({"models": "a=b", "examples": "0"}, "positive numbers or all. Received: '0'"),
+        ({"models": "a=b", "examples": "0"}, "each at least 1, or all. Received: examples=0"),
         ({"models": "a=b"}, "--classes.data or --pairs.data must be given"),
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfalign.functional import advantages
+from tfalign.functional import advantages, importance
 
 
 def numpy_reverse_recurrence(x, a):
@@ -110,18 +110,44 @@ def test_what_a_user_says_in_between_takes_no_time(rng, compiled):
     mask = np.array([[1, 0, 0, 1, 1, 0, 1, 0], [1, 1, 0, 0, 1, 0, 0, 0], [0] * 8], "bool")
     rewards, values = rng.normal(size=(2, 3, 8)).astype("float32")
 
-    def credit(rewards, values, mask):
+    log_probs, old_log_probs = rng.normal(size=(2, 3, 8)).astype("float32")
+
+    def credit(rewards, values, log_probs, old_log_probs, mask):
+        both = log_probs, old_log_probs
         return (
             *advantages.generalized_advantages(rewards, values, mask, 0.9, 0.8),
             advantages.rewards_to_go(rewards, mask, 0.9),
+            *advantages.vtrace_of_responses(*both, rewards, values, mask),
+            *advantages.vtrace_of_responses(*both, rewards, values, mask, 0.9, 2.0, 0.6),
+            importance.token_log_ratio(*both, mask),
+            importance.log_ratio_to_go(*both, mask),
+            ops.where(mask, importance.sequence_log_ratio(*both, mask), 0.0),
         )
 
     order = np.argsort(~mask, axis=1, kind="stable")
-    side_by_side = [np.take_along_axis(x, order, axis=1) for x in (rewards, values, mask)]
-    actual, _ = compiled(credit)(rewards, values, mask)
+    given = rewards, values, log_probs, old_log_probs, mask
+    side_by_side = [np.take_along_axis(x, order, axis=1) for x in given]
+    actual, _ = compiled(credit)(*given)
     for x, expected in zip(actual, credit(*side_by_side)):
         moved = np.take_along_axis(np.asarray(x), order, axis=1)
         np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_vtrace_over_a_users_turn_by_hand():
+    """The policy's two tokens with ratios 1/2 and 1, a user's two columns between them. The second's
+    target is its reward 2; the first's 0.5 + (1 + 3 - 0.5) / 2 + (2 - 3) / 2 = 1.75, whether its trace
+    is held at 1 or at its ratio. The advantages are (1 + 2 - 0.5) / 2 and 2 - 3."""
+    mask = np.array([[True, False, False, True]])
+    rewards, values = np.array([[[1, 7, 7, 2]], [[0.5, 9, 9, 3]]], "float32")
+    log_probs = np.array([[np.log(0.5), 5, -5, 0]], "float32")
+    for clip_trace in (1.0, 0.5):
+        targets, advantage = advantages.vtrace_of_responses(
+            log_probs, np.zeros((1, 4), "float32"), rewards, values, mask, clip_trace=clip_trace
+        )
+        np.testing.assert_allclose(np.asarray(advantage), [[1.25, 0, 0, -1.0]], rtol=1e-6)
+        np.testing.assert_allclose(np.asarray(targets), [[1.75, 0, 0, 2.0]], rtol=1e-6)
+    with pytest.raises(ValueError, match="Received: clip_trace=0"):
+        advantages.vtrace_of_responses(log_probs, log_probs, rewards, values, mask, 1.0, 1.0, 0)
 
 
 def test_returns_by_hand():
@@ -185,6 +211,21 @@ def test_groups_by_hand(function, expected):
 def test_a_group_of_equal_scores_gets_exactly_nothing(function):
     equal = np.full(7, 0.1, "float32")  # the mean of seven 0.1s does not round to 0.1
     np.testing.assert_array_equal(function(equal, 7), np.zeros(7))
+
+
+@pytest.mark.parametrize("size", [1e4, 1e10, 1e20, 1e30, 1e38])
+def test_huge_scores_are_compared_as_any_others(size):
+    large = SCORES * np.float32(size / 7)
+    scores = np.concatenate([large, SCORES])  # beside groups of an ordinary size
+    expected = np.array([-1, 1, 0, 0]) * size / 7
+    np.testing.assert_allclose(advantages.dr_grpo_advantages(scores, 2)[:4], expected, rtol=1e-5)
+    np.testing.assert_allclose(advantages.rloo_advantages(scores, 2)[:4], 2 * expected, rtol=1e-5)
+    relative = np.asarray(advantages.grpo_advantages(scores, 2))
+    np.testing.assert_allclose(relative[:4], np.array([-1, 1, 0, 0]) / 2**0.5, rtol=1e-3)
+    np.testing.assert_array_equal(relative[4:], advantages.grpo_advantages(SCORES, 2))
+    opposite = np.array([3e38, -3e38], "float32")
+    halves = advantages.grpo_advantages(opposite, 2)
+    np.testing.assert_allclose(halves, [0.5**0.5, -(0.5**0.5)], rtol=1e-5)
 
 
 @pytest.mark.parametrize("group_size", [1, 3])

@@ -1,6 +1,9 @@
+import hypothesis.extra.numpy
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import ops
 
 from tfalign.functional import masking
@@ -53,6 +56,61 @@ def test_whitening(shift_mean):
 def test_whitening_of_equal_values_is_finite():
     equal = np.full((2, 3), 5.0, "float32")
     np.testing.assert_array_equal(masking.masked_whiten(equal, MASK), np.zeros_like(X))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e5, 1e10, 1e20, 1e30, 3e37])
+@pytest.mark.parametrize("shift_mean", [True, False])
+def test_huge_values_are_whitened_as_any_others(size, shift_mean):
+    """1, 2 and 4 of any size: whitened they are (-4, -1, 5) / sqrt(14)."""
+    x = np.where(MASK, X, 0).astype("float32") * np.float32(size)
+    x[~MASK] = 3e38
+    scaled = np.array([-4.0, -1.0, 5.0]) / np.sqrt(14.0)
+    expected = scaled if shift_mean else scaled + 7 / 3 * size
+    whitened = ops.convert_to_numpy(masking.masked_whiten(x, MASK, shift_mean))
+    np.testing.assert_allclose(whitened[MASK], expected, rtol=1e-4)
+    np.testing.assert_array_equal(whitened[~MASK], 0.0)
+    np.testing.assert_allclose(masking.masked_mean(x, MASK), 7 / 3 * size, rtol=1e-6)
+    np.testing.assert_allclose(masking.masked_mean(x, MASK, 1), [1.5 * size, 4 * size], rtol=1e-6)
+    if size < 1e15:
+        variance = masking.masked_variance(x, MASK, bessel=True)
+        np.testing.assert_allclose(variance, 7 / 3 * size**2, rtol=1e-4)
+
+
+def test_values_far_apart_and_means_of_the_largest():
+    largest = np.array([[3e38, 3e38, -3e38, -3e38]], "float32")
+    every = np.ones_like(largest, "bool")
+    np.testing.assert_allclose(masking.masked_whiten(largest, every), np.sign(largest), rtol=1e-5)
+    assert float(masking.masked_mean(np.abs(largest), every)) == np.float32(3e38)
+    assert np.isposinf(masking.masked_variance(largest, every))  # it is no float32
+    rows = np.array([[1e30, 3e30], [1.0, 3.0]], "float32")  # neither row knows of the other
+    np.testing.assert_allclose(masking.masked_mean(rows, True, 1), [2e30, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(masking.masked_variance(rows, True, 1)[1], 1.0)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e6, 1e20, 3e38])
+def test_equal_values_have_no_deviation_however_large(value):
+    """The mean of seven equal numbers need not round to that number."""
+    equal = np.full((1, 7), value, "float32")
+    assert not np.asarray(masking.masked_whiten(equal, np.ones((1, 7), "bool"))).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_whitened_away(value):
+    spoiled = np.where(np.arange(3) == 1, value, X).astype("float32")
+    assert np.isnan(ops.convert_to_numpy(masking.masked_whiten(spoiled, MASK))).any()
+
+
+@given(
+    hypothesis.extra.numpy.arrays(
+        "float32", (2, 3), elements=st.floats(-(2.0**20), 2.0**20, width=32)
+    ),
+    st.integers(-10, 100),
+)
+def test_a_power_of_two_changes_no_digit(x, exponent):
+    """What is computed of numbers that are scaled before they are squared has the digits it would have."""
+    factor = np.float32(2.0) ** exponent
+    plain, scaled = (masking.masked_mean(x * f, MASK) for f in (np.float32(1), factor))
+    assert float(scaled) == float(plain) * float(factor) or abs(float(plain)) < 1e-25
 
 
 @pytest.mark.parametrize("padding", [np.nan, np.inf, -1e30])

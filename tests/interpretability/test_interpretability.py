@@ -98,6 +98,56 @@ def test_attributions_are_complete(name):
     assert (np.asarray(found.tokens)[~MASK] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["classifier", "language model"])
+def test_default_steps_leave_less_than_a_hundredth_unexplained(name):
+    """Weights so large that 32 points on the way are far from enough."""
+    trunk, score, _ = scored(name)
+    for weight in trunk.weights:
+        weight.assign(2.0 * weight)
+    found = integrated_gradients(trunk, score, IDS, np.zeros_like(IDS), MASK)
+    difference = np.asarray(found.score) - np.asarray(found.baseline_score)
+    lack = np.abs(np.asarray(found.tokens).sum(axis=1) - difference)
+    np.testing.assert_allclose(found.unexplained * np.abs(difference), lack, atol=1e-4)
+    assert (np.asarray(found.unexplained) <= 0.01).all() and np.abs(difference).min() > 0.01
+
+
+def test_what_no_number_of_steps_explains_is_said(monkeypatch):
+    """A score with a step in it has no gradient there: all of the difference stays unexplained."""
+    trunk = GPT(GPT2)
+    asked = []
+
+    def score(hidden, mask):
+        asked.append(hidden.shape[0])
+        return ops.cast(ops.sum(hidden, axis=(1, 2)) > 0.0, "float32") + 0.0 * hidden[:, 0, 0]
+
+    found = integrated_gradients(trunk, score, IDS, np.roll(IDS, 1, axis=1), MASK, steps=256)
+    differs = np.asarray(found.score) != np.asarray(found.baseline_score)
+    np.testing.assert_allclose(found.unexplained, differs.astype("float32"), atol=1e-6)
+    assert max(asked) <= 256  # however many steps, a few rows at a time
+
+
+def test_nothing_is_unexplained_of_nothing():
+    trunk, score, _ = scored("classifier")
+    found = integrated_gradients(trunk, score, IDS, IDS, MASK, steps=2)
+    np.testing.assert_array_equal(found.unexplained, np.zeros(B))
+    np.testing.assert_array_equal(found.tokens, np.zeros((B, T)))
+
+
+@pytest.mark.parametrize("wrong", [-1, V, 10**6])
+def test_ids_outside_the_vocabulary(wrong):
+    model = CausalLM(GPT2)
+    ids = IDS.copy()
+    ids[1, 2] = wrong
+    for look in (
+        lambda: attention_maps(model.backbone, ids),
+        lambda: logit_lens(model, ids),
+        lambda: integrated_gradients(model.backbone, None, ids, IDS),
+        lambda: integrated_gradients(model.backbone, None, IDS, ids),
+    ):
+        with pytest.raises(ValueError, match="of row 1 has an id outside the vocabulary of 13"):
+            look()
+
+
 def test_a_linear_score_is_attributed_exactly():
     """Without blocks, w . x gives each token w . (x - x'), at a single point."""
     trunk = GPT(GPT2.replace(num_layers=1))

@@ -8,7 +8,15 @@ import math
 import numpy as np
 import pytest
 
-from tfalign.language_models import add_k, count_ngrams, katz, kneser_ney, read_arpa, write_arpa
+from tfalign.language_models import (
+    add_k,
+    arpa,
+    count_ngrams,
+    katz,
+    kneser_ney,
+    read_arpa,
+    write_arpa,
+)
 
 WORDS = ["</s>", "the", "cat", "sat", "naïve"]
 FILE = """\
@@ -72,6 +80,14 @@ def test_a_file_of_others_is_read(tmp_path):
         ("-0.2\tthe cat", "-0.2 the", "it.arpa:15: a 2-gram needs log10 p, 2 words"),
         ("-0.2\tthe cat", "x the cat", "it.arpa:15: a 2-gram needs log10 p, 2 words"),
         ("-0.2\tthe cat", "0.2 the cat", "log10 p of 'the cat' must not be above 0"),
+        ("-0.2\tthe cat", "-0.2 the cat nan", "the weight of 'the cat' must be finite"),
+        ("-0.2\tthe cat", "-0.2 the cat 1e999", "the weight of 'the cat' must be finite"),
+        ("-0.2\tthe cat", "-٠.٢ the cat", "it.arpa:15: a 2-gram needs log10 p, 2 words"),
+        ("-0.2\tthe cat", "-0.2 the\u00a0cat", "it.arpa:15: a 2-gram needs log10 p, 2 words"),
+        ("-0.2\tthe cat", "-0_1 the cat", "it.arpa:15: a 2-gram needs log10 p, 2 words"),
+        ("ngram 1=4", "ngram 1=99999999999999999", "gives 99999999999999999 1-grams, 4 are here"),
+        ("ngram 1=4", "ngram 1=" + "9" * 5000, "the header gives no number of n-grams"),
+        ("-0.60206\t</s>", "-99\t<s>", "a 1-gram stands there twice"),
         ("-0.2\tthe cat", "nan the cat", "log10 p of 'the cat' must not be above 0"),
         ("-0.2\tthe cat", "-0.2 the dog", "'dog' of a 2-gram is no 1-gram"),
         ("-0.2\tthe cat", "-0.2 <s> the", "the 2-gram '<s> the' stands there twice"),
@@ -86,6 +102,44 @@ def test_a_broken_file_is_told(tmp_path, old, new, message):
     (tmp_path / "it.arpa").write_text(FILE.replace(old, new))
     with pytest.raises(ValueError, match=message):
         read_arpa(tmp_path / "it.arpa")
+
+
+ODD_WORDS = ["</s>", "10\u00a0000", "\u3000", "a\u2028b", "c\x85d", "\x1c", "naïve"]
+
+
+@pytest.mark.filterwarnings("ignore:Counts of counts")
+def test_spaces_of_unicode_are_part_of_a_word(tmp_path):
+    """Only ASCII white space separates, so what is written is read again, word for word."""
+    ids = np.random.default_rng(0).integers(0, len(ODD_WORDS), 300)
+    model = kneser_ney(count_ngrams(np.array([0, *ids]), 3, len(ODD_WORDS), boundary=0))
+    write_arpa(model, ODD_WORDS, tmp_path / "it.arpa")
+    again, words = read_arpa(tmp_path / "it.arpa")
+    assert words == ODD_WORDS
+    np.testing.assert_allclose(
+        again.token_log_probs(ids[None]), model.token_log_probs(ids[None]), rtol=1e-7
+    )
+    (tmp_path / "it.arpa").write_text(FILE.replace("cat", "10\u00a0000"), encoding="utf-8")
+    assert read_arpa(tmp_path / "it.arpa")[1] == ["</s>", "the", "10\u00a0000"]
+
+
+@pytest.mark.filterwarnings("ignore:Counts of counts")
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    model = kneser_ney(counts())
+    write_arpa(model, WORDS, tmp_path / "it.arpa")
+    before = (tmp_path / "it.arpa").read_bytes()
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(arpa, "sync_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_arpa(model, ["</s>", *"abcd"], tmp_path / "it.arpa")
+    assert [file.name for file in tmp_path.iterdir()] == ["it.arpa"]
+    assert (tmp_path / "it.arpa").read_bytes() == before
+    with pytest.raises(ValueError, match="Only local paths"):
+        write_arpa(model, WORDS, "gs://bucket/it.arpa")
+    with pytest.raises(ValueError, match="Only local paths"):
+        read_arpa("s3://bucket/it.arpa")
 
 
 def test_a_trigram_without_its_context_is_told(tmp_path):
@@ -112,6 +166,7 @@ def test_what_cannot_be_written_is_told(tmp_path):
     for words, message in [
         (WORDS[:-1], "5 spellings are needed. Received: 4"),
         ([*WORDS[:-1], "a b"], "Received: 'a b'"),
+        ([*WORDS[:-1], "a\0"], "without white space or NUL"),
         ([*WORDS[:-1], "cat"], "Received: 'cat'"),
         ([*WORDS[:-1], "<s>"], "Received: '<s>'"),
     ]:

@@ -282,3 +282,21 @@ def test_what_cannot_be_counted_is_said(token_ids, order, message):
 def test_k_must_be_positive():
     with pytest.raises(ValueError, match="Received: k=0"):
         estimated(lambda counts: add_k(counts, 0), 2, 0)
+    for k in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="k must be positive. Received: k="):
+            estimated(lambda counts, k=k: add_k(counts, k), 2, 0)
+    for cutoff in (-1, 2.5, float("nan")):
+        with pytest.raises(ValueError, match="cutoff must be a whole number, at least 0"):
+            estimated(lambda counts, cutoff=cutoff: katz(counts, cutoff), 2, 0)
+
+
+@pytest.mark.parametrize("outside", [-1, VOCAB_SIZE, 10**9])
+def test_tokens_outside_the_vocabulary_are_refused(outside):
+    model = maximum_likelihood(count_ngrams([0, 1, 2, 3, 4, 5], 2, VOCAB_SIZE))
+    for read in (model.token_log_probs, model.next_log_probs):
+        with pytest.raises(ValueError, match=rf"Tokens must lie in \[0, {VOCAB_SIZE}\)"):
+            read(np.array([[0, 1, outside]]))
+    with pytest.raises(ValueError, match="Tokens must lie in"):
+        count_ngrams([0, outside], 2, VOCAB_SIZE)
+    with pytest.raises(ValueError, match="boundary must be a whole number, at least 0"):
+        count_ngrams([0, 1], 2, VOCAB_SIZE, boundary=outside)

@@ -32,8 +32,10 @@ from tfalign.models.huggingface import (
     TRANSPOSED,
     Architecture,
     Row,
+    binding,
     gpt2,
     registry,
+    shapes,
     tensors,
     writing,
 )
@@ -148,8 +150,29 @@ def test_round_trip(name, tmp_path):
         np.testing.assert_array_equal(weight, expected)
     np.testing.assert_array_equal(loaded(IDS, padding_mask=MASK), model(IDS, padding_mask=MASK))
     assert loaded.config.replace(**_none_filled(model.config)) == model.config
+    head = {}
     if hasattr(model, "num_classes"):
         assert (loaded.num_classes, loaded.dropout) == (model.num_classes, model.dropout)
+        head = {"num_classes": model.num_classes}
+    _check_shapes(loaded, head)
+
+
+def _check_shapes(model, head):
+    """The tables that headers are checked by say of every weight what it is when it is built."""
+    architecture = registry.fitting(model)
+    config = architecture.family.complete(model.config)
+    table = {**architecture.family.shapes(config), **architecture.shapes(config, head)}
+    seen = 0
+    for row, _, variables, _ in binding.bound(architecture, model):
+        for path, variable in zip(row.paths, variables):
+            assert shapes.shape_of(path, table) == tuple(variable.shape), path
+            seen += 1
+    assert seen == len(model.weights)
+    for row in (*architecture.rows, *architecture.family.rows(config)):
+        for path in row.paths:
+            owner = model if row in architecture.rows else registry.trunk_of(model)
+            if binding.attribute(owner, path) is None:
+                assert shapes.shape_of(path, table) is None, path
 
 
 def _none_filled(config):

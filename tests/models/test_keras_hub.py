@@ -15,7 +15,7 @@ from tfalign.decoding import Greedy, generate
 from tfalign.models import from_pretrained
 from tfalign.models.keras_hub import KerasHubCausalLM
 from tfalign.pretrained import load_tokenizer
-from tfalign.text import train_byte_bpe
+from tfalign.text import StreamDecoder, encode_joined, train_byte_bpe
 from tfalign.text.keras_hub import KerasHubTokenizer
 from tfalign.trainers import FineTuner, OnPolicyTrainer, PreferenceTrainer
 
@@ -123,6 +123,43 @@ def test_tokenizer(preset):
         ids = tokenizer.encode(text)
         assert tokenizer.eos_id not in ids and tokenizer.decode(ids) == text
     assert tokenizer.decode(tokenizer.encode("hi", bos=True, eos=True)) == "hi"
+    assert tokenizer.stop_ids == tokenizer.head_ids == (0,)
+    with pytest.raises(ValueError, match=r"whole number in \[0, 260\). Received: 260"):
+        tokenizer.decode([260])
+
+
+def test_tokens_stream_and_join(preset):
+    tokenizer = load_tokenizer(preset)
+    draw = np.random.default_rng(0)
+    for _ in range(30):
+        ids = draw.integers(0, 260, 9).tolist()
+        stream = StreamDecoder(tokenizer)
+        assert "".join(map(stream.push, ids)) + stream.flush() == tokenizer.decode(ids)
+    for first, second in (("x", "o"), ("xo ", "ox"), ("好", "<|endoftext|> x"), ("", "x")):
+        before = tokenizer.encode(first)
+        (after,) = encode_joined(tokenizer, [first], [before], [second])
+        assert tokenizer.decode(before + after) == first + second
+
+
+class _Pieces:
+    """What a SentencePiece tokenizer of KerasHub does with spaces."""
+
+    special_tokens = ["</s>"]
+    end_token_id, end_token2_id = 2, 3
+
+    def vocabulary_size(self):
+        return 256
+
+    def tokenize(self, text):
+        return [ord(letter) for letter in " " + text] if text else []
+
+
+def test_nothing_is_put_in_front_of_text_that_follows():
+    tokenizer = KerasHubTokenizer(_Pieces())
+    assert tokenizer.encode("a") == [32, 97]
+    assert tokenizer.encode_following(["a", ""]) == [[97], []]
+    assert bytes(tokenizer.encode("a</s>b")) == b" a</s>b"  # nor within a text
+    assert tokenizer.stop_ids == (2, 3) and tokenizer.is_special(3)
 
 
 @pytest.mark.slow

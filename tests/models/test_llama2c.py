@@ -1,6 +1,7 @@
 """llama2.c files: a real trained model says what it must say."""
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -114,6 +115,68 @@ def test_what_is_no_model_is_refused(tmp_path):
     file.write_bytes(struct.pack("<7i", *(7, *HEADER[1:])) + bytes(100))
     with pytest.raises(ValueError, match="not a legacy llama2.c model. Received: header=.7, 12"):
         load_llama2c(file)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (
+            2**31 - 2,
+            2**31 - 1,
+            2**31 - 1,
+            1,
+            1,
+            2**31 - 1,
+            2**31 - 1,
+        ),  # more bytes than int64 counts
+        (8, 12, 10**9, 4, 2, 11, 6),
+        (8, 12, 2, 4, 2, -(2**31), 6),
+    ],
+)
+def test_a_header_of_any_size_is_refused_unread(tmp_path, header):
+    file = tmp_path / "model.bin"
+    file.write_bytes(struct.pack("<7i", *header) + bytes(100))
+    with pytest.raises(ValueError, match="its header asks for .* Received: 128 bytes"):
+        load_llama2c(file)
+
+
+def test_an_odd_head_cannot_be_rotated(tmp_path):
+    file = tmp_path / "model.bin"
+    file.write_bytes(struct.pack("<7i", 12, 12, 2, 4, 2, 11, 6) + bytes(100))
+    with pytest.raises(ValueError, match="not a legacy llama2.c model"):
+        load_llama2c(file)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    file = _file(tmp_path)
+    data = bytearray(file.read_bytes())
+    data[-4 * 100 : -4 * 99] = struct.pack("<f", value)
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="model.bin: every weight must be finite. Received: "):
+        load_llama2c(file)
+
+
+def test_what_is_no_file_is_told_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for load in (load_llama2c, load_llama2c_tokenizer):
+        for place in (tmp_path, tmp_path / "pipe"):
+            with pytest.raises(ValueError, match="a file is needed. Received: a folder, a pipe"):
+                load(place)
+        with pytest.raises(FileNotFoundError, match="no file .*absent"):
+            load(tmp_path / "absent.bin")
+        with pytest.raises(ValueError, match="Only local paths"):
+            load("gs://bucket/model.bin")
+
+
+def test_ids_and_texts_that_cannot_be(tmp_path):
+    pieces = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % byte for byte in range(256)]
+    tokenizer = Llama2cTokenizer(pieces, [0.0] * 259)
+    for outside in (-1, 259, 10**9):
+        with pytest.raises(ValueError, match=rf"in \[0, 259\). Received: {outside}"):
+            tokenizer.decode([5, outside])
+    with pytest.raises(ValueError, match="must be Unicode"):
+        tokenizer.encode("a\ud83d")
 
 
 def test_truncated_tokenizer_is_refused_with_the_token(tmp_path, stories):

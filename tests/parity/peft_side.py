@@ -37,6 +37,81 @@ CASES = {
         _LLAMA | {"num_labels": 1},
         {"target_modules": ["q_proj"]},
     ),
+    **{
+        f"llama_{'tied' if tied else 'untied'}_{'_'.join(saved)}": (
+            "LlamaForCausalLM",
+            _LLAMA | {"tie_word_embeddings": tied},
+            {"target_modules": ["q_proj"], "modules_to_save": saved},
+        )
+        for tied in (True, False)
+        for saved in (
+            ["embed_tokens"],
+            ["lm_head"],
+            ["embed_tokens", "lm_head"],
+            ["norm"],
+            ["input_layernorm", "o_proj"],
+        )
+    },
+    "llama_layers": (
+        "LlamaForCausalLM",
+        _LLAMA,
+        {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1]},
+    ),
+    "llama_excluded": (
+        "LlamaForCausalLM",
+        _LLAMA,
+        {"target_modules": "all-linear", "exclude_modules": r".*layers\.0\.mlp.*"},
+    ),
+    "gpt2_positions": (
+        "GPT2LMHeadModel",
+        _GPT2,
+        {"target_modules": ["c_fc"], "modules_to_save": ["wpe", "ln_f", "c_attn"]},
+    ),
+    "gpt2_table": (
+        "GPT2LMHeadModel",
+        _GPT2,
+        {"target_modules": ["c_fc"], "modules_to_save": ["wte"]},
+    ),
+    "gpt2_untied_table": (
+        "GPT2LMHeadModel",
+        _GPT2 | {"tie_word_embeddings": False},
+        {"target_modules": ["c_fc"], "modules_to_save": ["wte", "ln_1"]},
+    ),
+    "bert_tables": (
+        "BertForSequenceClassification",
+        _BERT,
+        {
+            "target_modules": ["query"],
+            "modules_to_save": ["word_embeddings", "position_embeddings", "LayerNorm", "pooler"],
+        },
+    ),
+    "bert_tokens": (
+        "BertForTokenClassification",
+        _BERT,
+        {"target_modules": ["value"], "task_type": "TOKEN_CLS"},
+    ),
+    "masked_lm": (
+        "BertForMaskedLM",
+        _BERT,
+        {"target_modules": ["value"], "modules_to_save": ["transform"], "task_type": None},
+    ),
+    "roberta": (
+        "RobertaForSequenceClassification",
+        _BERT | {"max_position_embeddings": 18, "pad_token_id": 1},
+        {"target_modules": ["query"], "modules_to_save": ["position_embeddings"]},
+    ),
+    "distilbert": (
+        "DistilBertForSequenceClassification",
+        {
+            "vocab_size": 37,
+            "dim": 24,
+            "n_layers": 2,
+            "n_heads": 3,
+            "hidden_dim": 32,
+            "num_labels": 3,
+        },
+        {"target_modules": ["q_lin"], "modules_to_save": ["pre_classifier", "sa_layer_norm"]},
+    ),
 }
 
 
@@ -55,7 +130,8 @@ def write(folder):
         kind = getattr(transformers, name)
         base = kind(kind.config_class(bos_token_id=2, eos_token_id=3, **sizes))
         base.save_pretrained(folder / case / "base")
-        config = peft.LoraConfig(lora_alpha=8, task_type=_task(name), **{"r": 4} | choices)
+        defaults = {"r": 4, "lora_alpha": 8, "task_type": _task(name)}
+        config = peft.LoraConfig(**defaults | choices)
         model = peft.get_peft_model(base, config)
         with torch.no_grad():
             for parameter in model.parameters():

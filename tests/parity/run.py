@@ -8,6 +8,9 @@ again; transformers loads that and must compute the same too. Compared are logit
 and the states after every block, rows padded on the left and on the right, to 1e-4, and a hundred
 greedily decoded tokens, which must be identical. So must be the ids of conversations, for tokenizers
 and chat templates of several kinds.
+
+Odd spellings of configurations (``spellings``) are loaded too: each is computed as transformers or peft
+computes it, or refused.
 """
 
 import argparse
@@ -16,10 +19,10 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from functools import partial
 
 import numpy as np
 
-import tfalign.rewards  # noqa: F401  # registers the reward models' architectures
 from tfalign.decoding import Greedy, generate
 from tfalign.models import CausalLM, from_pretrained, save_pretrained
 from tfalign.models.peft import load_adapters, save_adapters
@@ -47,9 +50,55 @@ def main():
         subprocess.run([peer, OTHER_SIDE, "read", folder], check=True)
         worst = [_report(case) for case in cases]
         worst += [_report_adapters(case) for case in adapted]
+        silent = _compare_spellings(folder)
     print(f"{len(worst)} cases, largest difference {max(worst):.1e}")
+    if silent:
+        sys.exit(f"{len(silent)} odd spellings differ in silence: {silent}")
     if not max(worst) <= TOLERANCE:  # NaN fails too
         sys.exit(f"The largest difference must be at most {TOLERANCE}. Received: {max(worst):.2e}")
+
+
+def _compare_spellings(folder):
+    """Loads every odd spelling; returns those that differ from what transformers and peft compute,
+    and what is refused though nothing about it is odd."""
+    outcomes = {"equal": [], "refused": [], "only tfalign loads": [], "different": []}
+    for case in sorted((folder / "spellings").iterdir()):
+        load = partial(from_pretrained, case / "theirs")
+        outcomes[_outcome(case, load)].append(case.name)
+    for case in sorted((folder / "adapter_spellings").iterdir()):
+        base = from_pretrained(folder / "bases" / "llama")
+        adapted = partial(_with_adapters, base, case / "theirs")
+        outcomes[_outcome(case, adapted)].append(f"adapter, {case.name}")
+    for outcome, names in outcomes.items():
+        print(f"odd spellings, {outcome}: {len(names)}")
+    print("only tfalign loads:", *outcomes["only tfalign loads"], sep="\n    ")
+    plain = [name for name in outcomes["refused"] if name.endswith("as it is")]
+    return outcomes["different"] + plain
+
+
+def _with_adapters(base, directory):
+    load_adapters(base, directory)
+    return base
+
+
+def _outcome(case, load):
+    theirs = np.load(case / "theirs.npz")
+    try:
+        model = load()
+    except ValueError as error:
+        if "output" in theirs:
+            print(f"{case.name}: refused: {str(error).replace(str(case), '')[:160]}")
+        return "refused"
+    if "output" not in theirs:
+        print(f"{case.name}: transformers does not load it: {str(theirs['error'])[:120]}")
+        return "only tfalign loads"
+    ids = theirs["ids"].astype("int32")
+    output = np.asarray(model(ids, padding_mask=np.ones(ids.shape, "bool")))
+    difference = float(np.abs(output.reshape(theirs["output"].shape) - theirs["output"]).max())
+    if difference <= TOLERANCE:
+        return "equal"
+    print(f"{case.name}: DIFFERENT by {difference:.1e}")
+    return "different"
 
 
 def _compare_conversations(folder):

@@ -6,8 +6,9 @@ Runs in an environment of its own, which has torch, transformers and peft and no
     python tests/parity/transformers_side.py read FOLDER
 
 ``write`` makes FOLDER/models/<case>/theirs (a directory of save_pretrained) and theirs.npz (inputs,
-outputs), FOLDER/chat (see ``chat_side``) and FOLDER/adapters (see ``peft_side``). ``read`` takes FOLDER/models/<case>/ours and inputs of
-theirs.npz and writes ours_by_them.npz.
+outputs), FOLDER/chat (see ``chat_side``), FOLDER/adapters (see ``peft_side``) and FOLDER/spellings (see
+``spellings_side``). ``read`` takes FOLDER/models/<case>/ours and inputs of theirs.npz and writes
+ours_by_them.npz.
 """
 
 import pathlib
@@ -16,6 +17,7 @@ import sys
 import chat_side
 import numpy as np
 import peft_side
+import spellings_side
 import torch
 import transformers
 
@@ -160,6 +162,7 @@ def _outputs(model, inputs):
 def write(folder):
     chat_side.write(folder / "chat")
     peft_side.write(folder / "adapters")
+    spellings_side.write(folder)
     folder = folder / "models"
     for case, (name, config) in CASES.items():
         torch.manual_seed(0)

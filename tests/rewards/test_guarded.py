@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import multiprocessing
 import os
+import pathlib
+import pickle
 import signal
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -82,13 +89,157 @@ def test_retries_are_bounded(timeout):
         Guarded(Flaky(3), timeout, retries=2)("", "")
 
 
-def test_the_process_goes_when_nobody_needs_it():
-    guarded = Guarded(lambda prompt, response: os.getpid(), timeout=5.0)
-    process = guarded._function
-    assert guarded("", "") == guarded("", "") == process._process.pid != os.getpid()
-    process._pipe.close()
-    process._process.join(10)
-    assert process._process.exitcode == 0
+def its_process(prompt, response):
+    return os.getpid()
+
+
+def starts_others(prompt, response):
+    """Starts a child, and one that is in a session of its own and whose parent ends; then hangs, if asked.
+    Returns the child's number."""
+    detached = "import subprocess as s; s.Popen(['sleep', '600'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", detached], check=True)
+    child = subprocess.Popen(["sleep", "600"])
+    while response == "hang":
+        time.sleep(1)
+    return child.pid
+
+
+def below(pid):
+    """Processes of this number and those it started, that are running."""
+    found, parents = set(), {}
+    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = file.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(file.parent.name)] = int(parent)
+    left = {pid} & parents.keys()
+    while left:
+        found |= left
+        left = {child for child, parent in parents.items() if parent in left}
+    return found
+
+
+def wait_until_gone(pids):
+    for _ in range(200):
+        left = {pid for pid in pids if pid in below(pid)}
+        if not left:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still running: {left}")
+
+
+needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["close", "with", "exception", "del", "hang"])
+def test_a_functions_process_ends_with_all_it_started(how):
+    guarded = Guarded(starts_others, timeout=2.0 if how == "hang" else 60.0)
+    guarded("", "")
+    pids = below(guarded._function._process.pid)
+    assert len(pids) == 3
+    if how == "close":
+        guarded.close()
+    elif how == "with":
+        with guarded:
+            pass
+    elif how == "exception":
+        with contextlib.suppress(KeyError), guarded:
+            raise KeyError
+    elif how == "del":
+        del guarded
+    else:
+        with pytest.raises(RewardError, match="no answer within 2 seconds"):
+            guarded("", "hang")
+    wait_until_gone(pids)
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "end",
+    [
+        "os.kill(os.getpid(), 9)",
+        pytest.param("sys.exit(3)", marks=pytest.mark.slow),
+        pytest.param("1 / 0", marks=pytest.mark.slow),
+    ],
+)
+def test_no_process_outlasts_its_parent(end):
+    """However the parent ends; while the function hangs, too."""
+    program = f"""
+import os, subprocess, sys, threading, time
+from tfalign.rewards.child_process import ChildFunction
+def hangs(prompt, response):
+    child = subprocess.Popen(["sleep", "600"])
+    print(os.getpid(), child.pid, flush=True)
+    while response == "hang":
+        time.sleep(1)
+    return 0.0
+first, second = ChildFunction(hangs, 60.0), ChildFunction(hangs, 60.0)
+first("", "")
+threading.Thread(target=second, args=("", "hang"), daemon=True).start()
+os.read(0, 1)
+{end}
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as parent:
+        pids = {int(pid) for _ in range(2) for pid in parent.stdout.readline().split()}
+        assert len(pids) == 4
+        parent.stdin.write("\n")
+        parent.stdin.close()
+        parent.wait(60)
+    wait_until_gone(pids)
+
+
+def test_what_is_closed_is_refused():
+    guarded = Guarded(misbehave, timeout=60.0, fallback=0.0)
+    guarded.close()
+    guarded.close()
+    with pytest.raises(RewardError, match="was closed"):
+        guarded("", "four")
+    with Guarded(misbehave) as plain:
+        assert plain("", "four") == 4.0
+    with pytest.raises(RewardError, match="was closed"):
+        plain("", "four")
+
+
+def test_eight_threads_get_their_own_scores():
+    """With failures in between, which end the process that all of them use."""
+    texts = ["x" * length if length % 5 else "raise" for length in range(1, 41)]
+    with (
+        Guarded(slow_length, timeout=60.0, fallback=-1.0) as guarded,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        scores = list(threads.map(lambda text: guarded("", text), texts))
+        assert guarded.fallbacks == 8
+    assert scores == [-1.0 if text == "raise" else len(text) for text in texts]
+
+
+def slow_length(prompt, response):
+    time.sleep(0.002)
+    return misbehave(prompt, response)
+
+
+def test_copies_and_forks_have_processes_of_their_own():
+    with Guarded(its_process, timeout=60.0) as guarded:
+        first = guarded("", "")
+        for other in (copy.deepcopy(guarded), pickle.loads(pickle.dumps(guarded))):
+            with other:
+                assert other("", "") not in (first, os.getpid())
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply(in_another_process, (first,))
+        assert guarded("", "") == first
+
+
+def in_another_process(first):
+    """In a fork: what was inherited is the parent's."""
+    from tfalign.rewards.child_process import _children
+
+    return all(child._process is None for child in _children)
 
 
 def test_an_interrupt_leaves_no_answer_for_the_next_call():

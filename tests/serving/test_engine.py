@@ -1,6 +1,7 @@
 """The engine: whatever runs beside it, a response is that of the library to its prompt alone."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -38,14 +39,19 @@ def engine():
 
 
 def test_responses_equal_the_librarys_however_they_are_mixed(engine):
-    """Twenty requests in three rows: prompts of 1 to 12 tokens, each with its own settings."""
+    """Thirty requests in three rows: prompts of 1 to 12 tokens, each with its own settings."""
     random = np.random.default_rng(0)
     settings = [(Sampler(), {}), (Greedy(), {"temperature": 0.0})]
-    settings += [(Sampler(0.7, top_p=0.8), {"temperature": 0.7, "top_p": 0.8})]
+    for choices in (
+        {"temperature": 0.7, "top_p": 0.8},
+        {"top_k": 5},
+        {"temperature": 1.3, "top_k": 12, "top_p": 0.9, "min_p": 0.1},
+    ):
+        settings.append((Sampler(**choices), choices))
     asked = []
-    for number in range(20):
+    for number in range(30):
         ids = random.integers(3, V, random.integers(1, 13)).tolist()
-        sampler, choices = settings[number % 3]
+        sampler, choices = settings[number % len(settings)]
         asked.append((Collected(ids, 1 + number % 10, seed=number, **choices), sampler))
         engine.submit(asked[-1][0].request)
     for collected, sampler in asked:
@@ -102,6 +108,98 @@ def test_a_full_queue_and_a_stopped_engine_refuse():
     engine.stop()
     with pytest.raises(RuntimeError, match="has stopped"):
         engine.submit(asked[2].request)
+
+
+def test_those_who_wait_for_an_engine_that_never_started_are_told():
+    engine = Engine(MODEL, rows=1, length=LENGTH)
+    collected = Collected([5], 1)
+    engine.submit(collected.request)
+    engine.stop()
+    assert collected.reason == "error"
+    with pytest.raises(ValueError, match="started once, and not after it was stopped"):
+        engine.start()
+
+
+def test_ids_that_end_one_response_do_not_end_another(engine):
+    both = [Collected([5, 6], 12, seed=4), Collected([5, 6], 12, seed=4)]
+    engine.submit(both[0].request)
+    assert both[0].done.wait(60)
+    end = both[0].tokens[2]
+    both[1].request.stop_tokens = frozenset([end])
+    again = Collected([5, 6], 12, seed=4)
+    for collected in (both[1], again):
+        engine.submit(collected.request)
+    assert both[1].done.wait(60) and again.done.wait(60)
+    assert again.tokens == both[0].tokens
+    assert both[1].tokens == both[0].tokens[: both[0].tokens.index(end) + 1]
+    assert both[1].reason == "stop"
+
+
+def test_eight_threads_get_their_own_answers(engine):
+    def ask(seed):
+        collected = Collected([3 + seed, 7], 10, seed=seed)
+        engine.submit(collected.request)
+        assert collected.done.wait(60)
+        return collected.tokens
+
+    alone = [ask(seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, range(16))) == alone
+
+
+def test_a_deliver_that_raises_ends_its_request_and_no_other(engine, caplog):
+    def deliver(token, reason):
+        raise KeyError("nobody")
+
+    engine.submit(Request([5], 10, deliver))
+    after = Collected([5], 3)
+    engine.submit(after.request)
+    assert after.done.wait(60) and after.reason in ("length", "stop")
+    assert engine.failure is None and "KeyError: 'nobody'" in caplog.text
+
+
+def test_a_request_is_submitted_once(engine):
+    collected = Collected([5], 3)
+    engine.submit(collected.request)
+    with pytest.raises(ValueError, match="was submitted before"):
+        engine.submit(collected.request)
+    with pytest.raises(ValueError, match="started once"):
+        engine.start()
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"token_ids": [V]}, r"id must be in \[0, 30\). Received: token_ids\[0\]=30"),
+        ({"token_ids": [5, -1]}, r"token_ids\[1\]=-1"),
+        ({"token_ids": [10**12]}, r"token_ids\[0\]=1000000000000"),
+        ({"token_ids": [1.0]}, r"token_ids\[0\]=1.0"),
+        ({"token_ids": "5"}, "token_ids must be a list of token ids"),
+        ({"stop_tokens": frozenset([99])}, r"stop_tokens\[0\]=99"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"max_new_tokens": 2.0}, "max_new_tokens=2.0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**32}, "seed=4294967296"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"temperature": float("inf")}, "temperature finite"),
+        ({"top_p": 0.0}, "top_p must be positive"),
+        ({"min_p": 1.0}, "min_p below 1"),
+        ({"top_k": -1}, "top_k=-1"),
+    ],
+)
+def test_values_out_of_their_range_are_refused(engine, choices, sentence):
+    values = {"token_ids": [5], "max_new_tokens": 1} | choices
+    with pytest.raises(ValueError, match=sentence):
+        engine.submit(Request(deliver=lambda *_: None, **values))
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"rows": 0}, {"rows": 10**9}, {"length": 1}, {"most_waiting": 0}, {"prefill": 0}]
+)
+def test_an_engine_of_no_size_is_refused(sizes):
+    (name, value), *_ = sizes.items()
+    with pytest.raises(ValueError, match=f"{name} must be .*Received: {name}={value}"):
+        Engine(MODEL, **({"rows": 1, "length": LENGTH} | sizes))
 
 
 def test_those_who_wait_are_told_of_a_failure():

@@ -16,6 +16,7 @@ from tfalign.text import (
     read_word_piece,
     train_byte_bpe,
     train_word_piece,
+    train_words,
 )
 
 TEXTS = [
@@ -346,3 +347,30 @@ def test_tokenizer_json_of_any_kind(kind, tmp_path):
 def _fixtures(shared_data, name):
     file = shared_data / "tokenizer-fixtures" / "tokenizer_fixtures.json"
     return json.loads(file.read_text(encoding="utf-8"))[name].values()
+
+
+def test_merges_that_spell_a_special_token_make_none_of_it():
+    """A vocabulary may have learned the letters of a special token as a word."""
+    merges = [("<", "e"), ("<e", ">"), ("<e>", "a")]
+    pieces = ["<", "e", ">", "a", "b", *("".join(pair) for pair in merges)]
+    for ignore_merges in (False, True):
+        model = models.BPE(
+            {p: at for at, p in enumerate(pieces)}, merges, ignore_merges=ignore_merges
+        )
+        core = tokenizers.Tokenizer(model)
+        core.decoder = decoders.Fuse()
+        core.add_special_tokens(["<e>"])
+        tokenizer = Tokenizer(core, {})
+        assert "<e>" in tokenizer.special_spellings
+        for text in ("<e>", "b<e>a", "<e><e>"):
+            ids = tokenizer.encode(text)
+            assert core.token_to_id("<e>") not in ids
+            assert tokenizer.decode(ids) == text
+        assert tokenizer.encode("<e>", allow_special=True) == [core.token_to_id("<e>")]
+
+
+@pytest.mark.parametrize("size", [0, -5, 10**9])
+def test_sizes_that_no_vocabulary_has(size):
+    for train in (train_byte_bpe, train_word_piece, train_words):
+        with pytest.raises(ValueError, match=f"Received: vocab_size={size}"):
+            train(["a b"], size)

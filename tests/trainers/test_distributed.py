@@ -150,3 +150,21 @@ def test_options_that_need_one_process_are_refused(start, tmp_path):
         changed(DistributedOptions(), staleness=-1)
     with pytest.raises(ValueError, match="Received: 7 actors, 6 prompts"):
         run_of(start, tmp_path, DistributedOnPolicyTrainer, actors=7)
+
+
+@pytest.mark.parametrize("missing", ["policy", "data", "reward"])
+def test_what_is_missing_is_told_before_ray_starts(start, tmp_path, monkeypatch, missing):
+    def started(**_):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(ray, "init", started)
+    policy, prompts, tokenizer = start
+    nowhere = "no.such:reward" if missing == "reward" else str(tmp_path / "nowhere")
+    given = {"policy": policy, "data": prompts, "reward": low_letters} | {missing: nowhere}
+    with pytest.raises((ValueError, OSError), match=nowhere):
+        run_of(
+            (given["policy"], given["data"], tokenizer),
+            tmp_path / "run",
+            DistributedOnPolicyTrainer,
+            given["reward"],
+        )

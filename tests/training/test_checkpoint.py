@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
@@ -62,6 +63,44 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
         assert arrays[name].dtype == array.dtype, name
         assert arrays[name].shape == array.shape, name
         assert arrays[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_neither_written_nor_loaded(tmp_path, dtype, value):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    spoiled = np.ones((3, 4), dtype)
+    spoiled[2, 1] = value
+    sentence = r"arrays.safetensors: tensor 'model/kernel' must be finite. Received: 1 of 12 numbers are not$"
+    for arrays in (spoiled, [Part((6, 4), (3, 0), spoiled)]):
+        name = r"model/kernel(#0)?"
+        with pytest.raises(CheckpointError, match=sentence.replace("model/kernel", name)):
+            checkpointer.save(2, small(2) | {"model/kernel": arrays}, {"step": 2})
+        assert names(tmp_path) == ["step-00000001"]
+    assert_is_small(checkpointer.restore())
+    with mock.patch.object(checkpoint, "check_finite"):  # one written by someone else
+        checkpointer.save(2, small(2) | {"model/kernel": spoiled}, {"step": 2})
+    with pytest.raises(CheckpointError, match="step-00000002/" + sentence):
+        checkpointer.restore()
+    assert_is_small(checkpointer.restore(1))
+
+
+def test_one_number_of_millions_is_found(tmp_path):
+    large = np.ones(3 * 2**20 + 5, np.float32)
+    large[-1] = np.nan
+    with pytest.raises(CheckpointError, match="'large' must be finite. Received: 1 of 3145733"):
+        Checkpointer(tmp_path).save(1, {"large": large}, {})
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_are_as_the_umask_permits(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        folder = Checkpointer(tmp_path / "new").save(1, small(1), {})
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~umask}
 
 
 def test_restored_arrays_are_the_callers_own(tmp_path):
@@ -311,6 +350,54 @@ def test_damage_is_noticed_and_named(tmp_path):
     assert_is_small(checkpointer.restore())
 
 
+def test_any_damage_of_the_state_is_noticed(tmp_path, fuzz_cases):
+    """One byte is another one, or gone: restored as it was written, or told in a sentence."""
+    checkpointer = Checkpointer(tmp_path)
+    file = checkpointer.save(1, small(1), {"step": 1}) / "state.json"
+    whole, dice = file.read_bytes(), random.Random(0)
+    noticed = 0
+    for _ in range(fuzz_cases(200)):
+        at = dice.randrange(len(whole))
+        file.write_bytes(
+            whole[:at] + bytes(dice.choices(range(256), k=dice.randrange(2))) + whole[at + 1 :]
+        )
+        try:
+            assert_is_small(checkpointer.restore())
+        except CheckpointError:
+            noticed += 1
+    assert noticed
+
+
+def test_later_checkpoints_are_forgotten(tmp_path):
+    checkpointer = Checkpointer(tmp_path)
+    for step in (1, 2, 3):
+        checkpointer.save(step, small(step), {"step": step})
+    checkpointer.forget_after(2)
+    assert names(tmp_path) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.parametrize("limit", [0, 100, 5_000])
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, full_disk, limit):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    told = (
+        r"step-00000002.writing.*(No space left|too large)|(No space left|too large).*step-00000002"
+    )
+    with full_disk(limit), pytest.raises((CheckpointError, OSError), match=told):
+        checkpointer.save(2, small(2), {"step": 2})
+    assert names(tmp_path) == ["step-00000001"]
+    assert_is_small(checkpointer.restore())
+    checkpointer.save(2, small(2), {"step": 2})
+
+
+def test_a_full_disk_that_the_arrays_still_fit_on(tmp_path, full_disk):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, small(1), {"step": 1})
+    with full_disk(500), pytest.raises(OSError, match="state.json"):
+        checkpointer.save(2, {}, {"long": "x" * 1000})
+    assert names(tmp_path) == ["step-00000001"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -338,7 +425,7 @@ def test_a_damaged_state_is_named(tmp_path, change, message):
     ("arrays", "state", "message"),
     [
         ({"words": np.array(["a"])}, {}, r"tensor 'words' must be numeric. Received: dtype=<U1"),
-        ({"wide": np.zeros(2, np.complex128)}, {}, r"cannot hold these arrays.*complex128"),
+        ({"wide": np.zeros(2, np.complex128)}, {}, r"could not be written.*complex128"),
         ({}, {"loss": float("nan")}, r"state\.json cannot hold this value as JSON"),
         ({}, {"array": np.zeros(2)}, r"state\.json cannot hold this value as JSON.*ndarray"),
     ],

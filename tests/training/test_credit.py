@@ -130,6 +130,24 @@ def test_nothing_finite_becomes_infinite(credit):
             assert np.isfinite(part).all() and not np.asarray(part)[~mask].any()
 
 
+@pytest.mark.parametrize("credit", [x for x in EVERY if x != GAE(whiten_rewards=True)], ids=str)
+@pytest.mark.parametrize("size", [1e10, 1e20, 1e30])
+def test_huge_scores_are_credited_as_any_others(credit, size):
+    """Whitened or relative to a group they have the same advantages, else ``size`` times as large ones."""
+    rows = np.array([1.0, 3.0, 2.0, -4.0], "float32")
+    zeros = np.zeros(MASK.shape, "float32")
+
+    def advantages(factor):
+        scored = Scored(rows * factor, zeros, MASK, zeros, zeros[:, 0], 2)
+        return np.asarray(credit(scored, np.float32(0))[1]).astype("float64")
+
+    one, large = advantages(np.float32(1)), advantages(np.float32(size))
+    scale = np.abs(large).max() / np.abs(one).max()
+    assert np.isclose(scale, 1, rtol=1e-3) or np.isclose(scale, size, rtol=1e-3)
+    np.testing.assert_allclose(large / scale, one, atol=1e-3)
+    assert one.any()
+
+
 def worker(credit, **choices):
     model = CausalLM(GPTConfig(5, 4, 1, 1, max_positions=4))
     return RolloutWorker(Actor(model), model, None, RolloutConfig(2, **choices), credit)
@@ -154,6 +172,9 @@ def test_moving_baseline():
     assert baseline(None, prompts).tolist() == [2, 2, 2]
     assert baseline.value == 2.0
     baseline.update(4.0)
+    assert baseline.value == 2.5
+    for mean_return in (np.nan, np.inf):  # of a batch that overflowed
+        baseline.update(mean_return)
     assert baseline.value == 2.5
     resumed = MovingBaseline(decay=0.75)
     resumed.restore(baseline.state())

@@ -176,3 +176,9 @@ def test_a_cost_under_its_limit_is_free():
     assert cost_limit.price == 1.0
     with pytest.raises(ValueError, match="Received: rate=0, price=0.0"):
         CostLimit(None, 1.0, rate=0)
+    with pytest.raises(ValueError, match="limit=nan"):
+        CostLimit(None, float("nan"))
+    for mean_cost in (float("nan"), float("inf")):  # of a batch that overflowed
+        before = cost_limit.price
+        cost_limit.update(mean_cost)
+        assert cost_limit.price == before

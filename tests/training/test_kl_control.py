@@ -35,6 +35,13 @@ def test_adaptive_compounds_and_settles():
     assert control.coefficient == pytest.approx(0.25, rel=1e-6)
 
 
+@pytest.mark.parametrize("kl", [float("nan"), float("inf"), float("-inf")])
+def test_a_kl_that_is_not_finite_moves_nothing(kl):
+    control = AdaptiveKL()
+    control.update(kl, 512)
+    assert control.coefficient == 0.15
+
+
 def test_fixed_stays():
     control = FixedKL(0.05)
     control.update(100.0, 512)
@@ -57,6 +64,9 @@ def test_state_survives_json(kind):
     ("make", "message"),
     [
         (lambda: FixedKL(-0.1), "coefficient=-0.1"),
+        (lambda: FixedKL(float("nan")), "coefficient=nan"),
+        (lambda: AdaptiveKL(float("inf")), "coefficient=inf"),
+        (lambda: AdaptiveKL(horizon=10).update(7.0, 64), "horizon=10"),
         (lambda: AdaptiveKL(-0.1), "coefficient=-0.1"),
         (lambda: AdaptiveKL(target=0), "target=0, horizon=10000"),
         (lambda: AdaptiveKL(horizon=-1), "target=6.0, horizon=-1"),

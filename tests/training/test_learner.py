@@ -57,7 +57,7 @@ def sgd_step(batch, compiled=True, **choices):
     rate = 64.0  # large, so that the weights' rounding does not hide the gradients
     learner = Learner(model, objective, keras.optimizers.SGD(rate), **choices)
     before = weights(model)
-    scalars = learner.update(batch) if compiled else learner._step(batch)
+    scalars = learner.update(batch) if compiled else learner._step(batch)[0]
     gradients = [(a - b) / rate for a, b in zip(before, weights(model))]
     return gradients, {name: float(value) for name, value in scalars.items()}
 
@@ -167,7 +167,7 @@ def test_one_program_a_bucket_whatever_the_lengths_and_the_rate():
 class Spelled:
     """A tokenizer of texts that spell their ids: "5 7 4"."""
 
-    pad_id, bos_id, eos_id = 0, 1, 2
+    pad_id, eos_id, stop_ids, head_ids = 0, 2, (2,), (1,)
 
     def encode_batch(self, texts):
         return [[int(word) for word in text.split()] for text in texts]
@@ -213,7 +213,7 @@ def test_clipping():
         optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.1)
         learner = Learner(model, LanguageModelling(), optimizer)
         before = weights(model)
-        scalars = learner.update(RAGGED) if compiled else learner._step(RAGGED)
+        scalars = learner.update(RAGGED) if compiled else learner._step(RAGGED)[0]
         step = np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(before, weights(model))))
         assert float(scalars["gradient_norm"]) > 0.2
         np.testing.assert_allclose(step, 0.1, rtol=1e-4)

@@ -29,10 +29,10 @@ class Worker:
 
 
 class Learner:
-    """Says a larger ``approx_kl`` at every update."""
+    """Says a larger ``approx_kl`` at every update; one of ``skipped`` says what is not finite."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, skipped=()):
+        self.rows, self.skipped = [], skipped
 
     def update(self, batch):
         rows = np.asarray(batch.scores).tolist()
@@ -40,6 +40,10 @@ class Learner:
             assert np.asarray(field)[:, 0].tolist() == rows  # all fields of a row stay together
         self.rows.append(rows)
         count = len(self.rows)
+        if self.skipped:
+            number = np.float32(np.nan) if count in self.skipped else np.float32(count)
+            so_far = sum(count >= each for each in self.skipped)
+            return {"loss": number, "approx_kl": 0.01 * number, "skipped_updates": float(so_far)}
         return {"loss": np.float32(count), "approx_kl": 0.01 * count, "max_log_ratio": 0.1 * count}
 
 
@@ -111,6 +115,21 @@ def test_what_is_recorded():
         }
     )
     assert all(type(value) is float for value in logs.values())
+
+
+@pytest.mark.parametrize(
+    ("skipped", "loss", "epochs_done"),
+    [((1,), 4.0, 3), ((6,), 30 / 7, 4), ((1, 2, 3, 4, 5, 6, 7, 8), np.nan, 4)],
+)
+def test_what_an_update_was_skipped_for_is_in_no_mean_and_no_decision(skipped, loss, epochs_done):
+    """Two updates an epoch; the epochs end after an approx_kl above 0.05, here that of the sixth."""
+    worker, learner, control = Worker(), Learner(skipped), FixedKL(0.05)
+    _, logs = improve(
+        worker, learner, PROMPTS, control, seed=0, step=1, minibatch_size=4, target_kl=0.05
+    )
+    assert len(learner.rows) == 2 * epochs_done
+    np.testing.assert_allclose(logs["loss"], loss)
+    assert logs["skipped_updates"] == len([each for each in skipped if each <= len(learner.rows)])
 
 
 @pytest.mark.parametrize("on_bad", ["stop", "skip"])

@@ -1,12 +1,21 @@
-"""Schedules at chosen steps, and what AdamW decays."""
+"""Optimizers and schedules against their papers, a step at a time in NumPy; and what AdamW decays."""
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 from keras import ops
 
 from tfalign.models import CausalLM, GPTConfig, SharedActorCritic
-from tfalign.training.optimizers import Adafactor, InverseSquareRoot, WarmupDecay, adafactor, adamw
+from tfalign.training.optimizers import (
+    Adafactor,
+    InverseSquareRoot,
+    Lamb,
+    WarmupDecay,
+    adafactor,
+    adamw,
+    lamb,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +68,36 @@ def test_no_warmup_begins_at_the_peak():
     [
         ({"shape": "step"}, "Received: 'step'"),
         ({"warmup_steps": 11}, "Received: warmup_steps=11, steps=10"),
+        ({"warmup_steps": -1}, "Received: peak=1.0, steps=10, warmup_steps=-1"),
+        ({"final": 1.5}, "final=1.5"),
+        ({"final": float("nan")}, "final=nan"),
+        ({"shape": "constant", "final": 0.1}, "no final share. Received: final=0.1"),
     ],
 )
 def test_wrong_schedules_are_told(choices, message):
     with pytest.raises(ValueError, match=message):
         WarmupDecay(1.0, 10, **choices)
+
+
+@pytest.mark.parametrize("choices", [(np.nan, 10), (np.inf, 10), (-1.0, 10), (1.0, 0)])
+def test_a_schedule_of_no_numbers_is_told(choices):
+    with pytest.raises(ValueError, match="Received: peak="):
+        WarmupDecay(*choices)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (5, 5), (5, 4), (6, 1)])
+def test_the_edges_of_a_schedule(shape, steps, warmup):
+    """The first update of a warm-up has 1 / warmup_steps of the peak, its last one the peak; an update
+    after the last of the run would have the final share. All in NumPy, at every step."""
+    schedule = WarmupDecay(2.0, steps, warmup_steps=warmup, shape=shape, final=0.25)
+    for step in range(steps + 3):
+        done = min(max(step - warmup, 0) / max(steps - warmup, 1), 1.0)
+        left = 1 - done if shape == "linear" else (1 + np.cos(np.pi * done)) / 2
+        expected = 2.0 * (0.25 + 0.75 * left)
+        if step < warmup:
+            expected = 2.0 * (step + 1) / warmup
+        np.testing.assert_allclose(float(schedule(step)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -142,6 +176,73 @@ def test_adafactor_remembers_less_and_less_quickly():
     np.testing.assert_allclose(squares, mean, rtol=1e-5)
 
 
+def test_adafactor_in_three_steps():
+    """Shazeer and Stern 2018, algorithm 4: factors of the squares over rows and columns, the share of
+    the past 1 - t^-0.8, the update's root mean square held at d = 1; and decay apart from it."""
+    rng = np.random.default_rng(3)
+    gradients, rate, decay = rng.normal(size=(3, 2, 3)), 0.1, 0.2
+    after, _ = applied(adafactor(rate, decay, clip_norm=None), np.ones((2, 3)), gradients)
+    w, rows, columns = np.ones((2, 3)), np.zeros(2), np.zeros(3)
+    for step, gradient in enumerate(gradients, start=1):
+        past, squares = 1 - step**-0.8, gradient**2 + 1e-30
+        rows = past * rows + (1 - past) * squares.sum(axis=1)
+        columns = past * columns + (1 - past) * squares.sum(axis=0)
+        update = gradient / np.sqrt(np.outer(rows, columns) / rows.sum())
+        update /= max(1.0, np.sqrt(np.mean(update**2)))
+        w = w - rate * decay * w - rate * update
+    np.testing.assert_allclose(after, w, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["kernel", "bias"])
+@pytest.mark.parametrize("norm_bounds", [None, (0.0, 1.5)])
+def test_lamb_in_three_steps(name, norm_bounds):
+    """You et al. 2020, algorithm 2: what is decayed counts in the norm that the step is divided by."""
+    rng = np.random.default_rng(4)
+    gradients, rate, decay, epsilon = rng.normal(size=(3, 2, 3)), 0.1, 0.5, 1e-3
+    variable = keras.Variable(np.full((2, 3), 2.0, "float32"), name=name)
+    optimizer = lamb(rate, decay, clip_norm=None, epsilon=epsilon, norm_bounds=norm_bounds)
+    optimizer.build([variable])
+    w, m, v = np.full((2, 3), 2.0), 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        optimizer.apply([ops.convert_to_tensor(gradient.astype("float32"))], [variable])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        r = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + epsilon)
+        u = r + (decay if name == "kernel" else 0.0) * w
+        size = np.linalg.norm(w)
+        phi = size if norm_bounds is None else min(max(size, norm_bounds[0]), norm_bounds[1])
+        w = w - rate * phi / np.linalg.norm(u) * u
+    np.testing.assert_allclose(np.asarray(variable), w, rtol=1e-4)
+
+
+def test_lamb_moves_weights_of_no_size():
+    after, _ = applied(Lamb(0.1, epsilon=0.0), np.zeros(3), [[1.0, -2.0, 4.0]])
+    np.testing.assert_allclose(after, [-0.1, 0.1, -0.1], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"Received: norm_bounds=\(2.0, 1.0\)"):
+        Lamb(0.1, norm_bounds=(2.0, 1.0))
+
+
+def test_a_first_moment_in_bfloat16_by_hand():
+    """AdamW, but what is kept of the first moment is rounded to 8 bits, as is what is added to it."""
+    rng = np.random.default_rng(5)
+    gradients, rate, epsilon = rng.normal(size=(3, 2, 3)).astype("float32"), 0.1, 1e-3
+    choices = {"weight_decay": 0.2, "clip_norm": None, "epsilon": epsilon}
+    optimizer = adamw(rate, momentum_dtype="bfloat16", **choices)
+    after, optimizer = applied(optimizer, np.ones((2, 3)), gradients)
+
+    def rounded(x):
+        return np.asarray(x, "float32").astype(ml_dtypes.bfloat16).astype("float32")
+
+    w, m, v = np.ones((2, 3)), np.zeros((2, 3), "float32"), 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        m = rounded(m + rounded((gradient - m) * np.float32(0.1)))
+        v = 0.95 * v + 0.05 * gradient.astype("float64") ** 2
+        correction = np.sqrt(1 - 0.95**step) / (1 - 0.9**step)
+        w = w - rate * 0.2 * w - rate * correction * m / (np.sqrt(v) + epsilon)
+    (kept,) = (np.asarray(x) for x in optimizer.variables if x.name.endswith("momentum"))
+    np.testing.assert_array_equal(kept.astype("float32"), m)
+    np.testing.assert_allclose(after, w, rtol=1e-5)
+
+
 def test_what_the_optimizers_keep():
     """Numbers for a matrix of 30 x 20: Adam 2 x 600, Adafactor 30 + 20, one moment in half the bytes."""
 
@@ -164,7 +265,10 @@ def test_a_first_moment_in_bfloat16_ends_near_the_one_in_float32():
     np.testing.assert_allclose(half, whole, atol=0.02 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize("optimizer", [Adafactor(0.1), adamw(0.1, momentum_dtype="bfloat16")])
+@pytest.mark.parametrize(
+    "optimizer",
+    [Adafactor(0.1), adamw(0.1, momentum_dtype="bfloat16"), lamb(0.1, norm_bounds=(0.0, 10.0))],
+)
 def test_an_optimizer_comes_back_from_its_config(optimizer):
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(again) is type(optimizer)

@@ -9,13 +9,21 @@ import sys
 import pytest
 
 SCRIPT = """
-import json
+import hashlib, json
 import keras, numpy as np, tensorflow as tf
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay, adamw
 from tfalign.types import LanguageModelBatch
+
+class Scaled(LanguageModelling):
+    # the loss times the factor of the rows at hand, twice
+    def __call__(self, model, batch, training=True):
+        batch, factors = batch
+        loss, weight, metrics = super().__call__(model, batch, training)
+        factor = keras.ops.max(factors)
+        return loss * factor * factor, weight, metrics
 
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -25,15 +33,16 @@ def batch(rng, columns):
     token_ids = np.where(real, rng.integers(1, 13, real.shape), 0).astype("int32")
     return LanguageModelBatch(token_ids, real, real, real.astype("int32"))
 
-def learner(strategy, accumulate):
-    model = CausalLM(GPTConfig(13, 16, 1, 2, max_positions=16))
+def learner(strategy, accumulate, objective=LanguageModelling(), dropout=0.0):
+    keras.utils.set_random_seed(0)
+    model = CausalLM(GPTConfig(13, 16, 1, 2, max_positions=16, dropout=dropout))
     rng = np.random.default_rng(1)
-    for variable in model.variables:
+    for variable in model.trainable_variables:
         variable.assign(rng.normal(0, 0.3, variable.shape))
     # the gradients' norm is about 0.5: clipping is at work
     optimizer = adamw(WarmupDecay(1e-2, 20, 2), weight_decay=0.1, clip_norm=0.3, epsilon=1e-3,
                       use_ema=True, ema_momentum=0.9)
-    return Learner(model, LanguageModelling(), optimizer, accumulate, strategy)
+    return Learner(model, objective, optimizer, accumulate, strategy)
 
 def train(strategy, accumulate):
     rng = np.random.default_rng(0)
@@ -47,11 +56,35 @@ def train(strategy, accumulate):
     averages = [w.tolist() for w in trained.model.get_weights()]
     return {"logs": logs, "weights": weights, "averages": averages, "traces": trained.traces}
 
+def poisoned(strategy, accumulate, row):
+    # digests of all variables after 20 updates, without the eighth and with it spoiled in a row
+    trained = learner(strategy, accumulate, Scaled(), dropout=0.1)
+    variables = [*trained.model.variables, *trained.optimizer.variables][:-1]  # but the counts
+    start, digests = [keras.ops.convert_to_numpy(keras.ops.copy(v.value)) for v in variables], []
+    for spoil in (False, True):
+        for variable, value in zip(variables, start):
+            variable.assign(value)
+        for step in range(20):
+            factors = np.ones(8, "float32")
+            if step == 7:
+                factors[row] = 1e30
+            if step != 7 or spoil:
+                logs = trained.update((batch(np.random.default_rng(step), 12), factors))
+        digest = hashlib.sha256()
+        for variable in variables:
+            for copy in strategy.experimental_local_results(variable.value):
+                digest.update(copy.numpy().tobytes())
+                assert np.isfinite(copy.numpy()).all()
+        digests.append(digest.hexdigest())
+    return {"digests": digests, "skipped": float(logs["skipped_updates"])}
+
 results = {"one": train(None, 1)}
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 for accumulate in (1, 2):
     with strategy.scope():
         results[f"two/{accumulate}"] = train(strategy, accumulate)
+    with strategy.scope():
+        results[f"poisoned/{accumulate}"] = poisoned(strategy, accumulate, row=6)
 with strategy.scope():
     odd = learner(strategy, 1)
 try:
@@ -95,6 +128,15 @@ def test_same_weights(results, two, what):
     flat = [_flat(results[run][what]) for run in ("one", two)]
     assert len(flat[0]) > 1000
     assert max(abs(a - b) for a, b in zip(*flat, strict=True)) < 1e-5
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_row_of_one_replica_that_overflows_is_as_if_its_batch_had_not_been_there(
+    results, accumulate
+):
+    found = results[f"poisoned/{accumulate}"]
+    assert found["digests"][0] == found["digests"][1]
+    assert found["skipped"] == 1
 
 
 def test_one_program_a_shape_and_replica(results):

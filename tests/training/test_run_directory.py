@@ -1,5 +1,6 @@
 """A run goes on only as it began, and its log holds every step once."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -19,14 +20,24 @@ from tfalign.training.run_directory import (
 CONFIG = {"seed": 1, "steps": 100, "ppo": {"clip": 0.2, "log_every": 5}, "layers": (2, 3)}
 
 
+def recorded(directory: Path, config=CONFIG, **choices) -> RunDirectory:
+    """A run in which a step was logged: what it was begun with is to stay."""
+    run = RunDirectory(directory, config, **choices)
+    with run.metrics("a stage") as log:
+        log.write(1, {})
+    run.close()
+    return run
+
+
 def read_lines(directory: Path) -> list[dict]:
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_new_run_records_its_config_and_versions(tmp_path):
     run = RunDirectory(tmp_path / "runs" / "a", CONFIG)
-    recorded = json.loads((run.path / "config.json").read_text())
-    assert recorded == {**CONFIG, "layers": [2, 3]} == run.config
+    run.begin()
+    config = json.loads((run.path / "config.json").read_text())
+    assert config == {**CONFIG, "layers": [2, 3]} == run.config
     versions = json.loads((run.path / "versions.json").read_text())
     assert versions["numpy"] == np.__version__
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -34,10 +45,10 @@ def test_a_new_run_records_its_config_and_versions(tmp_path):
 
 
 def test_the_same_config_goes_on_and_harmless_keys_may_change(tmp_path):
-    RunDirectory(tmp_path, CONFIG)
+    recorded(tmp_path)
     longer = {**CONFIG, "steps": 200, "ppo": {"clip": 0.2, "log_every": 1}}
-    RunDirectory(tmp_path, CONFIG)
-    RunDirectory(tmp_path, longer)
+    recorded(tmp_path)
+    recorded(tmp_path, longer)
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 200
 
 
@@ -51,7 +62,7 @@ def test_the_same_config_goes_on_and_harmless_keys_may_change(tmp_path):
     ],
 )
 def test_another_config_is_refused_with_flag_and_both_values(tmp_path, change, began, received):
-    RunDirectory(tmp_path, CONFIG)
+    recorded(tmp_path)
     with pytest.raises(RunDirectoryError) as error:
         RunDirectory(tmp_path, {**CONFIG, **change})
     assert f"this run began with {began}," in str(error.value)
@@ -60,19 +71,122 @@ def test_another_config_is_refused_with_flag_and_both_values(tmp_path, change, b
 
 
 def test_the_caller_states_what_is_harmless(tmp_path):
-    RunDirectory(tmp_path, CONFIG, harmless={"seed"})
-    RunDirectory(tmp_path, {**CONFIG, "seed": 9}, harmless={"seed"})
+    recorded(tmp_path, harmless={"seed"})
+    recorded(tmp_path, {**CONFIG, "seed": 9}, harmless={"seed"})
     with pytest.raises(RunDirectoryError, match="--steps=100"):
         RunDirectory(tmp_path, {**CONFIG, "seed": 9, "steps": 1}, harmless={"seed"})
 
 
 def test_other_versions_are_told(tmp_path):
-    run = RunDirectory(tmp_path, CONFIG)
+    run = recorded(tmp_path)
     versions = json.loads((run.path / "versions.json").read_text())
     (run.path / "versions.json").write_text(json.dumps(versions | {"numpy": "0.9"}))
     with pytest.warns(UserWarning, match=f"numpy 0.9 -> {np.__version__}"):
-        RunDirectory(tmp_path, CONFIG)
+        recorded(tmp_path)
     assert json.loads((run.path / "versions.json").read_text())["numpy"] == np.__version__
+
+
+def test_the_message_names_the_flag_and_what_to_do(tmp_path):
+    stage = {"sft": {"steps": 1}}
+    recorded(tmp_path, stage, harmless=())
+    with pytest.raises(RunDirectoryError) as error:
+        RunDirectory(
+            tmp_path,
+            {"sft": {"steps": 2}},
+            harmless=(),
+            names=lambda key: "--" + key.removeprefix("sft."),
+            advice={"steps": "begin another run."},
+        )
+    assert str(error.value) == (
+        f"{tmp_path}/config.json: this run began with --steps=1, so it cannot continue with another"
+        " value; begin another run. Received: --steps=2"
+    )
+
+
+def contents(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    """Neither its folder nor those above it, which it made; others stay."""
+    (tmp_path / "kept").mkdir()
+    for name in ("a/b/c", "kept"):
+        run = RunDirectory(tmp_path / name, CONFIG)
+        assert contents(run.path) == {"run.lock"}
+        run.close()
+    assert contents(tmp_path) == {"kept"}
+
+
+def test_a_run_in_which_nothing_was_done_leaves_nothing_either(tmp_path):
+    with RunDirectory(tmp_path / "a", CONFIG) as run:
+        run.checkpointer("sft")
+        assert run.plots.is_dir()
+        run.metrics("sft").close()
+    assert not contents(tmp_path)
+    RunDirectory(tmp_path / "a", {**CONFIG, "seed": 2}).close()
+
+
+@pytest.mark.parametrize("kind", ["line", "checkpoint", "file"])
+def test_a_run_in_which_something_was_done_stays(tmp_path, kind):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        if kind == "line":
+            run.metrics("sft").write(1, {"loss": 1.0})
+        elif kind == "checkpoint":
+            run.checkpointer("sft").save(1, {}, {})
+        else:
+            run.file("report.md").write_text("done")
+    assert {"config.json", "versions.json", "identity.json"} < contents(tmp_path)
+    assert "run.lock" not in contents(tmp_path)
+
+
+def test_whoever_writes_keeps_the_run_open(tmp_path):
+    checkpointer = RunDirectory(tmp_path, CONFIG).checkpointer("sft")
+    gc.collect()
+    assert "run.lock" in contents(tmp_path)
+    checkpointer.save(1, {}, {})
+
+
+def test_what_lies_in_a_directory_before_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with RunDirectory(tmp_path, CONFIG) as run:
+        run.begin()
+    assert {"notes.txt", "config.json"} < contents(tmp_path)
+
+
+def test_a_run_has_an_identity_of_its_own(tmp_path):
+    runs = [recorded(tmp_path / name / "same") for name in ("a", "b")]
+    assert len({run.id for run in runs}) == 2
+    assert recorded(tmp_path / "a" / "same").id == runs[0].id
+    assert all(len(run.id) == 32 and int(run.id, 16) >= 0 for run in runs)
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "s3://bucket/run", "file:///tmp/run"])
+def test_other_systems_paths_are_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for take in (lambda: RunDirectory(path, CONFIG), lambda: MetricsLog(path, "sft")):
+        with pytest.raises(ValueError, match=f"Only local paths .* Received: {path}"):
+            take()
+    assert not contents(tmp_path)
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, full_disk):
+    with RunDirectory(tmp_path, CONFIG) as run:
+        log = run.metrics("sft")
+        log.write(1, {"loss": 1.0})
+        with full_disk(80), pytest.raises(OSError, match=r"metrics\.jsonl"):
+            log.write(2, {"loss": 1.0})
+        log.close()
+        with run.metrics("sft", resume_step=1) as log:  # half a line is forgotten
+            log.write(2, {"loss": 2.0})
+    assert [line["step"] for line in read_lines(tmp_path)] == [1, 2]
+
+
+def test_a_full_disk_lets_no_run_begin(tmp_path, full_disk):
+    run = RunDirectory(tmp_path / "a", CONFIG)
+    with full_disk(10), pytest.raises(OSError, match=r"config\.json"):
+        run.begin()
+    run.close()
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("content", ["{half", "[]"])
@@ -153,3 +267,33 @@ def test_the_light_modules_import_neither_tensorflow_nor_keras(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+TWO_AT_ONCE = """
+import sys, time
+from tfalign.training.run_directory import RunDirectory
+try:
+    run = RunDirectory(sys.argv[1], {"a": 1})
+except ValueError as error:
+    sys.exit(str(error))
+with run.metrics("s") as log:
+    for step in range(1, 101):
+        log.write(step, {"loss": 1.0})
+        time.sleep(0.02)
+"""
+
+
+def test_of_two_that_start_at_once_the_metrics_of_one_are_whole(tmp_path, fuzz_cases):
+    root = str(Path(tfalign.__file__).parents[1])
+    for attempt in range(fuzz_cases(1)):
+        directory = tmp_path / f"{attempt}" / "run"
+        command = [sys.executable, "-c", TWO_AT_ONCE, str(directory)]
+        both = [
+            subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        errors = [process.communicate()[1] for process in both]
+        codes = [process.returncode for process in both]
+        assert sorted(codes) == [0, 1], errors
+        told = f"{directory} is in use by process {both[codes.index(0)].pid} on "
+        assert told in errors[codes.index(1)]
+        assert [line["step"] for line in read_lines(directory)] == list(range(1, 101))

@@ -141,3 +141,39 @@ def test_two_models_with_variables_of_one_name(tmp_path):
     for model, other in ((policy, other_policy), (critic, other_critic)):
         for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_damaged_newest_checkpoint_is_named_with_the_way_out(tmp_path):
+    run = Run(tmp_path)
+    for step in (1, 2, 3):
+        run.advance(step)
+        run.state.save(step)
+        if step == 1:
+            expected = run.everything()
+    for step in (2, 3):
+        file = tmp_path / f"step-{step:08d}" / "arrays.safetensors"
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    again = Run(tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        again.state.restore()
+    assert str(error.value) == (
+        f"{tmp_path}/step-00000003/arrays.safetensors is damaged: its CRC-32 is not the one in"
+        " state.json. The one of step 1 is whole: --resume_from=1 goes on from there."
+    )
+    with pytest.raises(
+        CheckpointError, match=r"step-00000002/arrays.safetensors is damaged.*json\.$"
+    ):
+        again.state.restore(2)
+    with pytest.raises(CheckpointError, match="holds no step 7 to restore"):
+        again.state.restore(7)
+    assert again.state.restore(1) == 1
+    assert_identical(again.everything(), expected)
+    assert Checkpointer(tmp_path).steps() == [1]  # the run is where it was then
+
+
+def test_without_a_whole_checkpoint_there_is_no_way_out(tmp_path):
+    run = Run(tmp_path)
+    run.state.save(1)
+    (tmp_path / "step-00000001" / "state.json").unlink()
+    with pytest.raises(CheckpointError, match="No other checkpoint of this stage is whole"):
+        run.state.restore()

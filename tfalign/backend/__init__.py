@@ -8,6 +8,8 @@
 ``value_and_grad``         a scalar function's value and its gradients for Keras variables
 ``input_gradient``         a function's value and its gradient for its argument
 ``fori_loop``              a compiled loop whose body may change variables, such as dropout's seeds
+``if_true``                a function that changes variables, called within a program or not
+``read``                   a variable's value as it is now, whatever is assigned to it later
 ``has_value``              whether an array can be looked at now, outside a program
 ``assign_part``            part of a variable set without a second copy of it
 ``strategy``               the ``tf.distribute.Strategy`` in whose scope this is, if any
@@ -32,9 +34,11 @@ if keras.backend.backend() == "tensorflow":
         assign_part,
         fori_loop,
         has_value,
+        if_true,
         input_gradient,
         jit,
         jit_batch,
+        read,
         value_and_grad,
     )
     from tfalign.backend.tensorflow_devices import (
@@ -51,10 +55,12 @@ elif keras.backend.backend() == "jax":
         assign_part,
         fori_loop,
         has_value,
+        if_true,
         input_gradient,
         jit,
         jit_batch,
         jit_rows,
+        read,
         value_and_grad,
     )
     from tfalign.backend.jax_devices import (
@@ -82,6 +88,7 @@ __all__ = [
     "fori_loop",
     "gather_from_processes",
     "has_value",
+    "if_true",
     "input_gradient",
     "is_chief",
     "jit",
@@ -89,6 +96,7 @@ __all__ = [
     "jit_rows",
     "own_parts",
     "process_index",
+    "read",
     "strategy",
     "to_numpy",
     "value_and_grad",

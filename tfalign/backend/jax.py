@@ -143,6 +143,33 @@ def fori_loop(lower, upper, body, initial):
     return values
 
 
+def if_true(predicate, function, variables):
+    """As in ``backend.tensorflow``."""
+    if not _open_scopes:
+        if predicate:
+            function()
+        return
+    outer = _open_scopes[-1]
+
+    def call(values):
+        with _open_scope(()) as scope:
+            scope.state_mapping = dict(outer.state_mapping)
+            for variable, value in zip(variables, values):
+                variable.assign(value)
+            function()
+        return [scope.get_current_value(variable) for variable in variables]
+
+    before = [variable.value for variable in variables]
+    after = jax.lax.cond(predicate, call, lambda values: values, before)
+    for variable, value in zip(variables, after):
+        variable.assign(value)
+
+
+def read(variable):
+    """As in ``backend.tensorflow``."""
+    return variable.value
+
+
 def has_value(x):
     """As in ``backend.tensorflow``."""
     return not isinstance(x, jax.core.Tracer)

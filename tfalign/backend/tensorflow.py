@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import tensorflow as tf
 from keras import ops, tree
+
+
+def _has_started():
+    """Whether TensorFlow has started its threads: from then on their number cannot be changed."""
+    threading = tf.config.threading
+    count = threading.get_inter_op_parallelism_threads()
+    try:
+        threading.set_inter_op_parallelism_threads(count + 1)
+    except RuntimeError:
+        return True
+    threading.set_inter_op_parallelism_threads(count)
+    return False
+
+
+class _Fork:
+    """Whether this process was forked from one in which TensorFlow had started. A fork copies no
+    threads, so a program would wait for ever."""
+
+    has_no_threads = False
+
+
+def _note_fork():
+    _Fork.has_no_threads = _Fork.has_no_threads or _has_started()
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 class jit:
@@ -18,6 +45,9 @@ class jit:
 
     Attributes:
         traces: how often the function was traced, which is how many programs were compiled.
+
+    Raises:
+        RuntimeError: in a call, in a process forked from one in which TensorFlow had started.
     """
 
     def __init__(self, function, variables=()):
@@ -32,6 +62,11 @@ class jit:
         self._compiled = tf.function(traced, jit_compile=True, autograph=False)
 
     def __call__(self, *args):
+        if _Fork.has_no_threads:
+            raise RuntimeError(
+                "This process was forked after TensorFlow had started, and would wait for ever: begin "
+                'it with "spawn" (gymnasium.make_vec: vector_kwargs={"context": "spawn"})'
+            )
         return self._compiled(*tree.map_structure(tf.convert_to_tensor, args, none_is_leaf=False))
 
 
@@ -86,6 +121,30 @@ def fori_loop(lower, upper, body, initial):
         The values after the last round.
     """
     return ops.fori_loop(lower, upper, body, initial)
+
+
+def if_true(predicate, function, variables):
+    """Calls a function that assigns Keras variables, within a program, where a predicate holds.
+
+    A branch rather than a choice between old and new values: the program has no second copy of them.
+
+    Args:
+        predicate: bool[].
+        function: takes nothing; what it returns is not looked at.
+        variables: list of the Keras variables it may assign.
+    """
+    del variables
+
+    def call():
+        function()
+        return True
+
+    tf.cond(predicate, call, lambda: False)
+
+
+def read(variable):
+    """A Keras variable's value as it is now, whatever is assigned to it later."""
+    return tf.convert_to_tensor(variable.value)
 
 
 def has_value(x):

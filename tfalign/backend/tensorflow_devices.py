@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 from keras import ops, tree
 
@@ -53,12 +55,21 @@ def gather_from_processes(value):
     if _resolver() is None:
         return [value]
     current = strategy()
-
-    def gathered():
-        return tf.distribute.get_replica_context().all_gather(tf.constant([value], tf.int64), 0)
-
-    of_replicas = current.experimental_local_results(current.run(tf.function(gathered)))
+    said = current.run(_gather_program(current), args=(tf.constant([value], tf.int64),))
+    of_replicas = current.experimental_local_results(said)
     return of_replicas[0].numpy()[:: len(of_replicas)].tolist()
+
+
+@functools.cache
+def _gather_program(strategy):
+    """One program a strategy: it runs after every update."""
+    del strategy
+
+    def gathered(x):
+        own = tf.identity(x)  # on the replica's device, where an argument has none
+        return tf.distribute.get_replica_context().all_gather(own, 0)
+
+    return tf.function(gathered)
 
 
 def wait_for_others():

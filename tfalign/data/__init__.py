@@ -37,17 +37,9 @@ from tfalign.data.judged import (
     encode_steps,
     separator_id,
 )
-from tfalign.data.masking import (
-    DocumentExamples,
-    MaskedTextStream,
-    encode_documents,
-    read_documents,
-    sentence_pairs,
-    single_texts,
-)
+from tfalign.data.masking import MaskedTextStream
 from tfalign.data.ramp import Ramp
 from tfalign.data.readers import (
-    ASCII_SPACE,
     json_object,
     read_records,
     records_of_rows,
@@ -71,11 +63,17 @@ from tfalign.data.records import (
     TextRecord,
     split_by_prompt,
 )
+from tfalign.data.sentences import (
+    DocumentExamples,
+    encode_documents,
+    read_documents,
+    sentence_pairs,
+    single_texts,
+)
 from tfalign.data.spelled import spelled_pairs
 from tfalign.data.translation import TranslationExamples, encode_translations
 
 __all__ = [
-    "ASCII_SPACE",
     "BadFileError",
     "BadRecord",
     "BadRecordError",

@@ -7,9 +7,11 @@ kept; a classifier may read the rest as well, in further windows.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
+from tfalign.data.checks import is_whole, whole_number
 from tfalign.data.encoding import padding_id, sequence_ends
 from tfalign.data.examples import Examples, Ragged
 from tfalign.types import ClassifiedTexts, SimilarTexts, TaggedTexts
@@ -118,14 +120,13 @@ def encode_classes(records, tokenizer, classes, max_tokens, windows=1):
         ClassExamples.
 
     Raises:
-        ValueError: naming a record whose label is none of the classes, or if ``windows`` is not
-            positive.
+        ValueError: naming a record whose label is none of the classes, if ``windows`` is not positive,
+            or ``max_tokens`` leaves no room for text.
     """
-    if windows < 1:
+    if not is_whole(windows, least=1):
         raise ValueError(f"A text is read in at least one window. Received: windows={windows}")
     labels = [_index(record, record.label, classes) for record in records]
-    head, tail = sequence_ends(tokenizer)
-    room = max_tokens - len(head) - len(tail)
+    head, tail, room = _room(tokenizer, max_tokens)
     rows, texts = [], []
     for text, ids in enumerate(tokenizer.encode_batch([record.text for record in records])):
         for window in _windows(ids[: windows * room], room):
@@ -155,9 +156,9 @@ def encode_tags(records, tokenizer, tags, max_tokens):
         TaggedExamples.
 
     Raises:
-        ValueError: naming a record that has another tag.
+        ValueError: naming a record that has another tag, or if ``max_tokens`` leaves no room.
     """
-    head, tail = sequence_ends(tokenizer)
+    head, tail, _ = _room(tokenizer, max_tokens)
     flat = iter(tokenizer.encode_batch([word for record in records for word in record.words]))
     rows, indices = [], []
     for record in records:
@@ -189,7 +190,19 @@ def encode_similarities(records, tokenizer, highest, max_tokens):
 
     Returns:
         SimilarityExamples.
+
+    Raises:
+        ValueError: if the highest score is not positive and finite, a record's is not in [0, highest], or
+            ``max_tokens`` leaves no room.
     """
+    if not 0 < highest < math.inf:
+        raise ValueError(f"highest must be positive and finite. Received: highest={highest!r}")
+    for record in records:
+        if not 0 <= record.score <= highest:
+            raise ValueError(
+                f"{record.source or 'A record'}: a score lies in [0, {highest}]."
+                f" Received: {record.score}"
+            )
     first, second = (
         _between_ends([getattr(record, side) for record in records], tokenizer, max_tokens)
         for side in ("first", "second")
@@ -205,9 +218,15 @@ def encode_similarities(records, tokenizer, highest, max_tokens):
 
 
 def _between_ends(texts, tokenizer, max_tokens):
-    head, tail = sequence_ends(tokenizer)
-    room = max_tokens - len(head) - len(tail)
+    head, tail, room = _room(tokenizer, max_tokens)
     return Ragged([head + ids[:room] + tail for ids in tokenizer.encode_batch(texts)])
+
+
+def _room(tokenizer, max_tokens):
+    """(what stands before a text, what behind it, how many tokens it may have between them)."""
+    head, tail = sequence_ends(tokenizer)
+    ends = len(head) + len(tail)
+    return head, tail, whole_number("max_tokens", max_tokens, least=ends + 1) - ends
 
 
 def _windows(ids, room):

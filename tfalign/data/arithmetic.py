@@ -16,6 +16,7 @@ import re
 
 import numpy as np
 
+from tfalign.data.checks import whole_number
 from tfalign.data.records import CompletionRecord, split_by_prompt
 
 _LIMIT = 100
@@ -65,6 +66,8 @@ def solved_by_pupils(problems, pupils, right_share, seed=0):
     """
     if not 0 <= right_share <= 1:
         raise ValueError(f"right_share must lie in [0, 1]. Received: right_share={right_share}")
+    whole_number("pupils", pupils, least=1)
+    whole_number("seed", seed, least=0)
     wrong_share = 1 - right_share
     shares = (right_share, 0.625 * wrong_share, 0.375 * wrong_share)
     slips = np.random.default_rng(seed).choice((0, 1, 2), (len(problems), pupils), p=shares)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfalign.data.examples import LanguageModelExamples, Ragged
 from tfalign.data.readers import text_lines
+from tfalign.files import ASCII_SPACE
 
 
 def read_corpus(path):
@@ -22,7 +23,7 @@ def read_corpus(path):
         ValueError: if it is damaged, not UTF-8 or has nothing but white space.
     """
     lines = list(text_lines(path))
-    if not any(line.strip() for line in lines):
+    if not any(line.strip(ASCII_SPACE) for line in lines):
         raise ValueError(f"{path}: a corpus needs text. Received: {len(lines)} blank lines")
     return lines
 

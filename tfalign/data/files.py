@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfalign.data.readers import is_junk
+
 MANUAL = """
 Put {files} into the folder of manual files (--data_dir's folder "manual", or TFALIGN_DATA_DIR), under
 this name or in a folder of any name there. Without them they are downloaded, and their checksums compared.
@@ -47,7 +49,11 @@ def _manual_folder(dl_manager):
 
 def _find(folder, name):
     return next(
-        (path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.is_file()),
+        (
+            path
+            for path in (folder / name, *sorted(folder.glob(f"*/{name}")))
+            if path.is_file() and not is_junk(path.relative_to(folder).as_posix())
+        ),
         None,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tfalign.data.checks import is_whole
+
 
 class Ramp:
     """One stream after the other: few and short rows first, which teach as much for less (batch size:
@@ -17,7 +19,7 @@ class Ramp:
 
     def __init__(self, stages, last):
         counts = [count for count, _ in stages]
-        if any(count < 1 for count in counts):
+        if not all(is_whole(count, least=1) for count in counts):
             raise ValueError(f"A stage of a ramp has at least one batch. Received: {counts}")
         self._counts = counts
         self._streams = [*(stream for _, stream in stages), last]

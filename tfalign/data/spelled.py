@@ -18,6 +18,7 @@ import datetime
 
 import numpy as np
 
+from tfalign.data.checks import whole_number
 from tfalign.data.records import CompletionRecord, PromptRecord, split_by_prompt
 
 _ONES = [
@@ -83,10 +84,12 @@ def spelled_pairs(split, larger=10_000, dates=10_000, seed=0):
         "spelled:digits to chinese:42007".
 
     Raises:
-        ValueError: if the split is unknown.
+        ValueError: if the split is unknown, or a number is negative.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be train or test. Received: split={split!r}")
+    for name, value in (("larger", larger), ("dates", dates), ("seed", seed)):
+        whole_number(name, value, least=0)
     random = np.random.default_rng(seed)
     days = (_LAST_DAY - _FIRST_DAY).days + 1
     numbers = [*range(_ALL_BELOW), *random.integers(_ALL_BELOW, LARGEST + 1, larger).tolist()]

@@ -144,7 +144,7 @@ class Generator:
         variables = model.variables + (value_head.variables if value_head else [])
         self.compiled = backend.jit_rows(self.run, variables)
 
-    def __call__(self, token_ids, mask, seed=0, row_ids=None):
+    def __call__(self, token_ids, mask=None, seed=0, row_ids=None):
         """Samples a response to every prompt.
 
         Args:

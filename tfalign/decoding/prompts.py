@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfalign.functional.token_ids import checked_ids
+from tfalign.functional.arguments import checked_ids
 
 
 def checked_prompts(

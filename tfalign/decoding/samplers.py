@@ -100,36 +100,72 @@ class RowSampler:
     Args:
         temperature: float32[B]; 0 for the most likely token.
         top_p: float32[B].
+        top_k: int32[B]; 0 for all.
+        min_p: float32[B].
     """
 
-    def __init__(self, temperature, top_p):
+    def __init__(self, temperature, top_p, top_k, min_p):
         self.temperature = temperature
         self.top_p = top_p
+        self.top_k = top_k
+        self.min_p = min_p
 
     def choose(self, logits, uniforms):
         """As ``Sampler.choose``."""
         is_greedy = self.temperature <= 0
         scaled = scale_logits(logits, ops.where(is_greedy, 1.0, self.temperature)[:, None])
-        restricted = ops.cond(  # sorting costs more than all the rest
-            ops.any(self.top_p < 1),
-            lambda: _nucleus(scaled, self.top_p[:, None]),
-            lambda: scaled,
-        )
+        restricted = scaled
+        for is_asked, restrict in (  # sorting costs more than all the rest
+            (self.top_k > 0, lambda logits: _likeliest(logits, self.top_k)),
+            (self.top_p < 1, lambda logits: _nucleus(logits, self.top_p[:, None])),
+        ):
+            restricted = ops.cond(
+                ops.any(is_asked),
+                lambda logits=restricted, restrict=restrict: restrict(logits),
+                lambda logits=restricted: logits,
+            )
+        floor = ops.log(self.min_p) - _ROUNDING  # -inf where min_p is 0
+        restricted = ops.where(restricted >= floor[:, None], restricted, _EXCLUDED)
         choices = zip(Greedy().choose(scaled, uniforms), _drawn(restricted, uniforms))
         return tuple(ops.where(is_greedy, greedy, drawn) for greedy, drawn in choices)
+
+
+def _likeliest(logits, top_k):
+    """float32[B, V], -1e30 outside the top_k int32[B] likeliest tokens of a row; 0 keeps all."""
+    descending = ops.top_k(logits, logits.shape[-1])[0]
+    last = ops.clip(top_k, 1, logits.shape[-1]) - 1
+    smallest_kept = ops.take_along_axis(descending, last[:, None], axis=-1)
+    kept = (logits >= smallest_kept) | (top_k <= 0)[:, None]
+    return ops.where(kept, logits, _EXCLUDED)
 
 
 def _nucleus(logits, top_p):
     """float32[B, V], -1e30 outside the smallest set whose probability reaches top_p (of a row, or of
     all)."""
-    descending, ids = ops.top_k(logits, logits.shape[-1])  # of equals the lower id comes first
+    descending = -ops.sort(-logits, axis=-1)
     probabilities = ops.softmax(descending, axis=-1)
     mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
-    count = ops.sum(ops.cast(mass_before < top_p - _ROUNDING, "int32"), axis=-1, keepdims=True)
-    last = ops.maximum(count - 1, 0)
-    threshold, last_id = (ops.take_along_axis(x, last, axis=-1) for x in (descending, ids))
-    of_equals = (logits == threshold) & (ops.arange(logits.shape[-1]) <= last_id)
-    return ops.where((logits > threshold) | of_equals, logits, _EXCLUDED)
+    count = ops.maximum(_count(mass_before < top_p - _ROUNDING), 1)
+    threshold = ops.take_along_axis(descending, count - 1, axis=-1)
+    kept = logits >= threshold
+    kept = ops.cond(  # seldom, and costs as much as the sum above
+        ops.any(_count(kept) > count),
+        lambda: _first_of_equals(logits, threshold, count),
+        lambda: kept,
+    )
+    return ops.where(kept, logits, _EXCLUDED)
+
+
+def _first_of_equals(logits, threshold, count):
+    """bool[B, V], the first ``count`` in order of their logits, and of equals in order of their ids."""
+    above, equal = logits > threshold, logits == threshold
+    rank = ops.cumsum(ops.cast(equal, "int32"), axis=-1)
+    return above | (equal & (rank <= count - _count(above)))
+
+
+def _count(chosen):
+    """int32[B, 1], how many of a row are chosen."""
+    return ops.sum(ops.cast(chosen, "int32"), axis=-1, keepdims=True)
 
 
 def _drawn(logits, uniforms):

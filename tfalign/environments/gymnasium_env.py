@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from tfalign.environments.episodes import Episodes, as_prompts
+from tfalign.environments.episodes import Episodes, as_indices, as_prompts
 from tfalign.environments.tasks import repeat_prompt
 
 
@@ -52,13 +54,14 @@ class TextGenerationEnv(gymnasium.Env):
             (observation, info).
 
         Raises:
-            ValueError: if the prompt is empty, too long or outside the vocabulary, there is no
-                such index, or an option has another name.
+            ValueError: if the prompt is no list of ids, is empty, too long or outside the
+                vocabulary, there is no such index, or an option has another name.
         """
-        super().reset(seed=seed)
-        self.episodes.begin(choose_prompts(self.mdp, [self.np_random], options))
-        self._return = 0.0
-        return row_of(observe(self.episodes), 0), row_of(describe(self.episodes), 0)
+        with self.episodes.alone:
+            super().reset(seed=seed)
+            self.episodes.begin(choose_prompts(self.mdp, [self.np_random], options))
+            self._return = 0.0
+            return row_of(observe(self.episodes), 0), row_of(describe(self.episodes), 0)
 
     def step(self, action):
         """Writes a token: (observation, reward float, terminated, truncated, info).
@@ -68,22 +71,29 @@ class TextGenerationEnv(gymnasium.Env):
             ValueError: if the action is no allowed id, or the reward is not finite; the episode
                 stands where it stood.
         """
-        check_running(self.episodes)
-        step = self.episodes.step(np.asarray(action)[None])
-        self._return += float(step.rewards[0])
-        return (
-            row_of(observe(self.episodes), 0),
-            float(step.rewards[0]),
-            bool(step.state.terminated[0]),
-            bool(step.state.truncated[0]),
-            row_of(describe(self.episodes, step.scores), 0),
-        )
+        with self.episodes.alone:
+            check_running(self.episodes)
+            step = self.episodes.step(np.asarray(action)[None])
+            self._return += float(step.rewards[0])
+            return (
+                row_of(observe(self.episodes), 0),
+                float(step.rewards[0]),
+                bool(step.state.terminated[0]),
+                bool(step.state.truncated[0]),
+                row_of(describe(self.episodes, step.scores), 0),
+            )
 
     def render(self):
-        """str in mode "ansi", else None."""
+        """str in mode "ansi", else None.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
         if self.render_mode != "ansi":
             return None
-        return draw(self.episodes.state, 0, self.decode, self._return)
+        with self.episodes.alone:
+            check_begun(self.episodes, "render")
+            return draw(self.episodes.state, 0, self.decode, self._return)
 
 
 def single_spaces(mdp):
@@ -100,19 +110,17 @@ def single_spaces(mdp):
 
 def choose_prompts(mdp, generators, options=None):
     """Prompts for one row a generator: as the options say, or drawn."""
-    options = options or {}
-    unknown = sorted(set(options) - {"prompt", "prompt_index"})
-    if unknown or len(options) > 1:
+    options = {} if options is None else options
+    is_dict = isinstance(options, Mapping)
+    if not is_dict or set(options) - {"prompt", "prompt_index"} or len(options) > 1:
         raise ValueError(f'options has "prompt" or "prompt_index" or none. Received: {options}')
     count, columns = mdp.prompts.token_ids.shape
     if "prompt" in options:
         return as_prompts([options["prompt"]] * len(generators), columns, mdp.pad_id)
     if "prompt_index" in options:
-        indices = np.broadcast_to(options["prompt_index"], len(generators))
+        indices = as_indices(options["prompt_index"], count, len(generators))
     else:
         indices = np.array([generator.integers(count) for generator in generators])
-    if indices.min() < 0 or indices.max() >= count:
-        raise ValueError(f"prompt_index must lie in [0, {count}). Received: {indices}")
     return mdp.prompts.each(lambda field: np.asarray(field)[indices])
 
 
@@ -156,10 +164,15 @@ def show_ids(ids):
     return " ".join(map(str, ids))
 
 
+def check_begun(episodes, call):
+    """Raises ResetNeeded if no episode has begun."""
+    if episodes.state is None:
+        raise gymnasium.error.ResetNeeded(f"{call} was called before the first reset")
+
+
 def check_running(episodes):
     """Raises ResetNeeded if some row has no episode, or it is over."""
-    if episodes.state is None:
-        raise gymnasium.error.ResetNeeded("step was called before the first reset")
+    check_begun(episodes, "step")
     if episodes.done.any():
         raise gymnasium.error.ResetNeeded(
             f"The episode of row {int(np.argmax(episodes.done))} is over: call reset first"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -9,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from tfalign.environments.episodes import Episodes
 from tfalign.environments.gymnasium_env import (
     TextGenerationEnv,
+    check_begun,
     check_running,
     choose_prompts,
     describe,
@@ -74,14 +77,17 @@ class TextGenerationVectorEnv(VectorEnv):
         Raises:
             ValueError: as ``TextGenerationEnv.reset``, or if the seeds or the mask are not B.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        options = dict(options or {})
-        rows = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, "bool")))
-        if rows.shape != (self.num_envs,) or rows.dtype != bool:
-            raise ValueError(f"reset_mask must be bool[{self.num_envs}]. Received: {rows}")
-        self._seed(seed, rows)
-        self._begin(rows, options)
-        return observe(self.episodes), self._infos(rows)
+        if not isinstance(options, Mapping | None):
+            raise ValueError(f"options must be a dict. Received: {options!r}")
+        with self.episodes.alone:
+            super().reset(seed=seed if isinstance(seed, int) else None)
+            options = dict(options or {})
+            rows = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, "bool")))
+            if rows.shape != (self.num_envs,) or rows.dtype != bool:
+                raise ValueError(f"reset_mask must be bool[{self.num_envs}]. Received: {rows}")
+            self._seed(seed, rows)
+            self._begin(rows, options)
+            return observe(self.episodes), self._infos(rows)
 
     def step(self, actions):
         """Writes a token in every row: (observations, rewards float64[B], terminations bool[B],
@@ -93,6 +99,10 @@ class TextGenerationVectorEnv(VectorEnv):
             ValueError: if an action is no allowed id, or a reward is not finite, naming the row;
                 all episodes stand where they stood.
         """
+        with self.episodes.alone:
+            return self._step(actions)
+
+    def _step(self, actions):
         over = np.zeros(self.num_envs, "bool")
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.episodes.state is not None:
             over = self.episodes.done
@@ -117,17 +127,25 @@ class TextGenerationVectorEnv(VectorEnv):
         )
 
     def render(self):
-        """Tuple of str in mode "ansi", else None."""
+        """Tuple of str in mode "ansi", else None.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
         if self.render_mode != "ansi":
             return None
-        rows = enumerate(self._returns)
-        return tuple(draw(self.episodes.state, row, self.decode, total) for row, total in rows)
+        with self.episodes.alone:
+            check_begun(self.episodes, "render")
+            state, rows = self.episodes.state, enumerate(self._returns)
+            return tuple(draw(state, row, self.decode, total) for row, total in rows)
 
     def _seed(self, seed, rows):
         if isinstance(seed, (int, np.integer)):
             seed = range(seed, seed + self.num_envs)
         if seed is None:
             return
+        if not isinstance(seed, (list, tuple, range, np.ndarray)):
+            raise ValueError(f"seed must be an int or a list of them. Received: {seed!r}")
         if len(seed) != self.num_envs:
             raise ValueError(f"seed must have {self.num_envs} entries. Received: {len(seed)}")
         for row, of_row in enumerate(seed):

@@ -10,6 +10,10 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorWrapper
 
+from tfalign.functional.arguments import check_takes
+
+_ARGUMENTS = ("token_ids", "padding_mask", "response_mask")
+
 
 class HostReward(gymnasium.Wrapper):
     """Adds ``reward`` of the complete text to the last reward of an episode.
@@ -18,10 +22,14 @@ class HostReward(gymnasium.Wrapper):
         env: TextGenerationEnv, wrapped or not.
         reward: ``(token_ids int32[1, T], padding_mask bool[1, T], response_mask bool[1, R]) ->
             float32[1]``.
+
+    Raises:
+        ValueError: if the reward does not take three arguments.
     """
 
     def __init__(self, env, reward):
         super().__init__(env)
+        check_takes(reward, "reward", *_ARGUMENTS)
         self.function = reward
 
     def step(self, action):
@@ -44,10 +52,14 @@ class VectorHostReward(VectorWrapper):
     Args:
         env: TextGenerationVectorEnv, or a SyncVectorEnv of TextGenerationEnv.
         reward: see ``HostReward``; it is called with the rows that have ended.
+
+    Raises:
+        ValueError: if the reward does not take three arguments.
     """
 
     def __init__(self, env, reward):
         super().__init__(env)
+        check_takes(reward, "reward", *_ARGUMENTS)
         self.function = reward
 
     def step(self, actions):
@@ -75,6 +87,11 @@ def _rewards(function, texts, response_mask, rows):
             texts["token_ids"], texts["padding_mask"].astype("bool"), response_mask.astype("bool")
         )
     )
+    if rewards.shape != (len(rows),) or rewards.dtype.kind not in "biuf":
+        raise ValueError(
+            f"A reward is a number for every text, float[{len(rows)}]. "
+            f"Received: {rewards.dtype}{list(rewards.shape)}"
+        )
     for row, reward in zip(rows, rewards):
         if not np.isfinite(reward):
             raise ValueError(f"The reward of row {row} is not finite. Received: {reward}")

@@ -13,51 +13,25 @@ one XLA program and rows may be at different steps of their episodes. A finished
 no action changes it any more, and it earns 0. States of NumPy arrays are walked on the host, where
 scores and users may be Python functions.
 
-``TextGenerationMDP`` holds one process whole; the faces (Gymnasium, TF-Agents) only call it.
+State and transition are ``functional.text_state``'s; here is what is earned, and ``TextGenerationMDP``,
+which holds one process whole. The faces (Gymnasium, TF-Agents) only call it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
+from tfalign.functional.arguments import check_size, check_takes, checked_ids
 from tfalign.functional.kl import k1
-from tfalign.functional.masking import to_left_padded
 from tfalign.functional.rows import few_rows_at_a_time, put_rows, take_rows
+from tfalign.functional.text_state import State, initial, observation, terminal, transition
 from tfalign.types import Array, Prompts
-
-
-class State(NamedTuple):
-    """Where an episode of every row stands: P prompt columns, then R response columns."""
-
-    token_ids: Array  # int32[B, T], left-padded prompt, response, padding id where none is yet
-    prompt_mask: Array  # bool[B, P], true at the prompt's real tokens
-    response_mask: Array  # bool[B, R], true at the policy's tokens: not the user's, not padding
-    response_length: Array  # int32[B], columns written so far; the next one is column P + this
-    terminated: Array  # bool[B], a stop token was drawn, and no user went on
-    truncated: Array  # bool[B], all R columns are written, and the episode did not terminate
-
-    @property
-    def written_mask(self):
-        """bool[B, R], true at the tokens written so far, by the policy or the user."""
-        columns = ops.arange(self.response_mask.shape[1], dtype="int32")
-        return columns[None, :] < self.response_length[:, None]
-
-    @property
-    def padding_mask(self):
-        """bool[B, T], true at the real tokens of prompt and response."""
-        return ops.concatenate([self.prompt_mask, self.written_mask], axis=1)
-
-    @property
-    def user_turns(self):
-        """int32[B], how often the user has spoken since the prompt."""
-        users = ops.cast(self.written_mask & ~self.response_mask, "int32")
-        after_policy = ops.cast(self.response_mask, "int32")[:, :-1] * users[:, 1:]
-        return ops.sum(after_policy, axis=1)
 
 
 class Step(NamedTuple):
@@ -66,131 +40,6 @@ class Step(NamedTuple):
     state: State  # the following one
     rewards: Array  # float32[B]
     scores: Array  # float32[B], the part of the reward that is the score; 0 before the end
-
-
-def initial(prompts, max_new_tokens, pad_id=0):
-    """The state in which nothing has been written.
-
-    Args:
-        prompts: Prompts, padded on either side.
-        max_new_tokens: int, R, the length limit.
-        pad_id: int, what stands where no token has been written.
-
-    Returns:
-        State.
-
-    Raises:
-        ValueError: if ``max_new_tokens`` is not positive.
-    """
-    if max_new_tokens < 1:
-        raise ValueError(
-            f"max_new_tokens must be at least 1. Received: max_new_tokens={max_new_tokens}"
-        )
-    token_ids, mask = to_left_padded(
-        ops.convert_to_tensor(prompts.token_ids, "int32"),
-        ops.convert_to_tensor(prompts.mask, "bool"),
-    )
-    nobody = ops.zeros((token_ids.shape[0],), "bool")
-    return State(
-        token_ids=ops.pad(token_ids, ((0, 0), (0, max_new_tokens)), constant_values=pad_id),
-        prompt_mask=mask,
-        response_mask=ops.zeros((token_ids.shape[0], max_new_tokens), "bool"),
-        response_length=ops.cast(nobody, "int32"),
-        terminated=nobody,
-        truncated=nobody,
-    )
-
-
-def transition(state, actions, stop_tokens=(), user=None):
-    """The state after every unfinished row has written its action, and heard the user.
-
-    Args:
-        state: State.
-        actions: int32[B], the next tokens; those of finished rows are ignored.
-        stop_tokens: ids that end the policy's turn; the stop token itself belongs to it.
-        user: ``State -> (token_ids int32[B, U], lengths int32[B])``, what the user says after
-            the policy's turn: the first ``lengths[b]`` tokens of row b, of which those beyond
-            the limit are cut. None of them ends the episode. It is called with the whole batch, in
-            a step in which a turn ends, and what it says to other rows is ignored. None for no
-            user: the end of the turn is that of the episode.
-
-    Returns:
-        State.
-    """
-    running = ~terminal(state)
-    token_ids, response_length, written = _write(
-        state, actions[:, None], ops.cast(running, "int32")
-    )
-    state = state._replace(
-        token_ids=token_ids,
-        response_length=response_length,
-        response_mask=state.response_mask | written,
-    )
-    stopped = running & False
-    for stop_token in stop_tokens:
-        stopped = stopped | (running & (actions == stop_token))
-    if user is not None:
-        token_ids, response_length, stopped = _hear(state, stopped, user)
-        state = state._replace(token_ids=token_ids, response_length=response_length)
-    terminated = state.terminated | stopped
-    at_limit = state.response_length == state.response_mask.shape[1]
-    return state._replace(terminated=terminated, truncated=at_limit & ~terminated)
-
-
-def _write(state, token_ids, lengths):
-    """Appends the first ``lengths[b]`` tokens to row b, as far as there is room.
-
-    Returns:
-        (token_ids int32[B, T], response_length int32[B], written bool[B, R]).
-    """
-    prompt_columns, limit = state.prompt_mask.shape[1], state.response_mask.shape[1]
-    index = ops.arange(limit, dtype="int32")[None, :] - state.response_length[:, None]
-    written = (index >= 0) & (index < lengths[:, None])
-    index = ops.clip(index, 0, token_ids.shape[1] - 1)
-    response = ops.where(
-        written,
-        ops.take_along_axis(token_ids, index, axis=1),
-        state.token_ids[:, prompt_columns:],
-    )
-    return (
-        ops.concatenate([state.token_ids[:, :prompt_columns], response], axis=1),
-        ops.minimum(state.response_length + lengths, limit),
-        written,
-    )
-
-
-def _hear(state, stopped, user):
-    """The user's turn in rows that stopped: (token_ids, response_length, bool[B] nothing said)."""
-
-    def ask():
-        token_ids, lengths = user(state)
-        lengths = ops.where(stopped, ops.convert_to_tensor(lengths, "int32"), 0)
-        words = ops.convert_to_tensor(token_ids, "int32")
-        token_ids, response_length, _ = _write(state, words, lengths)
-        return token_ids, response_length, stopped & (lengths == 0)
-
-    return _if_any(stopped, ask, lambda: (state.token_ids, state.response_length, stopped))
-
-
-def _if_any(mask, then, otherwise):
-    """One branch or the other; of a NumPy mask on the host, so that it may be plain Python."""
-    if isinstance(mask, np.ndarray):
-        return then() if mask.any() else otherwise()
-    return ops.cond(ops.any(mask), then, otherwise)
-
-
-def observation(state):
-    """What a policy sees: (token_ids int32[B, T], padding_mask bool[B, T]).
-
-    The distribution of the next token is read at the last real column, and how many columns are
-    left says how near the limit is, so nothing is hidden that the future depends on.
-    """
-    return state.token_ids, state.padding_mask
-
-
-def terminal(state):
-    """bool[B], whether the episode is over, for either reason."""
-    return state.terminated | state.truncated
 
 
 def discount(state, gamma=1.0):
@@ -214,12 +63,16 @@ def score_at_end(state, following, score):
     texts = following.token_ids, following.padding_mask, following.response_mask
     nothing = ops.zeros(ended.shape, "float32")
     if isinstance(ended, np.ndarray):
-        return (
-            np.where(ended, np.asarray(score(*texts), "float32"), 0.0) if ended.any() else nothing
-        )
+        if not ended.any():
+            return nothing
+        earned = np.asarray(score(*texts))
+        _check_scores(earned, ended.shape)
+        return np.where(ended, earned.astype("float32"), 0.0)
 
     def some(rows, left, scores):
-        earned = ops.cast(score(*take_rows(rows, texts)), "float32")
+        earned = ops.convert_to_tensor(score(*take_rows(rows, texts)))
+        _check_scores(earned, rows.shape)
+        earned = ops.cast(earned, "float32")
         return put_rows(rows, (left, scores), (ops.zeros_like(rows), earned))
 
     left = ops.cast(ended, "int32")
@@ -270,6 +123,17 @@ def shaping(state, following, potential, gamma=1.0):
     return gamma * after - before
 
 
+def _check_scores(scores, shape):
+    """Raises a ValueError unless there is a number for every row."""
+    is_number = not isinstance(scores, np.ndarray) or scores.dtype.kind in "biuf"
+    is_row_each = len(scores.shape) == 1 and scores.shape[0] in (shape[0], None)
+    if not is_number or not is_row_each:
+        raise ValueError(
+            f"A score is a number for every row, float[{', '.join(map(str, shape))}]. "
+            f"Received: {scores.dtype}{list(scores.shape)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextGenerationMDP:
     """One decision process whole: where episodes begin, what actions do and what they earn.
@@ -298,8 +162,9 @@ class TextGenerationMDP:
             (Pardo et al. 2018, 'Time limits in reinforcement learning', section 3).
 
     Raises:
-        ValueError: if a size is not positive, gamma is outside [0, 1], an id is outside the
-            vocabulary, or a prompt is empty or too long, naming the row.
+        ValueError: if a size is not positive, gamma is outside [0, 1], a function does not take its
+            arguments, an id is outside the vocabulary, or a prompt is empty or too long, naming the
+            row.
     """
 
     prompts: Prompts
@@ -317,20 +182,41 @@ class TextGenerationMDP:
     limit_terminates: bool = False
 
     def __post_init__(self):
-        for name in ("max_new_tokens", "vocab_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1. Received: {name}={getattr(self, name)}"
-                )
-        if not 0 <= self.gamma <= 1:
+        check_size("max_new_tokens", self.max_new_tokens)
+        check_size("vocab_size", self.vocab_size)
+        if self.max_length is not None:
+            check_size("max_length", self.max_length)
+        if not isinstance(self.gamma, numbers.Real) or not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma must lie in [0, 1]. Received: gamma={self.gamma}")
-        for token in (*self.stop_tokens, self.pad_id):
-            if not 0 <= token < self.vocab_size:
+        self._check_tokens()
+        self._check_functions()
+        self.check(self.prompts)
+
+    def _check_tokens(self):
+        tokens = (*np.atleast_1d(np.asarray(self.stop_tokens, "object")), self.pad_id)
+        for token in tokens:
+            if not isinstance(token, numbers.Integral) or not 0 <= token < self.vocab_size:
                 raise ValueError(
                     "stop_tokens and pad_id must be ids of the vocabulary of "
                     f"{self.vocab_size}. Received: {token}"
                 )
-        self.check(self.prompts)
+        if np.ndim(self.stop_tokens) != 1:
+            raise ValueError(
+                f"stop_tokens is a sequence of ids. Received: stop_tokens={self.stop_tokens}"
+            )
+
+    def _check_functions(self):
+        check_takes(self.score, "score", "token_ids", "padding_mask", "response_mask")
+        for name, *arguments in (
+            ("user", "state"),
+            ("allowed_tokens", "state"),
+            ("penalty", "state", "actions"),
+            ("potential", "state"),
+        ):
+            if getattr(self, name) is not None:
+                check_takes(getattr(self, name), name, *arguments)
+        if hasattr(self.user, "check"):
+            self.user.check(self.vocab_size)
 
     def __deepcopy__(self, memo):
         """Itself: whoever copies an environment still acts on the same models."""
@@ -339,18 +225,13 @@ class TextGenerationMDP:
 
     def check(self, prompts):
         """Raises a ValueError, naming the row, if one of these Prompts cannot begin an episode."""
-        token_ids, mask = np.asarray(prompts.token_ids), np.asarray(prompts.mask, "bool")
+        if not isinstance(prompts, Prompts):
+            raise ValueError(f"prompts must be Prompts. Received: {type(prompts).__name__}")
+        _, mask = checked_ids(prompts.token_ids, self.vocab_size, prompts.mask)
         lengths = mask.sum(axis=1)
         if not lengths.all():
             raise ValueError(
                 f"The prompt of row {np.argmin(lengths)} is empty: its mask is false everywhere"
-            )
-        outside = (mask & ((token_ids < 0) | (token_ids >= self.vocab_size))).any(axis=1)
-        if outside.any():
-            row = int(np.argmax(outside))
-            raise ValueError(
-                f"The prompt of row {row} has an id outside the vocabulary of {self.vocab_size}. "
-                f"Received: {token_ids[row][mask[row]].tolist()}"
             )
         if self.max_length is not None and lengths.max() + self.max_new_tokens > self.max_length:
             raise ValueError(

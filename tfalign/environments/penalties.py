@@ -6,7 +6,7 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.functional.kl import k1
-from tfalign.functional.log_probs import token_log_probs
+from tfalign.functional.log_probs import check_temperature, token_log_probs
 from tfalign.functional.masking import last_true_index
 
 
@@ -22,14 +22,22 @@ class KLPenalty:
         reference: CausalLM, frozen.
         coefficient: float or scalar keras.Variable, beta.
         temperature: float > 0, of the sampler, and of both log-probs.
+
+    Raises:
+        ValueError: if temperature is not positive and finite.
     """
 
     def __init__(self, policy, reference, coefficient, temperature=1.0):
+        check_temperature(temperature)
         self.policy = policy
         self.reference = reference
         self.coefficient = coefficient
         self.temperature = temperature
         self.compiled = backend.jit(self._log_ratio, policy.variables + reference.variables)
+
+    def __reduce__(self):
+        """What it is made of: another process compiles its own programs."""
+        return type(self), (self.policy, self.reference, self.coefficient, self.temperature)
 
     def __call__(self, state, actions):
         """float32[B], of the actions int32[B] in the states."""

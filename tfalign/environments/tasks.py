@@ -26,20 +26,21 @@ def repeat_prompt(vocab_size=6, max_new_tokens=4):
         TextGenerationMDP with V - 2 prompts.
     """
     targets = np.arange(2, vocab_size, dtype="int32")[:, None]
-
-    def score(token_ids, padding_mask, response_mask):
-        del padding_mask
-        repeated = token_ids[:, 1:] == token_ids[:, :1]
-        return ops.sum(ops.cast(repeated & response_mask, "float32"), axis=1)
-
     return TextGenerationMDP(
         prompts=Prompts(targets, np.ones_like(targets, "bool")),
-        score=score,
+        score=_repetitions,
         max_new_tokens=max_new_tokens,
         vocab_size=vocab_size,
         stop_tokens=(1,),
         limit_terminates=True,
     )
+
+
+def _repetitions(token_ids, padding_mask, response_mask):
+    """float32[B], how often the one token of the prompt is said."""
+    del padding_mask
+    repeated = token_ids[:, 1:] == token_ids[:, :1]
+    return ops.sum(ops.cast(repeated & response_mask, "float32"), axis=1)
 
 
 def best_returns(mdp):

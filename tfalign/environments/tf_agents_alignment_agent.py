@@ -117,6 +117,7 @@ class AlignmentAgent(tf_agent.TFAgent):
         self.train_step_counter.assign_add(1)
         means = {name: tf.reduce_mean([u[name] for u in updates]) for name in updates[0]}
         extra = statistics | means | {"kl_coefficient": coefficient}
+        extra["skipped_updates"] = updates[-1]["skipped_updates"]
         if "max_log_ratio" in means:
             extra["first_max_log_ratio"] = updates[0]["max_log_ratio"]
         return tf_agent.LossInfo(loss=means["loss"], extra=extra)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfalign.environments.episodes import Episodes
+from tfalign.environments.episodes import Episodes, as_indices
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.environments.tf_agents_common import (
     action_spec,
@@ -66,12 +66,19 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         self._generator = np.random.default_rng(seed)
 
     def begin(self, indices):
-        """Resets all rows to the prompts int[B] of these indices, instead of random ones."""
-        self._current_time_step = self._begin(np.asarray(indices))
-        return self._current_time_step
+        """Resets all rows to the prompts int[B] of these indices, instead of random ones.
+
+        Raises:
+            ValueError: if there is no such prompt.
+        """
+        count, rows = len(self.mdp.prompts.token_ids), self.episodes.num_rows
+        with self.episodes.alone:
+            self._current_time_step = self._begin(as_indices(indices, count, rows))
+            return self._current_time_step
 
     def _reset(self):
-        return self._begin(self._draw())
+        with self.episodes.alone:
+            return self._begin(self._draw())
 
     def _begin(self, indices):
         self._choose(indices)
@@ -79,7 +86,10 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         return self._time_step(time_step.StepType.FIRST + 0 * nothing, nothing, 1 + nothing)
 
     def _step(self, action):
-        actions = np.asarray(action)
+        with self.episodes.alone:
+            return self._stepped(np.asarray(action))
+
+    def _stepped(self, actions):
         over = self.episodes.done
         step = self.episodes.step(actions if self.batched else actions[None])
         discounts = np.where(over, 1.0, self.mdp.discount(self.episodes.state))

@@ -17,7 +17,9 @@ from tfalign.environments.tf_agents_common import (
     tf_environment,
     time_step,
 )
+from tfalign.functional.arguments import check_size
 from tfalign.functional.random import uniform
+from tfalign.threads import OneThread
 
 
 class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
@@ -40,8 +42,7 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
     """
 
     def __init__(self, mdp=None, batch_size=1, seed=0):
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1. Received: batch_size={batch_size}")
+        check_size("batch_size", batch_size)
         self.mdp = repeat_prompt() if mdp is None else mdp
         super().__init__(
             tensor_spec.from_spec(time_step.time_step_spec(observation_spec(self.mdp))),
@@ -49,6 +50,7 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
             batch_size,
         )
         self.seed = np.uint32(seed)
+        self._alone = OneThread("environment")
         self._initial = backend.jit(self.mdp.initial)
         self._compiled = backend.jit(self._advance)
         self._draws = tf.Variable(0, trainable=False)  # how often prompts have been drawn
@@ -65,16 +67,28 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
         return State(*(tf.identity(variable) for variable in self._state))
 
     def begin(self, indices):
-        """Resets all rows to the prompts int32[B] of these indices, instead of random ones."""
+        """Resets all rows to the prompts int32[B] of these indices, instead of random ones.
+
+        Raises:
+            tf.errors.InvalidArgumentError: if there is no such prompt, naming the row.
+        """
         rows = tf.zeros((self.batch_size,), tf.int32)
-        self._assign(
-            self._initial(tf.convert_to_tensor(indices, tf.int32)),
-            rows + int(time_step.StepType.FIRST),
-            tf.cast(rows, tf.float32),
-            tf.cast(rows, tf.float32) + 1.0,
-        )
-        self._begun.assign(True)
-        return self._time_step()
+        indices = tf.convert_to_tensor(indices, tf.int32)
+        count = len(self.mdp.prompts.token_ids)
+        known = (indices >= 0) & (indices < count)
+        outside = f"lies outside [0, {count})"
+        with (
+            self._alone,
+            tf.control_dependencies(check_rows(known, "prompt index", outside, indices)),
+        ):
+            self._assign(
+                self._initial(tf.identity(indices)),
+                rows + int(time_step.StepType.FIRST),
+                tf.cast(rows, tf.float32),
+                tf.cast(rows, tf.float32) + 1.0,
+            )
+            self._begun.assign(True)
+            return self._time_step()
 
     def _current_time_step(self):
         def reset():
@@ -88,6 +102,10 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
         return self.begin(self._draw())
 
     def _step(self, action):
+        with self._alone:  # while it is traced; a compiled driver's threads are its own business
+            return self._stepped(action)
+
+    def _stepped(self, action):
         actions = tf.cast(action, tf.int32)
         before = self.state
         with tf.control_dependencies(self._checks(before, actions)):

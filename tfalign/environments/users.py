@@ -11,13 +11,15 @@ import numpy as np
 from keras import ops
 
 from tfalign.decoding import Generator, Greedy
+from tfalign.functional.arguments import check_size
 
 
 class ScriptedUser:
     """Says one line after another, whatever the policy says, and then nothing.
 
     Args:
-        lines: list of lists of ids, none of them empty; the first follows the policy's first turn.
+        lines: list of lists of ids, none of them empty; the first follows the policy's first turn. Of
+            texts they are ``tokenizer.encode_following(texts)``, with nothing put in front.
 
     Raises:
         ValueError: if there is no line, or an empty one.
@@ -30,6 +32,16 @@ class ScriptedUser:
         self._lines = np.zeros((len(lines), self._lengths.max()), "int32")
         for row, line in zip(self._lines, lines):
             row[: len(line)] = line
+
+    def check(self, vocab_size):
+        """Raises a ValueError if a line has an id outside a vocabulary of this size."""
+        outside = ((self._lines < 0) | (self._lines >= vocab_size)).any(axis=1)
+        if outside.any():
+            line = int(np.argmax(outside))
+            raise ValueError(
+                f"Line {line} of the user has an id outside the vocabulary of {vocab_size}. "
+                f"Received: {self._lines[line, : self._lengths[line]].tolist()}"
+            )
 
     def __call__(self, state):
         """The next line, see the module."""
@@ -58,9 +70,23 @@ class LearnedUser:
     """
 
     def __init__(self, model, max_new_tokens, max_turns, stop_tokens=(), sampler=None, seed=0):
+        check_size("max_new_tokens", max_new_tokens)
+        self._made_of = (model, max_new_tokens, max_turns, stop_tokens, sampler, seed)
         self.generator = Generator(model, max_new_tokens, sampler or Greedy(), stop_tokens)
         self.max_turns = max_turns
         self.seed = seed
+
+    def __reduce__(self):
+        """What it is made of: another process compiles its own programs."""
+        return type(self), self._made_of
+
+    def check(self, vocab_size):
+        """Raises a ValueError if the model's vocabulary is not one of this size."""
+        of_model = self.generator.model.config.vocab_size
+        if of_model != vocab_size:
+            raise ValueError(
+                f"The user's model has a vocabulary of {of_model}, the process one of {vocab_size}"
+            )
 
     def __call__(self, state):
         """What the model says next, see the module.
@@ -70,7 +96,7 @@ class LearnedUser:
         """
         total = state.token_ids.shape[1] + self.generator.max_new_tokens
         most = self.generator.model.config.max_positions
-        if total > most:
+        if most is not None and total > most:
             raise ValueError(
                 f"The user's model needs {total} positions, for a conversation of "
                 f"{state.token_ids.shape[1]} columns and its line, and has {most}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from tfalign.data import BadRecordError, json_object
+from tfalign.files import local_path
 
 
 class Series(NamedTuple):
@@ -32,20 +33,13 @@ def read_curves(file: str | os.PathLike) -> Curves:
         Stage -> metric -> series, stages in the order of their first line; "time" among them.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: naming file and line, if a line is not such an object.
     """
     points: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    *lines, _unfinished = Path(file).read_bytes().split(b"\n")
+    *lines, _unfinished = local_path(file).read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            stage, step = record.pop("stage"), int(record.pop("step"))
-            values = {name: float(x) for name, x in record.items() if x is not None}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{file}:{number}: a line must be an object of stage, step and numbers."
-                f" Received: {line[:80].decode('utf-8', 'replace')}"
-            ) from error
+        stage, step, values = _logged(line, f"{file}:{number}")
         metrics = points.setdefault(stage, {})
         for name, value in values.items():
             metrics.setdefault(name, []).append((step, value))
@@ -53,6 +47,36 @@ def read_curves(file: str | os.PathLike) -> Curves:
         stage: {name: _series(pairs) for name, pairs in metrics.items()}
         for stage, metrics in points.items()
     }
+
+
+def _logged(line: bytes, where: str) -> tuple[str, int, dict[str, float]]:
+    """Stage, step and metrics of a line."""
+    try:
+        record = json_object(line, where)
+        stage, step = record.pop("stage", None), record.pop("step", None)
+        values = {name: value for name, value in record.items() if value is not None}
+        if not isinstance(stage, str) or not _is_step(step):
+            raise BadRecordError(where, "stage must be text and step a whole number")
+        if not all(map(_is_number, values.values())):
+            raise BadRecordError(where, "a metric is no number")
+        return stage, step, {name: float(value) for name, value in values.items()}
+    except BadRecordError as error:
+        raise BadRecordError(
+            where,
+            f"a line must be an object of stage, step and numbers ({error.reason})."
+            f" Received: {line[:80].decode('utf-8', 'replace')}",
+        ) from None
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a series can hold it; NaN and infinity it can, an integer beyond them not."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**1023
+    return isinstance(value, float)
 
 
 def at_common_steps(first: Series, second: Series) -> tuple[np.ndarray, np.ndarray]:

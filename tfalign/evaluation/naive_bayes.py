@@ -5,9 +5,8 @@ from __future__ import annotations
 import collections
 import json
 import math
-from pathlib import Path
 
-from tfalign.files import write_json_atomically
+from tfalign.files import local_path, write_json_atomically
 
 
 class NaiveBayes:
@@ -45,9 +44,9 @@ class NaiveBayes:
 
     def save(self, file):
         """Writes the weights as JSON."""
-        write_json_atomically(Path(file), self.weights)
+        write_json_atomically(local_path(file), self.weights)
 
     @classmethod
     def load(cls, file):
         """Reads what ``save`` wrote."""
-        return cls(json.loads(Path(file).read_text(encoding="utf-8")))
+        return cls(json.loads(local_path(file).read_text(encoding="utf-8")))

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from tfalign.data.checks import whole_number
+
 
 @dataclasses.dataclass(frozen=True)
 class Perplexity:
@@ -35,18 +37,28 @@ class Perplexity:
     @property
     def perplexity(self):
         """float, exp of ``nats``."""
-        return math.exp(self.nats) if self.nats < 700 else math.inf
+        return _exp(self.nats)
 
     @property
     def known_perplexity(self):
         """float, the perplexity of the other tokens: predicting that a word is unknown is easier than
-        predicting the word."""
+        predicting the word; NaN where there are no others."""
         known = self.tokens - self.unknown
-        return math.exp(-(self.log_prob - self.unknown_log_prob) / known)
+        return _exp((self.unknown_log_prob - self.log_prob) / known) if known else math.nan
 
     def bits(self, units):
-        """float, bits for each of so many units, such as the characters of the text."""
+        """float, bits for each of so many units, such as the characters of the text.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if not units > 0:
+            raise ValueError(f"units must be positive. Received: units={units}")
         return -self.log_prob / math.log(2) / units
+
+
+def _exp(nats):
+    return math.exp(nats) if nats < 700 else math.inf
 
 
 def perplexity(model, token_ids, window=None, stride=None, unknown_id=None, batch_size=8):
@@ -69,8 +81,13 @@ def perplexity(model, token_ids, window=None, stride=None, unknown_id=None, batc
         Perplexity of N tokens.
 
     Raises:
-        ValueError: if there is nothing to predict or the stride is not in its range.
+        ValueError: if there is nothing to predict, the stride is not in its range, or a size is not
+            positive.
     """
+    whole_number("batch_size", batch_size, least=1)
+    for name, size in (("window", window), ("stride", stride)):
+        if size is not None:
+            whole_number(name, size, least=0)
     token_ids = np.asarray(token_ids, np.int32)
     log_probs = _log_probs(model, token_ids, window, stride, batch_size)
     unknown = token_ids[1:] == (-1 if unknown_id is None else unknown_id)

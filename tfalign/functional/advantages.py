@@ -204,9 +204,7 @@ def vtrace(
     Raises:
         ValueError: if clip_rho or clip_trace is a Python number that is not positive.
     """
-    for name, clip in (("clip_rho", clip_rho), ("clip_trace", clip_trace)):
-        if isinstance(clip, (int, float)) and clip <= 0:
-            raise ValueError(f"{name} must be positive. Received: {name}={clip}")
+    _check_clips(clip_rho=clip_rho, clip_trace=clip_trace)
     ratios = probability_ratio(log_probs, old_log_probs)
     values, next_values = values_with_bootstrap[:, :-1], values_with_bootstrap[:, 1:]
     temporal_differences = rewards + discounts * next_values - values
@@ -239,6 +237,7 @@ def vtrace_of_responses(
     Raises:
         ValueError: if clip_rho or clip_trace is a Python number that is not positive.
     """
+    _check_clips(clip_rho=clip_rho, clip_trace=clip_trace)
     mask = ops.cast(mask, "bool")
     values, is_followed = _over_gaps(values, mask)
     # Ratios in a gap are 1 and its reward 0: only what follows goes through it, at its full weight.
@@ -352,6 +351,12 @@ def _groups(scores, group_size):
             f"Received: group_size={group_size}, scores of shape {tuple(scores.shape)}"
         )
     return ops.reshape(scores, (-1, group_size))
+
+
+def _check_clips(**clips):
+    for name, clip in clips.items():
+        if isinstance(clip, (int, float)) and not clip > 0:
+            raise ValueError(f"{name} must be positive. Received: {name}={clip}")
 
 
 def _over_gaps(values, mask):

@@ -6,6 +6,7 @@ tokens that pi sampled; k1 and k3 are unbiased, k2 and k3 have less variance and
 
 from __future__ import annotations
 
+import numpy as np
 from keras import ops
 
 from tfalign.functional.log_probs import MAX_LOG_RATIO, bounded, scale_logits
@@ -73,4 +74,6 @@ def full_kl(logits, ref_logits, temperature=1.0):
     ref_log_probs = bounded(ref_log_probs, ref_logits)
     # A token the policy bans adds 0, where the product 0 * -inf would be NaN.
     differences = ops.where(ops.isfinite(log_probs), log_probs - ref_log_probs, 0.0)
-    return ops.sum(ops.exp(log_probs) * differences, axis=-1)
+    is_infinite = ops.isinf(differences)  # however small the probability it is multiplied with
+    terms = ops.exp(log_probs) * ops.where(is_infinite, 0.0, differences)
+    return ops.sum(ops.where(is_infinite, np.inf, terms), axis=-1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from tfalign.functional.arguments import checked_ids
+
 
 def attention_maps(trunk, token_ids, padding_mask=None):
     """The attention weights of all blocks (Vaswani et al. 2017, eq. 1).
@@ -17,6 +19,7 @@ def attention_maps(trunk, token_ids, padding_mask=None):
         float32[L, B, H, T, T]; the last axis sums to 1, and is 0 where a token cannot look. Rows of
         padding hold no meaning.
     """
+    token_ids, _ = checked_ids(token_ids, trunk.config.vocab_size, padding_mask, "text")
     trace = trunk.trace(token_ids, padding_mask)
     return ops.stack(
         [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from tfalign.functional.arguments import checked_ids
+
 
 def logit_lens(model, token_ids, padding_mask=None):
     """Reads every state between the blocks as if it were the last one (nostalgebraist 2020).
@@ -15,6 +17,10 @@ def logit_lens(model, token_ids, padding_mask=None):
 
     Returns:
         float32[L + 1, B, T, V], logits; the last are the model's own.
+
+    Raises:
+        ValueError: if an id is outside the vocabulary, naming the row.
     """
+    token_ids, _ = checked_ids(token_ids, model.config.vocab_size, padding_mask, "text")
     trace = model.backbone.trace(token_ids, padding_mask)
     return ops.stack([model.lens(state) for state in trace.states])

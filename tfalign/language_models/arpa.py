@@ -1,6 +1,7 @@
 """ARPA files, the text format in which back-off models travel (SRILM's manual, ngram-format(5)).
 
-A file's ``<s>`` and ``</s>`` are one token here, the boundary: as a context it begins a sentence, as
+Words are separated by ASCII white space and by nothing else: a no-break space is part of a word, as it
+is to KenLM and SRILM. A file's ``<s>`` and ``</s>`` are one token here, the boundary: as a context it begins a sentence, as
 a prediction it ends one.
 """
 
@@ -13,13 +14,20 @@ import re
 
 import numpy as np
 
-from tfalign.data import text_lines
+from tfalign.data import BadFileError, BadRecordError, text_lines
+from tfalign.files import ASCII_SPACE, WRITING, hidden, local_path, sync_file
 from tfalign.language_models.ngram import NGramModel
 from tfalign.language_models.ngram_counts import Level, unigram_level
 
 _BEGIN, _END = "<s>", "</s>"
 _NEVER = -99.0  # log10 of 0, as SRILM writes it
 _LN10 = math.log(10)
+_SPACES = re.compile(f"[{ASCII_SPACE}]+")
+_UNSPELLABLE = re.compile(f"[{ASCII_SPACE}\0\ud800-\udfff]")
+_SIZE = re.compile(r"ngram[ \t]+([0-9]{1,9})[ \t]*=[ \t]*([0-9]{1,18})")
+_NUMBER = re.compile(  # "-inf" is log10 of 0
+    r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf)|nan", re.IGNORECASE
+)
 
 
 def write_arpa(model, words, path):
@@ -34,15 +42,20 @@ def write_arpa(model, words, path):
         ValueError: if the model cannot be written, or a spelling is empty, repeated or has white
             space in it.
     """
+    path = local_path(path)
     words = _checked_words(words, model)
     if any(np.isnan(table).any() for table in model.log_probs):
         raise ValueError("An ARPA file gives every n-gram a probability; an add-k model does not.")
-    path = os.fspath(path)
-    writing = f"{path}.writing"
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(writing, "wt", encoding="utf-8", newline="\n") as file:
-        file.writelines(_arpa_lines(model, words))
-    os.replace(writing, path)
+    writing = hidden(path, WRITING)
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(writing, "wt", encoding="utf-8", newline="\n") as file:
+            file.writelines(_arpa_lines(model, words))
+        sync_file(writing)
+        os.replace(writing, path)
+    except BaseException:  # a full disk: what is half written goes, the old content stays
+        writing.unlink(missing_ok=True)
+        raise
 
 
 def read_arpa(path):
@@ -57,20 +70,22 @@ def read_arpa(path):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming the line that is wrong.
+        BadRecordError: naming the line that is wrong, or the file.
     """
     reader = _Reader(path)
     sizes = reader.header()
     sections = [reader.section(length, size) for length, size in enumerate(sizes, start=1)]
     reader.end()
     (spellings, log_probs, back_offs), *longer = sections
+    if len(set(spellings)) < len(spellings):
+        raise BadFileError(os.fspath(path), "a 1-gram stands there twice")
     words = [word for word in spellings if word != _BEGIN]
     ids = {word: index for index, word in enumerate(words)}
-    if len(ids) < len(words):
-        raise ValueError(f"{path}: a 1-gram stands there twice")
+    if not words:
+        raise BadFileError(os.fspath(path), "a model needs a 1-gram besides <s>")
     has_begin = _BEGIN in spellings
     if has_begin and _END not in ids:
-        raise ValueError(f"{path}: there is a 1-gram <s> but no </s>")
+        raise BadFileError(os.fspath(path), "there is a 1-gram <s> but no </s>")
     kept = np.array([word != _BEGIN for word in spellings])
     levels, tables, weights = [unigram_level(len(words))], [log_probs[kept]], [back_offs[kept]]
     if has_begin:
@@ -89,23 +104,25 @@ def _level(path, levels, ngrams, ids):
     """(the Level of spelled n-grams, the order that sorts them so)."""
     length = len(levels) + 1
     try:
-        tokens = np.array([[ids[word] for word in ngram.split()] for ngram in ngrams], np.int64)
+        tokens = np.array([[ids[word] for word in ngram.split(" ")] for ngram in ngrams], np.int64)
     except KeyError as error:
-        raise ValueError(f"{path}: {error} of a {length}-gram is no 1-gram") from None
+        raise BadFileError(os.fspath(path), f"{error} of a {length}-gram is no 1-gram") from None
     tokens = tokens.reshape(len(ngrams), length)
     rows = tokens[:, 0]
     for level, words in zip(levels[1:], tokens.T[1:]):
         rows = level.find(rows, words)
     if (rows < 0).any():
         lost = ngrams[int(np.argmin(rows))]
-        raise ValueError(f"{path}: the context of the {length}-gram {lost!r} is not in the file")
+        raise BadFileError(
+            os.fspath(path), f"the context of the {length}-gram {lost!r} is not in the file"
+        )
     vocab_size = len(levels[0])
     keys = rows * vocab_size + tokens[:, -1]
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     if (keys[1:] == keys[:-1]).any():
         twice = ngrams[order[int(np.argmax(keys[1:] == keys[:-1]))]]
-        raise ValueError(f"{path}: the {length}-gram {twice!r} stands there twice")
+        raise BadFileError(os.fspath(path), f"the {length}-gram {twice!r} stands there twice")
     return Level(vocab_size, len(levels[-1]), keys), order
 
 
@@ -113,7 +130,7 @@ class _Reader:
     """An ARPA file from top to bottom."""
 
     def __init__(self, path):
-        self._path = path
+        self._path = os.fspath(path)
         self._number = 0
         self._lines = text_lines(path)
 
@@ -122,7 +139,7 @@ class _Reader:
         while (line := self._next("\\data\\")) != "\\data\\":
             pass
         sizes = []
-        while match := re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line := self._next("\\1-grams:")):
+        while match := _SIZE.fullmatch(line := self._next("\\1-grams:")):
             if int(match[1]) != len(sizes) + 1:
                 self._fail(f"the number of {len(sizes) + 1}-grams is missing", line)
             sizes.append(int(match[2]))
@@ -135,28 +152,30 @@ class _Reader:
         """(list of str, float64[N] nats, float64[N] nats): n-grams, log-probs, back-off weights."""
         if self._title != f"\\{length}-grams:":
             self._fail(f"\\{length}-grams: should stand here", self._title)
-        ngrams, values = [], np.zeros((2, size))
+        ngrams, entries, weights = [], [], []  # as long as the file, whatever its header says
         while not (line := self._next("\\end\\")).startswith("\\"):
             if len(ngrams) == size:
                 self._fail(f"the header gives {size} {length}-grams, here is one more", line)
-            parts = line.split()
-            try:
-                if len(parts) not in (length + 1, length + 2):
-                    raise ValueError
-                values[: len(parts) - length, len(ngrams)] = parts[0], *parts[length + 1 :]
-            except ValueError:
+            parts = _SPACES.split(line)
+            ngram = " ".join(parts[1 : length + 1])
+            numbers = [parts[0], *parts[length + 1 :]]
+            if len(parts) not in (length + 1, length + 2) or not all(
+                map(_NUMBER.fullmatch, numbers)
+            ):
                 what = f"a {length}-gram needs log10 p, {length} words and perhaps a weight"
                 self._fail(what, line)
-            ngrams.append(" ".join(parts[1 : length + 1]))
+            log_prob, weight = map(float, [*numbers, 0.0][:2])
+            if not log_prob <= 0:
+                self._fail(f"log10 p of {ngram!r} must not be above 0", line)
+            if not weight < math.inf:
+                self._fail(f"the weight of {ngram!r} must be finite", line)
+            ngrams.append(ngram)
+            entries.append(log_prob)
+            weights.append(weight)
         if len(ngrams) < size:
             self._fail(f"the header gives {size} {length}-grams, {len(ngrams)} are here", line)
         self._title = line
-        if not (values[0] <= 0).all():
-            worst = int(np.argmax(~(values[0] <= 0)))
-            raise ValueError(
-                f"{self._path}: log10 p of {ngrams[worst]!r} must not be above 0. "
-                f"Received: {values[0, worst]}"
-            )
+        values = np.array([entries, weights], np.float64)
         log_probs, back_offs = np.where(values > _NEVER, values * _LN10, -np.inf)
         return ngrams, log_probs, back_offs
 
@@ -168,12 +187,13 @@ class _Reader:
         """The next line that is not blank."""
         for line in self._lines:
             self._number += 1
-            if line := line.strip():
+            if line := line.strip(ASCII_SPACE):
                 return line
-        raise ValueError(f"{self._path}: the file ends after line {self._number}, before {wanted}")
+        raise BadFileError(self._path, f"the file ends after line {self._number}, before {wanted}")
 
     def _fail(self, what, line):
-        raise ValueError(f"{self._path}:{self._number}: {what}. Received: {line[:80]!r}")
+        place = f"{self._path}:{self._number}"
+        raise BadRecordError(place, f"{what}. Received: {line[:80]!r}")
 
 
 def _arpa_lines(model, words):
@@ -221,9 +241,9 @@ def _checked_words(words, model):
     for index, word in enumerate(words):
         if index == model.boundary:
             continue
-        if not word or word in seen or re.search(r"\s", word):
+        if not word or word in seen or _UNSPELLABLE.search(word):
             raise ValueError(
-                "In an ARPA file every token has a spelling of its own without white space. "
+                "In an ARPA file every token has a spelling of its own without white space or NUL. "
                 f"Received: {word!r}"
             )
         seen.add(word)

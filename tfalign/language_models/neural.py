@@ -7,8 +7,8 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.decoding import Sampler, generate
+from tfalign.functional.arguments import checked_ids
 from tfalign.functional.log_probs import chunked_token_log_probs
-from tfalign.functional.token_ids import checked_ids
 from tfalign.language_models.language_model import LanguageModel
 
 
@@ -34,7 +34,7 @@ class NeuralLanguageModel(LanguageModel):
         return self.model.count_params()
 
     def token_log_probs(self, token_ids):
-        token_ids, _ = checked_ids(token_ids, self.vocab_size, what="texts")
+        token_ids, _ = checked_ids(token_ids, self.vocab_size, what="text")
         columns, most = token_ids.shape[1] - 1, self.model.config.max_positions
         if most is not None and columns > most:
             raise ValueError(
@@ -79,4 +79,4 @@ class NeuralLanguageModel(LanguageModel):
                 "A network predicts from at least one token, such as the end of a text before. "
                 f"Received: contexts of shape {np.shape(contexts)}"
             )
-        return checked_ids(contexts, self.vocab_size, what="contexts")[0]
+        return checked_ids(contexts, self.vocab_size, what="context")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfalign.functional.token_ids import checked_ids
+from tfalign.functional.arguments import checked_ids
 from tfalign.language_models.language_model import LanguageModel
 from tfalign.language_models.ngram_counts import find_all, shifted
 
@@ -43,7 +43,7 @@ class NGramModel(LanguageModel):
         return sum(map(len, self.log_probs)) + sum(map(len, self.back_offs))
 
     def token_log_probs(self, token_ids):
-        rows = find_all(self.levels, checked_ids(token_ids, self.vocab_size, what="texts")[0])
+        rows = find_all(self.levels, checked_ids(token_ids, self.vocab_size, what="text")[0])
         result = self.log_probs[0][rows[0]]
         for shorter, longer, table, back_offs in zip(
             rows, rows[1:], self.log_probs[1:], self.back_offs
@@ -59,7 +59,7 @@ class NGramModel(LanguageModel):
         result = np.tile(self.log_probs[0], (len(seen), 1))
         if not seen.size:
             return result
-        seen, _ = checked_ids(seen, self.vocab_size, what="contexts")
+        seen, _ = checked_ids(seen, self.vocab_size, what="context")
         for rows, level, table, back_offs in zip(
             find_all(self.levels, seen), self.levels[1:], self.log_probs[1:], self.back_offs
         ):

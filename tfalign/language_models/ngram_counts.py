@@ -12,6 +12,8 @@ import dataclasses
 
 import numpy as np
 
+from tfalign.data.checks import is_whole, whole_number
+
 
 @dataclasses.dataclass(frozen=True)
 class Level:
@@ -69,12 +71,24 @@ def find_all(levels, token_ids):
     Returns:
         list of int64[B, T], one a level; -1 where the n-gram is not there or the row has fewer
         tokens before that column.
+
+    Raises:
+        ValueError: if a token is not in the vocabulary.
     """
     token_ids = np.asarray(token_ids, np.int64)
+    _check_tokens(token_ids, levels[0].vocab_size)
     found = [token_ids]
     for level in levels[1:]:
         found.append(level.find(shifted(found[-1]), token_ids))
     return found
+
+
+def _check_tokens(token_ids, vocab_size):
+    if token_ids.size and (token_ids.min() < 0 or token_ids.max() >= vocab_size):
+        raise ValueError(
+            f"Tokens must lie in [0, {vocab_size}). "
+            f"Received: {token_ids.min()} to {token_ids.max()}"
+        )
 
 
 def shifted(rows):
@@ -140,26 +154,24 @@ def count_ngrams(token_ids, order, vocab_size, boundary=None):
         NGramCounts.
 
     Raises:
-        ValueError: if the order is not positive, there is no token to count, or a token is not in
-            the vocabulary.
+        ValueError: if the order is not positive, there is no token to count, or a token or the boundary
+            is not in the vocabulary.
 
     >>> counts = count_ngrams([0, 1, 2, 1, 2, 2], order=2, vocab_size=3)
     >>> counts.counts[0].tolist(), counts.levels[1].keys.tolist(), counts.counts[1].tolist()
     ([0, 2, 3], [1, 5, 7, 8], [1, 2, 1, 1])
     """
     token_ids = np.asarray(token_ids, np.int64)
-    if order < 1:
+    if not is_whole(order, least=1):
         raise ValueError(f"The order of n-grams must be at least 1. Received: order={order}")
     if token_ids.ndim != 1 or len(token_ids) < 2:
         raise ValueError(
             "A text must be one row of at least two tokens, the first of them context. "
             f"Received: shape {token_ids.shape}"
         )
-    if token_ids.min() < 0 or token_ids.max() >= vocab_size:
-        raise ValueError(
-            f"Tokens must lie in [0, {vocab_size}). "
-            f"Received: {token_ids.min()} to {token_ids.max()}"
-        )
+    _check_tokens(token_ids, whole_number("vocab_size", vocab_size, least=1))
+    if boundary is not None:
+        whole_number("boundary", boundary, least=0, most=vocab_size - 1)
     levels = [unigram_level(vocab_size)]
     counts = [np.bincount(token_ids[1:], minlength=vocab_size)]
     suffixes = [np.zeros(vocab_size, np.int64)]

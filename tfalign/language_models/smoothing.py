@@ -6,10 +6,12 @@ the context without its first token.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
 
+from tfalign.data.checks import whole_number
 from tfalign.language_models.ngram import NGramModel
 
 
@@ -41,7 +43,7 @@ def add_k(counts, k=1.0):
         NGramModel. Its entries are the longest n-grams, and shorter ones at the front of a sentence:
         what was not seen after c is as likely as anything else that was not.
     """
-    if not k > 0:
+    if not 0 < k < math.inf:
         raise ValueError(f"k must be positive. Received: k={k}")
     vocab_size = counts.vocab_size
     tables, back_offs = [np.full(vocab_size, 1.0 / vocab_size)], []
@@ -68,11 +70,15 @@ def katz(counts, cutoff=5):
 
     Args:
         counts: NGramCounts.
-        cutoff: int, counts above it are not discounted.
+        cutoff: int, counts above it are not discounted; 0 discounts none.
 
     Returns:
         NGramModel.
+
+    Raises:
+        ValueError: if the cutoff is negative.
     """
+    whole_number("cutoff", cutoff, least=0)
     tables, back_offs = [], []
     lower = np.full(1, 1.0 / counts.vocab_size)
     for level, occurrences, suffixes in zip(counts.levels, counts.counts, counts.suffixes):

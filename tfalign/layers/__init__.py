@@ -19,6 +19,7 @@ from tfalign.layers.masks import (
     column_distances,
     key_mask,
     segment_mask,
+    with_keys,
 )
 from tfalign.layers.positions import (
     LearnedPositions,
@@ -48,4 +49,5 @@ __all__ = [
     "rotate",
     "scaled_dot_product_attention",
     "segment_mask",
+    "with_keys",
 ]

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfalign.layers.initializers import Normal
+from tfalign.layers.masks import with_keys
 from tfalign.layers.positions import rotary_frequencies, rotate
 
 
@@ -82,10 +83,13 @@ class MultiHeadAttention(keras.layers.Layer):
 
     Call arguments:
         x: float[B, Q, W].
-        attention_mask: bool broadcastable to [B, H, Q, K], as ``layers.masks`` makes them; None
-            for all.
-        positions: int32[B, K], used by rotary positions alone; the queries' are the last Q.
+        attention_mask: bool[B, Q, K], or broadcastable to [B, H, Q, K] as ``layers.masks`` makes
+            them; None for all.
+        positions: int32[B, K], used by rotary positions alone; the queries' are the last Q. 0, 1, ...
+            where None.
         context: float[B, K, C], what is attended to; ``x`` where None.
+        mask, x_mask, context_mask: bool[B, K], Keras' own masks of padding: of x where it is the only
+            tensor, of x, of the context. Keras fills them in, as for its own layers.
 
     Returns:
         float[B, Q, W].
@@ -122,6 +126,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.dropout = dropout
         self.initializer_range = initializer_range
         self.output_initializer_range = output_initializer_range or initializer_range
+        self.supports_masking = True
         if num_heads % self.num_key_value_heads:
             raise ValueError(
                 "num_heads must be a multiple of num_key_value_heads. Received: "
@@ -163,9 +168,20 @@ class MultiHeadAttention(keras.layers.Layer):
         self.weights_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
         self.built = True
 
-    def call(self, x, attention_mask=None, positions=None, context=None, training=None):
+    def call(
+        self,
+        x,
+        attention_mask=None,
+        positions=None,
+        context=None,
+        training=None,
+        mask=None,
+        x_mask=None,
+        context_mask=None,
+    ):
         queries, memory = self._queries_and_memory(x, positions, context)
-        return self._attend(queries, memory, attention_mask, training)
+        of_keys = (mask, x_mask) if context is None else (context_mask,)
+        return self._attend(queries, memory, with_keys(attention_mask, *of_keys), training)
 
     def attention_weights(self, x, attention_mask=None, positions=None, context=None):
         """What a call with the same arguments weighs the values with: float32[B, H, Q, K]."""
@@ -219,6 +235,8 @@ class MultiHeadAttention(keras.layers.Layer):
         return self.look_up(x, cache, mask, positions), cache
 
     def _queries_and_memory(self, x, positions, context):
+        if self.rotary_base is not None and positions is None:
+            positions = ops.arange(ops.shape(x if context is None else context)[1])[None]
         query_positions = None if positions is None else positions[:, -ops.shape(x)[1] :]
         memory = self.remember(x if context is None else context, positions)
         return self._queries(x, query_positions), memory

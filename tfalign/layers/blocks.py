@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tfalign.layers.attention import MultiHeadAttention
+from tfalign.layers.masks import with_keys
 
 
 def normalization(kind, epsilon, name=None, dtype=None):
@@ -39,6 +40,7 @@ class ResidualBlock(keras.layers.Layer):
         self.pre_norm = pre_norm
         self.dropout = dropout
         self.residual_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.supports_masking = True
 
     def _build_sublayer(self, name, x_shape, **shapes):
         layer = getattr(self, name)
@@ -106,6 +108,8 @@ class TransformerBlock(ResidualBlock):
         positions: int32[B, T], used by rotary positions alone.
         last: int, N, how many of the last columns are wanted; None for all. The others are
             attended to and go no further.
+        mask, x_mask: bool[B, T], Keras' own mask of padding, where x is the only tensor and where it
+            is not. Keras fills them in.
 
     Returns:
         float[B, N, W].
@@ -134,8 +138,17 @@ class TransformerBlock(ResidualBlock):
             self._build_sublayer(name, x_shape)
         self.built = True
 
-    def call(self, x, attention_mask=None, positions=None, last=None, training=None):
-        mask = attention_mask
+    def call(
+        self,
+        x,
+        attention_mask=None,
+        positions=None,
+        last=None,
+        training=None,
+        mask=None,
+        x_mask=None,
+    ):
+        mask = with_keys(attention_mask, mask, x_mask)
         if last is not None and mask is not None and mask.shape[-2] != 1:
             mask = mask[..., -last:, :]
 
@@ -174,7 +187,8 @@ class CrossAttentionBlock(ResidualBlock):
         x: float[B, T, W].
         context: float[B, S, W], the encoder's output.
         attention_mask: bool broadcastable to [B, H, T, T], for the self-attention.
-        context_mask: bool broadcastable to [B, H, T, S].
+        context_mask: bool broadcastable to [B, H, T, S], or bool[B, S]: Keras fills in its own mask
+            of the context's padding, as it does x_mask, bool[B, T], that of x.
 
     Returns:
         float[B, T, W].
@@ -217,7 +231,11 @@ class CrossAttentionBlock(ResidualBlock):
             self._build_sublayer(name, x_shape)
         self.built = True
 
-    def call(self, x, context, attention_mask=None, context_mask=None, training=None):
+    def call(self, x, context, attention_mask=None, context_mask=None, training=None, x_mask=None):
+        attention_mask = with_keys(attention_mask, x_mask)
+        if context_mask is not None and len(context_mask.shape) == 2:
+            context_mask = with_keys(None, context_mask)
+
         def attend(h):
             return self.attention(h, attention_mask=attention_mask, training=training)
 

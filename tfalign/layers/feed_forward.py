@@ -42,6 +42,7 @@ class FeedForward(keras.layers.Layer):
         self.use_bias = use_bias
         self.initializer_range = initializer_range
         self.output_initializer_range = output_initializer_range or initializer_range
+        self.supports_masking = True
 
     def build(self, x_shape):
         self.inner = self._dense(self.hidden_dim, self.initializer_range, "inner")

@@ -1,4 +1,7 @@
-"""Attention masks: bool, true where a query may look at a key, broadcastable to [B, H, Q, K]."""
+"""Attention masks: bool, true where a query may look at a key, broadcastable to [B, H, Q, K].
+
+All of them take Keras' symbolic tensors too, whose length need not be known.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,20 @@ def key_mask(padding_mask):
 
 
 def causal_mask(length):
-    """A query sees the keys up to its own column: bool[1, 1, T, T]."""
-    column = ops.arange(length)
+    """A query sees the keys up to its own column: bool[1, 1, T, T].
+
+    Args:
+        length: int, T; or a tensor [B, T] or [B, T, W] of that length, which in a functional model
+            may not be known.
+
+    Raises:
+        ValueError: if the length is None.
+
+    >>> import keras
+    >>> causal_mask(keras.Input((None,))).shape
+    (1, 1, None, None)
+    """
+    column = _columns(length)
     return (column[None, :] <= column[:, None])[None, None]
 
 
@@ -29,12 +44,16 @@ def banded_mask(length, window):
     With ``causal_mask`` this is the locally banded attention of Child et al. 2019 (Sparse
     Transformers), which GPT-3 alternates with dense attention (Brown et al. 2020, section 2.1).
 
+    Args:
+        length: as of ``causal_mask``.
+        window: int.
+
     Raises:
-        ValueError: if ``window`` is not positive.
+        ValueError: if ``window`` is not positive, or the length None.
     """
     if window < 1:
         raise ValueError(f"An attention window must be at least 1. Received: window={window}")
-    column = ops.arange(length)
+    column = _columns(length)
     return (ops.abs(column[None, :] - column[:, None]) < window)[None, None]
 
 
@@ -47,7 +66,7 @@ def segment_mask(segment_ids):
     Returns:
         bool[B, 1, T, T], true where query and key belong to one document and the key is real.
     """
-    same = segment_ids[:, :, None] == segment_ids[:, None, :]
+    same = ops.equal(segment_ids[:, :, None], segment_ids[:, None, :])
     return (same & (segment_ids > 0)[:, None, :])[:, None]
 
 
@@ -64,3 +83,38 @@ def column_distances(column, count, length):
     """
     first = ops.reshape(ops.convert_to_tensor(column, "int32"), (-1, 1))
     return (first + ops.arange(count))[:, None, :, None] - ops.arange(length)
+
+
+def with_keys(attention_mask, *padding_masks):
+    """An attention mask that also hides the keys that a padding mask hides.
+
+    Args:
+        attention_mask: bool[B, Q, K], as Keras' own layers take it, or broadcastable to
+            [B, H, Q, K]; None for all.
+        padding_masks: bool[B, K] or None, such as Keras attaches to what an embedding with
+            ``mask_zero`` returns.
+
+    Returns:
+        bool broadcastable to [B, H, Q, K]; None for all.
+    """
+    if attention_mask is not None and len(attention_mask.shape) == 3:
+        attention_mask = attention_mask[:, None]
+    for padding_mask in padding_masks:
+        if padding_mask is not None:
+            keys = key_mask(padding_mask)
+            attention_mask = keys if attention_mask is None else attention_mask & keys
+    return attention_mask
+
+
+def _columns(length):
+    """int32[T]: 0, 1, ..."""
+    if length is None:
+        raise ValueError(
+            "The length is not known as the model is built: give the tensor itself, "
+            "such as causal_mask(token_ids). Received: length=None"
+        )
+    axes = range(len(getattr(length, "shape", ())))
+    if len(axes) < 2:
+        return ops.arange(length)
+    ones = ops.max(ops.ones_like(length, dtype="int32"), axis=[x for x in axes if x != 1])
+    return ops.cumsum(ones) - 1

@@ -20,6 +20,7 @@ from tfalign.layers import (
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface.writing import PretrainedModel
+from tfalign.models.keras_use import Exported, with_unused
 from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import all_real, trace_blocks
 
@@ -75,7 +76,7 @@ PRESETS = {
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class BERT(PretrainedModel, keras.Model):
+class BERT(PretrainedModel, Exported, keras.Model):
     """The encoder and its pooler.
 
     Args:
@@ -131,7 +132,7 @@ class BERT(PretrainedModel, keras.Model):
         x, mask = self._enter(embedded, padding_mask, token_type_ids, training)
         for block in self.blocks:
             x = block(x, attention_mask=mask, training=training)
-        return x
+        return with_unused(x, *self.pooler.weights) if training else x
 
     def trace(self, token_ids, padding_mask=None, token_type_ids=None):
         """A call, kept: ``models.Trace``."""

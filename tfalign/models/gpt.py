@@ -25,6 +25,7 @@ from tfalign.layers import (
 )
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface.writing import PretrainedModel
+from tfalign.models.keras_use import Exported, with_unused
 from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import all_real, trace_blocks
 
@@ -125,7 +126,7 @@ PRESETS = {
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class GPT(PretrainedModel, keras.Model):
+class GPT(PretrainedModel, Exported, keras.Model):
     """The trunk: token ids to hidden states. ``models.CausalLM`` reads logits out of it.
 
     Args:
@@ -183,7 +184,10 @@ class GPT(PretrainedModel, keras.Model):
         wanted = [None] * (len(masks) - 1) + [last]
         for block, mask, columns in zip(self.blocks, masks, wanted):
             x = block(x, attention_mask=mask, positions=positions, last=columns, training=training)
-        return self.final_norm(x)
+        x = self.final_norm(x)
+        if training and not self.config.tied:
+            return with_unused(x, self.token_embedding.kernel)
+        return x
 
     def trace(self, token_ids, padding_mask=None):
         """A call, kept: ``models.Trace``."""

@@ -12,8 +12,16 @@ from tfalign.layers import activation_function
 from tfalign.layers.initializers import Normal
 
 
+class _Head(keras.layers.Layer):
+    """A head leaves Keras' mask of padding as it is, so that Keras' losses and metrics see it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+
 @keras.saving.register_keras_serializable("tfalign")
-class CausalLMHead(keras.layers.Layer):
+class CausalLMHead(_Head):
     """Hidden states to logits by a read-out kernel that belongs to the token embedding.
 
     Call arguments:
@@ -32,7 +40,7 @@ class CausalLMHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class MaskedLMHead(keras.layers.Layer):
+class MaskedLMHead(_Head):
     """BERT's masked-LM transform: dense, activation, LayerNorm, read-out and bias
     (Devlin et al. 2019, appendix A.2).
 
@@ -91,7 +99,7 @@ class MaskedLMHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class ClassifierHead(keras.layers.Layer):
+class ClassifierHead(_Head):
     """Dropout and a linear map to classes: of each token (``TokenClassifierHead``), of a pooled
     vector (``PooledClassifierHead``), or of a pair of sentences (``NextSentenceHead``).
 
@@ -155,7 +163,7 @@ class NextSentenceHead(ClassifierHead):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class ValueHead(keras.layers.Layer):
+class ValueHead(_Head):
     """A critic's value of every state; zero at the start (Ziegler et al. 2019, as in
     "The N implementation details of RLHF with PPO").
 
@@ -181,7 +189,7 @@ class ValueHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class ScalarRewardHead(keras.layers.Layer):
+class ScalarRewardHead(_Head):
     """A score for what stands for the whole text, ``GPT.pool`` or ``BERT.pool``.
 
     The kernel starts as N(0, 1/sqrt(W + 1)), the bias at zero (Stiennon et al. 2020).

@@ -95,10 +95,22 @@ class KerasHubCausalLM(keras.Model):
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike, dtype=None):
-        """The model of a KerasHub preset: a folder, or a name where there is a network."""
+        """The model of a KerasHub preset: a folder, or a name where there is a network.
+
+        Raises:
+            ValueError: if KerasHub cannot load it.
+        """
         import keras_hub  # an extra
 
-        return cls(keras_hub.models.CausalLM.from_preset(str(preset), dtype=dtype))
+        try:
+            hub = keras_hub.models.CausalLM.from_preset(str(preset), dtype=dtype)
+        except Exception as error:  # a damaged file ends in errors of any kind there
+            reason = str(error).strip().splitlines() or [""]
+            raise ValueError(
+                f"{preset} is no KerasHub preset of a language model that loads:"
+                f" {type(error).__name__}: {reason[0]}"
+            ) from error
+        return cls(hub)
 
     def save_pretrained(self, directory, entries=None):
         """Writes a KerasHub preset; ``entries`` have no place there. Of several processes all may call

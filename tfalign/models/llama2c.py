@@ -7,18 +7,18 @@ the scored vocabulary that ``tokenizer.py`` exports.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import types
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
+from tfalign.files import local_path
 from tfalign.models.gpt import GPTConfig
 from tfalign.models.tasks import CausalLM
-from tfalign.text.special_ids import SpecialIds
-from tfalign.text.tokenizers import check_ids
+from tfalign.text.special_ids import SpecialIds, check_ids
 
 _HEADER = struct.Struct("<7i")
 _ROTARY_BASE, _NORM_EPSILON = 10_000.0, 1e-5  # constants of run.c
@@ -38,12 +38,16 @@ def load_llama2c(model_path: str | os.PathLike, dtype=None) -> CausalLM:
         CausalLM.
 
     Raises:
-        ValueError: if the file is not of this format, or shorter or longer than its header says.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not of this format, shorter or longer than its header says, or has a
+            weight that is no finite number.
     """
-    file = Path(model_path)
-    data = file.read_bytes()
-    config = _config(file, data)
-    tensors = _tensors(file, data, _shapes(config))
+    file = _regular_file(model_path)
+    with open(file, "rb") as stream:
+        config = _config(file, stream.read(_HEADER.size))
+        shapes = _shapes(config)
+        _check_size(file, shapes)
+        tensors = _tensors(file, stream.read(), shapes)
     model = CausalLM(config, dtype=dtype)
     trunk = model.backbone
     trunk.token_embedding.embeddings.assign(tensors["token_embedding"])
@@ -70,16 +74,29 @@ def load_llama2c(model_path: str | os.PathLike, dtype=None) -> CausalLM:
     return model
 
 
-def _config(file, data):
-    if len(data) < _HEADER.size:
+def _regular_file(path):
+    """A file of this machine, which can be opened without waiting for a writer."""
+    file = local_path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"There is no file {file}.")
+    if not file.is_file():
+        raise ValueError(f"{file}: a file is needed. Received: a folder, a pipe or a device")
+    return file
+
+
+def _config(file, head):
+    if len(head) < _HEADER.size:
         raise ValueError(
             f"{file}: a llama2.c model starts with {_HEADER.size} bytes of header."
-            f" Received: {len(data)} bytes"
+            f" Received: {len(head)} bytes"
         )
-    header = _HEADER.unpack_from(data)
+    header = _HEADER.unpack(head)
     width, hidden_dim, num_layers, num_heads, num_key_value_heads, vocab_size, positions = header
     sizes = (width, hidden_dim, num_layers, num_heads, num_key_value_heads, positions)
-    if min(sizes) < 1 or vocab_size == 0 or width % num_heads or num_heads % num_key_value_heads:
+    fit = min(sizes) > 0 and not (
+        width % (2 * num_heads) or num_heads % num_key_value_heads  # heads rotate in pairs
+    )
+    if not fit or vocab_size == 0:
         raise ValueError(f"{file} is not a legacy llama2.c model. Received: header={header}")
     return GPTConfig(
         abs(vocab_size),
@@ -122,17 +139,26 @@ def _shapes(config):
     return shapes if config.tied else shapes | {"classifier": (config.vocab_size, width)}
 
 
-def _tensors(file, data, shapes):
-    counts = [int(np.prod(shape)) for shape in shapes.values()]
-    expected = _HEADER.size + 4 * sum(counts)
-    if len(data) != expected:
+def _check_size(file, shapes):
+    """Before anything is read or built: sizes in a header may be any number."""
+    expected = _HEADER.size + 4 * sum(map(math.prod, shapes.values()))
+    if file.stat().st_size != expected:
         raise ValueError(
             f"{file} is truncated or oversized: its header asks for {expected} bytes."
-            f" Received: {len(data)} bytes"
+            f" Received: {file.stat().st_size} bytes"
         )
-    values = np.frombuffer(data, "<f4", offset=_HEADER.size)
-    parts = np.split(values, np.cumsum(counts)[:-1])
-    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)}
+
+
+def _tensors(file, data, shapes):
+    values = np.frombuffer(data, "<f4")
+    parts = np.split(values, np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1])
+    tensors = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(
+                f"{file}: every weight must be finite. Received: {name} with NaN or inf"
+            )
+    return tensors
 
 
 def _halves(weight, num_heads):
@@ -189,6 +215,8 @@ class Llama2cTokenizer(SpecialIds):
         """Joins the neighbours of the best score, the first of them, until there are none."""
         ids = []
         for character in text:
+            if "\ud800" <= character <= "\udfff":
+                raise ValueError(f"A text must be Unicode. Received: the lone {character!r}")
             raw = character.encode("utf-8")
             known = self._ids.get(raw)
             ids += [self._first_byte + byte for byte in raw] if known is None else [known]
@@ -227,16 +255,18 @@ def load_llama2c_tokenizer(path: str | os.PathLike) -> Llama2cTokenizer:
     bytes) for each id.
 
     Raises:
-        ValueError: if the file ends within an entry, or has too few for the 256 bytes.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file ends within an entry, has too few for the 256 bytes, or a score that is
+            no finite number.
     """
-    file, entry = Path(path), struct.Struct("<fi")
+    file, entry = _regular_file(path), struct.Struct("<fi")
     data = file.read_bytes()
     pieces, scores, offset = [], [], 4
     while offset < len(data):
         start = offset + entry.size
         score, length = entry.unpack_from(data, offset) if start <= len(data) else (0.0, -1)
         offset = start + length
-        if length < 0 or offset > len(data):
+        if length < 0 or offset > len(data) or not math.isfinite(score):
             raise ValueError(f"{file} is truncated or damaged at token {len(pieces)}.")
         pieces.append(data[start:offset])
         scores.append(score)

@@ -10,6 +10,7 @@ from keras import ops
 from tfalign.layers import TokenEmbedding
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig
+from tfalign.models.keras_use import Exported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class NeuralNGramConfig(ModelConfig):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class NeuralNGram(keras.Model):
+class NeuralNGram(Exported, keras.Model):
     """The trunk of Bengio et al. 2003, eq. 1: with x the embeddings of the last n - 1 tokens side by
     side,
 

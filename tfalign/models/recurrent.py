@@ -9,6 +9,7 @@ from keras import ops
 
 from tfalign.layers import TokenEmbedding
 from tfalign.models.config import ModelConfig
+from tfalign.models.keras_use import Exported
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -42,7 +43,7 @@ class RecurrentConfig(ModelConfig):
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class Recurrent(keras.Model):
+class Recurrent(Exported, keras.Model):
     """The trunk of a recurrent language model (Mikolov et al. 2010): token ids to states.
 
     Args:

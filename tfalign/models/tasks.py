@@ -16,6 +16,7 @@ from tfalign.models.heads import (
     ValueHead,
 )
 from tfalign.models.huggingface.writing import PretrainedModel
+from tfalign.models.keras_use import Exported
 from tfalign.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from tfalign.models.recurrent import Recurrent, RecurrentConfig
 
@@ -27,7 +28,7 @@ _TRUNKS = {
 }
 
 
-class TaskModel(PretrainedModel, keras.Model):
+class TaskModel(PretrainedModel, Exported, keras.Model):
     """A trunk under ``backbone`` and what it needs to save and restore itself.
 
     Args:

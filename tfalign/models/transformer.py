@@ -21,6 +21,7 @@ from tfalign.layers import (
     normalization,
 )
 from tfalign.models.config import ModelConfig, preset
+from tfalign.models.keras_use import Exported
 from tfalign.models.layouts import check_mesh, current_mesh
 
 
@@ -66,7 +67,7 @@ PRESETS = {
 
 
 @keras.saving.register_keras_serializable("tfalign")
-class Transformer(keras.Model):
+class Transformer(Exported, keras.Model):
     """Source and target so far to the logits of the next target token.
 
     Args:

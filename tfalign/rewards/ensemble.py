@@ -61,5 +61,6 @@ class Ensemble:
     def __call__(self, token_ids, padding_mask, response_mask):
         """float32[B], the bound of all rewards of int32[B, T] prompts with responses."""
         answered = token_ids, padding_mask, response_mask
-        scores = np.stack([np.asarray(reward(*answered)) for reward in self.rewards])
+        # in float64, where the squares of large scores are numbers too
+        scores = np.stack([np.asarray(reward(*answered), "float64") for reward in self.rewards])
         return np.asarray(self.bound(scores), "float32")

@@ -29,3 +29,8 @@ def finite_number(score, what):
     if not finite:
         raise RewardError(f"{what} is not a finite number. Received: {score!r}")
     return float(score)
+
+
+def sentence(error: Exception) -> str:
+    """What an exception says, with its kind in front where that is not ours."""
+    return str(error) if isinstance(error, RewardError) else f"{type(error).__name__}: {error}"

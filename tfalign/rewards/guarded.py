@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import threading
+from collections.abc import Callable
 
-from tfalign.rewards.errors import RewardError, finite_number
-
-_STARTUP_SECONDS = 120.0  # where a process starts from nothing, it imports what the function needs
+from tfalign.rewards.child_process import ChildFunction
+from tfalign.rewards.errors import RewardError, finite_number, sentence
 
 
 class Guarded:
@@ -16,7 +15,15 @@ class Guarded:
     An attempt fails if the function raises, takes longer than ``timeout``, ends its process, or
     returns something that is not a finite number. With a timeout the function runs in a process of
     its own, the only thing that can be cut off whatever it does; it is started on first use, and
-    killed and started again when it hangs. What the function changes there stays there.
+    killed and started again when it hangs, with all that it started itself. What the function changes
+    there stays there. Several threads may share the object: with a timeout their calls are made one
+    after the other, without one at once, as the function itself must allow then.
+
+    The process ends with ``close``, with the object, and with this process, however that ends.
+
+    >>> with Guarded(lambda prompt, response: len(response), retries=2) as reward:
+    ...     reward("How many?", "four")
+    4.0
 
     Args:
         function: ``(prompt: str, response: str) -> float``. With a timeout and on platforms whose
@@ -34,7 +41,14 @@ class Guarded:
         ValueError: if timeout is not positive, retries negative or fallback not finite.
     """
 
-    def __init__(self, function, timeout=None, retries=0, fallback=None, start_method=None):
+    def __init__(
+        self,
+        function: Callable[[str, str], float],
+        timeout: float | None = None,
+        retries: int = 0,
+        fallback: float | None = None,
+        start_method: str | None = None,
+    ):
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be positive. Received: timeout={timeout}")
         if retries < 0:
@@ -44,96 +58,47 @@ class Guarded:
         self.fallbacks = 0
         self.last_failure = ""
         if timeout is not None:
-            function = _Cancellable(function, timeout, start_method)
+            function = ChildFunction(function, timeout, start_method)
         self._function = function
+        self._is_closed = False
+        self._counting = threading.Lock()
 
-    def __call__(self, prompt, response):
-        """float, the function's score or the fallback.
+    def __call__(self, prompt: str, response: str) -> float:
+        """The function's score, or the fallback.
 
         Raises:
-            RewardError: if every attempt failed and there is no fallback.
+            RewardError: if every attempt failed and there is no fallback, or after ``close``.
         """
+        if self._is_closed:
+            raise RewardError("This Guarded function was closed.")
         for _ in range(1 + self.retries):
             try:
                 return finite_number(self._function(prompt, response), "The score")
             except Exception as error:
                 failure = error
-                self.last_failure = _sentence(error)
+                self.last_failure = sentence(error)
         if self.fallback is None:
             raise RewardError(
-                f"{1 + self.retries} attempts failed, the last with {self.last_failure}"
+                f"{1 + self.retries} attempts failed, the last with {sentence(failure)}"
             ) from failure
-        self.fallbacks += 1
+        with self._counting:
+            self.fallbacks += 1
         return self.fallback
 
+    def close(self) -> None:
+        """Ends the function's process and what it started; further calls are refused."""
+        self._is_closed = True
+        if isinstance(self._function, ChildFunction):
+            self._function.close()
 
-class _Cancellable:
-    """A function in a process of its own, which is killed when a call takes too long."""
+    def __enter__(self):
+        return self
 
-    def __init__(self, function, timeout, start_method):
-        self._function = function
-        self._timeout = timeout
-        self._context = multiprocessing.get_context(start_method)
-        self._process = self._pipe = None
+    def __exit__(self, *_):
+        self.close()
 
-    def __call__(self, prompt, response):
-        if self._process is None:
-            self._start()
-        try:
-            self._pipe.send((prompt, response))
-            failure, score = self._receive(self._timeout)
-        except BaseException:  # an interrupt too: the answer to come would be taken for the next
-            self._kill()
-            raise
-        if failure:
-            raise RewardError(failure)
-        return score
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_counting"}
 
-    def _start(self):
-        self._pipe, other = self._context.Pipe()
-        self._process = self._context.Process(
-            target=_serve, args=(self._function, other, self._pipe), daemon=True
-        )
-        try:
-            self._process.start()
-            other.close()
-            self._receive(_STARTUP_SECONDS)
-        except BaseException:
-            self._kill()
-            raise
-
-    def _receive(self, seconds):
-        if not self._pipe.poll(seconds):
-            raise TimeoutError(f"no answer within {seconds:g} seconds")
-        try:
-            return self._pipe.recv()
-        except EOFError:
-            raise RewardError("the function ended its process") from None
-
-    def _kill(self):
-        if self._process.pid is not None:
-            self._process.kill()
-            self._process.join()
-        self._pipe.close()
-        self._process = self._pipe = None
-
-
-def _serve(function, pipe, parents_end):
-    """Answers (prompt, response) with (failure or "", score) until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
-    parents_end.close()  # a copy left open here would hide that the parent is gone
-    pipe.send(("", 0.0))
-    while True:
-        try:
-            prompt, response = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer = "", finite_number(function(prompt, response), "The score")
-        except Exception as error:
-            answer = _sentence(error), 0.0
-        pipe.send(answer)
-
-
-def _sentence(error):
-    return str(error) if isinstance(error, RewardError) else f"{type(error).__name__}: {error}"
+    def __setstate__(self, state):
+        self.__dict__.update(state, _counting=threading.Lock())

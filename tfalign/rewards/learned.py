@@ -54,6 +54,10 @@ class LearnedReward:
 
         self.compiled = backend.jit_rows(score, model.variables)
 
+    def __reduce__(self):
+        """What it is made of: another process compiles its own program."""
+        return type(self), (self.model,)
+
     def __call__(self, token_ids, padding_mask, response_mask):
         """float32[B], scores of int32[B, T] prompts with responses.
 
@@ -79,6 +83,7 @@ class LearnedReward:
             ValueError: if all samples score the same.
         """
         scores = np.concatenate([np.asarray(self.compiled(*batch)) for batch in batches])
+        scores = scores.astype("float64")  # where the squares of large scores are numbers too
         mean, std = float(scores.mean()), float(scores.std())
         self.model.head.normalize(mean, std)
         return {"mean": mean, "std": std, "count": len(scores)}

@@ -7,11 +7,14 @@ takes its random numbers as an input. Shapes are fixed. Texts are not taken: Lit
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfalign.decoding import Generator
+from tfalign.decoding.prompts import checked_prompts
+from tfalign.files import local_path, write_bytes_atomically
+from tfalign.serving.checks import check_sizes
 
 
 def export_litert_logits(model, file: str | os.PathLike, batch_size: int, length: int) -> int:
@@ -25,6 +28,7 @@ def export_litert_logits(model, file: str | os.PathLike, batch_size: int, length
     Returns:
         int, bytes written.
     """
+    check_sizes(batch_size=batch_size, length=length)
 
     def logits(token_ids, mask):
         return {"logits": model(token_ids, padding_mask=mask)}
@@ -54,6 +58,10 @@ def export_litert(
     Returns:
         int, bytes written.
     """
+    check_sizes(
+        batch_size=batch_size, max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens
+    )
+    checked_prompts(model, np.zeros((1, max_prompt_tokens), "int32"), None, max_new_tokens)
     generator = Generator(model, max_new_tokens, sampler, stop_tokens, pad_id)
 
     def generate(token_ids, mask, uniforms):
@@ -75,11 +83,12 @@ def _prompt_specs(batch_size, length):
 
 
 def _convert(function, specs, model, file):
+    local_path(file).parent.mkdir(parents=True, exist_ok=True)
     module = tf.Module()
     module.held = [variable.value for variable in model.variables]
     module.function = tf.function(function, input_signature=specs, autograph=False)
     concrete = module.function.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
     content = converter.convert()
-    Path(file).write_bytes(content)
+    write_bytes_atomically(file, content)
     return len(content)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import shutil
 
 import numpy as np
 import tensorflow as tf
 
 from tfalign.decoding import Generator, Sampler
+from tfalign.decoding.prompts import checked_prompts
+from tfalign.files import WRITING, hidden, local_path
 from tfalign.serving.byte_bpe import ByteBPE
+from tfalign.serving.checks import check_sizes, check_whole
 
 
 class ServedModel(tf.Module):
@@ -27,6 +30,9 @@ class ServedModel(tf.Module):
         max_new_tokens: int.
         sampler: see ``decoding.samplers``.
         stop_tokens: ids after which a response ends; the tokenizer's ``stop_ids`` where None.
+
+    Raises:
+        ValueError: if a size is not positive, or the model has too few positions.
     """
 
     def __init__(
@@ -40,6 +46,12 @@ class ServedModel(tf.Module):
         stop_tokens=None,
     ):
         super().__init__(name="served_model")
+        check_sizes(
+            batch_size=batch_size,
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+        )
+        checked_prompts(model, np.zeros((1, max_prompt_tokens), "int32"), None, max_new_tokens)
         stop_tokens = tokenizer.stop_ids if stop_tokens is None else stop_tokens
         self._shape = (batch_size, max_prompt_tokens)
         pad_id = tokenizer.pad_id or 0
@@ -138,14 +150,27 @@ def export_saved_model(
     Args:
         model, tokenizer, choices: see ``ServedModel``.
         directory: the model's folder.
-        version: int; TF Serving takes the highest.
+        version: int; TF Serving takes the highest. One that is there is replaced.
 
     Returns:
         dict of signature to the names of its inputs.
+
+    Raises:
+        ValueError: as ``ServedModel``, or if the version is negative.
     """
+    final = local_path(directory) / str(check_whole("version", version, 0))
     served = ServedModel(model, tokenizer, **choices)
     signatures = served.signatures()
-    tf.saved_model.save(served, str(Path(directory) / str(version)), signatures=signatures)
+    writing = hidden(final, WRITING)
+    shutil.rmtree(writing, ignore_errors=True)
+    try:
+        tf.saved_model.save(served, str(writing), signatures=signatures)
+    except BaseException:
+        shutil.rmtree(writing, ignore_errors=True)
+        raise
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(writing, final)
     return {
         name: [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
         for name, function in signatures.items()

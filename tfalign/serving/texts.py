@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfalign.text import StreamDecoder
+from tfalign.threads import one_thread_at_a_time
 
 
 class StoppedText:
@@ -22,10 +23,12 @@ class StoppedText:
         self._held = ""
         self.is_stopped = False
 
+    @one_thread_at_a_time
     def push(self, token_id):
         """Takes a token. Returns str, the further text that is certain now."""
         return self._release(self._decoder.push(token_id), is_last=False)
 
+    @one_thread_at_a_time
     def flush(self):
         """Ends the text. Returns str, what was held back."""
         return self._release(self._decoder.flush(), is_last=True)

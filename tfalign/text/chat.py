@@ -8,6 +8,7 @@ only what the template itself wrote, letter by letter (``text.written``).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -86,17 +87,18 @@ def encode_conversation(
 
     Returns:
         EncodedConversation; with ``{% generation %}`` in the template what that encloses is the
-        assistant's, else what its turns add to the text, up to the special token that ends them.
+        assistant's, else what its turns add to the text, up to the special token that ends them. Of a
+        conversation that is open-ended nothing is, where the template rewrites its earlier turns.
 
     Raises:
         ValueError: as ``render_conversation``; or if the template, without ``{% generation %}``,
-            writes an earlier turn in another way once the conversation goes on.
+            writes an earlier turn in another way once the conversation goes on, and it is not open-ended.
     """
     marked = _render(tokenizer, messages, open_ended, variables)
     if BEGIN in marked:
         text, spans = _enclosed(marked)
     else:
-        text, spans = marked, _added_by_turns(tokenizer, messages, marked, variables)
+        text, spans = marked, _added_by_turns(tokenizer, messages, marked, open_ended, variables)
     ids, starts = _tokens(tokenizer, text, [start for start, _ in spans])
     ending = set(filter(tokenizer.is_special, tokenizer.stop_ids))
     from_assistant = [False] * len(ids)
@@ -133,8 +135,11 @@ def _render(tokenizer, messages, open_ended, variables):
             "The tokenizer has no chat template; conversations need one ("
             '"chat_template" in tokenizer_config.json).'
         )
-    shown = [_fields(message, number) for number, message in enumerate(messages, start=1)]
-    given = {name: _data(value, f"The template's {name}") for name, value in variables.items()}
+    try:
+        shown = [_fields(message, number) for number, message in enumerate(messages, start=1)]
+        given = {name: _data(value, f"The template's {name}") for name, value in variables.items()}
+    except RecursionError:
+        raise ValueError("A message or a variable of the template is nested too deeply.") from None
     try:
         return templates.render(
             template,
@@ -204,7 +209,7 @@ def _enclosed(marked):
     return join(pieces), spans
 
 
-def _added_by_turns(tokenizer, messages, text, variables):
+def _added_by_turns(tokenizer, messages, text, open_ended, variables):
     """The spans that the assistant's turns add to what stands before them."""
     spans = []
     for number, message in enumerate(messages):
@@ -214,6 +219,8 @@ def _added_by_turns(tokenizer, messages, text, variables):
         before = _render(tokenizer, messages[:number], True, variables)
         after = _render(tokenizer, messages[: number + 1], False, variables)
         if not (after.startswith(before) and text.startswith(after)):
+            if open_ended:
+                return []
             raise ValueError(
                 f"The chat template writes turn {number + 1} in another way once it is answered or the"
                 " conversation goes on, so that its tokens cannot be told; a template says which are"
@@ -251,12 +258,16 @@ def _encoded(tokenizer, text: Written, begin):
 
 def _own_special_tokens(tokenizer, text):
     """Where the template wrote special tokens: the longest from left to right in its own letters."""
-    spellings = sorted(tokenizer.special_spellings, key=len, reverse=True)
-    if not spellings:
-        return []
-    pattern = re.compile("|".join(map(re.escape, spellings)))
+    pattern = _any_of(tokenizer.special_spellings)
     return [
         match.span()
         for run in re.finditer(b"\1+", text.own)
         for match in pattern.finditer(text, run.start(), run.end())
     ]
+
+
+@functools.lru_cache(maxsize=16)
+def _any_of(spellings):
+    """A pattern of the longest spelling that begins at a place; of none it never matches."""
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

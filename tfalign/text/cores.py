@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import tokenizers
@@ -18,13 +19,24 @@ def from_json(text: str, name: str) -> tokenizers.Tokenizer:
     Raises:
         ValueError: if the text is none, naming it.
     """
-    try:
+    with one_sentence(f"{name} is not a tokenizer.json"):
         return tokenizers.Tokenizer.from_str(text)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+
+
+@contextlib.contextmanager
+def one_sentence(sentence: str):
+    """Makes of whatever the library raises, which are bare exceptions and panics, a ValueError.
+
+    Args:
+        sentence: what it begins with.
+    """
+    try:
+        yield
+    except (ValueError, OSError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 (the library raises no narrower one, and panics)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{name} is not a tokenizer.json: {reason[:300]}") from None
+    except BaseException as error:  # noqa: BLE001 (a panic is no Exception)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{sentence}: {reason[:300]}") from None
 
 
 def entries_of(component) -> dict:
@@ -56,16 +68,19 @@ def copy(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def without_words(core: tokenizers.Tokenizer, spellings: frozenset[str]) -> tokenizers.Tokenizer:
-    """A copy whose model does not have these words, if it is of a kind that finds whole words in a
-    text; their ids stay taken."""
+    """A copy whose model makes none of these words out of a text; their ids stay taken."""
     entries = json.loads(core.to_str())
     model = entries["model"]
     spellings = spellings - {model.get("unk_token")}
     if model["type"] == "Unigram":  # a list of pieces with their log-probabilities
         hidden = spellings & {piece for piece, _ in model["vocab"]}
         model["vocab"] = [[_hide(piece, hidden), score] for piece, score in model["vocab"]]
-    elif model["type"] in _FIND_WHOLE_WORDS:
+    elif model["type"] in _FIND_WHOLE_WORDS or _merges_to(model, spellings):
         hidden = spellings & model["vocab"].keys()
+        if "merges" in model:
+            model["merges"] = [
+                pair for pair in model["merges"] if not hidden & {*pair, "".join(pair)}
+            ]
         model["vocab"] = {_hide(word, hidden): at for word, at in model["vocab"].items()}
     else:
         return copy(core)
@@ -73,6 +88,13 @@ def without_words(core: tokenizers.Tokenizer, spellings: frozenset[str]) -> toke
         token for token in entries["added_tokens"] if token["content"] not in hidden
     ]
     return tokenizers.Tokenizer.from_str(json.dumps(entries))
+
+
+def _merges_to(model, spellings):
+    """Whether a BPE makes one of the words of its pieces, or takes it whole."""
+    if model.get("ignore_merges") and spellings & model["vocab"].keys():
+        return True
+    return any("".join(pair) in spellings for pair in model["merges"])
 
 
 def _hide(word, hidden):
@@ -168,6 +190,14 @@ def _around(before, name, type_id, behind):
 
     text = {"Sequence": {"id": name, "type_id": type_id}}
     return [*map(special, before), text, *map(special, behind)]
+
+
+def begins_anew_at_spaces(core: tokenizers.Tokenizer) -> bool:
+    """Whether a space behind anything but white space begins a word of its own: so it is with GPT-2's
+    pattern, where no added token stands across it."""
+    split = entries_of(core.pre_tokenizer)
+    is_gpt2 = split.get("type") == "ByteLevel" and split["use_regex"] and core.normalizer is None
+    return is_gpt2 and all(token.special for token in core.get_added_tokens_decoder().values())
 
 
 def byte_tokens(core: tokenizers.Tokenizer) -> frozenset[int]:

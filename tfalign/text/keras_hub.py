@@ -7,8 +7,7 @@ import re
 import types
 from collections.abc import Iterable
 
-from tfalign.text.special_ids import SpecialIds
-from tfalign.text.tokenizers import check_ids
+from tfalign.text.special_ids import SpecialIds, check_ids
 
 _ROLES = {"pad": "pad_token_id", "bos": "start_token_id", "eos": "end_token_id"}
 _ANCHORS = ("\n", ".", "0", "a")  # texts that something may follow

@@ -1,6 +1,9 @@
-"""Ids of special tokens by their role, as properties of every tokenizer."""
+"""Ids of special tokens by their role, as properties of every tokenizer; and what an id is."""
 
 from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
 
 
 class SpecialIds:
@@ -52,3 +55,28 @@ class SpecialIds:
 
 def _first_of(*ids):
     return tuple(token_id for token_id in ids if token_id is not None)[:1]
+
+
+def check_ids(row: Iterable[int], num_ids: int) -> list[int]:
+    """Token ids as a list.
+
+    Raises:
+        ValueError: if one is not a whole number in [0, num_ids).
+    """
+    try:
+        ids = list(map(operator.index, row))
+    except TypeError:
+        ids = None
+    if ids is None or (ids and not 0 <= min(ids) <= max(ids) < num_ids):
+        wrong = [at for at in row if not _is_id(at, num_ids)]
+        raise ValueError(
+            f"A token's id must be a whole number in [0, {num_ids}). Received: {wrong[0]}"
+        )
+    return ids
+
+
+def _is_id(value, num_ids):
+    try:
+        return 0 <= operator.index(value) < num_ids
+    except TypeError:
+        return False

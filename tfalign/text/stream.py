@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tfalign.threads import one_thread_at_a_time
+
 _REPLACEMENT = "\ufffd"
 # What loses its spaces, one after the other, when a decoded text is cleaned up as transformers does.
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
@@ -40,11 +42,13 @@ class StreamDecoder:
         self._num_shown = 0  # characters of the window's text that are out
         self._cleaning = _CleaningUp() if getattr(tokenizer, "clean_up", False) else None
 
+    @one_thread_at_a_time
     def push(self, token_id: int) -> str:
         """Takes the next token. Returns the further text that is now certain, often ''."""
         text = self._pushed(int(token_id))
         return self._cleaning.push(text) if self._cleaning else text
 
+    @one_thread_at_a_time
     def flush(self) -> str:
         """Ends the text. Returns what was held back, U+FFFD for broken characters."""
         text = self._decode(self._window)[self._num_shown :]

@@ -63,7 +63,10 @@ def read(path: str | os.PathLike, special_tokens: dict[str, str] | None) -> dict
     file = path / _TOKENIZER if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"There is no tokenizer at {file}.")
-    core = cores.from_json(_text(file), str(file))
+    text = _text(file)
+    core = cores.from_json(text, str(file))
+    for token in json.loads(text).get("added_tokens") or ():
+        _check_id(core, token["content"], str(token["id"]), f"{file}: the ids of added_tokens")
     try:
         cores.check_size(core)
     except ValueError as error:
@@ -272,7 +275,8 @@ def _check_id(core, spelling, key, where):
     known = None if spelling is None else core.token_to_id(spelling)
     if known is None or str(known) != key:
         raise ValueError(
-            f"{where} must agree with {_TOKENIZER}, where {spelling!r} has id {known}. Received: {key}"
+            f"{where} must agree with the vocabulary, where {spelling!r} has id {known}."
+            f" Received: {key}"
         )
 
 
@@ -319,7 +323,8 @@ def _templates(config, directory, file):
                 f" Received: {value!r}"
             )
         templates = {one["name"]: one["template"] for one in listed}
-    in_files = {one.stem: _text(one) for one in sorted((directory / _TEMPLATES).glob("*.jinja"))}
+    named = sorted((directory / _TEMPLATES).glob("*.jinja"))
+    in_files = {one.stem: _text(one) for one in named if one.is_file()}
     if (directory / _TEMPLATE).is_file():
         in_files["default"] = _text(directory / _TEMPLATE)
     return in_files or templates

@@ -7,8 +7,8 @@ who types ``<|eos|>`` gets its letters.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import operator
 import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import tokenizers
 
 from tfalign.text import cores, tokenizer_files
-from tfalign.text.special_ids import SpecialIds
+from tfalign.text.special_ids import SpecialIds, check_ids
 from tfalign.text.stream import without_spaces
 
 
@@ -39,6 +39,8 @@ class Tokenizer(SpecialIds):
 
     Attributes:
         special_tokens, special_ids: mappings of role to spelling, and of role to id.
+        template_tokens: mapping of role to spelling, what a chat template may write, a pad that is the
+            eos too.
         special_spellings: frozenset of str, those of all special tokens, of a role or not.
         vocab_size: int, one more than the largest id.
         head_ids: tuple of int, what stands in front of a text.
@@ -68,29 +70,9 @@ class Tokenizer(SpecialIds):
         num_ids: int = 0,
     ):
         cores.check_size(core)
-        roles = dict(special_tokens)
-        self.template_tokens = types.MappingProxyType(dict(roles))  # what a chat template may write
-        if "eos" in roles and roles.get("pad") == roles["eos"]:
-            del roles["pad"]
-        for role, spelling in roles.items():
-            if core.token_to_id(spelling) is None:
-                raise ValueError(
-                    f"The {role} token must be in the vocabulary. Received: {spelling!r}"
-                )
-        self._special = cores.copy(core)
-        self._special.add_special_tokens(list(roles.values()))
-        self._special.no_padding()
-        self._special.no_truncation()
-        self._special.encode_special_tokens = False
-        self._added = self._special.get_added_tokens_decoder()
-        special = {at: token.content for at, token in self._added.items() if token.special}
-        self._skipped = frozenset(special)
-        self.special_spellings = frozenset(special.values())
-        self._plain = cores.without_words(
-            self._special, self.special_spellings - {roles.get("unk")}
-        )
-        self._plain.encode_special_tokens = True
-        self._plain.post_processor = None  # it would move where tokens begin
+        self.template_tokens = types.MappingProxyType(dict(special_tokens))
+        roles = _known_roles(core, special_tokens)
+        self._hold(cores.copy(core), roles)
         self.chat_template = chat_template
         self.other_templates = types.MappingProxyType(dict(other_templates or {}))
         self.settings = types.MappingProxyType(dict(settings or {}))
@@ -106,6 +88,21 @@ class Tokenizer(SpecialIds):
         self._stop_ids = self.usual_stop_ids if stop_ids is None else tuple(map(int, stop_ids))
         self._head_ids = self._put_in_front()
         self._check_plain_text_is_plain()
+
+    def _hold(self, core, roles):
+        """Takes a core in which special tokens count, and makes one of it in which they do not."""
+        core.add_special_tokens(list(roles.values()))
+        core.no_padding()
+        core.no_truncation()
+        core.encode_special_tokens = False
+        self._special = core
+        self._added = core.get_added_tokens_decoder()
+        special = {at: token.content for at, token in self._added.items() if token.special}
+        self._skipped = frozenset(special)
+        self.special_spellings = frozenset(special.values())
+        self._plain = cores.without_words(core, self.special_spellings - {roles.get("unk")})
+        self._plain.encode_special_tokens = True
+        self._plain.post_processor = None  # it would move where tokens begin
 
     @property
     def core(self) -> tokenizers.Tokenizer:
@@ -124,6 +121,11 @@ class Tokenizer(SpecialIds):
     def byte_tokens(self) -> frozenset[int]:
         """Ids of byte fallback, see ``cores.byte_tokens``."""
         return cores.byte_tokens(self._special)
+
+    @functools.cached_property
+    def begins_anew_at_spaces(self) -> bool:
+        """Whether the tokens from a space on, behind a letter, do not depend on what stands before."""
+        return cores.begins_anew_at_spaces(self._special)
 
     def is_special(self, token_id: int) -> bool:
         """Whether ``decode`` leaves the token out."""
@@ -222,12 +224,14 @@ class Tokenizer(SpecialIds):
     def decode_batch(self, rows: Iterable[Iterable[int]], skip_special: bool = True) -> list[str]:
         """``decode`` of many rows, on all cores."""
         rows = [check_ids(row, self.num_ids) for row in rows]
-        texts = self._special.decode_batch(rows, skip_special_tokens=skip_special)
+        with cores.one_sentence("The tokenizer has no text for ids"):
+            texts = self._special.decode_batch(rows, skip_special_tokens=skip_special)
         return [without_spaces(text) for text in texts] if self.clean_up else texts
 
     def decode_spaced(self, ids: Iterable[int]) -> str:
         """``decode`` before spaces are cleaned up."""
-        return self._special.decode(check_ids(ids, self.num_ids))
+        with cores.one_sentence("The tokenizer has no text for ids"):
+            return self._special.decode(check_ids(ids, self.num_ids))
 
     def token(self, token_id: int) -> str | None:
         """The vocabulary's spelling of the id, or None where there is none."""
@@ -262,7 +266,8 @@ class Tokenizer(SpecialIds):
             FileNotFoundError: if there is no such file.
             ValueError: if the file is not a tokenizer, or a file beside it is not what it should be.
         """
-        return cls(**tokenizer_files.read(path, special_tokens))
+        with cores.one_sentence(f"{path} is not a tokenizer"):
+            return cls(**tokenizer_files.read(path, special_tokens))
 
     @functools.cached_property
     def _following(self):
@@ -330,45 +335,38 @@ class Tokenizer(SpecialIds):
                 )
 
 
-def check_ids(row: Iterable[int], num_ids: int) -> list[int]:
-    """Token ids as a list.
-
-    Raises:
-        ValueError: if one is not a whole number in [0, num_ids).
-    """
-    try:
-        ids = list(map(operator.index, row))
-    except TypeError:
-        ids = None
-    if ids is None or (ids and not 0 <= min(ids) <= max(ids) < num_ids):
-        wrong = [at for at in row if not _is_id(at, num_ids)]
-        raise ValueError(
-            f"A token's id must be a whole number in [0, {num_ids}). Received: {wrong[0]}"
-        )
-    return ids
-
-
-def _is_id(value, num_ids):
-    try:
-        return 0 <= operator.index(value) < num_ids
-    except TypeError:
-        return False
+def _known_roles(core, special_tokens):
+    """Role to spelling; a pad that is also eos is none."""
+    roles = dict(special_tokens)
+    if "eos" in roles and roles.get("pad") == roles["eos"]:
+        del roles["pad"]
+    for role, spelling in roles.items():
+        if core.token_to_id(spelling) is None:
+            raise ValueError(f"The {role} token must be in the vocabulary. Received: {spelling!r}")
+    return roles
 
 
 def _encode_all(core, texts):
     texts = list(texts)
-    try:
-        encodings = core.encode_batch_fast(texts, add_special_tokens=False)
-    except TypeError:
-        raise ValueError(_why_not_text(texts)) from None
-    return [encoding.ids for encoding in encodings]
+    with _about(texts):
+        return [
+            encoding.ids for encoding in core.encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
 
 def _encode_one(core, text):
-    try:
+    with _about([text]):
         return core.encode(text, add_special_tokens=False)
-    except TypeError:
-        raise ValueError(_why_not_text([text])) from None
+
+
+@contextlib.contextmanager
+def _about(texts):
+    """Says which of the texts is none, where the library fails."""
+    try:
+        with cores.one_sentence("The tokenizer has no tokens for a text"):
+            yield
+    except ValueError as error:
+        raise ValueError(_why_not_text(texts) or str(error)) from None
 
 
 def _why_not_text(texts):
@@ -382,4 +380,4 @@ def _why_not_text(texts):
                 f"Text {index} is not Unicode text: half a surrogate pair at character "
                 f"{error.start}. Received: {text[error.start : error.start + 1]!a}"
             )
-    return "The texts cannot be encoded."
+    return None

@@ -8,11 +8,13 @@ learned here puts its BOS, or CLS and SEP, around a text, and its tokenizer.json
 from __future__ import annotations
 
 import collections
+import re
 import types
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from tfalign.files import ASCII_SPACE
 from tfalign.text import cores
 from tfalign.text.tokenizers import Tokenizer
 
@@ -27,6 +29,7 @@ WORD_SPECIAL_TOKENS = types.MappingProxyType({"eos": "<eos>", "unk": "<unk>"})
 # Han characters and full-width punctuation stand without spaces between them.
 _SPACE_BEFORE_HAN = tokenizers.Regex(r"^ (?=[\p{Han}\x{3000}-\x{303f}\x{ff00}-\x{ffef}])")
 _INSIDE_WORD = "##"  # begins a WordPiece token that does not begin a word
+_SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
 
 def train_byte_bpe(texts, vocab_size, special_tokens=BYTE_BPE_SPECIAL_TOKENS):
@@ -46,6 +49,7 @@ def train_byte_bpe(texts, vocab_size, special_tokens=BYTE_BPE_SPECIAL_TOKENS):
             f"A byte-level vocabulary holds 256 bytes and {len(special_tokens)} special tokens, so "
             f"vocab_size must be at least {smallest}. Received: vocab_size={vocab_size}"
         )
+    _check_vocab_size(vocab_size)
     core = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -71,6 +75,7 @@ def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS
         Tokenizer.
     """
     texts = list(texts)
+    _check_vocab_size(vocab_size)
     unk = _required_unk(special_tokens)
     core = _word_piece(unk, lower_case)
     # The library numbers the characters inside words in the order of a randomised hash, and breaks
@@ -89,7 +94,8 @@ def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS
 
 
 def train_words(texts, vocab_size=None, special_tokens=WORD_SPECIAL_TOKENS):
-    """The words of texts that come tokenised, separated by white space, the most frequent first.
+    """The words of texts that come tokenised, separated by ASCII white space, the most frequent first; a
+    no-break space is part of a word.
 
     Args:
         texts: iterable of str.
@@ -99,9 +105,11 @@ def train_words(texts, vocab_size=None, special_tokens=WORD_SPECIAL_TOKENS):
     Returns:
         Tokenizer.
     """
-    counts = collections.Counter(word for text in texts for word in text.split())
+    if vocab_size is not None:
+        _check_vocab_size(vocab_size)
+    counts = collections.Counter(word for text in texts for word in _SPACES.split(text) if word)
     core = _word_level(counts, vocab_size, special_tokens)
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(_SPACES.pattern), "removed")
     return _with_ends(core, special_tokens)
 
 
@@ -184,6 +192,13 @@ def _distinct(special_tokens):
             f"text ends. Received: {dict(special_tokens)}"
         )
     return spellings
+
+
+def _check_vocab_size(vocab_size):
+    if not 0 < vocab_size <= cores.MOST_TOKENS:
+        raise ValueError(
+            f"A vocabulary has 1 to {cores.MOST_TOKENS} tokens. Received: vocab_size={vocab_size}"
+        )
 
 
 def _with_ends(core, special_tokens):

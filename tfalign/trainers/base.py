@@ -16,10 +16,10 @@ from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
 from tfalign.trainers.options import RunOptions
 from tfalign.trainers.saving import merge_and_save_adapters, model_directory, save_model
-from tfalign.training.checkpoint import Processes
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import make_logger
 from tfalign.training.loop import run_steps
+from tfalign.training.processes import Processes
 from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
 from tfalign.types import LoRA
@@ -224,8 +224,8 @@ def open_run(path: str | os.PathLike, config: Mapping[str, Any], stage: str = ""
     def open_directory():
         return RunDirectory(path, config, HARMLESS, processes, flag, ADVICE)
 
-    run = processes.first_alone(open_directory, f"{path}: the first process cannot have the run")
-    return run or FollowedRun(path, config, processes)
+    refused = ValueError(f"{path}: the first process cannot have this run directory")
+    return processes.first_alone(open_directory, refused) or FollowedRun(path, config, processes)
 
 
 def opened(

@@ -149,9 +149,6 @@ class RewardTrainOptions(SupervisedOptions):
     backbone: str = option(
         "model", "The given model's backbone, or a new BERT of its size.", ("model", "bert")
     )
-    extra_blocks: int = option(
-        0, "New blocks on top of the backbone, for comparisons it has no depth for.", at_least=0
-    )
     length: int = option(96, "Maximum sequence length of prompt and response, tokens.", at_least=2)
     max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
     max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)

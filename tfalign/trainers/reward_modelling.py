@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 from pathlib import Path
@@ -22,7 +21,7 @@ from tfalign.data import (
 from tfalign.decoding import Generator
 from tfalign.files import write_bytes_atomically
 from tfalign.functional import losses
-from tfalign.models import GPT, BERTConfig, CausalLM
+from tfalign.models import BERTConfig, CausalLM
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
 from tfalign.pretrained import Pretrained, load
 from tfalign.rewards import LearnedReward, RewardModel
@@ -39,7 +38,6 @@ _RANKING_LOSSES = {
     "best_of_k": losses.best_of_k_loss,
     "all_pairs": losses.all_pairs_loss,
 }
-_AROUND_BLOCKS = ("token_embedding", "final_norm", "position_embedding")
 
 
 class RewardTrainer(SupervisedTrainer):
@@ -106,9 +104,9 @@ class RewardTrainer(SupervisedTrainer):
     def _backbone(self, model):
         """The given model's backbone, or the configuration of a BERT of its size."""
         backbone = getattr(model, "backbone", model)
-        shape, extra_blocks = backbone.config, self.options.extra_blocks
         if self.options.backbone == "model":
-            return deepened(backbone, extra_blocks) if extra_blocks else backbone
+            return backbone
+        shape = backbone.config
         return BERTConfig(
             shape.vocab_size,
             shape.width,
@@ -148,19 +146,6 @@ class RewardTrainer(SupervisedTrainer):
         stream = BatchStream(prompts, options.update.batch_size, columns, seed=seed)
         for index, batch in enumerate(itertools.islice(stream, options.normalize_batches)):
             yield join(batch, generator(batch.token_ids, batch.mask, seed=index))
-
-
-def deepened(backbone: GPT, extra_blocks: int) -> GPT:
-    """A GPT with the backbone's weights and new blocks between its last one and its final norm."""
-    sizes = dataclasses.replace(
-        backbone.config, num_layers=backbone.config.num_layers + extra_blocks
-    )
-    deeper = GPT(sizes, dtype=backbone.dtype_policy)
-    pairs = [(getattr(deeper, name), getattr(backbone, name)) for name in _AROUND_BLOCKS]
-    for layer, trained in [*pairs, *zip(deeper.blocks, backbone.blocks)]:
-        if trained is not None:
-            layer.set_weights(trained.get_weights())
-    return deeper
 
 
 def save_scores(file: Path, model: RewardModel, batches) -> None:

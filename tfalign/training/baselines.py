@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfalign.decoding import Generator, Greedy
+from tfalign.functional.magnitude import is_finite
 
 
 class MovingBaseline:
@@ -33,7 +34,9 @@ class MovingBaseline:
         return np.full(len(prompts.token_ids), self.value or 0.0, "float32")
 
     def update(self, mean_return):
-        """Takes in a batch's mean return, after the batch was used."""
+        """Takes in a batch's mean return, after the batch was used; not one that is not finite."""
+        if not is_finite(mean_return):
+            return
         if self.value is None:
             self.value = float(mean_return)
         self.value = self.decay * self.value + (1 - self.decay) * float(mean_return)

@@ -26,7 +26,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy, for reading and writing
 import numpy as np
@@ -35,6 +35,7 @@ from safetensors.numpy import load_file, save_file
 
 from tfalign.files import (
     WRITING,
+    check_finite,
     hidden,
     local_path,
     sync_directory,
@@ -42,8 +43,8 @@ from tfalign.files import (
     to_json,
     write_synced,
 )
+from tfalign.training.processes import ALONE, Processes
 
-T = TypeVar("T")
 FORMAT_VERSION = 2
 _STATE = "state.json"
 _STEP_NAME = re.compile(r"step-(\d{8,})")
@@ -69,38 +70,6 @@ class Part(NamedTuple):
     shape: tuple[int, ...]  # of the whole
     start: tuple[int, ...]  # index of the block's first number
     array: np.ndarray
-
-
-class Processes(NamedTuple):
-    """Who writes a checkpoint together.
-
-    Attributes:
-        index: int, which of them this one is; the first is 0.
-        gather: int -> list of int, what every process says, in their order, once all have come.
-    """
-
-    index: int
-    gather: Callable[[int], list[int]]
-
-    def first_alone(self, function: Callable[[], T], otherwise: str) -> T | None:
-        """What a function returns that the first process calls; None in the others, which wait for it.
-
-        Raises:
-            ValueError, OSError: what the function raised; in the others a ValueError, which says
-                ``otherwise``.
-        """
-        result = failure = None
-        if self.index == 0:
-            try:
-                result = function()
-            except (ValueError, OSError) as error:
-                failure = error
-        if any(self.gather(int(failure is not None))):
-            raise failure or CheckpointError(otherwise)
-        return result
-
-
-ALONE = Processes(0, lambda value: [value])
 
 
 class Checkpointer:
@@ -143,8 +112,8 @@ class Checkpointer:
             The folder of the checkpoint.
 
         Raises:
-            CheckpointError: if an array or the state cannot be stored, or another process failed;
-                nothing has changed then.
+            CheckpointError: if an array or the state cannot be stored or is not finite, or another
+                process failed; nothing has changed then.
         """
         if step < 0:
             raise ValueError(f"a checkpoint's step must not be negative. Received: step={step}")
@@ -188,7 +157,6 @@ class Checkpointer:
 
     def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
         try:
-            record = {**record, "crc32": _record_crc32(record)}
             write_synced(writing / _STATE, _record_bytes(writing / _STATE, record))
         except (CheckpointError, OSError):
             shutil.rmtree(writing)
@@ -203,7 +171,7 @@ class Checkpointer:
     def _chief_first(self, function: Callable[[], None]) -> None:
         """The first process does something, and all go on when it has; or all raise."""
         otherwise = f"{self.directory}: the first process could not write the checkpoint"
-        self.processes.first_alone(function, otherwise)
+        self.processes.first_alone(function, CheckpointError(otherwise))
 
     def steps(self) -> list[int]:
         """The steps of all whole checkpoints, ascending."""
@@ -223,7 +191,8 @@ class Checkpointer:
             (step, arrays, state); the arrays are writable and changing them leaves the file alone.
 
         Raises:
-            CheckpointError: if there is none, or the files are not what was written.
+            CheckpointError: if there is none, the files are not what was written, or a number in
+                them is not finite.
         """
         folders = self._folders()
         if step is None:
@@ -350,6 +319,7 @@ def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Pat
             places = opened.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{file} is not a safetensors file: {error}.") from error
+    check_finite(file, tensors, CheckpointError)
     for key, tensor in tensors.items():
         if key not in places:
             arrays[key] = tensor
@@ -387,12 +357,8 @@ def _read_record(file: Path, step: int) -> dict[str, Any]:
 
 
 def _record_crc32(record: Mapping[str, Any]) -> int:
-    """Of what a record says, in whatever order and spacing."""
-    try:
-        read_back = json.loads(json.dumps(record, allow_nan=False))  # keys are strings then
-        return zlib.crc32(json.dumps(read_back, sort_keys=True).encode())
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{_STATE} cannot hold this value as JSON: {error}.") from error
+    """Of what a record read from JSON says, in whatever order and spacing."""
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
 def _file_name(index: int, count: int) -> str:
@@ -417,10 +383,12 @@ def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
             raise CheckpointError(
                 f"{file}: tensor {name!r} must be numeric. Received: dtype={tensor.dtype}"
             )
+    check_finite(file, tensors, CheckpointError)
     try:
         save_file(tensors, file, places)
     except SafetensorError as error:
-        raise CheckpointError(f"{file} could not be written: {error}.") from error
+        raise CheckpointError(f"{file} cannot hold these arrays: {error}.") from error
+    os.chmod(file, file.parent.stat().st_mode & 0o666)  # safetensors': readable by the owner alone
     sync_file(file)
 
 
@@ -439,6 +407,7 @@ def _dtype_name(array: Any) -> str:
 
 def _record_bytes(file: Path, record: Mapping[str, Any]) -> bytes:
     try:
-        return to_json(file, record)
+        written = json.loads(to_json(file, record))
+        return to_json(file, written | {"crc32": _record_crc32(written)})
     except ValueError as error:
         raise CheckpointError(str(error)) from error

@@ -45,8 +45,6 @@ class Guard:
         self.counts = _counts_of(optimizer)
         # What a forward pass changes: seeds, moving means. Matrices that are not trained are frozen.
         self.forward_state = [v for v in model.variables if not v.trainable and len(v.shape) < 2]
-        others = [v for v in optimizer.variables if v is not self.counts]
-        self.state = [*model.trainable_variables, *self.forward_state, *others]
         self._pending = collections.deque()
         self._in_doubt = False
 
@@ -67,7 +65,7 @@ class Guard:
 
     def count(self, allowed):
         """Counts an update; returns int[2], how many were skipped: in all, and in a row."""
-        counts = ops.convert_to_tensor(self.counts)
+        counts = backend.read(self.counts)
         skipped = ops.cast(ops.logical_not(allowed), counts.dtype)
         in_all, in_a_row = counts[0] + skipped, (counts[1] + skipped) * skipped
         return ops.stack([in_all, in_a_row])

@@ -51,6 +51,8 @@ class _Signals:
         self.received = 0
         self.since = 0.0
         self.deferred = 0
+        self.pipe: tuple[int, int] | None = None
+        self.other_pipe = -1
 
     def receive(self, number, frame):
         del frame
@@ -76,6 +78,29 @@ class _Signals:
         for number, handler in self.replaced.items():
             signal.signal(number, handler)
         self.replaced, self.received = {}, 0
+        signal.set_wakeup_fd(self.other_pipe)
+        os.close(self.pipe[1])  # with it ends ``watch``
+
+    def watch(self):
+        """Ends the process at a second signal though the main thread is in a long call of a compiled
+        program: Python calls no handler until that returns, but hands every signal to the pipe."""
+        self.pipe = reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        self.other_pipe = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(
+            target=_end_at_second, args=(reading, set(self.replaced)), daemon=True
+        ).start()
+
+
+def _end_at_second(reading, numbers):
+    first = None
+    while signalled := os.read(reading, 1):
+        number, now = signalled[0], time.monotonic()
+        if number in numbers:
+            first = first or now
+            if now - first >= _ONE_SECONDS:
+                os._exit(128 + number)
+    os.close(reading)
 
 
 _SIGNALS = _Signals()
@@ -90,8 +115,13 @@ def handled() -> Iterator[None]:
         return
     current = {number: signal.getsignal(number) for number in SIGNALS}
     defaults = (signal.SIG_DFL, signal.default_int_handler)
-    _SIGNALS.replaced = {n: handler for n, handler in current.items() if handler in defaults}
+    replaced = {number: handler for number, handler in current.items() if handler in defaults}
+    if not replaced:
+        yield
+        return
+    _SIGNALS.replaced = replaced
     _SIGNALS.install()
+    _SIGNALS.watch()
     try:
         yield
     finally:
@@ -135,6 +165,7 @@ def _in_child() -> None:
     """A forked process is its parent's to end."""
     if _SIGNALS.replaced:
         _SIGNALS.remove()
+        os.close(_SIGNALS.pipe[0])
         _SIGNALS.deferred = 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tfalign.functional.magnitude import is_finite
+
 
 class FixedKL:
     """A constant coefficient (Ziegler et al. 2019 use 0.03 to 0.1 per nat).
@@ -10,12 +12,15 @@ class FixedKL:
         coefficient: float, beta, reward units per nat.
 
     Raises:
-        ValueError: if the coefficient is negative.
+        ValueError: if the coefficient is negative or not finite.
     """
 
     def __init__(self, coefficient=0.05):
-        if coefficient < 0:
-            raise ValueError(f"The KL coefficient is negative. Received: coefficient={coefficient}")
+        if not (coefficient >= 0 and is_finite(coefficient)):
+            raise ValueError(
+                "The KL coefficient must be a finite number, not negative. "
+                f"Received: coefficient={coefficient}"
+            )
         self.coefficient = coefficient
 
     def update(self, kl, num_episodes):
@@ -53,11 +58,22 @@ class AdaptiveKL(FixedKL):
         self.horizon = horizon
 
     def update(self, kl, num_episodes):
-        """Moves the coefficient.
+        """Moves the coefficient; a KL that is not finite leaves it where it is.
 
         Args:
             kl: float, mean over responses of the KL summed over their tokens, nats.
             num_episodes: int, responses it is the mean of.
+
+        Raises:
+            ValueError: if there are more episodes than the horizon has, of which a fifth moves the
+                coefficient: it could fall below 0.
         """
+        if num_episodes > self.horizon:
+            raise ValueError(
+                f"The adaptive KL's horizon must be at least the {num_episodes} episodes of a batch. "
+                f"Received: horizon={self.horizon}"
+            )
+        if not is_finite(kl):
+            return
         error = min(max(kl / self.target - 1.0, -0.2), 0.2)
         self.coefficient *= 1.0 + error * num_episodes / self.horizon

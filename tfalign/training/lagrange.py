@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfalign.functional.magnitude import is_finite
+
 
 class CostLimit:
     """A second model's cost, priced so that its expectation stays at or below a limit.
@@ -21,7 +23,7 @@ class CostLimit:
         price: float >= 0, lambda at the start.
 
     Raises:
-        ValueError: if rate or price is out of its range.
+        ValueError: if rate or price is out of its range, or the limit not finite.
     """
 
     def __init__(self, cost, limit, rate=0.05, price=0.0):
@@ -30,6 +32,8 @@ class CostLimit:
                 "rate must be positive and price not negative. "
                 f"Received: rate={rate}, price={price}"
             )
+        if not is_finite(limit):
+            raise ValueError(f"The limit on the cost must be finite. Received: limit={limit}")
         self.cost = cost
         self.limit = limit
         self.rate = rate
@@ -40,7 +44,9 @@ class CostLimit:
         return np.asarray(self.cost(token_ids, padding_mask, response_mask))
 
     def update(self, mean_cost):
-        """Moves the price after a batch of this mean cost."""
+        """Moves the price after a batch of this mean cost, if that is finite."""
+        if not is_finite(mean_cost):
+            return
         self.price = max(0.0, self.price + self.rate * (float(mean_cost) - self.limit))
 
     def state(self):

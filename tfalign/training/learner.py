@@ -73,8 +73,7 @@ class Learner:
             "skipped_updates", how many were skipped since the training began.
 
         Raises:
-            NotFiniteError: if ``max_skipped`` updates in a row were skipped. It may come with the
-                second update after them.
+            NotFiniteError: if ``max_skipped`` updates in a row were skipped.
         """
         scalars, skipped = self._update(batch)
         self._guard.watch(scalars, skipped)
@@ -82,15 +81,20 @@ class Learner:
 
     def _step(self, batch):
         guard = self._guard
-        before = [ops.convert_to_tensor(variable) for variable in guard.state]
+        before = [backend.read(variable) for variable in guard.forward_state]
         loss, weight, metrics, gradients = self._sums(batch)
         gradients = [gradient / at_least_tiny(weight) for gradient in gradients]
         scalars = summary(loss, weight, metrics, gradients)
         allowed = guard.allows(scalars)
         gradients = guard.clippable(gradients, scalars["gradient_norm"])
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        for variable, old in zip(guard.state, before):
-            variable.assign(ops.where(allowed, variable, old))
+        weights = self.model.trainable_variables
+        backend.if_true(
+            allowed,
+            lambda: self.optimizer.apply(gradients, weights),
+            [*weights, *self.optimizer.variables],
+        )
+        for variable, old in zip(guard.forward_state, before):
+            variable.assign(ops.where(allowed, backend.read(variable), old))
         skipped = guard.count(allowed)
         guard.counts.assign(skipped)
         return scalars | {"skipped_updates": ops.cast(skipped[0], "float32")}, skipped

@@ -6,6 +6,7 @@ import keras
 from tqdm import tqdm
 
 from tfalign.training import interruption
+from tfalign.training.guard import NotFiniteError
 
 
 def run_steps(
@@ -44,6 +45,7 @@ def run_steps(
     Raises:
         ValueError: if ``log_every`` or ``save_every`` is less than 1.
         Interrupted: after SIGTERM or SIGINT, when the running update has ended and is saved.
+        NotFiniteError: if too many updates in a row were not finite, naming the stage and the step.
     """
     for parameter, value in (("log_every", log_every), ("save_every", save_every)):
         if value < 1:
@@ -60,7 +62,7 @@ def run_steps(
         interruption.Deferred(gather) as deferred,
     ):
         for step in range(first_step + 1, steps + 1):
-            scalars = update(step)
+            scalars = _updated(update, step, name)
             last = step == steps or _stopped(model)
             if step % log_every == 0 or last:
                 logs = {key: float(value) for key, value in scalars.items()}
@@ -75,6 +77,13 @@ def run_steps(
                 break
         callbacks.on_train_end(logs)
     return logs
+
+
+def _updated(update, step, name):
+    try:
+        return update(step)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{name}, step {step}: {error}") from None
 
 
 def _stopped(model):

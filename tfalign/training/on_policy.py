@@ -44,7 +44,7 @@ def improve(
 
     Returns:
         (Rollout, dict of floats): the worker's statistics, the objective's metrics in mean over the
-        updates, and "kl_coefficient", "updates" and, where the objective takes ratios,
+        updates in which they are finite, and "kl_coefficient", "updates" and, where the objective takes ratios,
         "first_max_log_ratio" (how far the first minibatch's ratio was from 1, which on-policy means 0
         up to rounding). For a batch left alone (None, {"skipped": 1.0}).
 
@@ -79,10 +79,12 @@ def improve(
     coefficient = kl_control.coefficient
     kl_control.update(statistics["kl"], rows)
     worker.learn(statistics)
-    metrics = {key: float(np.mean([float(u[key]) for u in updates])) for key in updates[0]}
+    metrics = {key: _finite_mean([float(u[key]) for u in updates]) for key in updates[0]}
     more = {"kl_coefficient": coefficient, "updates": float(len(updates))}
     if "max_log_ratio" in updates[0]:
         more["first_max_log_ratio"] = float(updates[0]["max_log_ratio"])
+    if "skipped_updates" in updates[0]:
+        more["skipped_updates"] = float(updates[-1]["skipped_updates"])
     return rollout, statistics | metrics | more
 
 
@@ -111,6 +113,12 @@ def one_pass(learner, batch, order, minibatches):
         raise ValueError(f"{minibatches} minibatches do not divide {rows} rows to learn from")
     dealt = _deal(batch, ops.reshape(order, (minibatches, rows // minibatches)))
     return [learner.update(minibatch) for minibatch in dealt]
+
+
+def _finite_mean(numbers):
+    """Their mean without those of updates that were skipped; NaN if there are no others."""
+    finite = [number for number in numbers if np.isfinite(number)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _approx_kl(metrics):

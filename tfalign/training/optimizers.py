@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfalign.functional.magnitude import global_norm
+
 _UNDECAYED = ("bias", "gamma", "beta", "scale", "norm")
 
 
@@ -18,10 +20,11 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         steps: int, updates in all.
         warmup_steps: int, updates until the peak.
         shape: "constant", "linear" or "cosine".
-        final: float in [0, 1], share of the peak left at the end.
+        final: float in [0, 1], share of the peak left at the end; a constant one has none.
 
     Raises:
-        ValueError: if ``shape`` is unknown, or the warm-up longer than the whole.
+        ValueError: if ``shape`` is unknown, a number is out of its range, or the warm-up longer than
+            the whole.
     """
 
     def __init__(self, peak, steps, warmup_steps=0, shape="cosine", final=0.0):
@@ -32,6 +35,14 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
                 "The warm-up cannot be longer than the whole. "
                 f"Received: warmup_steps={warmup_steps}, steps={steps}"
             )
+        if not (0 <= peak < np.inf and steps >= 1 and warmup_steps >= 0 and 0 <= final <= 1):
+            raise ValueError(
+                "A schedule has a finite peak, at least one step, a warm-up that is not negative, and a "
+                f"final share in [0, 1]. Received: peak={peak}, steps={steps}, "
+                f"warmup_steps={warmup_steps}, final={final}"
+            )
+        if shape == "constant" and final:
+            raise ValueError(f"A constant schedule has no final share. Received: final={final}")
         self.peak = peak
         self.steps = steps
         self.warmup_steps = warmup_steps
@@ -207,6 +218,53 @@ def _expected(rows, columns=None):
     return share[..., None] * ops.convert_to_tensor(columns)[..., None, :]
 
 
+@keras.saving.register_keras_serializable("tfalign")
+class Lamb(keras.optimizers.Lamb):
+    """LAMB (You et al. 2020, algorithm 2): a variable moves by a fraction of its own norm.
+
+    With r = m / (sqrt(v) + epsilon), the moments corrected for their start, and weight decay d,
+    w -= rate * phi(|w|) / |r + d w| * (r + d w). (Keras' own decays outside of the ratio of norms.)
+    Where |w| or |r + d w| is 0 the ratio is 1, as in the authors' code.
+
+    Args:
+        norm_bounds: (float, float), between which phi holds |w|; None for phi(z) = z.
+    """
+
+    def __init__(self, *args, norm_bounds=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if norm_bounds is not None and not 0 <= norm_bounds[0] <= norm_bounds[1]:
+            raise ValueError(f"norm_bounds must be in order. Received: norm_bounds={norm_bounds}")
+        self.norm_bounds = norm_bounds
+
+    def _apply_weight_decay(self, variables):
+        """It is part of the update."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        dtype = variable.dtype
+        step = ops.cast(self.iterations + 1, dtype)
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        gradient = ops.cast(gradient, dtype)
+        self.assign_add(m, (gradient - m) * (1.0 - self.beta_1))
+        self.assign_add(v, (ops.square(gradient) - v) * (1.0 - self.beta_2))
+        first = m / (1.0 - ops.power(ops.cast(self.beta_1, dtype), step))
+        second = v / (1.0 - ops.power(ops.cast(self.beta_2, dtype), step))
+        update = first / (ops.sqrt(second) + self.epsilon)
+        if self.weight_decay and self._use_weight_decay(variable):
+            update = update + self.weight_decay * variable
+        size = global_norm([variable])
+        if self.norm_bounds is not None:
+            size = ops.clip(size, *self.norm_bounds)
+        length = global_norm([update])
+        moves = ops.logical_and(size > 0, length > 0)
+        ratio = ops.where(moves, size / ops.where(moves, length, 1.0), 1.0)
+        rate = ops.cast(learning_rate, dtype) * ops.cast(ratio, dtype)
+        self.assign_sub(variable, rate * update)
+
+    def get_config(self):
+        return super().get_config() | {"norm_bounds": self.norm_bounds}
+
+
 def adafactor(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
     """``Adafactor`` that decays matrices only.
 
@@ -250,19 +308,17 @@ def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=
 
 
 def lamb(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
-    """LAMB (You et al. 2020), which scales each matrix's update to its norm: BERT in large batches.
+    """LAMB (You et al. 2020), which scales each variable's update to its norm: BERT in large batches.
 
     Args:
         learning_rate: float or schedule.
         weight_decay: float, of matrices.
         clip_norm: float, global norm gradients are clipped to; None for no clipping.
-        **more: of keras.optimizers.Lamb.
+        **more: of ``Lamb``.
 
     Returns:
-        keras.optimizers.Lamb.
+        Lamb.
     """
-    optimizer = keras.optimizers.Lamb(
-        learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **more
-    )
+    optimizer = Lamb(learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **more)
     optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
     return optimizer

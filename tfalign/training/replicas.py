@@ -57,7 +57,7 @@ class ReplicatedUpdate:
         """(what an update reports, whether it is to be made, gradients for the optimizer)."""
         context = tf.distribute.get_replica_context()
         state = self.guard.forward_state
-        before = [tf.identity(variable.value) for variable in state]
+        before = [backend.read(variable) for variable in state]
         sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(batch))
         loss, weight, metrics, gradients = sums
         gradients = [gradient / tf.maximum(weight, 1e-8) for gradient in gradients]

@@ -145,7 +145,9 @@ class Responder:
         if self.cost_limit is None:
             return ScoredResponses(generation, *answered[:2], rewards, rewards, None)
         costs = _checked("cost", self.cost_limit(*answered))
-        scores = np.asarray(rewards - self.cost_limit.price * costs, "float32")
+        scores = _checked(
+            "score less the price of its cost", rewards - self.cost_limit.price * costs
+        )
         return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
 
     def _answer(self, prompts, seed, row_ids):

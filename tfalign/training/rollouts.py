@@ -18,6 +18,7 @@ from tfalign import backend
 from tfalign.functional.advantages import soft_overlong_penalty
 from tfalign.functional.kl import k1
 from tfalign.functional.log_probs import token_log_probs
+from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.actor_critic import before_response, copy_weights
@@ -299,5 +300,8 @@ class RolloutWorker:
 
 def _explained_variance(values, returns, mask):
     """1 - var(returns - values) / var(returns): 1 for a perfect critic, 0 for a constant one."""
+    scale = safe_scale(ops.stack([returns, values]))[0]  # variances of large numbers are no float32
+    returns, values = ops.where(mask, returns, 0.0) * scale, ops.where(mask, values, 0.0) * scale
     residual = masked_variance(returns - values, mask)
-    return 1.0 - residual / ops.maximum(masked_variance(returns, mask), 1e-8)
+    least = ops.maximum(1e-8 * scale * scale, 1e-37)
+    return 1.0 - residual / ops.maximum(masked_variance(returns, mask), least)

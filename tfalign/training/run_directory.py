@@ -17,12 +17,9 @@ This module imports neither TensorFlow nor Keras.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
-import socket
-import time
 import uuid
 import warnings
 import weakref
@@ -30,14 +27,12 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-
-from tfalign.files import local_path, write_bytes_atomically, write_json_atomically
-from tfalign.training.checkpoint import ALONE, Checkpointer, Processes
+from tfalign.files import local_path, write_json_atomically
+from tfalign.training.checkpoint import Checkpointer
+from tfalign.training.metrics_log import METRICS, MetricsLog, NoLog, RunDirectoryError
+from tfalign.training.processes import ALONE, Processes
 from tfalign.training.run_lock import LOCK_FILE, RunLock
 
 HARMLESS_KEYS = frozenset({"steps", "log_every", "save_every", "keep_last", "progress"})
@@ -54,14 +49,12 @@ PACKAGES = (
     "gymnasium",
     "tf-agents",
 )
-METRICS = "metrics.jsonl"
 _CONFIG, _VERSIONS, _IDENTITY = "config.json", "versions.json", "identity.json"
 _RECORDS = {_CONFIG, _VERSIONS, _IDENTITY, LOCK_FILE}
 _ABSENT = "(not set)"
 
 
-class RunDirectoryError(ValueError):
-    """A run that cannot be continued with these flags, or whose files are damaged."""
+Part = TypeVar("Part", Checkpointer, MetricsLog)
 
 
 class RunDirectory(AbstractContextManager):
@@ -142,12 +135,18 @@ class RunDirectory(AbstractContextManager):
     def checkpointer(self, stage: str, keep_last: int = 3) -> Checkpointer:
         """The checkpoints of one stage."""
         self.begin()
-        return Checkpointer(self.path / "checkpoints" / stage, keep_last, self.processes)
+        folder = self.path / "checkpoints" / stage
+        return self._keeps(Checkpointer(folder, keep_last, self.processes))
 
     def metrics(self, stage: str, resume_step: int = 0) -> MetricsLog:
         """The log of one stage, which goes on after ``resume_step`` (0: from the start)."""
         self.begin()
-        return MetricsLog(self.path, stage, resume_step)
+        return self._keeps(MetricsLog(self.path, stage, resume_step))
+
+    def _keeps(self, part: Part) -> Part:
+        """What writes into the run's directory keeps it this process's."""
+        part.run = self
+        return part
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -217,109 +216,7 @@ class FollowedRun(RunDirectory):
 
     def metrics(self, stage: str, resume_step: int = 0) -> AbstractContextManager:
         """A log that writes nothing."""
-        return _NoLog()
-
-
-class _NoLog(AbstractContextManager):
-    def write(self, step, metrics):
-        """Nothing."""
-
-    def __exit__(self, *exception):
-        """Nothing."""
-
-
-class MetricsLog(AbstractContextManager):
-    """Appends one stage's metrics to ``metrics.jsonl`` and to TensorBoard events.
-
-    Opening it forgets this stage's lines after ``resume_step``, which the run is about to write
-    again, and a last line that a kill cut in half. Other stages' lines stay.
-
-    Args:
-        directory: the run's directory; made when absent.
-        stage: the stage's name, which is also the folder of its events.
-        resume_step: int >= 0, the restored step; 0 for a stage that begins.
-    """
-
-    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0):
-        if resume_step < 0:
-            raise ValueError(
-                f"resume_step must not be negative. Received: resume_step={resume_step}"
-            )
-        directory = local_path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / METRICS
-        self.stage = stage
-        if self.path.exists():
-            _forget_later_lines(self.path, stage, resume_step)
-        self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115  # until close()
-        self._events = EventFile(directory / "events" / stage, purge_step=resume_step + 1)
-
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds one line, which is in the operating system's hands when this returns.
-
-        Args:
-            step: int, of this stage.
-            metrics: name -> number or 0-dimensional array; one that is not finite becomes null.
-        """
-        now = time.time()
-        values = {name: float(value) for name, value in metrics.items()}
-        line = {"stage": self.stage, "step": int(step), "time": round(now, 3)}
-        line |= {name: x if math.isfinite(x) else None for name, x in values.items()}
-        try:
-            self._lines.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
-            self._events.write(step, values, now)
-        except OSError as error:  # a full disk: the half of a line is forgotten by who goes on
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
-
-    def close(self) -> None:
-        """Closes both files."""
-        self._lines.close()
-        self._events.close()
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class EventFile:
-    """Scalars for TensorBoard, written without importing TensorFlow.
-
-    Args:
-        directory: the folder TensorBoard shows as one run; made when absent.
-        purge_step: TensorBoard forgets what earlier files say of this step and later ones.
-    """
-
-    def __init__(self, directory: str | os.PathLike, purge_step: int):
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads a folder's files in the order of their names, so time comes first.
-        stamp = f"{time.time_ns() / 1e9:020.9f}"
-        name = f"events.out.tfevents.{stamp}.{socket.gethostname()}.{os.getpid()}"
-        stream = open(directory / name, "xb")  # noqa: SIM115  # until close()
-        self._writer = RecordWriter(stream)
-        now = time.time()
-        self._add(Event(wall_time=now, file_version="brain.Event:2"))
-        start = SessionLog(status=SessionLog.START)
-        self._add(Event(wall_time=now, step=purge_step, session_log=start))
-
-    def write(self, step: int, values: Mapping[str, float], wall_time: float) -> None:
-        """Adds the values of one step.
-
-        Args:
-            step: int.
-            values: tag -> number.
-            wall_time: seconds since the epoch.
-        """
-        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        summary = Summary(value=scalars)
-        self._add(Event(wall_time=wall_time, step=int(step), summary=summary))
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._writer.close()
-
-    def _add(self, event: Event) -> None:
-        self._writer.write(event.SerializeToString())
-        self._writer.flush()
+        return NoLog()
 
 
 def package_versions(packages: Collection[str] = PACKAGES) -> dict[str, str]:
@@ -368,23 +265,6 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _forget_later_lines(file: Path, stage: str, step: int) -> None:
-    *lines, _half = file.read_bytes().split(b"\n")
-    kept = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            forget = record["stage"] == stage and record["step"] > step
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunDirectoryError(
-                f"{file}:{number}: a line must be an object with stage and step."
-                f" Received: {line[:80].decode('utf-8', 'replace')}"
-            ) from error
-        if not forget:
-            kept.append(line + b"\n")
-    write_bytes_atomically(file, b"".join(kept))
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -36,10 +36,10 @@ class RunInUseError(ValueError):
     """Another process has the run's directory."""
 
 
-class RunLock:
+class RunLock(contextlib.AbstractContextManager):
     """Takes a directory for this process, and makes it where it is absent.
 
-    Given back by ``release``, when the last RunLock of the directory in this process is gone, or with the
+    Given back at the end of a ``with``, by ``release``, when the last RunLock of the directory in this process is gone, or with the
     process. A directory that this made and that is empty then is removed.
 
     Args:
@@ -55,6 +55,9 @@ class RunLock:
         self._held = _HELD.get(key) or _Held(self.directory, key)
         self._held.count += 1
         self.release = weakref.finalize(self, self._held.give_back)
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
 
 class _Held:

@@ -1,7 +1,7 @@
 """The dataset's records, drawn without any file: four kinds, each with a train and a test split.
 
-* ``text``: whole dialogues in which good and bad behaviour are about as frequent (pretraining).
-* ``completions``: prompt and completion, moderately better (supervised fine-tuning).
+* ``text``: whole dialogues whose agents mostly know the case and often lack manners (pretraining).
+* ``completions``: prompt and completion, somewhat better mannered (supervised fine-tuning).
 * ``preferences``: prompt, chosen, rejected; the choice follows the gold reward with noise.
 * ``prompts``: prompts alone (reinforcement learning).
 
@@ -32,8 +32,8 @@ from tfalign.data.customer_service.grammar import (
 SIZES = {
     "text": {"train": 12_000, "test": 1_000},
     "completions": {"train": 4_000, "test": 400},
-    "preferences": {"train": 16_000, "test": 1_000},
-    "prompts": {"train": 2_000, "test": 400},
+    "preferences": {"train": 20_000, "test": 1_000},
+    "prompts": {"train": 2_000, "test": 800},
 }
 FIELDS = {
     "text": ("text",),
@@ -42,16 +42,16 @@ FIELDS = {
     "prompts": ("prompt",),
 }
 GOOD_RATES = {
-    "text": Behaviour(0.35, 0.8, 0.65, 0.65, 0.6),
-    "completions": Behaviour(0.5, 0.75, 0.6, 0.7, 0.75),
+    "text": Behaviour(0.3, 0.9, 0.85, 0.6, 0.55),
+    "completions": Behaviour(0.45, 0.85, 0.75, 0.65, 0.7),
     "preferences": Behaviour(0.55, 0.6, 0.5, 0.75, 0.8),
 }
-ENGLISH_SHARE = 0.6
+ENGLISH_SHARE = 0.5
 TEMPERATURE = 0.25  # of the preferences; 0 would always choose the better by gold
 PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kinds
 # How often the two answers of a preference pair are drawn apart, and how often the second is the
 # first about another customer's case, or an answer to another request about this one's.
-PAIRS = {"apart": 0.6, "other_case": 0.2, "other_request": 0.2}
+PAIRS = {"apart": 0.45, "other_case": 0.3, "other_request": 0.25}
 
 
 def dialogues_of(kind: str) -> tuple[str, str | None]:

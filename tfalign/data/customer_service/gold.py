@@ -232,17 +232,20 @@ def _addresses(case: _Case, text: str) -> float:
 
 
 def _topic(case: _Case, text: str) -> float:
-    """In [-1, 1]: own topic's cues, less what goes to other topics beyond a first neighbour."""
+    """In [-1, 1]: own topic's cues, less those of more other topics, beside the own step."""
     if case.intent is None:
         return min(1.0, 2.0 * _overlap(case, text))
     intents = case.tongue.intents
-    own = _distinct(intents[case.intent].topic_cues, text)
+    intent = intents[case.intent]
+    own = _distinct(intent.topic_cues, text)
+    rest = _any_of(intent.step_cues).sub(" ", text)  # what is said beside the own step
     others = sum(
         1
-        for name, intent in intents.items()
-        if name != case.intent and _any_of(intent.topic_cues).search(text)
+        for name, other in intents.items()
+        if name != case.intent and _any_of(other.topic_cues).search(rest)
     )
-    return _clip((min(1.0, 0.8 + 0.2 * own) if own else 0.0) - 0.3 * max(0, others - own))
+    charge = 0.3 * max(0, others - _distinct(intent.topic_cues, rest))
+    return _clip((min(1.0, 0.8 + 0.2 * own) if own else 0.0) - charge)
 
 
 def _overlap(case: _Case, text: str) -> float:

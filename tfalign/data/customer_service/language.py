@@ -20,16 +20,24 @@ class Requests:
         anchor: the slot that tells this customer's case from another's: order, city or user.
         trouble: whether something went wrong, so that an apology opens a courteous answer.
         requests: templates of a request complete in one turn.
-        held_out_requests: further ones, which occur in test splits alone.
         problems: templates of a request that still lacks its anchor; a second turn brings it.
-        held_out_problems: further ones, which occur in test splits alone.
     """
 
     anchor: str
     trouble: bool
     requests: tuple[str, ...]
-    held_out_requests: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeldOutRequests:
+    """How it is asked in test splits alone.
+
+    Attributes:
+        held_out_requests, held_out_problems: as the fields of ``Requests``.
+    """
+
+    held_out_requests: tuple[str, ...]
     held_out_problems: tuple[str, ...]
 
 
@@ -62,16 +70,20 @@ class Cues:
 
 
 @dataclass(frozen=True)
-class Intent(Cues, Replies, Requests):
+class Intent(Cues, Replies, HeldOutRequests, Requests):
     """What a customer may want, how an agent answers it, and what shows both."""
 
 
 def intents(
-    requests: dict[str, Requests], replies: dict[str, Replies], cues: dict[str, Cues]
+    requests: dict[str, Requests],
+    held_out: dict[str, HeldOutRequests],
+    replies: dict[str, Replies],
+    cues: dict[str, Cues],
 ) -> dict[str, Intent]:
     """The intents of a language from their parts, by name."""
+    parts = (requests, held_out, replies, cues)
     return {
-        name: Intent(**vars(requests[name]), **vars(replies[name]), **vars(cues[name]))
+        name: Intent(**{field: x for part in parts for field, x in vars(part[name]).items()})
         for name in requests
     }
 

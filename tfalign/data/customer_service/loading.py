@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tfalign.data.customer_service.examples import FIELDS, SIZES, dialogues_of
+from tfalign.files import local_path
 
 
 def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) -> list[dict]:
@@ -25,7 +25,7 @@ def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) ->
         Dictionaries of str, with the fields of ``FIELDS[kind]``.
 
     Raises:
-        ValueError: if the kind or the split is unknown.
+        ValueError: if the kind or the split is unknown, or the folder is not on this machine.
     """
     base, _ = dialogues_of(kind)
     if split not in SIZES[base]:
@@ -44,4 +44,4 @@ def make_builder(kind: str, data_dir: str | os.PathLike):
     # Imported here: it takes seconds, and drawing records or judging them does without it.
     from tfalign.data.customer_service.customer_service_dataset_builder import Builder
 
-    return Builder(config=kind, data_dir=str(Path(data_dir).expanduser()))
+    return Builder(config=kind, data_dir=str(local_path(data_dir).expanduser()))

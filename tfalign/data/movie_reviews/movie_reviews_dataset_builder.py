@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import zipfile
 
 import tensorflow_datasets as tfds
 
 from tfalign.data.files import instructions, locate, texts_info
+from tfalign.data.readers import document_rows, read_texts
 
 URLS = {
     "movie_reviews.zip": "https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/corpora/movie_reviews.zip"
 }
-_NAME = re.compile(r"(pos|neg)/cv(\d)\d\d_\d+\.txt$")
+_NAME = re.compile(r"((pos|neg)/cv([0-9])[0-9]{2}_[0-9]+\.txt):1$")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -41,9 +41,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, path, folds):
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                match = _NAME.search(name)
-                if match and int(match[2]) in folds:
-                    text = " ".join(archive.read(name).decode("utf-8").split())
-                    yield name, {"text": text, "label": match[1], "name": match[0]}
+        for where, row in document_rows(str(path)):
+            match = _NAME.search(where)
+            if match and int(match[3]) in folds:
+                text = " ".join(read_texts(row, ("text",), where)["text"].split())
+                yield match[1], {"text": text, "label": match[2], "name": match[1]}

@@ -5,8 +5,9 @@ or the BadRecordError that says why not. ``fields`` turns such a dict into a rec
 two together. ``files`` alone opens files.
 """
 
+from tfalign.data.readers.documents import document_rows, is_junk
 from tfalign.data.readers.fields import read_texts
-from tfalign.data.readers.files import ASCII_SPACE, text_lines
+from tfalign.data.readers.files import text_lines
 from tfalign.data.readers.json_lines import json_object, json_rows
 from tfalign.data.readers.rows import records_of_rows
 from tfalign.data.readers.sources import read_records
@@ -14,7 +15,8 @@ from tfalign.data.readers.tables import table_rows
 from tfalign.data.readers.transcripts import split_transcripts
 
 __all__ = [
-    "ASCII_SPACE",
+    "document_rows",
+    "is_junk",
     "json_object",
     "json_rows",
     "read_records",

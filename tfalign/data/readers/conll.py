@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 
 from tfalign.data.readers.fields import shown
-from tfalign.data.readers.files import ASCII_SPACE, is_blank, numbered_lines
+from tfalign.data.readers.files import is_blank, numbered_lines
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.records import BadRecordError
+from tfalign.files import ASCII_SPACE
 
 _DOCUMENT = "-DOCSTART-"
 

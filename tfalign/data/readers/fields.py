@@ -11,12 +11,12 @@ import math
 import numbers
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfalign.data.readers.files import ASCII_SPACE, decoded
+from tfalign.data.readers.files import decoded
 from tfalign.data.records import (
     KINDS,
     BadRecordError,
@@ -26,6 +26,7 @@ from tfalign.data.records import (
     StepsRecord,
     TaggedRecord,
 )
+from tfalign.files import ASCII_SPACE
 from tfalign.text import ASSISTANT, Message
 
 _SHOWN = 60  # characters of a value that a message repeats
@@ -146,7 +147,9 @@ def _with_prompt(kind, row, columns, where):
     """The row; of two whole conversations without a prompt, that and the two answers."""
     prompt, *answers = (columns.get(name, name) for name in ("prompt", "chosen", "rejected"))
     pair = [_as_list(row.get(answer)) for answer in answers]
-    if kind is not PreferenceRecord or prompt in row or None in map(_kind_of_list, pair):
+    if kind is not PreferenceRecord or prompt in row or "prompt" in columns:
+        return row
+    if None in map(_kind_of_list, pair):
         return row
     chosen, rejected = (_conversation(turns, name, where) for turns, name in zip(pair, answers))
     if chosen[:-1] != rejected[:-1] or len(chosen) < 2:
@@ -170,9 +173,10 @@ def _as_list(value):
         lengths = {len(m) if _kind_of_list(m) else None for m in columns.values()}
         if len(lengths) == 1 and None not in lengths:
             return [dict(zip(columns, members)) for members in zip(*columns.values())]
-    if isinstance(value, np.ndarray) and value.ndim:
-        return list(value)
-    return value
+    if isinstance(value, np.ndarray):
+        return list(value) if value.ndim else value
+    is_whole = isinstance(value, (str, bytes, Mapping, list, tuple))
+    return value if is_whole or not isinstance(value, Iterable) else list(value)  # nested data sets
 
 
 def _contradiction(record):

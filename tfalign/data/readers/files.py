@@ -1,7 +1,7 @@
 """Files as lines of text: what may be opened, how much may come out of it, and what a line may be.
 
 Formats of text are made of ASCII: their lines end in a line feed, with or without a carriage return
-before it, and ``ASCII_SPACE`` is all their white space. A no-break space, a line separator or a next line
+before it, and ``files.ASCII_SPACE`` is all their white space. A no-break space, a line separator or a next line
 (U+0085) belongs to the words.
 """
 
@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfalign.data.records import BadFileError, BadRecordError
-from tfalign.files import local_path
-
-ASCII_SPACE = " \t\n\r\v\f"
+from tfalign.files import ASCII_SPACE, local_path
 
 LONGEST = 1 << 28  # bytes of a line or of a document
-UNPACKED_FREELY = 1 << 27  # bytes that may come out of any archive,
+UNPACKED_FREELY = 1 << 20  # bytes that may come out of any archive,
 MOST_RATIO = 200  # and more only if they were less compressible than this
 
+_PIECE = 1 << 20  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -167,22 +166,25 @@ def read_document(file: Path) -> bytes:
 
 
 def _raw_lines(path):
-    """Lines as bytes; of one that is longer than ``LONGEST`` its beginning, one byte too many."""
+    """Lines as bytes; of one that is longer than ``LONGEST`` its beginning, which is longer, too."""
     file = regular_file(path)
     is_packed = str(path).endswith(".gz")
-    unpacked, number = 0, 0
+    unpacked, number, pieces, size = 0, 0, [], 0
     try:
-        packed = os.path.getsize(file)
-        with (gzip.open if is_packed else open)(file, "rb") as stream:
-            goes_on = False  # whether the next piece belongs to a line of more than LONGEST bytes
-            while piece := stream.readline(LONGEST + 1):
+        with open(file, "rb") as packed, gzip.open(packed) if is_packed else packed as stream:
+            while piece := stream.readline(_PIECE):
                 unpacked += len(piece)
                 if is_packed:
-                    check_unpacked(str(path), unpacked, packed)
-                if not goes_on:
+                    check_unpacked(str(path), unpacked, packed.tell())  # of what is read so far
+                if size <= LONGEST:
+                    pieces.append(piece)
+                size += len(piece)
+                if piece.endswith(b"\n"):
                     number += 1
-                    yield piece
-                goes_on = len(piece) > LONGEST and not piece.endswith(b"\n")
+                    yield b"".join(pieces)
+                    pieces, size = [], 0
+            if pieces:
+                yield b"".join(pieces)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadFileError(str(path), f"damaged gzip file after line {number}: {error}") from None
     except OSError as error:

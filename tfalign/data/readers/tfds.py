@@ -28,7 +28,7 @@ def tfds_rows(address: str, data_dir: str | os.PathLike | None) -> Iterator[Row]
         ValueError: if there is no such dataset, version or split.
         BadFileError: if the dataset cannot be prepared or read.
     """
-    name, version, split = _parts(address)
+    name, version, split = parts(address)
     if data_dir is not None:
         data_dir = str(local_path(data_dir))
     import tensorflow_datasets as tfds  # seconds to import, and most sources do without
@@ -48,10 +48,10 @@ def tfds_rows(address: str, data_dir: str | os.PathLike | None) -> Iterator[Row]
         ) from error
 
 
-def _parts(address):
+def parts(address):
     """(name with configuration, version or None, split).
 
-    >>> _parts("a/b:1.0.0:test[:5]"), _parts("a:1.0.0"), _parts("a")
+    >>> parts("a/b:1.0.0:test[:5]"), parts("a:1.0.0"), parts("a")
     (('a/b', '1.0.0', 'test[:5]'), ('a', '1.0.0', 'train'), ('a', None, 'train'))
     """
     name, _, rest = address.partition(":")
@@ -111,7 +111,9 @@ def _builder(tfds, name, version, data_dir):
         spelled = f"{name}:{version}" if version else name
         return tfds.builder(spelled, data_dir=data_dir)
     short = folder.rpartition(".")[2]
-    builders = importlib.import_module(f"{folder}.{short}_dataset_builder")
+    # Not registered: the catalogue may have a dataset of that name, and has once it looks for another.
+    with tfds.core.registered.skip_registration():
+        builders = importlib.import_module(f"{folder}.{short}_dataset_builder")
     return builders.Builder(config=config or None, data_dir=data_dir, version=version)
 
 

@@ -28,8 +28,8 @@ transformers.js_config is_llama_config model_max_length tokenizer_class
 """
 # heads and tasks: an architecture that has the head reads them, see ``Architecture.uses``
 _TASKS = """
-id2label label2id num_labels problem_type finetuning_task task_specific_params classifier_dropout
-prefix
+id2label label2id num_labels _num_labels num_choices problem_type finetuning_task
+task_specific_params classifier_dropout prefix sbert_ce_default_activation_function
 """
 # how text is sampled: transformers does not read it from here either
 _SAMPLING = """
@@ -40,11 +40,11 @@ suppress_tokens begin_suppress_tokens epsilon_cutoff eta_cutoff encoder_repetiti
 num_assistant_tokens num_assistant_tokens_schedule assistant_confidence_threshold
 assistant_lookbehind target_lookbehind num_beam_groups diversity_penalty
 """
-_FIRST_BERTS = """
-directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
-pooler_type
+_FIRST = """
+n_special predict_special_tokens directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+pooler_size_per_head pooler_type
 """
-_HARMLESS = frozenset((_RUN + _TASKS + _SAMPLING + _FIRST_BERTS).split())
+_HARMLESS = frozenset((_RUN + _TASKS + _SAMPLING + _FIRST).split())
 _TOKEN_ID = re.compile(r"[a-z_]*_token_ids?")
 _SETTING = re.compile(
     r"hidden|layer|head|attn|attention|rope|rotary|rotate|position|norm|bias|emb|size|width|depth"

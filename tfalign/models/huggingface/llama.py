@@ -50,7 +50,7 @@ def _read_rotary(entries):
         OBJECT.check(key, entries[key])
     stated = [key for key in stated if entries[key]]
     both = [_normal(entries[key]) for key in stated]
-    if len(both) == 2 and _without_base(both[0]) != _without_base(both[1]):
+    if len(both) == 2 and both[0] != both[1]:
         raise ValueError(
             "rope_parameters contradicts rope_scaling."
             f" Received: {shortened(both[0])}, {shortened(both[1])}"

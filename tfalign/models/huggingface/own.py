@@ -44,7 +44,8 @@ def _own_family(model_type, config_class, rows, shapes, complete=lambda config: 
         supported={},
         rows=rows,
         prefix="backbone.",
-        shapes=lambda config: shapes(complete(config)),
+        shapes=shapes,
+        complete=complete,
     )
 
 

@@ -22,6 +22,7 @@ from tfalign.models.huggingface.tensors import list_tensors, read_into
 
 GENERATION = "generation_config.json"
 _KERAS_HUB = "task.json"  # what a KerasHub preset of a language model has
+_ADAPTERS = "adapter_config.json"
 _RATES = ("dropout", "attention_dropout", "embedding_dropout")
 
 
@@ -48,6 +49,11 @@ def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | N
     directory = local_path(directory)
     if _is_keras_hub_preset(directory):
         return _keras_hub_model(directory, dtype)
+    if (directory / _ADAPTERS).exists():
+        raise ValueError(
+            f"{directory} holds adapters, which transformers would add to its model, or to one elsewhere:"
+            f" move {_ADAPTERS} into a folder of its own, and use models.peft.load_adapters."
+        )
     architecture, config, head, entries = describe(directory)
     generation = _generation(directory)
     if dropout is not None:

@@ -109,10 +109,7 @@ class AdapterConfig:
 
     def is_saved(self, module: str) -> bool:
         """Whether a module, or what it is part of, stands in ``modules_to_save``."""
-        parts = module.split(".")
-        outer = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
-        names = (*(self.modules_to_save or ()), *_SAVED_HEADS.get(self.task_type, ()))
-        return any(part.endswith(name) for part in outer for name in names)
+        return is_saved_by(module, self.modules_to_save or (), self.task_type)
 
     def rank(self, module: str) -> int:
         return _of_pattern(self.rank_pattern, module, self.r)
@@ -149,6 +146,15 @@ class AdapterConfig:
         return match is not None and int(match[1]) in (
             wanted if isinstance(wanted, list) else [wanted]
         )
+
+
+def is_saved_by(module: str, saved, task: str | None) -> bool:
+    """Whether peft keeps a module whole: it, or what it is part of, ends in one of the names ``saved``,
+    or in the name of a head of the task."""
+    parts = module.split(".")
+    outer = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    names = (*saved, *_SAVED_HEADS.get(task, ()))
+    return any(part.endswith(name) for part in outer for name in names)
 
 
 def _of_pattern(pattern, module, default):

@@ -96,11 +96,11 @@ def _sorted(tensors, modules, config):
             raise ValueError(f"{module}.{part} stands twice.")
         else:
             whole[module, part] = _Whole(module, part, array)
-    for module in modules:
-        held = [part for part in modules[module][1] if (module, part) in whole]
-        if config.is_saved(module) and len(held) != len(modules[module][1]):
-            absent = next(part for part in modules[module][1] if part not in held)
-            raise ValueError(f"{module}.{absent} of modules_to_save is missing.")
+    for module, (_, rows) in modules.items():
+        needed = [part for part, row in rows.items() if not row.optional]
+        absent = [part for part in needed if (module, part) not in whole]
+        if config.is_saved(module) and absent:
+            raise ValueError(f"{module}.{absent[0]} of modules_to_save is missing.")
     return parts, list(whole.values())
 
 

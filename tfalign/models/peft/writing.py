@@ -16,7 +16,7 @@ from tfalign.models.huggingface.binding import attribute, named_modules
 from tfalign.models.huggingface.registry import fitting
 from tfalign.models.huggingface.writing import as_permitted
 from tfalign.models.lora import adapted_layers, column_norms
-from tfalign.models.peft.config import CONFIG
+from tfalign.models.peft.config import CONFIG, is_saved_by
 from tfalign.models.peft.modules import (
     LENGTHS,
     ROOT,
@@ -28,7 +28,7 @@ from tfalign.models.peft.modules import (
     layers_of,
 )
 
-_HEAD_NAMES = ("score", "classifier")
+_HEAD, _HEAD_NAMES = "classifier", ("score", "classifier")
 
 
 def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
@@ -48,26 +48,26 @@ def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
     adapted = {id(dense) for dense in adapted_layers(model)}
     if not adapted:
         raise ValueError("The model has no adapters to save")
-    tensors, ranks, alphas, kinds, saved = {}, {}, {}, set(), []
+    adapters, whole, scales, kinds = {}, {}, {}, set()
     for name, (owner, rows) in named_modules(model).items():
         layers = layers_of(owner, rows)
         with_adapters = [layer for layer in layers if id(layer) in adapted]
         if with_adapters:
-            parts = _joined(layers) if layers[1:] else _single(layers[0])
-            ranks[name] = parts[A].shape[0]
-            alphas[name] = with_adapters[0].adapter.scale * ranks[name]
+            adapters[name] = _joined(layers) if layers[1:] else _single(layers[0])
+            scales[name] = with_adapters[0].adapter.scale
             kinds |= {layer.adapter.dora for layer in with_adapters}
         else:
-            parts = _trained(owner, rows)
-            if parts and not is_tied_table(model, layers[0]):
-                saved.append(name)
-        tensors |= {f"{ROOT}{name}.{part}": array for part, array in parts.items()}
+            whole[name] = owner, rows
     if len(kinds) > 1:
         raise ValueError("Some adapters are DoRA and others are not, which peft cannot say")
+    saved, task, tensors = _saved(model, whole)
+    tensors |= {(name, part): a for name, parts in adapters.items() for part, a in parts.items()}
+    ranks = {name: parts[A].shape[0] for name, parts in adapters.items()}
+    alphas = {name: scales[name] * rank for name, rank in ranks.items()}
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
     config = {
         "peft_type": "LORA",
-        "task_type": _task(model, saved),
+        "task_type": task,
         "base_model_name_or_path": base or None,
         "r": rank,
         "lora_alpha": alpha,
@@ -81,14 +81,43 @@ def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
         "inference_mode": True,
     }
     if backend.is_chief():
-        _write(directory, tensors, config)
+        named = {f"{ROOT}{name}.{part}": array for (name, part), array in tensors.items()}
+        _write(directory, named, config)
 
 
-def _trained(owner, rows):
-    """Part -> array of a module's weights, if any of them is trained."""
+def _saved(model, modules):
+    """(names for modules_to_save, the task, (module, part) -> array) of what is trained whole."""
+    trained = {name for name, (owner, rows) in modules.items() if _is_trained(owner, rows)}
+    tied = {name for name, of in modules.items() if is_tied_table(model, layers_of(*of)[0])}
+    # peft keeps a head of several layers as one
+    saved = [
+        _HEAD if name.startswith(f"{_HEAD}.") else name
+        for name in modules
+        if name in trained - tied
+    ]
+    saved = list(dict.fromkeys(saved))
+    task = _task(model, saved)
+    # in one order in all processes: what lies elsewhere is handed in
+    written = [name for name in modules if name in trained or is_saved_by(name, saved, task)]
+    return (
+        saved,
+        task,
+        {
+            (name, part): array
+            for name in written
+            for part, array in _arrays(*modules[name]).items()
+        },
+    )
+
+
+def _is_trained(owner, rows):
+    paths = [path for row in rows.values() for path in row.paths]
+    return any(attribute(owner, path).trainable for path in paths)
+
+
+def _arrays(owner, rows):
+    """Part -> array, as a file has it, of a module's weights."""
     held = {part: [attribute(owner, path) for path in row.paths] for part, row in rows.items()}
-    if not any(variable.trainable for variables in held.values() for variable in variables):
-        return {}
     return {part: rows[part].transform.to_file([*map(as_array, v)]) for part, v in held.items()}
 
 

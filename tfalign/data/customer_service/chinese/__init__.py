@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfalign.data.customer_service.chinese.cues import CUES
+from tfalign.data.customer_service.chinese.held_out import HELD_OUT
 from tfalign.data.customer_service.chinese.manners import MANNERS
 from tfalign.data.customer_service.chinese.phrases import PHRASES
 from tfalign.data.customer_service.chinese.replies import REPLIES
@@ -51,7 +52,7 @@ CHINESE = Language(
         "青岛",
     ),
     days=("周一", "周二", "周三", "周四", "周五", "周六", "周日"),
-    intents=intents(REQUESTS, REPLIES, CUES),
+    intents=intents(REQUESTS, HELD_OUT, REPLIES, CUES),
     phrases=PHRASES,
     manners=MANNERS,
 )

@@ -19,17 +19,11 @@ REQUESTS = {
             "我想知道订单{order}到哪儿了。",
             "订单{order}有消息了吗？",
         ),
-        held_out_requests=(
-            "请问订单{order}发货了吗？",
-            "我的{product}有消息吗？订单{order}。",
-            "请查一下订单{order}到哪儿了。",
-        ),
         problems=(
             "我想查一下我的{product}到哪儿了。",
             "我的包裹到哪儿了？",
             "我的{product}发货了吗？",
         ),
-        held_out_problems=("请查一下我的包裹到哪儿了。",),
     ),
     "delivery_delay": Requests(
         anchor="order",
@@ -45,17 +39,11 @@ REQUESTS = {
             "我等{product}等了一周，订单{order}。",
             "订单{order}送货太慢了，还没到。",
         ),
-        held_out_requests=(
-            "订单{order}还没到，为什么这么慢？",
-            "订单{order}的{product}晚了好几天了。",
-            "{product}说好{day}到的，订单{order}还没到。",
-        ),
         problems=(
             "我的货还没到。",
             "我的{product}晚了好几天了。",
             "我等了一周，货还没到。",
         ),
-        held_out_problems=("我的{product}怎么还没到？",),
     ),
     "refund": Requests(
         anchor="order",
@@ -71,17 +59,11 @@ REQUESTS = {
             "请给我退款，订单{order}。",
             "什么时候退我{product}的钱？订单{order}。",
         ),
-        held_out_requests=(
-            "请给订单{order}退款。",
-            "{product}可以退款吗？订单{order}。",
-            "我想给订单{order}退款。",
-        ),
         problems=(
             "我想退款。",
             "我的{product}想退款。",
             "怎么退款？",
         ),
-        held_out_problems=("我要给{product}退款。",),
     ),
     "exchange": Requests(
         anchor="order",
@@ -97,17 +79,11 @@ REQUESTS = {
             "{product}可以换个颜色吗？订单{order}。",
             "我想把{product}换成大一点的，订单{order}。",
         ),
-        held_out_requests=(
-            "我想给订单{order}换货。",
-            "订单{order}的{product}想换个颜色。",
-            "{product}怎么换货？订单{order}。",
-        ),
         problems=(
             "我想换货。",
             "我的{product}想换个颜色。",
             "{product}可以换货吗？",
         ),
-        held_out_problems=("我想给{product}换货。",),
     ),
     "cancel_order": Requests(
         anchor="order",
@@ -123,17 +99,11 @@ REQUESTS = {
             "怎么取消订单{order}？",
             "订单{order}的{product}我不要了，请取消。",
         ),
-        held_out_requests=(
-            "我想取消订单{order}。",
-            "订单{order}可以取消吗？",
-            "{product}我不想要了，请取消订单{order}。",
-        ),
         problems=(
             "我想取消订单。",
             "我不想要{product}了。",
             "请取消我的订单。",
         ),
-        held_out_problems=("我想取消{product}。",),
     ),
     "address_change": Requests(
         anchor="order",
@@ -149,17 +119,11 @@ REQUESTS = {
             "请改一下订单{order}的收货地址。",
             "订单{order}的地址写错了。",
         ),
-        held_out_requests=(
-            "我要改地址，订单{order}。",
-            "我搬到{city}了，请改订单{order}的地址。",
-            "订单{order}的收货地址是旧的。",
-        ),
         problems=(
             "我搬到{city}了，想改地址。",
             "我要改收货地址。",
             "我的地址写错了。",
         ),
-        held_out_problems=("我搬到{city}了，要改收货地址。",),
     ),
     "password_reset": Requests(
         anchor="user",
@@ -175,17 +139,11 @@ REQUESTS = {
             "我登录不了，用户名是{user}。",
             "账号{user}被锁了，怎么登录？",
         ),
-        held_out_requests=(
-            "我忘了{user}的密码。",
-            "账号{user}登录不了。",
-            "我的账号被锁了，用户名是{user}。",
-        ),
         problems=(
             "我忘了密码。",
             "我登录不了。",
             "我的账号被锁了。",
         ),
-        held_out_problems=("怎么重设密码？",),
     ),
     "invoice": Requests(
         anchor="order",
@@ -201,17 +159,11 @@ REQUESTS = {
             "订单{order}怎么开发票？",
             "我的{product}没有发票，订单{order}。",
         ),
-        held_out_requests=(
-            "请给我订单{order}的发票。",
-            "我需要{product}的发票，订单{order}。",
-            "订单{order}能开发票吗？",
-        ),
         problems=(
             "我要开发票。",
             "我的{product}需要发票。",
             "我没收到发票。",
         ),
-        held_out_problems=("请给我{product}的发票。",),
     ),
     "damaged_item": Requests(
         anchor="order",
@@ -227,17 +179,11 @@ REQUESTS = {
             "我的{product}破损了，订单{order}。",
             "订单{order}收到就是坏的。",
         ),
-        held_out_requests=(
-            "订单{order}的{product}破损了。",
-            "我的{product}裂了，订单{order}。",
-            "{product}收到时是坏的，订单{order}。",
-        ),
         problems=(
             "我的{product}收到就是坏的。",
             "包裹破损了。",
             "我的{product}裂了。",
         ),
-        held_out_problems=("{product}收到时破损了。",),
     ),
     "warranty": Requests(
         anchor="order",
@@ -253,17 +199,11 @@ REQUESTS = {
             "{product}的保修期是多久？订单{order}。",
             "我的{product}不工作了，订单{order}。",
         ),
-        held_out_requests=(
-            "订单{order}还在保修期吗？",
-            "{product}保修多久？订单{order}。",
-            "订单{order}的{product}不工作了，能保修吗？",
-        ),
         problems=(
             "我想问保修的事。",
             "我的{product}不工作了，能保修吗？",
             "我的{product}还在保修期吗？",
         ),
-        held_out_problems=("我的{product}保修多久？",),
     ),
     "subscription": Requests(
         anchor="user",
@@ -279,17 +219,11 @@ REQUESTS = {
             "怎么暂停{user}的会员？",
             "{user}不再需要会员了。",
         ),
-        held_out_requests=(
-            "怎么停掉会员？我是{user}。",
-            "请停掉{user}的包月。",
-            "我想退出包月，用户名{user}。",
-        ),
         problems=(
             "我想停掉会员。",
             "我想退出包月。",
             "怎么暂停包月？",
         ),
-        held_out_problems=("我想退出会员。",),
     ),
     "payment_failure": Requests(
         anchor="order",
@@ -305,17 +239,11 @@ REQUESTS = {
             "为什么{product}付款失败？订单{order}。",
             "结账时付款失败，订单{order}。",
         ),
-        held_out_requests=(
-            "我付不了订单{order}的款。",
-            "订单{order}的付款被拒了。",
-            "订单{order}的{product}付款失败。",
-        ),
         problems=(
             "我付款失败。",
             "我的{product}付不了款。",
             "结账时我的卡被拒了。",
         ),
-        held_out_problems=("我的卡付款失败。",),
     ),
     "opening_hours": Requests(
         anchor="city",
@@ -331,17 +259,11 @@ REQUESTS = {
             "我想{day}去{city}店看看。",
             "{city}店{day}营业到几点？",
         ),
-        held_out_requests=(
-            "{city}店{day}开门吗？",
-            "{day}{city}的店营业吗？",
-            "{city}店{day}的营业时间是？",
-        ),
         problems=(
             "你们店{day}开门吗？",
             "{day}的营业时间是？",
             "你们店{day}营业吗？",
         ),
-        held_out_problems=("你们店{day}几点开门？",),
     ),
     "missing_item": Requests(
         anchor="order",
@@ -357,17 +279,11 @@ REQUESTS = {
             "我的{product}少发了，订单{order}。",
             "订单{order}少了一件{product}。",
         ),
-        held_out_requests=(
-            "订单{order}的包裹少了{product}。",
-            "箱子里没有{product}，订单{order}。",
-            "订单{order}少发了{product}。",
-        ),
         problems=(
             "我的包裹少了{product}。",
             "箱子空了一半。",
             "箱子里没有{product}。",
         ),
-        held_out_problems=("包裹里少了{product}。",),
     ),
     "promo_code": Requests(
         anchor="order",
@@ -383,17 +299,11 @@ REQUESTS = {
             "{product}的折扣码无效，订单{order}。",
             "为什么优惠券无效？订单{order}。",
         ),
-        held_out_requests=(
-            "订单{order}的优惠券用不了。",
-            "折扣码在订单{order}上无效。",
-            "我的{product}没打折，订单{order}。",
-        ),
         problems=(
             "我的优惠券用不了。",
             "我的{product}没打折。",
             "折扣码无效。",
         ),
-        held_out_problems=("我的优惠券无效。",),
     ),
     "stock": Requests(
         anchor="city",
@@ -409,16 +319,10 @@ REQUESTS = {
             "{city}店的{product}卖完了吗？",
             "{city}的{product}到货了吗？",
         ),
-        held_out_requests=(
-            "{product}在{city}卖完了吗？",
-            "{city}店{product}有货吗？",
-            "{city}什么时候有货？我想要{product}。",
-        ),
         problems=(
             "{product}有货吗？",
             "{product}卖完了吗？",
             "{product}什么时候有货？",
         ),
-        held_out_problems=("你们还有{product}吗？有货吗？",),
     ),
 }

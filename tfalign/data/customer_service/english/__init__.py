@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfalign.data.customer_service.english.cues import CUES
+from tfalign.data.customer_service.english.held_out import HELD_OUT
 from tfalign.data.customer_service.english.manners import MANNERS
 from tfalign.data.customer_service.english.phrases import PHRASES
 from tfalign.data.customer_service.english.replies import REPLIES
@@ -51,7 +52,7 @@ ENGLISH = Language(
         "York",
     ),
     days=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    intents=intents(REQUESTS, REPLIES, CUES),
+    intents=intents(REQUESTS, HELD_OUT, REPLIES, CUES),
     phrases=PHRASES,
     manners=MANNERS,
 )

@@ -29,7 +29,7 @@ CUES = {
         request_cues=(
             r"\blate\b",
             r"\bdue on\b",
-            r"hasn't (\w+ ){0,2}(arrived|come)",
+            r"hasn't (\w+ ){0,3}(arrived|come)",
             r"waited",
             r"delay",
             r"my delivery",

@@ -19,17 +19,11 @@ REQUESTS = {
             "Is there any news about my parcel? Order {order}.",
             "Tell me where order {order} is now.",
         ),
-        held_out_requests=(
-            "Where is the parcel of order {order} now?",
-            "Has my {product} shipped yet? It's order {order}.",
-            "Any news on the status of order {order}?",
-        ),
         problems=(
             "I'd like to track my {product}.",
             "Where is my parcel?",
             "Has my {product} shipped yet?",
         ),
-        held_out_problems=("Can you track my parcel?",),
     ),
     "delivery_delay": Requests(
         anchor="order",
@@ -45,17 +39,11 @@ REQUESTS = {
             "Why hasn't my {product} arrived? Order {order}.",
             "The delivery of order {order} is late again.",
         ),
-        held_out_requests=(
-            "Why is order {order} so late?",
-            "I've waited a week for my {product}. Order {order}.",
-            "My delivery still hasn't arrived. It's order {order}.",
-        ),
         problems=(
             "My delivery is late.",
             "My {product} still hasn't arrived.",
             "I've waited a week for my {product}.",
         ),
-        held_out_problems=("Why is my delivery so late?",),
     ),
     "refund": Requests(
         anchor="order",
@@ -71,17 +59,11 @@ REQUESTS = {
             "I'd like my money back for the {product}, order {order}.",
             "I need a refund. It's order {order}.",
         ),
-        held_out_requests=(
-            "Can you refund order {order}, please?",
-            "I want my money back for order {order}.",
-            "How do I get a refund for my {product}? Order {order}.",
-        ),
         problems=(
             "I'd like my money back.",
             "I need a refund for my {product}.",
             "How do I get my money back?",
         ),
-        held_out_problems=("I want a refund.",),
     ),
     "exchange": Requests(
         anchor="order",
@@ -97,17 +79,11 @@ REQUESTS = {
             "I want to swap the {product}, order {order}.",
             "Is an exchange of order {order} possible?",
         ),
-        held_out_requests=(
-            "I'd like to exchange the {product}. Order {order}.",
-            "Can I swap the {product} from order {order}?",
-            "Could I exchange order {order} for a bigger one?",
-        ),
         problems=(
             "I'd like to exchange my {product}.",
             "Can I swap an item?",
             "I want to swap my {product}.",
         ),
-        held_out_problems=("How do I exchange an item?",),
     ),
     "cancel_order": Requests(
         anchor="order",
@@ -123,17 +99,11 @@ REQUESTS = {
             "Stop order {order}, I don't need it any more.",
             "How do I cancel order {order}?",
         ),
-        held_out_requests=(
-            "I need to cancel order {order}.",
-            "Can you cancel the {product} from order {order}?",
-            "I don't want order {order} any more.",
-        ),
         problems=(
             "I want to cancel my order.",
             "I'd like to cancel the {product}.",
             "How do I cancel my order?",
         ),
-        held_out_problems=("Please cancel the {product}.",),
     ),
     "address_change": Requests(
         anchor="order",
@@ -149,17 +119,11 @@ REQUESTS = {
             "Change the address to {city} for order {order}, please.",
             "I gave the old address for order {order}.",
         ),
-        held_out_requests=(
-            "Can you change the address of order {order}?",
-            "I moved. Please send order {order} to {city}.",
-            "Order {order} needs my new address in {city}.",
-        ),
         problems=(
             "I moved to {city}.",
             "I need to change my address.",
             "My old address is wrong.",
         ),
-        held_out_problems=("I have a new address in {city}.",),
     ),
     "password_reset": Requests(
         anchor="user",
@@ -175,17 +139,11 @@ REQUESTS = {
             "I need a new password for {user}.",
             "My user name is {user} and my login fails.",
         ),
-        held_out_requests=(
-            "I forgot the password of {user}.",
-            "I can't log in to my account {user}.",
-            "The account {user} is locked. How do I log in?",
-        ),
         problems=(
             "I forgot my password.",
             "I can't log in.",
             "My account is locked.",
         ),
-        held_out_problems=("How do I reset my password?",),
     ),
     "invoice": Requests(
         anchor="order",
@@ -201,17 +159,11 @@ REQUESTS = {
             "A bill for the {product}, please. Order {order}.",
             "How do I get the invoice for order {order}?",
         ),
-        held_out_requests=(
-            "Can you send me the receipt for order {order}?",
-            "Where is the invoice for my {product}? Order {order}.",
-            "I need a bill for order {order}.",
-        ),
         problems=(
             "I need an invoice.",
             "I need a receipt for my {product}.",
             "Where do I find my invoice?",
         ),
-        held_out_problems=("My boss wants an invoice.",),
     ),
     "damaged_item": Requests(
         anchor="order",
@@ -227,17 +179,11 @@ REQUESTS = {
             "The {product} came damaged. It's order {order}.",
             "Order {order} arrived with a dent.",
         ),
-        held_out_requests=(
-            "My {product} came broken. It's order {order}.",
-            "The {product} from order {order} was damaged.",
-            "Order {order} arrived cracked.",
-        ),
         problems=(
             "My {product} arrived broken.",
             "My parcel came damaged.",
             "The {product} is cracked.",
         ),
-        held_out_problems=("My {product} came damaged.",),
     ),
     "warranty": Requests(
         anchor="order",
@@ -253,17 +199,11 @@ REQUESTS = {
             "The warranty for order {order}, is it still valid?",
             "The {product} stopped working after a year. Order {order}.",
         ),
-        held_out_requests=(
-            "Is order {order} still under warranty?",
-            "Does the warranty cover my {product}? Order {order}.",
-            "The {product} from order {order} stopped working.",
-        ),
         problems=(
             "I have a question about the warranty.",
             "My {product} stopped working.",
             "Is my {product} under warranty?",
         ),
-        held_out_problems=("How long is the warranty on my {product}?",),
     ),
     "subscription": Requests(
         anchor="user",
@@ -279,17 +219,11 @@ REQUESTS = {
             "I'm {user} and I want to pause the monthly plan.",
             "{user} does not need the subscription any longer.",
         ),
-        held_out_requests=(
-            "Please stop my subscription. I'm {user}.",
-            "I want to end the monthly plan of {user}.",
-            "How do I pause the monthly plan? My user name is {user}.",
-        ),
         problems=(
             "I want to end my subscription.",
             "I'd like to leave the monthly plan.",
             "How do I pause my subscription?",
         ),
-        held_out_problems=("I want to end the monthly plan.",),
     ),
     "payment_failure": Requests(
         anchor="order",
@@ -305,17 +239,11 @@ REQUESTS = {
             "I can't pay for order {order}.",
             "My payment for the {product} fails. It's order {order}.",
         ),
-        held_out_requests=(
-            "My card fails at the checkout. Order {order}.",
-            "Why did my payment fail? Order {order}.",
-            "The checkout declined the payment for order {order}.",
-        ),
         problems=(
             "My payment failed.",
             "I can't pay for my {product}.",
             "My card was declined.",
         ),
-        held_out_problems=("The checkout rejects my payment.",),
     ),
     "opening_hours": Requests(
         anchor="city",
@@ -331,17 +259,11 @@ REQUESTS = {
             "Until when is the shop in {city} open on {day}?",
             "I want to visit your shop in {city} on {day}.",
         ),
-        held_out_requests=(
-            "When is the shop in {city} open on {day}?",
-            "Does the {city} shop open on {day}?",
-            "What are the opening hours of your {city} shop?",
-        ),
         problems=(
             "Is your shop open on {day}?",
             "What are your opening hours on {day}?",
             "When does your shop open on {day}?",
         ),
-        held_out_problems=("Can I visit your shop on {day}?",),
     ),
     "missing_item": Requests(
         anchor="order",
@@ -357,17 +279,11 @@ REQUESTS = {
             "The box of order {order} was half empty.",
             "The {product} wasn't in my box. Order {order}.",
         ),
-        held_out_requests=(
-            "Order {order} came half empty.",
-            "The {product} is missing from order {order}.",
-            "My order {order} came without a {product}.",
-        ),
         problems=(
             "The {product} was missing from my box.",
             "My box was half empty.",
             "My box came without the {product}.",
         ),
-        held_out_problems=("The {product} wasn't in my box.",),
     ),
     "promo_code": Requests(
         anchor="order",
@@ -383,17 +299,11 @@ REQUESTS = {
             "There is no discount on order {order}.",
             "I have a voucher for order {order}, but it fails.",
         ),
-        held_out_requests=(
-            "The voucher doesn't work on order {order}.",
-            "My discount is gone from order {order}.",
-            "Why did my voucher fail? Order {order}.",
-        ),
         problems=(
             "My voucher doesn't work.",
             "The discount on my {product} is gone.",
             "My discount code failed.",
         ),
-        held_out_problems=("My voucher code doesn't work.",),
     ),
     "stock": Requests(
         anchor="city",
@@ -409,16 +319,10 @@ REQUESTS = {
             "When is the {product} back in stock in {city}?",
             "Is there a {product} in stock at the {city} shop?",
         ),
-        held_out_requests=(
-            "Does {city} still have the {product} in stock?",
-            "Is the {product} in {city} sold out?",
-            "When will {city} have the {product} back in stock?",
-        ),
         problems=(
             "Is the {product} in stock?",
             "Is the {product} sold out?",
             "When is the {product} back in stock?",
         ),
-        held_out_problems=("Do you still have the {product} in stock?",),
     ),
 }

@@ -1,0 +1,165 @@
+"""The HTTP application with OpenAI's interface: routes and metrics around an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from tfalign.serving.conversations import ConversationEncoder
+from tfalign.serving.engine import Engine
+from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
+from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
+from tfalign.serving.responses import Response
+from tfalign.serving.settings import Limits
+
+_CHAT = "/v1/chat/completions"
+
+
+class Server:
+    """Routes, limits and metrics around an engine.
+
+    Args:
+        engine: Engine; started with the application and stopped with it.
+        tokenizer: ``tfalign.text.Tokenizer``.
+        name: str, of the model.
+        limits: Limits.
+
+    Attributes:
+        ending: asyncio.Event; set, requests that have not arrived yet are refused.
+    """
+
+    def __init__(self, engine: Engine, tokenizer, name: str, limits: Limits = Limits()):  # noqa: B008
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.name = name
+        self.limits = limits
+        self.ending = asyncio.Event()
+        self.conversations = ConversationEncoder(tokenizer, limits.render_seconds, engine.length)
+        self.registry = CollectorRegistry()
+        of = {"registry": self.registry}
+        self.requests = Counter(
+            "requests", "Requests by route and status", ["route", "status"], **of
+        )
+        self.prompt_tokens = Counter("prompt_tokens", "Prompt tokens taken", **of)
+        self.new_tokens = Counter("new_tokens", "Tokens sampled", **of)
+        self.first_token = Histogram("first_token_seconds", "Until a response's first token", **of)
+        self.duration = Histogram("response_seconds", "Until a response's last token", **of)
+        for gauge, function in (
+            (Gauge("running", "Responses being decoded", **of), lambda: engine.num_running),
+            (Gauge("waiting", "Requests waiting for a row", **of), lambda: engine.num_waiting),
+        ):
+            gauge.set_function(function)
+        self._routes = [
+            Route("/v1/completions", self.complete, methods=["POST"]),
+            Route(_CHAT, self.complete, methods=["POST"]),
+            Route("/v1/models", self.models),
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+        ]
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app):
+            await asyncio.gather(asyncio.to_thread(self.engine.start), self.conversations.start())
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(self.engine.stop)
+                await self.conversations.stop()
+
+        async def refuse(request, error):
+            return self.refuse(request.scope, error)
+
+        return Starlette(
+            lifespan=lifespan,
+            routes=self._routes,
+            exception_handlers={RefusedError: refuse, HTTPException: refuse},
+            middleware=[Middleware(Gate, limits=self.limits, refuse=self.refuse)],
+        )
+
+    async def complete(self, request):
+        """A completion or an answer, whole or as server-sent events."""
+        body = await read_limited(request, self.limits, self.ending)
+        is_chat = request.url.path == _CHAT
+        asked = read_body(body, is_chat, self.name, self.engine.vocab_size)
+        token_ids, count = await self._token_ids(asked)
+        max_tokens = tokens_to_write(asked, count, self.engine.length)
+        response = Response(self, asked, token_ids, max_tokens)
+        if asked.stream:
+            self._count(request.scope, 200)
+            return StreamingResponse(response.events(), media_type="text/event-stream")
+        content = await response.whole(request)
+        self._count(request.scope, 200)
+        return JSONResponse(content)
+
+    async def _token_ids(self, asked: Asked):
+        """(list of int, the prompt's ids; int, how many)."""
+        if asked.is_chat:
+            token_ids, count = await self.conversations.encode(asked.prompt)
+        else:
+            token_ids = asked.prompt
+            if isinstance(token_ids, str):
+                encoded = await asyncio.to_thread(self.tokenizer.encode, asked.prompt)
+                token_ids = [*self.tokenizer.head_ids, *encoded]
+            count = len(token_ids)
+        if not count:
+            raise RefusedError(400, "The prompt is empty.")
+        return token_ids, count
+
+    async def models(self, request):
+        """What is served, as OpenAI lists it."""
+        model = {"id": self.name, "object": "model", "owned_by": "tfalign"}
+        return JSONResponse({"object": "list", "data": [model]})
+
+    async def health(self, request):
+        """200, or 503 when the engine has failed."""
+        if self.engine.failure is None:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": f"failed: {self.engine.failure}"}, 503)
+
+    async def metrics(self, request):
+        """Prometheus' text."""
+        return PlainTextResponse(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def refuse(self, scope, error):
+        """The response that says why there is none."""
+        status, headers = (
+            error.status_code if isinstance(error, HTTPException) else error.status,
+            {},
+        )
+        message = error.detail if isinstance(error, HTTPException) else str(error)
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if status == 503:
+            headers["Retry-After"] = "1"
+        if status in (408, 413, CLIENT_GONE) or scope["method"] == "POST":
+            headers["Connection"] = "close"  # the rest of a body is not waited for
+        headers |= getattr(error, "headers", None) or {}
+        self._count(scope, status)
+        content = {
+            "message": message.encode("utf-8", "backslashreplace").decode(),
+            "type": getattr(error, "kind", "invalid_request_error"),
+            "code": getattr(error, "code", None),
+        }
+        return JSONResponse({"error": content}, status, headers)
+
+    def _count(self, scope, status):
+        known = {route.path for route in self._routes}
+        path = scope["path"] if scope["path"] in known else "unknown"
+        self.requests.labels(path, status).inc()
