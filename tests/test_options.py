@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfalign import options
+from tfalign.cli.config_files import read_file
+from tfalign.cli.flags import help_of
 from tfalign.options import Range, build, option, option_record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -160,8 +162,8 @@ def test_a_range_is_its_bounds(value, least, width, also):
 
 def test_help_says_the_range():
     fields = {field.name: field for field in Inner.__dataclass_fields__.values()}
-    assert options.help_of(fields["rate"]) == "a rate (above 0 and at most 1, or -1)"
-    assert options.help_of(fields["shift"]) == "any number"
+    assert help_of(fields["rate"]) == "a rate (above 0 and at most 1, or -1)"
+    assert help_of(fields["shift"]) == "any number"
 
 
 @pytest.mark.parametrize(
@@ -178,13 +180,13 @@ def test_a_file_that_is_not_json_is_told(tmp_path, content, message):
     file = tmp_path / "c.json"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        options.read_file(file)
+        read_file(file)
 
 
 def test_a_file_is_read(tmp_path):
     file = tmp_path / "c.json"
     file.write_text(json.dumps({"name": "客服"}))
-    assert build(Outer, options.read_file(file)).name == "客服"
+    assert build(Outer, read_file(file)).name == "客服"
 
 
 @pytest.mark.parametrize("file", WITH_OPTIONS, ids=lambda file: file.stem)

@@ -32,11 +32,9 @@ import difflib
 import functools
 import json
 import math
-import os
 import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 Record = TypeVar("Record")
@@ -189,17 +187,6 @@ def leaves(kind: type, default: Any = None) -> list[Leaf]:
     return found
 
 
-def help_of(field: dataclasses.Field) -> str:
-    """A field's help, and which numbers it takes.
-
-    >>> [help_of(field) for field in dataclasses.fields(_Example)]
-    ['Optimizer steps (at least 1)']
-    """
-    numbers = field.metadata["range"]
-    text = field.metadata["help"].rstrip(".")
-    return f"{text} ({numbers})" if numbers is not None else text
-
-
 def build(kind: type[Record], values: Mapping[str, Any], default: Record | None = None) -> Record:
     """A record from names and values.
 
@@ -317,38 +304,6 @@ def _number(part, kind):
         return part
 
 
-def read_file(file: str | os.PathLike) -> dict[str, Any]:
-    """The options of a JSON or YAML file.
-
-    Raises:
-        ValueError: if it is neither, naming the file and the line.
-    """
-    path = Path(file)
-    try:
-        text = path.read_text(encoding="utf-8")
-        is_yaml = path.suffix in (".yaml", ".yml")
-        values = None if is_yaml else json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file}:{error.lineno}: not JSON: {error.msg}") from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ValueError(f"{file}: not JSON: {error}") from error
-    if is_yaml:
-        values = _yaml(path, text)
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{file} must hold an object of options. Received: {values!r:.60}")
-    return dict(values)
-
-
-def _yaml(path, text):
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ValueError(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {error}") from error
-
-
 @functools.cache
 def _hints(kind):
     """Types by field; those of the records in it are also known from their defaults."""
@@ -436,8 +391,3 @@ def _as_float(value: int) -> float:
         return float(value)
     except OverflowError:
         return math.inf
-
-
-@option_record
-class _Example:
-    steps: int = option(1, "Optimizer steps", at_least=1)

@@ -15,27 +15,28 @@ pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
 
 from experiments.load_test import LoadTestConfig, overrun, start, told_to_end
-from experiments.serve import ServeConfig
-from tfalign.cli.records import ExportJob
+from tfalign.cli.records import ExportJob, ServeJob
 from tfalign.models import CausalLM, GPTConfig
+from tfalign.options import build
+from tfalign.serving.settings import Limits
 from tfalign.text import Tokenizer, train_byte_bpe
 
 
 @pytest.mark.parametrize(
     ("record", "options"),
     [
-        (ServeConfig, {"length": 1}),
-        (ServeConfig, {"length": -5}),
-        (ServeConfig, {"rows": 0}),
-        (ServeConfig, {"rows": 10**9}),
-        (ServeConfig, {"port": 70_000}),
-        (ServeConfig, {"port": -1}),
-        (ServeConfig, {"most_waiting": 0}),
-        (ServeConfig, {"most_bytes": -1}),
-        (ServeConfig, {"body_seconds": 0.0}),
-        (ServeConfig, {"render_seconds": float("nan")}),
-        (ServeConfig, {"drain_seconds": -1.0}),
-        (ServeConfig, {"drain_seconds": float("inf")}),
+        (ServeJob, {"length": 1}),
+        (ServeJob, {"length": -5}),
+        (ServeJob, {"rows": 0}),
+        (ServeJob, {"rows": 10**9}),
+        (ServeJob, {"port": 70_000}),
+        (ServeJob, {"port": -1}),
+        (ServeJob, {"most_waiting": 0}),
+        (ServeJob, {"most_bytes": -1}),
+        (ServeJob, {"body_seconds": 0.0}),
+        (ServeJob, {"render_seconds": float("nan")}),
+        (ServeJob, {"drain_seconds": -1.0}),
+        (ServeJob, {"drain_seconds": float("inf")}),
         (LoadTestConfig, {"clients": 0}),
         (LoadTestConfig, {"half_sent": -1}),
         (LoadTestConfig, {"max_tokens": 0}),
@@ -53,20 +54,20 @@ from tfalign.text import Tokenizer, train_byte_bpe
 def test_flags_out_of_their_range(record, options):
     (name, value), *_ = options.items()
     with pytest.raises(ValueError, match=f"{name} must be .* Received: {name}={value}"):
-        record(**options)
+        build(record, options)
 
 
 def test_a_key_from_a_flag_or_the_environment(monkeypatch):
     monkeypatch.delenv("TFALIGN_API_KEY", raising=False)
-    config = ServeConfig(allowed_hosts="A.example, b.example,")
+    config = Limits(allowed_hosts="A.example, b.example,")
     assert config.key == "" and config.hosts == {"a.example", "b.example"}
     monkeypatch.setenv("TFALIGN_API_KEY", "of the environment")
     assert config.key == "of the environment"
-    config = ServeConfig(api_key="of the flag")
+    config = Limits(api_key="of the flag")
     assert config.key == "of the flag" and "of the flag" not in repr(config)
     monkeypatch.setenv("TFALIGN_API_KEY", "schl\u00fcssel")
     with pytest.raises(ValueError, match="--api_key must be printable ASCII"):
-        ServeConfig()
+        Limits()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from tfalign.options import Leaf, build, help_of, leaves
+from tfalign.options import Leaf, build, leaves
 
 
 def define_flags(kind: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -40,6 +41,13 @@ def parsed(
         if flag_values[leaf.name].present
     }
     return build(kind, given, record)
+
+
+def help_of(field: dataclasses.Field) -> str:
+    """A field's help, and which numbers it takes: "Optimizer steps (at least 1)"."""
+    numbers = field.metadata["range"]
+    text = field.metadata["help"].rstrip(".")
+    return f"{text} ({numbers})" if numbers is not None else text
 
 
 def value_type(hint: Any) -> Any:

@@ -42,5 +42,6 @@ JOBS = {
     "pipeline": Job("all of the above in one run", "PipelineJob", "pipeline", configs=NAMED),
     "demo": Job("the pipeline on embedded data, in minutes", "DemoJob", "pipeline"),
     "generate": Job("continue prompts with a model", "GenerateJob", "generate"),
+    "serve": Job("serve a model over HTTP", "ServeJob", "serve", module="tfalign.cli.serve"),
     "export": Job("write a SavedModel or a LiteRT file", "ExportJob", "export"),
 }

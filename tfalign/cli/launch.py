@@ -9,9 +9,10 @@ from typing import Any
 
 from absl import flags
 
+from tfalign.cli.config_files import read_file
 from tfalign.cli.flags import define_flags, parsed
 from tfalign.cli.help import help_text, is_asked_for
-from tfalign.options import option, option_record, read_file, record, to_dict
+from tfalign.options import option, option_record, record, to_dict
 from tfalign.trainers.options import DeviceOptions
 
 Configs = Mapping[str, Callable[[], Mapping[str, Any]]]

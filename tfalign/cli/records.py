@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
+from tfalign.serving.settings import Limits
 from tfalign.trainers.options import (
     ALGORITHMS,
     DistributedOptions,
@@ -167,6 +168,23 @@ class PipelineJob:
 
     run_dir: str = _run_dir("pipeline")
     options: PipelineOptions = record(PipelineOptions())
+
+
+@option_record
+class ServeJob:
+    """Serves a model over HTTP with OpenAI's interface: completions and chat, streamed or whole."""
+
+    model: str = option("runs/demo/models/ppo", "Directory of the model.")
+    name: str = option("", "What the model is called; empty: the directory's name.")
+    host: str = option("127.0.0.1", "Address to listen at.")
+    port: int = option(8000, "Port to listen at; 0 takes a free one.", at_least=0, at_most=65535)
+    rows: int = option(32, "Responses decoded at once.", at_least=1, at_most=4096)
+    length: int | None = option(
+        None, "Maximum tokens of prompt and response; none: all that the model has.", at_least=2
+    )
+    most_waiting: int = option(500, "Maximum requests that wait for a row.", at_least=1)
+    int8: bool = option(False, "Hold the kernels in 8 bits.")
+    limits: Limits = record(Limits(), "Limits, and who may use the server")
 
 
 _DEMO = build(PipelineJob, demo.CONFIG)

@@ -23,24 +23,24 @@ class Limits:
         ValueError: naming the option that is out of its range.
     """
 
-    most_bytes: int = option(200_000, "bytes of a request's body at most", at_least=2)
+    most_bytes: int = option(200_000, "Maximum bytes of a request's body.", at_least=2)
     body_seconds: float = option(
         10.0,
-        "seconds in which a request's head, then its body, must arrive",
+        "Seconds in which a request's head, then its body, must arrive.",
         above=0,
         at_most=86400,
     )
-    render_seconds: float = option(5.0, "seconds a chat template may take", above=0, at_most=86400)
+    render_seconds: float = option(5.0, "Seconds a chat template may take.", above=0, at_most=86400)
     drain_seconds: float = option(
-        20.0, "seconds that responses may still take after SIGTERM", at_least=0, at_most=86400
+        20.0, "Seconds that responses may still take after SIGTERM.", at_least=0, at_most=86400
     )
     allowed_hosts: str = option(
         "",
-        "names that clients call the server by, separated by commas, beside addresses, names without a"
-        " dot and those that end in .localhost; * for any",
+        "Names that clients call the server by, separated by commas, beside addresses, names without a"
+        " dot and those that end in .localhost; * for any.",
     )
     api_key: str = _unseen(
-        option("", f"key that requests must bring; the environment's ${KEY_VARIABLE} where empty")
+        option("", f"Key that requests must bring; empty: the environment's ${KEY_VARIABLE}.")
     )
 
     def __post_init__(self):
