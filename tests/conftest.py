@@ -22,7 +22,7 @@ if _BACKEND != "tensorflow":
 
 
 # Property tests: the same examples in every run, more of them with --slow.
-_EXAMPLES = {"fast": 40, "slow": 400}
+_EXAMPLES = {"fast": 25, "slow": 150}
 for _name, _count in _EXAMPLES.items():
     hypothesis.settings.register_profile(
         _name, max_examples=_count, derandomize=True, database=None, deadline=None
@@ -42,9 +42,9 @@ def pytest_configure(config):
 
 @pytest.fixture
 def fuzz_cases(request):
-    """``fast -> int``: how many cases a fuzz test tries: --fuzz, else ten times ``fast`` if --slow."""
+    """``fast -> int``: how many cases a fuzz test tries: --fuzz, else three times ``fast`` if --slow."""
     config = request.config
-    given, factor = config.getoption("--fuzz"), 10 if config.getoption("--slow") else 1
+    given, factor = config.getoption("--fuzz"), 3 if config.getoption("--slow") else 1
     return lambda fast: given or fast * factor
 
 

@@ -7,6 +7,7 @@ always carried: nobody infers it from ``ids != pad``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tfalign.options import option, option_record
@@ -19,11 +20,38 @@ class Prompts(NamedTuple):
 
     token_ids: Array  # int32[B, P], left-padded
     mask: Array  # bool[B, P], true at real tokens
-    rows: Array | None = None  # int32[B], which record of the data each prompt is; None for none
 
-    def each(self, function) -> Prompts:
+    @property
+    def rows(self) -> Array | None:
+        """int32[B], which record of the data each prompt is; None where there are no records."""
+        return None
+
+    def each(self, function: Callable[[Array], Array]) -> Prompts:
         """The prompts with a function applied to every array."""
-        return Prompts(*(None if field is None else function(field) for field in self))
+        return Prompts(*map(function, self))
+
+
+class NumberedPrompts(Prompts):
+    """Prompts of a data set, which know their records; otherwise they are ``Prompts``.
+
+    Args:
+        token_ids: int32[B, P], left-padded.
+        mask: bool[B, P].
+        rows: int32[B], which record each prompt is.
+    """
+
+    def __new__(cls, token_ids: Array, mask: Array, rows: Array | None = None):
+        prompts = super().__new__(cls, token_ids, mask)
+        prompts._rows = rows
+        return prompts
+
+    @property
+    def rows(self) -> Array | None:
+        return self._rows
+
+    def each(self, function: Callable[[Array], Array]) -> Prompts:
+        rows = None if self._rows is None else function(self._rows)
+        return NumberedPrompts(*map(function, self), rows)
 
 
 class LanguageModelBatch(NamedTuple):

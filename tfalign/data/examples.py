@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from tfalign.data.records import BadRecord, summarise
-from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts
+from tfalign.types import LanguageModelBatch, NumberedPrompts, PreferencePairs
 
 
 class Ragged:
@@ -159,7 +159,7 @@ class PromptExamples(Examples):
 
     def batch(self, indices, columns):
         padded = self.tokens.padded(indices, columns, self.pad_id, left=True)
-        return Prompts(*padded, np.asarray(indices, np.int32))
+        return NumberedPrompts(*padded, np.asarray(indices, np.int32))
 
 
 @dataclasses.dataclass(frozen=True)

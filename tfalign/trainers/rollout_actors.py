@@ -29,7 +29,7 @@ from tfalign.training.algorithms import Algorithm
 from tfalign.training.dealing import Dealer
 from tfalign.training.on_policy import rollout_seed
 from tfalign.training.responses import Responder, ScoredResponses
-from tfalign.types import Generation, Prompts
+from tfalign.types import Generation, NumberedPrompts
 
 
 class Job(NamedTuple):
@@ -71,7 +71,7 @@ class RolloutActor:
         if version != self._version:
             self._policy.set_weights(weights)
             self._version = version
-        answers = self._respond(Prompts(*prompts), seed, row_ids)
+        answers = self._respond(NumberedPrompts(*prompts), seed, row_ids)
         return tree.map_structure(lambda x: x if x is None else np.asarray(x), answers)
 
 
@@ -182,7 +182,7 @@ class RemoteResponses:
             reference = self._actors[number].respond.remote(
                 self._weights[version],
                 version,
-                tuple(prompts),
+                (*prompts, prompts.rows),
                 rollout_seed(self._job.options.run.seed, job.step),
                 rows,
             )
