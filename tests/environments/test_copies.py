@@ -106,7 +106,7 @@ if __name__ == "__main__":
     try:
         observation, _ = env.reset(seed=0, options={"prompt_index": 1})
         print([env.step(np.array([3, 2]))[1].tolist() for _ in range(4)][-1])
-    except SharedUseError as error:
+    except RuntimeError as error:
         print(error)
     env.close(terminate=True)
 """

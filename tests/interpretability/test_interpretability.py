@@ -1,5 +1,6 @@
 """Attention maps by hand, the lens' last layer, and integrated gradients' completeness."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -72,6 +73,7 @@ def test_the_lens_ends_with_the_models_logits(make):
 
 def scored(name):
     """(trunk, score, the score of ids and a mask by an ordinary call)."""
+    keras.utils.set_random_seed(0)
     if name == "classifier":
         model = SequenceClassifier(BERT_CONFIG, 3)
         head = lambda hidden, mask: model.head(model.backbone.pool(hidden, mask))[:, 1]  # noqa: E731
