@@ -33,6 +33,9 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
     parser.addoption("--kills", type=int, default=4, help="signals that a killed pipeline gets")
     parser.addoption("--starts", type=int, default=2, help="times two processes start at once")
+    parser.addoption(
+        "--exhaustive", action="store_true", help="also run the tests marked exhaustive"
+    )
     parser.addoption("--fuzz", type=int, help="number of cases of every fuzz test")
 
 
@@ -86,6 +89,9 @@ def pytest_collection_modifyitems(config, items):
     unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unstable:  # parallel workers, each at other addresses, would not agree on the list of tests
         raise pytest.UsageError(f"a test's id holds a memory address: {unstable[0]}")
+    for item in items:
+        if "exhaustive" in item.keywords and not config.getoption("--exhaustive"):
+            item.add_marker(pytest.mark.skip(reason="exhaustive: run with --exhaustive"))
     if config.getoption("--slow") or config.getoption("-m"):
         return
     for item in items:
