@@ -178,9 +178,9 @@ def test_a_host_reward_of_the_wrong_arity(function):
         VectorHostReward(TextGenerationVectorEnv(2, _mdp()), function)
 
 
-@pytest.mark.parametrize("function", [lambda text: 1.0, 5, lambda a, b, c: 0.0])
+@pytest.mark.parametrize("function", [lambda text: 1.0, 5, lambda a, b, c, d: 0.0])
 def test_a_reward_of_texts_of_the_wrong_arity(function):
-    with pytest.raises(ValueError, match=r"A reward is called as f\(prompt, response\)"):
+    with pytest.raises(ValueError, match=r"A reward is called as \(prompt, response\) or"):
         TextReward(function, str)
 
 

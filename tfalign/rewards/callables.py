@@ -40,6 +40,11 @@ def signature_of(function: Callable) -> Signature:
     ValueError: A reward is called as (prompt, response) or (prompt, response, record). Received: <lambda>(response)
     """
     name = getattr(function, "__name__", type(function).__name__)
+    if not callable(function):
+        raise ValueError(
+            "A reward is called as (prompt, response) or (prompt, response, record). "
+            f"Received: {function!r}, which is no function"
+        )
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin that does not tell
