@@ -137,7 +137,8 @@ class TabularLM(keras.Model):
     def __init__(self, logits):
         super().__init__()
         self.backbone = PrefixTable(np.asarray(logits, "float32"))
-        self.config = types.SimpleNamespace(width=self.backbone.width, max_positions=2**30)
+        width = self.backbone.width
+        self.config = types.SimpleNamespace(width=width, vocab_size=width, max_positions=2**30)
         self.built = True
 
     def call(self, token_ids, padding_mask=None, last=None, training=None):

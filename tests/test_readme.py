@@ -72,7 +72,11 @@ def commands():
         text = file.read_text(encoding="utf-8").replace("\\\\\n", " ").replace("\\\n", " ")
         pattern = r"(?:tfalign|python -m experiments\.(\w+)) +((?:[a-z]\w* +)?--[^`#\n]*)"
         for module, rest in re.findall(pattern, text):
-            words = [word for word in shlex.split(rest.replace("...", "")) if "=NAME" not in word]
+            words = [
+                word
+                for word in shlex.split(rest.replace("...", ""))
+                if "=NAME" not in word and "$" not in word
+            ]
             job = MODULES.get(module) if module else words.pop(0)
             if job in JOBS:
                 yield file.relative_to(ROOT).as_posix(), job, words

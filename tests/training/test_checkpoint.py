@@ -425,7 +425,7 @@ def test_a_damaged_state_is_named(tmp_path, change, message):
     ("arrays", "state", "message"),
     [
         ({"words": np.array(["a"])}, {}, r"tensor 'words' must be numeric. Received: dtype=<U1"),
-        ({"wide": np.zeros(2, np.complex128)}, {}, r"could not be written.*complex128"),
+        ({"wide": np.zeros(2, np.complex128)}, {}, r"cannot hold these arrays.*complex128"),
         ({}, {"loss": float("nan")}, r"state\.json cannot hold this value as JSON"),
         ({}, {"array": np.zeros(2)}, r"state\.json cannot hold this value as JSON.*ndarray"),
     ],

@@ -25,6 +25,14 @@ def send(number):
     time.sleep(0)  # where the handler runs
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_not_ignored():
+    """A shell ignores SIGINT for what it runs in the background, and so would this process and its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Recorder:
     """RunState and MetricsLog in one."""
 
