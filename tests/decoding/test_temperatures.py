@@ -122,8 +122,10 @@ def test_a_temperature_for_every_row(fuzz_cases):
     top_p = np.where(random.random(count) < 0.5, 1.0, random.random(count)).astype("float32")
 
     def run(logits, temperatures, top_p, uniforms):
-        everywhere = RowSampler(temperatures, ops.ones_like(top_p)).choose(logits, uniforms)
-        return everywhere, RowSampler(temperatures, top_p).choose(logits, uniforms)
+        all_k, none = ops.zeros_like(top_p, "int32"), ops.zeros_like(top_p)
+        everywhere = RowSampler(temperatures, ops.ones_like(top_p), all_k, none)
+        nucleus = RowSampler(temperatures, top_p, all_k, none)
+        return everywhere.choose(logits, uniforms), nucleus.choose(logits, uniforms)
 
     uniforms = random.random(count).astype("float32")
     full, nucleus = backend.jit(run)(logits, temperatures, top_p, uniforms)

