@@ -185,7 +185,14 @@ def _greedy(policy):
     return np.asarray(Generator(policy, R, Greedy())(PROMPT).tokens)[0]
 
 
-@pytest.mark.parametrize("temperature", [1e-30, 1e-38, 1e-45])
+@pytest.mark.parametrize(
+    "temperature",
+    [
+        pytest.param(1e-30, marks=pytest.mark.slow),
+        1e-38,
+        pytest.param(1e-45, marks=pytest.mark.slow),
+    ],
+)
 def test_every_loop_over_a_model_says_what_greedy_says(policy, temperature):
     expected, sampler = _greedy(policy), Sampler(temperature)
     generation = Generator(policy, R, sampler)(PROMPT, seed=5)

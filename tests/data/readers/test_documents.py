@@ -97,7 +97,7 @@ def test_archives_that_grow_beyond_measure_are_refused(tmp_path, monkeypatch):
     with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
         file.write(bytes(8 << 20))
     with gzip.open(tmp_path / "lines.jsonl.gz", "wb") as file:
-        file.write(b"{}\n" * (3 << 20))
+        file.write(b"{}\n" * (1 << 19))
     lying = (tmp_path / "lines.jsonl.gz").read_bytes()[:-4] + bytes(4)  # as if nothing were in it
     (tmp_path / "lying.jsonl.gz").write_bytes(lying)
     for source in (
