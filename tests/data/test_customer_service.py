@@ -40,7 +40,7 @@ def test_records_are_the_same_every_time_and_pinned_to_the_version():
             assert records != list(generate_examples(kind, split, size=50, seed=1))
             digest.update(json.dumps(records, ensure_ascii=False, sort_keys=True).encode())
     # If this fails, the records have changed: raise Builder.VERSION, then pin the new digest.
-    assert digest.hexdigest()[:16] == "ecaf338075f538db"
+    assert digest.hexdigest()[:16] == "ab3cf13e3d02c446"
 
 
 def test_fewer_records_are_the_beginning_of_more():
@@ -191,6 +191,54 @@ def test_a_good_answer_names_nothing_that_the_prompt_does_not(language):
         answer = grammar.draw_completion(rng, request, GOOD)
         for value in (*tongue.products, *tongue.cities):
             assert value not in answer or value in request.prompt, (request.prompt, answer)
+
+
+@BOTH
+def test_an_overdone_answer_is_the_same_with_one_sentence_more_or_without_its_end(language):
+    rng, gap = random.Random(0), LANGUAGES[language].gap
+    fillers, steps = LANGUAGES[language].phrases.rambling, set()
+    for intent in LANGUAGES[language].intents.values():
+        steps |= {step.split("{")[0] for step in intent.steps}
+    counts = {"filler": 0, "repeated": 0, "step": 0, "cut_off": 0}
+    for _ in range(1200):
+        request = grammar.draw_request(rng, language)
+        answer = grammar.draw_completion(rng, request, GOOD)
+        other = grammar.overdone(rng, request, answer)
+        added = other.removeprefix(answer + gap)
+        if len(other) < len(answer):
+            assert answer.startswith(other) and len(other) > 0.3 * len(answer)
+            assert other[-1] not in ".!?。！？"
+            counts["cut_off"] += 1
+        elif added in fillers:
+            counts["filler"] += 1
+        elif added in answer:
+            counts["repeated"] += 1
+        else:
+            assert added.startswith(tuple(steps)), added
+            counts["step"] += 1
+        assert gold_reward(request.prompt, other) < gold_reward(request.prompt, answer)
+    assert all(count == pytest.approx(300, abs=60) for count in counts.values()), counts
+
+
+def test_preference_pairs_are_of_every_kind_at_its_rate(monkeypatch):
+    counts = dict.fromkeys(("about_another", "overdone", "pick_other"), 0)
+    for name in counts:
+
+        def counting(*arguments, name=name, original=getattr(examples, name)):
+            counts[name] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(examples, name, counting)
+    list(generate_examples("preferences", "train", size=2000))
+    assert sum(examples.PAIRS.values()) == pytest.approx(1.0)
+    expected = {
+        "overdone": examples.PAIRS["overdone"],
+        "pick_other": examples.PAIRS["other_request"],
+    }
+    for name, rate in expected.items():
+        assert counts[name] / 2000 == pytest.approx(rate, abs=0.04)
+    # Another is drawn for an answer that names nothing of the case.
+    assert counts["about_another"] / 2000 > examples.PAIRS["other_case"] - 0.04
 
 
 def test_some_prompts_have_two_turns():

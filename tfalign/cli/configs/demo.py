@@ -14,7 +14,9 @@ CONFIG = {
     "reward_model": {"length": 90, "on_bad": "skip", "batch_size": 16, "steps": 1250}
     | {"learning_rate": 1e-3, "warmup_steps": 50}
     | _LIMITS,
-    "ppo": {"steps": 150, "epochs": 2, "learning_rate": 3e-4, "save_every": 25} | _LIMITS,
+    "ppo": {"steps": 150, "update_epochs": 2, "learning_rate": 3e-4, "save_every": 25}
+    | {"missing_stop": "score", "missing_stop_score": -2.0}
+    | _LIMITS,
     "evaluate": {
         "num_prompts": 768,
         "title": "tfalign demo: aligning a customer-service agent",

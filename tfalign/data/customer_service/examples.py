@@ -26,6 +26,7 @@ from tfalign.data.customer_service.grammar import (
     draw_behaviour,
     draw_completion,
     draw_request,
+    overdone,
     pick_other,
 )
 
@@ -50,8 +51,9 @@ ENGLISH_SHARE = 0.5
 TEMPERATURE = 0.25  # of the preferences; 0 would always choose the better by gold
 PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kinds
 # How often the two answers of a preference pair are drawn apart, and how often the second is the
-# first about another customer's case, or an answer to another request about this one's.
-PAIRS = {"apart": 0.45, "other_case": 0.3, "other_request": 0.25}
+# first about another customer's case, an answer to another request about this one's, or the first
+# with something needless behind it or without its end.
+PAIRS = {"apart": 0.3, "other_case": 0.25, "other_request": 0.2, "overdone": 0.25}
 
 
 def dialogues_of(kind: str) -> tuple[str, str | None]:
@@ -148,17 +150,22 @@ def _preference(rng: random.Random, request: Request) -> dict[str, str]:
 
 def _pair(rng: random.Random, request: Request) -> tuple[str, str]:
     """Two different answers to a request, related as one of ``PAIRS``."""
-    number = rng.random()
+    (kind,) = rng.choices(list(PAIRS), PAIRS.values())
     while True:
         first = _draw(rng, request, "preferences")
-        if number < PAIRS["other_case"]:
+        if kind == "other_case":
             behaviour = draw_behaviour(rng, GOOD_RATES["preferences"])
             first = draw_completion(rng, request, behaviour._replace(addresses=GOOD.addresses))
             second = about_another(rng, request, first)
-        elif number < PAIRS["other_case"] + PAIRS["other_request"]:
+        elif kind == "other_request":
             intents = tuple(LANGUAGES[request.language].intents)
             other = request._replace(intent=pick_other(rng, intents, request.intent))
             second = _draw(rng, other, "preferences")
+        elif kind == "overdone":
+            behaviour = draw_behaviour(rng, GOOD_RATES["preferences"])
+            behaviour = behaviour._replace(addresses=GOOD.addresses, concise=GOOD.concise)
+            first = draw_completion(rng, request, behaviour)
+            second = overdone(rng, request, first)
         else:
             second = _draw(rng, request, "preferences")
         if second != first:
