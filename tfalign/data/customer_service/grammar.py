@@ -139,6 +139,14 @@ def draw_behaviour(rng: random.Random, good_rates: Behaviour) -> Behaviour:
     )
 
 
+def draw_other_level(rng: random.Random, behaviour: Behaviour) -> Behaviour:
+    """The behaviour with one factor, each as likely, good where it was bad, or else bad."""
+    factor = pick(rng, Behaviour._fields)
+    good, bad = getattr(GOOD, factor), getattr(BAD_LEVELS, factor)
+    other = pick(rng, bad) if getattr(behaviour, factor) == good else good
+    return behaviour._replace(**{factor: other})
+
+
 def draw_completion(rng: random.Random, request: Request, behaviour: Behaviour) -> str:
     """What an agent of that behaviour answers, with the gap that separates it from its label.
 
