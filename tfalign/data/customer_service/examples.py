@@ -55,9 +55,9 @@ PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kin
 # factor of the first's behaviour at another level, is the first about another customer's case, an
 # answer like the first to another request, or the first overdone or without its end.
 PAIRS = {
-    "apart": 0.15,
-    "other_level": 0.2,
-    "other_case": 0.2,
+    "apart": 0.1,
+    "other_level": 0.15,
+    "other_case": 0.3,
     "other_request": 0.3,
     "overdone": 0.15,
 }
