@@ -40,7 +40,7 @@ def test_records_are_the_same_every_time_and_pinned_to_the_version():
             assert records != list(generate_examples(kind, split, size=50, seed=1))
             digest.update(json.dumps(records, ensure_ascii=False, sort_keys=True).encode())
     # If this fails, the records have changed: raise Builder.VERSION, then pin the new digest.
-    assert digest.hexdigest()[:16] == "ecaf338075f538db"
+    assert digest.hexdigest()[:16] == "ee272e3bb7fd03ce"
 
 
 def test_fewer_records_are_the_beginning_of_more():
@@ -183,6 +183,18 @@ def test_each_factor_is_good_at_its_rate_independently_of_the_others(language):
     assert together == pytest.approx(0.4 * 0.8, abs=0.02)
 
 
+def test_another_level_is_good_for_bad_and_bad_for_good_of_one_factor():
+    rng, changed = random.Random(0), []
+    for behaviour in (GOOD, Behaviour("rude", "generic", "none", "rambling", "blame")) * 500:
+        other = grammar.draw_other_level(rng, behaviour)
+        (factor,) = (
+            name for name in GOOD._fields if getattr(behaviour, name) != getattr(other, name)
+        )
+        assert (getattr(other, factor) == getattr(GOOD, factor)) == (behaviour != GOOD)
+        changed.append(factor)
+    assert all(changed.count(factor) == pytest.approx(200, abs=60) for factor in GOOD._fields)
+
+
 @BOTH
 def test_a_good_answer_names_nothing_that_the_prompt_does_not(language):
     rng, tongue = random.Random(0), LANGUAGES[language]
@@ -191,6 +203,54 @@ def test_a_good_answer_names_nothing_that_the_prompt_does_not(language):
         answer = grammar.draw_completion(rng, request, GOOD)
         for value in (*tongue.products, *tongue.cities):
             assert value not in answer or value in request.prompt, (request.prompt, answer)
+
+
+@BOTH
+def test_an_overdone_answer_is_the_same_with_one_sentence_more_or_without_its_end(language):
+    rng, gap = random.Random(0), LANGUAGES[language].gap
+    fillers, steps = LANGUAGES[language].phrases.rambling, set()
+    for intent in LANGUAGES[language].intents.values():
+        steps |= {step.split("{")[0] for step in intent.steps}
+    counts = {"filler": 0, "repeated": 0, "step": 0, "cut_off": 0}
+    for _ in range(1200):
+        request = grammar.draw_request(rng, language)
+        answer = grammar.draw_completion(rng, request, GOOD)
+        other = grammar.overdone(rng, request, answer)
+        added = other.removeprefix(answer + gap)
+        if len(other) < len(answer):
+            assert answer.startswith(other) and len(other) > 0.3 * len(answer)
+            assert other[-1] not in ".!?。！？"
+            counts["cut_off"] += 1
+        elif added in fillers:
+            counts["filler"] += 1
+        elif added in answer:
+            counts["repeated"] += 1
+        else:
+            assert added.startswith(tuple(steps)), added
+            counts["step"] += 1
+        assert gold_reward(request.prompt, other) < gold_reward(request.prompt, answer)
+    assert all(count == pytest.approx(300, abs=60) for count in counts.values()), counts
+
+
+def test_preference_pairs_are_of_every_kind_at_its_rate(monkeypatch):
+    def counted(name, function):
+        def counting(*arguments):
+            counts[name] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(examples, name, counting)
+
+    counts = dict.fromkeys(("about_another", "draw_other_level", "overdone", "pick_other"), 0)
+    for name in counts:
+        counted(name, getattr(examples, name))
+    list(generate_examples("preferences", "train", size=2000))
+    rates = {name: count / 2000 for name, count in counts.items()}
+    assert sum(examples.PAIRS.values()) == pytest.approx(1.0)
+    assert rates["draw_other_level"] == pytest.approx(examples.PAIRS["other_level"], abs=0.04)
+    assert rates["overdone"] == pytest.approx(examples.PAIRS["overdone"], abs=0.04)
+    assert rates["pick_other"] == pytest.approx(examples.PAIRS["other_request"], abs=0.04)
+    # Another answer is drawn where one names nothing of the case.
+    assert rates["about_another"] > examples.PAIRS["other_case"] - 0.04
 
 
 def test_some_prompts_have_two_turns():

@@ -25,14 +25,16 @@ from tfalign.data.customer_service.grammar import (
     about_another,
     draw_behaviour,
     draw_completion,
+    draw_other_level,
     draw_request,
+    overdone,
     pick_other,
 )
 
 SIZES = {
     "text": {"train": 12_000, "test": 1_000},
     "completions": {"train": 4_000, "test": 400},
-    "preferences": {"train": 20_000, "test": 1_000},
+    "preferences": {"train": 32_000, "test": 1_000},
     "prompts": {"train": 2_000, "test": 800},
 }
 FIELDS = {
@@ -49,9 +51,16 @@ GOOD_RATES = {
 ENGLISH_SHARE = 0.5
 TEMPERATURE = 0.25  # of the preferences; 0 would always choose the better by gold
 PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kinds
-# How often the two answers of a preference pair are drawn apart, and how often the second is the
-# first about another customer's case, or an answer to another request about this one's.
-PAIRS = {"apart": 0.45, "other_case": 0.3, "other_request": 0.25}
+# How often the two answers of a preference pair are drawn apart, and how often the second has one
+# factor of the first's behaviour at another level, is the first about another customer's case, an
+# answer like the first to another request, or the first overdone or without its end.
+PAIRS = {
+    "apart": 0.1,
+    "other_level": 0.15,
+    "other_case": 0.3,
+    "other_request": 0.3,
+    "overdone": 0.15,
+}
 
 
 def dialogues_of(kind: str) -> tuple[str, str | None]:
@@ -148,17 +157,24 @@ def _preference(rng: random.Random, request: Request) -> dict[str, str]:
 
 def _pair(rng: random.Random, request: Request) -> tuple[str, str]:
     """Two different answers to a request, related as one of ``PAIRS``."""
-    number = rng.random()
+    (kind,) = rng.choices(list(PAIRS), PAIRS.values())
     while True:
-        first = _draw(rng, request, "preferences")
-        if number < PAIRS["other_case"]:
-            behaviour = draw_behaviour(rng, GOOD_RATES["preferences"])
-            first = draw_completion(rng, request, behaviour._replace(addresses=GOOD.addresses))
+        behaviour = draw_behaviour(rng, GOOD_RATES["preferences"])
+        if kind in ("other_case", "other_request", "overdone"):
+            behaviour = behaviour._replace(addresses=GOOD.addresses)
+        if kind == "overdone":
+            behaviour = behaviour._replace(concise=GOOD.concise)
+        first = draw_completion(rng, request, behaviour)
+        if kind == "other_level":
+            second = draw_completion(rng, request, draw_other_level(rng, behaviour))
+        elif kind == "other_case":
             second = about_another(rng, request, first)
-        elif number < PAIRS["other_case"] + PAIRS["other_request"]:
+        elif kind == "other_request":
             intents = tuple(LANGUAGES[request.language].intents)
             other = request._replace(intent=pick_other(rng, intents, request.intent))
-            second = _draw(rng, other, "preferences")
+            second = draw_completion(rng, other, behaviour)
+        elif kind == "overdone":
+            second = overdone(rng, request, first)
         else:
             second = _draw(rng, request, "preferences")
         if second != first:

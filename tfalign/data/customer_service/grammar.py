@@ -13,6 +13,7 @@ How the agent behaves is drawn factor by factor, independently (``Behaviour``). 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,15 +24,12 @@ from tfalign.data.customer_service.language import Intent, Language
 LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh": CHINESE}
 TWO_TURN_SHARE = 0.15  # of prompts in which the agent first asks for the order, city or user name
 FAREWELL_SHARE = 0.35  # of courteous answers that also end courteously
+_CASE = ("order", "product", "city", "user")  # the slots that tell one customer from another
 # So few that each becomes one token, which a small model meets often enough to learn to copy it.
-_CASE = (
-    "order",
-    "product",
-    "city",
-    "user",
-)  # the slots that tell one customer's case from another's
 _ORDERS = tuple(str(number) for number in range(112, 912, 23))
 _USERS = ("mia", "leo", "tom", "ana", "ben", "zoe", "max", "eva", "sam", "ida", "lin", "wei")
+_CLOSING = ".!?。！？"
+_SENTENCE = re.compile(rf"[^{_CLOSING}]+[{_CLOSING}]+")
 
 
 class Behaviour(NamedTuple):
@@ -141,6 +139,14 @@ def draw_behaviour(rng: random.Random, good_rates: Behaviour) -> Behaviour:
     )
 
 
+def draw_other_level(rng: random.Random, behaviour: Behaviour) -> Behaviour:
+    """The behaviour with one factor, each as likely, good where it was bad, or else bad."""
+    factor = pick(rng, Behaviour._fields)
+    good, bad = getattr(GOOD, factor), getattr(BAD_LEVELS, factor)
+    other = pick(rng, bad) if getattr(behaviour, factor) == good else good
+    return behaviour._replace(**{factor: other})
+
+
 def draw_completion(rng: random.Random, request: Request, behaviour: Behaviour) -> str:
     """What an agent of that behaviour answers, with the gap that separates it from its label.
 
@@ -185,6 +191,32 @@ def about_another(rng: random.Random, request: Request, answer: str) -> str:
     for name in _CASE:
         answer = answer.replace(request.slots[name], other[name])
     return answer
+
+
+def overdone(rng: random.Random, request: Request, answer: str) -> str:
+    """The same answer with something behind it that does not help, or without its end.
+
+    Args:
+        rng: the source of chance.
+        request: what the customer asked.
+        answer: an answer to it.
+
+    Returns:
+        The answer with a filler, one of its own sentences or the step of another request behind
+        it; or, as often as each of these, cut off within a sentence.
+    """
+    tongue = LANGUAGES[request.language]
+    fault = pick(rng, ("filler", "repeated", "step", "cut_off"))
+    if fault == "cut_off":
+        kept = answer[: int(len(answer) * (0.5 + 0.45 * rng.random()))]
+        return kept.rstrip(f" {_CLOSING}")
+    if fault == "filler":
+        more = pick(rng, tongue.phrases.rambling)
+    elif fault == "repeated":
+        more = pick(rng, _SENTENCE.findall(answer)).strip()
+    else:
+        (more,) = _step(rng, tongue, request, "wrong")
+    return answer + tongue.gap + more
 
 
 def _join(tongue: Language, sentences: Sequence[str]) -> str:
