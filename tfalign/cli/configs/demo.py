@@ -1,5 +1,6 @@
 """The demo: customer-service answers, aligned in minutes on two CPU cores.
 
+tfalign demo
 make demo
 python -m experiments.pipeline --config=demo
 """
