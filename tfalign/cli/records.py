@@ -14,12 +14,12 @@ from tfalign.trainers.options import (
     EvaluateOptions,
     FineTuneOptions,
     OnPolicyOptions,
-    PipelineOptions,
     PreferenceOptions,
     PretrainOptions,
     ProcessRewardOptions,
     RewardTrainOptions,
 )
+from tfalign.trainers.pipeline_options import PipelineOptions
 
 _DATA = '"embedded", a file of {}, or tfds:NAME:SPLIT; TRAIN::TEST names both splits.'
 

@@ -20,7 +20,7 @@ from tfalign.trainers.data import EMBEDDED, read_split
 from tfalign.trainers.evaluation import PolicyEvaluator, compare
 from tfalign.trainers.fine_tuning import FineTuner
 from tfalign.trainers.on_policy import OnPolicyTrainer
-from tfalign.trainers.options import PipelineOptions
+from tfalign.trainers.pipeline_options import PipelineOptions
 from tfalign.trainers.pretraining import Pretrainer
 from tfalign.trainers.reward_modelling import RewardTrainer
 from tfalign.trainers.saving import model_directory
