@@ -34,7 +34,7 @@ from tfalign.options import option, option_record
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import TextReward
 from tfalign.trainers.data import EMBEDDED
-from tfalign.trainers.options import RewardOptions
+from tfalign.trainers.on_policy_options import RewardOptions
 from tfalign.trainers.rewards import Context, resolve_reward
 
 POOLS = 3  # samples a prompt beyond the max_n that are chosen from: max_n to beat, the rest to rank

@@ -38,7 +38,8 @@ from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward, TextReward
 from tfalign.trainers import OnPolicyTrainer, RewardTrainer
 from tfalign.trainers.data import EMBEDDED
-from tfalign.trainers.options import OnPolicyOptions, RewardTrainOptions
+from tfalign.trainers.on_policy_options import OnPolicyOptions
+from tfalign.trainers.options import RewardTrainOptions
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 

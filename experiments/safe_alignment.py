@@ -30,7 +30,8 @@ from tfalign.options import changed, option, option_record
 from tfalign.trainers import OnPolicyTrainer, RewardTrainer
 from tfalign.trainers.data import EMBEDDED
 from tfalign.trainers.evaluation import PolicyEvaluator
-from tfalign.trainers.options import EvaluateOptions, OnPolicyOptions, RewardTrainOptions
+from tfalign.trainers.on_policy_options import OnPolicyOptions
+from tfalign.trainers.options import EvaluateOptions, RewardTrainOptions
 from tfalign.trainers.saving import model_directory
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's

@@ -27,8 +27,8 @@ from tfalign.models.llama2c import load_llama2c, load_llama2c_tokenizer
 from tfalign.objectives import PPO
 from tfalign.options import changed, option, option_record
 from tfalign.rewards import TextReward
+from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.optimizers import make_optimizer
-from tfalign.trainers.options import OnPolicyOptions
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import LOGGERS

@@ -39,7 +39,7 @@ PARTS = [
     (6, "trainers", r"tfalign\.trainers(\..+)?"),
     (6, "environments", r"tfalign\.environments(\..+)?"),
     (7, "the package's root", r"tfalign"),
-    (8, "cli", r"tfalign\.cli(\..+)?"),
+    (8, "cli", r"tfalign\.(cli(\..+)?|__main__)"),
     (9, "experiments", r"experiments(\..+)?"),
 ]
 

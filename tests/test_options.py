@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 WITH_OPTIONS = [
     *sorted((ROOT / "experiments").rglob("*.py")),
     ROOT / "tfalign" / "trainers" / "options.py",
+    ROOT / "tfalign" / "trainers" / "on_policy_options.py",
     ROOT / "tfalign" / "trainers" / "pipeline_options.py",
     ROOT / "tfalign" / "cli" / "records.py",
     ROOT / "tfalign" / "types.py",

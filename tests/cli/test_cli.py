@@ -164,8 +164,9 @@ def test_the_list_of_jobs(capsys):
     assert all(f"\n  {name} " in text for name in JOBS)
 
 
-def test_a_module_of_experiments_is_the_job(tmp_path):
-    arguments = ["experiments.sft", "--model=nowhere", f"--run_dir={tmp_path / 'run'}"]
+@pytest.mark.parametrize("module", [["tfalign", "sft"], ["experiments.sft"]])
+def test_a_module_is_the_job(tmp_path, module):
+    arguments = [*module, "--model=nowhere", f"--run_dir={tmp_path / 'run'}"]
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
     assert done.returncode == 2
     assert "error: There is no model directory nowhere" in done.stderr

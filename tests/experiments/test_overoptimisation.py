@@ -13,7 +13,8 @@ from tfalign.evaluation.overoptimisation import fit_best_of_n
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
-from tfalign.trainers.options import OnPolicyOptions, RewardTrainOptions
+from tfalign.trainers.on_policy_options import OnPolicyOptions
+from tfalign.trainers.options import RewardTrainOptions
 from tfalign.training.run_directory import RunDirectory
 
 

@@ -14,7 +14,8 @@ from tfalign.data.customer_service.gold import gold_components, weighted
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe
 from tfalign.trainers.base import HARMLESS
-from tfalign.trainers.options import EvaluateOptions, OnPolicyOptions, RewardTrainOptions
+from tfalign.trainers.on_policy_options import OnPolicyOptions
+from tfalign.trainers.options import EvaluateOptions, RewardTrainOptions
 from tfalign.training.run_directory import RunDirectory
 
 LIMITS = {"max_prompt_tokens": 96, "max_new_tokens": 4}

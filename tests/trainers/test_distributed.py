@@ -13,7 +13,7 @@ from tfalign.models import from_pretrained
 from tfalign.options import changed
 from tfalign.rewards import RewardError
 from tfalign.trainers import DistributedOnPolicyTrainer, OnPolicyTrainer, rollout_actors
-from tfalign.trainers.options import DistributedOptions
+from tfalign.trainers.on_policy_options import DistributedOptions
 from tfalign.trainers.rollout_actors import RemoteResponses
 
 ROWS = 6

@@ -7,9 +7,9 @@ from tfalign.functional.kl import k2
 from tfalign.objectives import PPO
 from tfalign.options import changed
 from tfalign.rewards.callables import find_function
+from tfalign.trainers.on_policy_options import ALGORITHMS as NAMES
+from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.on_policy_parts import chosen_algorithm
-from tfalign.trainers.options import ALGORITHMS as NAMES
-from tfalign.trainers.options import OnPolicyOptions
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.credit import GAE
 

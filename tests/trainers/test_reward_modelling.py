@@ -11,7 +11,8 @@ from tfalign.rewards import Ensemble, ProcessReward, ProcessRewardModel
 from tfalign.text import train_byte_bpe
 from tfalign.trainers import OnPolicyTrainer, ProcessRewardTrainer, RewardTrainer
 from tfalign.trainers.base import HARMLESS
-from tfalign.trainers.options import RewardOptions, RewardTrainOptions
+from tfalign.trainers.on_policy_options import RewardOptions
+from tfalign.trainers.options import RewardTrainOptions
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.training.run_directory import RunDirectory
 

@@ -14,8 +14,8 @@ from tfalign.models import CausalLM, GPTConfig, from_pretrained
 from tfalign.options import changed
 from tfalign.pretrained import load_tokenizer
 from tfalign.text import train_byte_bpe
+from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.on_policy_parts import rollout_config
-from tfalign.trainers.options import OnPolicyOptions
 from tfalign.trainers.saving import save_model
 from tfalign.training.algorithms import ALGORITHMS
 

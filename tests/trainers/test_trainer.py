@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import tfalign
 from tfalign.rewards import Combination, Ensemble, LearnedReward, RewardModel, TextReward
-from tfalign.trainers.options import RewardOptions
+from tfalign.trainers.on_policy_options import RewardOptions
 from tfalign.trainers.rewards import Context, resolve_reward
 
 LIMITS = {"max_prompt_tokens": 4, "max_new_tokens": 4}

@@ -8,12 +8,10 @@ from __future__ import annotations
 from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
 from tfalign.serving.settings import Limits
+from tfalign.trainers.on_policy_options import ALGORITHMS, DistributedOptions, OnPolicyOptions
 from tfalign.trainers.options import (
-    ALGORITHMS,
-    DistributedOptions,
     EvaluateOptions,
     FineTuneOptions,
-    OnPolicyOptions,
     PreferenceOptions,
     PretrainOptions,
     ProcessRewardOptions,

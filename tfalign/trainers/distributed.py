@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfalign import backend
 from tfalign.trainers.on_policy import OnPolicyTrainer
-from tfalign.trainers.options import DistributedOptions
+from tfalign.trainers.on_policy_options import DistributedOptions
 
 
 class DistributedOnPolicyTrainer(OnPolicyTrainer):

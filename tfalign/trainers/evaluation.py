@@ -28,7 +28,8 @@ from tfalign.pretrained import Pretrained
 from tfalign.trainers.base import opened
 from tfalign.trainers.data import Data, held_out_records
 from tfalign.trainers.on_policy import texts
-from tfalign.trainers.options import EvaluateOptions, RewardOptions
+from tfalign.trainers.on_policy_options import RewardOptions
+from tfalign.trainers.options import EvaluateOptions
 from tfalign.trainers.rewards import Context, resolve_reward
 from tfalign.training.credit import RewardToGo
 from tfalign.training.responses import RolloutConfig

@@ -17,8 +17,8 @@ from tfalign.trainers import on_policy_parts as parts
 from tfalign.trainers.adapters import adapt, reference_of
 from tfalign.trainers.base import Trainer, name_of, name_of_data, opened
 from tfalign.trainers.data import Data, encoded, training_records
+from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.optimizers import make_optimizer
-from tfalign.trainers.options import OnPolicyOptions
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.learner import Learner

@@ -16,7 +16,7 @@ from tfalign.models import (
     separate_critic,
 )
 from tfalign.rewards import LearnedReward
-from tfalign.trainers.options import DistributedOptions, OnPolicyOptions, RewardOptions
+from tfalign.trainers.on_policy_options import DistributedOptions, OnPolicyOptions, RewardOptions
 from tfalign.training.algorithms import Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.lagrange import CostLimit

@@ -6,11 +6,10 @@ This module imports neither Keras nor TensorFlow.
 from __future__ import annotations
 
 from tfalign.options import option, option_record, record
+from tfalign.trainers.on_policy_options import ALGORITHMS, OnPolicyOptions
 from tfalign.trainers.options import (
-    ALGORITHMS,
     EvaluateOptions,
     FineTuneOptions,
-    OnPolicyOptions,
     PretrainOptions,
     RewardTrainOptions,
 )

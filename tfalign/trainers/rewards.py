@@ -27,7 +27,7 @@ from tfalign.rewards import (
     worst_case,
 )
 from tfalign.rewards.callables import find_function
-from tfalign.trainers.options import RewardOptions
+from tfalign.trainers.on_policy_options import RewardOptions
 
 _BOUNDS = {
     "deviation": mean_less_deviation,

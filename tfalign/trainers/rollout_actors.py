@@ -21,8 +21,8 @@ from tfalign import backend
 from tfalign.pretrained import load
 from tfalign.rewards import RewardError
 from tfalign.trainers.adapters import adapt
+from tfalign.trainers.on_policy_options import ActorOptions, OnPolicyOptions
 from tfalign.trainers.on_policy_parts import rollout_config
-from tfalign.trainers.options import ActorOptions, OnPolicyOptions
 from tfalign.trainers.rewards import Context, resolve_reward
 from tfalign.training import interruption
 from tfalign.training.algorithms import Algorithm
