@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -162,6 +163,16 @@ def test_the_list_of_jobs(capsys):
     main(["tfalign"])
     text = capsys.readouterr().out
     assert all(f"\n  {name} " in text for name in JOBS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["align", "--help"]])
+def test_a_help_whose_reader_stops_early(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tfalign", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("module", [["tfalign", "sft"], ["experiments.sft"]])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tfalign.cli.help import show
 from tfalign.cli.jobs import JOBS
 from tfalign.options import unknown
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     program, *arguments = sys.argv if argv is None else argv
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(_overview(), end="")
+        show(_overview())
         return
     name, *flags = arguments
     if name not in JOBS:

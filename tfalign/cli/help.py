@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +13,14 @@ from tfalign.cli.flags import value_type
 from tfalign.options import Leaf, leaves
 
 _INDENT = 26
+
+
+def show(text: str) -> None:
+    """Prints a text whose reader may stop early, as ``| head`` does."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def help_text(

@@ -11,7 +11,7 @@ from absl import flags
 
 from tfalign.cli.config_files import read_file
 from tfalign.cli.flags import define_flags, parsed
-from tfalign.cli.help import help_text, is_asked_for
+from tfalign.cli.help import help_text, is_asked_for, show
 from tfalign.options import option, option_record, record, to_dict
 from tfalign.trainers.options import DeviceOptions
 
@@ -64,8 +64,8 @@ def launch(
     argv = list(sys.argv if argv is None else argv)
     command = command or _command()
     if is_asked_for(argv):
-        print(help_text(command, about, kind, own_numbers(argv)), end="")
-        print(help_text("", "", Process).split("\n", 4)[4], end="")
+        process = help_text("", "", Process).split("\n", 4)[4]
+        show(help_text(command, about, kind, own_numbers(argv)) + process)
         return
     flag_values = flags.FlagValues()
     show_traceback = "--traceback" in argv
