@@ -18,13 +18,14 @@ LINK = re.compile(r"\[`(\w+)`\]\(([^)#]+\.py)(#L\d+)?\)")
 
 
 def _relinked(match):
-    """The link with the line at which the first definition of its name stands now."""
+    """The link with the line at which its name is defined now: the outermost, then the first."""
     name, file, _ = match.groups()
     lines = (DOCS / file).read_text(encoding="utf-8").splitlines()
-    defined = [n for n, text in enumerate(lines, 1) if re.match(rf" *(def|class) {name}\b", text)]
+    matches = [re.match(rf"( *)(def|class) {name}\b", text) for text in lines]
+    defined = sorted((len(found[1]), n) for n, found in enumerate(matches, 1) if found)
     if not defined:
         raise LookupError(f"{file} defines no {name}")
-    return f"[`{name}`]({file}#L{defined[0]})"
+    return f"[`{name}`]({file}#L{defined[0][1]})"
 
 
 @pytest.mark.parametrize(
