@@ -29,7 +29,7 @@ class PromptRecord:
 
     prompt: str | Conversation
     source: str = ""
-    row: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    row: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
