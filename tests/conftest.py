@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -49,6 +50,25 @@ def fuzz_cases(request):
     config = request.config
     given, factor = config.getoption("--fuzz"), 3 if config.getoption("--slow") else 1
     return lambda fast: given or fast * factor
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """What alignment starts from: (directory of a tiny policy, file of prompts, tokenizer)."""
+    from experiments import stages
+    from tfalign.text import train_byte_bpe
+    from tfalign.trainers.base import HARMLESS
+    from tfalign.training.run_directory import RunDirectory
+
+    folder = tmp_path_factory.mktemp("start")
+    tokenizer = train_byte_bpe([], 259)
+    stages.seed_everything(0)
+    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
+    run = RunDirectory(folder / "run", {}, HARMLESS)
+    stages.save_model(run, "policy", model, tokenizer)
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
+    return str(stages.model_directory(run, "policy")), str(prompts), tokenizer
 
 
 def pytest_ignore_collect(collection_path, config):
