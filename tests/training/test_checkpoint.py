@@ -22,7 +22,7 @@ import pytest
 
 import tfalign
 from tfalign.files import write_bytes_atomically, write_json_atomically, write_text_atomically
-from tfalign.training import checkpoint
+from tfalign.training import checkpoint_files
 from tfalign.training.checkpoint import Checkpointer, CheckpointError, Part, Processes, check_arrays
 
 ARRAYS = {
@@ -79,7 +79,7 @@ def test_what_is_not_finite_is_neither_written_nor_loaded(tmp_path, dtype, value
             checkpointer.save(2, small(2) | {"model/kernel": arrays}, {"step": 2})
         assert names(tmp_path) == ["step-00000001"]
     assert_is_small(checkpointer.restore())
-    with mock.patch.object(checkpoint, "check_finite"):  # one written by someone else
+    with mock.patch.object(checkpoint_files, "check_finite"):  # one written by someone else
         checkpointer.save(2, small(2) | {"model/kernel": spoiled}, {"step": 2})
     with pytest.raises(CheckpointError, match="step-00000002/" + sentence):
         checkpointer.restore()
@@ -258,7 +258,9 @@ def crash_before_call(monkeypatch, number: int) -> None:
     monkeypatch.setattr(os, "replace", crashing(os.replace, nothing))
     monkeypatch.setattr(os, "fsync", crashing(os.fsync, nothing))
     monkeypatch.setattr(shutil, "rmtree", crashing(shutil.rmtree, half_a_tree))
-    monkeypatch.setattr(checkpoint, "save_file", crashing(checkpoint.save_file, half_a_file))
+    monkeypatch.setattr(
+        checkpoint_files, "save_file", crashing(checkpoint_files.save_file, half_a_file)
+    )
 
 
 @pytest.mark.parametrize("new_step", [2, 3], ids=["same step", "next step"])

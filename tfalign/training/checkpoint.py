@@ -19,57 +19,33 @@ This module imports neither TensorFlow nor Keras.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy, for reading and writing
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
-from tfalign.files import (
-    WRITING,
-    check_finite,
-    hidden,
-    local_path,
-    sync_directory,
-    sync_file,
-    to_json,
-    write_synced,
+from tfalign.files import WRITING, hidden, local_path, sync_directory, write_synced
+from tfalign.training.checkpoint_files import (
+    FORMAT_VERSION,
+    STATE,
+    CheckpointError,
+    Part,
+    Restored,
+    file_name,
+    read,
+    record_bytes,
+    size_and_crc32,
+    write_arrays,
 )
 from tfalign.training.processes import ALONE, Processes
 
-FORMAT_VERSION = 2
-_STATE = "state.json"
 _STEP_NAME = re.compile(r"step-(\d{8,})")
 _REPLACED, _REMOVED = ".replaced", ".removed"
 _HIDDEN_NAME = re.compile(r"\.step-(\d{8,})\.(writing|replaced|removed)")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is absent, damaged, or of another model."""
-
-
-class Restored(NamedTuple):
-    """What ``Checkpointer.restore`` returns."""
-
-    step: int
-    arrays: dict[str, np.ndarray]
-    state: dict[str, Any]
-
-
-class Part(NamedTuple):
-    """A block of an array, of which other processes hold the rest."""
-
-    shape: tuple[int, ...]  # of the whole
-    start: tuple[int, ...]  # index of the block's first number
-    array: np.ndarray
 
 
 class Checkpointer:
@@ -133,12 +109,12 @@ class Checkpointer:
         """Writes what this process has, and returns what the record says of every process's file."""
         index, gather = self.processes
         count = len(gather(0))
-        names = [_file_name(number, count) for number in range(count)]
+        names = [file_name(number, count) for number in range(count)]
         size, checksum, failure = 0, 0, None
         try:
             if arrays or index == 0:
-                _write_arrays(writing / names[index], arrays)
-                size, checksum = _size_and_crc32(writing / names[index])
+                write_arrays(writing / names[index], arrays)
+                size, checksum = size_and_crc32(writing / names[index])
         except (CheckpointError, OSError) as error:
             failure = error
         failed = [at for at, is_failed in enumerate(gather(int(failure is not None))) if is_failed]
@@ -157,7 +133,7 @@ class Checkpointer:
 
     def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
         try:
-            write_synced(writing / _STATE, _record_bytes(writing / _STATE, record))
+            write_synced(writing / STATE, record_bytes(writing / STATE, record))
         except (CheckpointError, OSError):
             shutil.rmtree(writing)
             raise
@@ -202,7 +178,7 @@ class Checkpointer:
             raise CheckpointError(
                 f"{self.directory} holds {wanted} to restore. Received: steps={sorted(folders)}"
             )
-        return _read(folders[step], step)
+        return read(folders[step], step)
 
     def forget_after(self, step: int) -> None:
         """Removes the checkpoints of later steps, once every process has read what it needs."""
@@ -280,134 +256,5 @@ def _kind(dtype):
     return np.dtype(dtype).kind
 
 
-def _read(folder: Path, step: int) -> Restored:
-    record = _read_record(folder / _STATE, step)
-    for entry in record["arrays"]:
-        _check_file(folder / entry["file"], entry["bytes"], entry["crc32"])
-    arrays: dict[str, np.ndarray] = {}
-    absent: dict[str, int] = {}
-    for entry in record["arrays"]:
-        _add_arrays(arrays, absent, folder / entry["file"])
-    for name, count in absent.items():
-        if count:
-            raise CheckpointError(
-                f"{folder}: the parts of tensor {name!r} must be the whole of it, once."
-                f" Received: {arrays[name].size - count} of {arrays[name].size} numbers"
-            )
-    return Restored(step, arrays, record["state"])
-
-
-def _check_file(file: Path, size: int, checksum: int) -> None:
-    """Raises unless the file is what was written."""
-    if not file.exists():
-        raise CheckpointError(f"{file} is missing.")
-    if file.stat().st_size != size:
-        raise CheckpointError(
-            f"{file} is truncated or overgrown: it was written with {size} bytes."
-            f" Received: {file.stat().st_size} bytes"
-        )
-    if _size_and_crc32(file) != (size, checksum):
-        raise CheckpointError(f"{file} is damaged: its CRC-32 is not the one in {_STATE}.")
-
-
-def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Path) -> None:
-    """Adds what a file holds; parts are put into their places in the whole array, of which ``absent`` says
-    how many numbers have not come yet."""
-    try:
-        tensors = load_file(file)
-        with safe_open(file, "np") as opened:
-            places = opened.metadata() or {}
-    except SafetensorError as error:
-        raise CheckpointError(f"{file} is not a safetensors file: {error}.") from error
-    check_finite(file, tensors, CheckpointError)
-    for key, tensor in tensors.items():
-        if key not in places:
-            arrays[key] = tensor
-            continue
-        place = json.loads(places[key])
-        name = place["of"]
-        if name not in arrays:
-            arrays[name] = np.empty(place["shape"], tensor.dtype)
-            absent[name] = arrays[name].size
-        block = zip(place["start"], tensor.shape)
-        arrays[name][tuple(slice(start, start + length) for start, length in block)] = tensor
-        absent[name] -= tensor.size
-
-
-def _read_record(file: Path, step: int) -> dict[str, Any]:
-    if not file.exists():
-        raise CheckpointError(f"{file} is missing.")
-    try:
-        record = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{file} is damaged: it is not JSON ({error}).") from error
-    version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{file}: the checkpoint's format must be {FORMAT_VERSION}."
-            f" Received: format_version={version}"
-        )
-    if record.get("step") != step:
-        raise CheckpointError(
-            f"{file}: the folder's name says step {step}. Received: step={record.get('step')}"
-        )
-    if record.pop("crc32", _record_crc32(record)) != _record_crc32(record):
-        raise CheckpointError(f"{file} is damaged: its CRC-32 is not the one in it.")
-    return record
-
-
-def _record_crc32(record: Mapping[str, Any]) -> int:
-    """Of what a record read from JSON says, in whatever order and spacing."""
-    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
-
-
-def _file_name(index: int, count: int) -> str:
-    return (
-        f"arrays-{index + 1:05d}-of-{count:05d}.safetensors" if count > 1 else "arrays.safetensors"
-    )
-
-
-def _write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
-    # safetensors reads straight from memory and takes any array to be in C order.
-    tensors, places = {}, {}
-    for name, array in arrays.items():
-        parts = array if isinstance(array, Sequence) else [Part(array.shape, (), array)]
-        for number, part in enumerate(parts):
-            is_whole = part.array.shape == part.shape
-            key = name if is_whole else f"{name}#{number}"
-            tensors[key] = np.asarray(part.array, order="C")
-            if not is_whole:
-                places[key] = json.dumps({"of": name, "shape": part.shape, "start": part.start})
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind in "OSUMm":
-            raise CheckpointError(
-                f"{file}: tensor {name!r} must be numeric. Received: dtype={tensor.dtype}"
-            )
-    check_finite(file, tensors, CheckpointError)
-    try:
-        save_file(tensors, file, places)
-    except SafetensorError as error:
-        raise CheckpointError(f"{file} cannot hold these arrays: {error}.") from error
-    os.chmod(file, file.parent.stat().st_mode & 0o666)  # safetensors': readable by the owner alone
-    sync_file(file)
-
-
-def _size_and_crc32(file: Path) -> tuple[int, int]:
-    size, checksum = 0, 0
-    with open(file, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            size += len(chunk)
-            checksum = zlib.crc32(chunk, checksum)
-    return size, checksum
-
-
 def _dtype_name(array: Any) -> str:
     return array.dtype if isinstance(array.dtype, str) else np.dtype(array.dtype).name
-
-
-def _record_bytes(file: Path, record: Mapping[str, Any]) -> bytes:
-    try:
-        written = json.loads(to_json(file, record))
-        return to_json(file, written | {"crc32": _record_crc32(written)})
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error

@@ -7,7 +7,8 @@ import re
 import numpy as np
 
 from tfalign import backend
-from tfalign.training.checkpoint import CheckpointError, Part, check_arrays
+from tfalign.training.checkpoint import check_arrays
+from tfalign.training.checkpoint_files import CheckpointError, Part
 
 
 class RunState:
