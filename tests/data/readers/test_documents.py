@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from tests.data.readers.reading import skipped, write
 from tfalign.data import (
     BadFileError,
     BadRecordError,
@@ -16,18 +17,6 @@ from tfalign.data import (
     read_records,
 )
 from tfalign.data.readers import files
-
-
-def write(path, data):
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return str(path)
-
-
-def skipped(source, kind=TextRecord):
-    """(records that were read, (line, reason) of those that were not)."""
-    records = read_records(source, kind, on_bad="skip")
-    return list(records), [(bad.source.rpartition(":")[2], bad.reason) for bad in records.bad]
-
 
 JUNK = ("__MACOSX/neg/._1.txt", "neg/._1.txt", ".DS_Store", "neg/.2.txt", ".git/a.txt", "Thumbs.db")
 JUNK += (".ipynb_checkpoints/1.txt", "__MACOSX/plain.txt", "README.md")

@@ -6,25 +6,13 @@ import pickle
 
 import pytest
 
+from tests.data.readers.reading import skipped, write
 from tfalign.data import (
     BadRecordError,
     ClassRecord,
     SimilarityRecord,
-    TextRecord,
     read_records,
 )
-
-
-def write(path, data):
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return str(path)
-
-
-def skipped(source, kind=TextRecord):
-    """(records that were read, (line, reason) of those that were not)."""
-    records = read_records(source, kind, on_bad="skip")
-    return list(records), [(bad.source.rpartition(":")[2], bad.reason) for bad in records.bad]
-
 
 SIMILAR = '{"first": "a", "second": "b", "score": 1}'
 BIG = "9" * 5000

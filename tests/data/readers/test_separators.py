@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.data.readers.reading import skipped, write
 from tfalign.data import (
     ClassRecord,
     TaggedRecord,
@@ -17,17 +18,6 @@ from tfalign.data import (
 from tfalign.text import train_words
 
 ODD_SPACES = "\u00a0\u1680\u2003\u2028\u2029\u202f\u3000\x85\x1c\x1d\x1e\x1f"
-
-
-def write(path, data):
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return str(path)
-
-
-def skipped(source, kind=TextRecord):
-    """(records that were read, (line, reason) of those that were not)."""
-    records = read_records(source, kind, on_bad="skip")
-    return list(records), [(bad.source.rpartition(":")[2], bad.reason) for bad in records.bad]
 
 
 @pytest.mark.parametrize("space", ODD_SPACES)

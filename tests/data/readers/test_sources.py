@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from tests.data.readers.reading import write
 from tfalign.data import (
     BadFileError,
     BadRecordError,
@@ -18,11 +19,6 @@ from tfalign.data import (
     read_records,
     split_by_prompt,
 )
-
-
-def write(path, data):
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return str(path)
 
 
 def test_pipes_folders_and_loops_are_told_at_once(tmp_path):

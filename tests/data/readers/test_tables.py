@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from tests.data.readers.reading import skipped, write
 from tfalign.data import (
     BadFileError,
     BadRecordError,
@@ -17,17 +18,6 @@ from tfalign.data import (
     read_records,
 )
 from tfalign.data.readers import tables
-
-
-def write(path, data):
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return str(path)
-
-
-def skipped(source, kind=TextRecord):
-    """(records that were read, (line, reason) of those that were not)."""
-    records = read_records(source, kind, on_bad="skip")
-    return list(records), [(bad.source.rpartition(":")[2], bad.reason) for bad in records.bad]
 
 
 def test_a_row_of_other_cells_than_the_header_is_bad(tmp_path):
