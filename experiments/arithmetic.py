@@ -27,8 +27,8 @@ from experiments.launch import launch
 from tfalign.data import BatchStream, encode_prompts
 from tfalign.data.arithmetic import arithmetic_problems, solve, solved_by_pupils
 from tfalign.decoding import Generator, Greedy, Sampler
-from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
+from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.files import write_json_atomically
 from tfalign.models import Actor, from_pretrained
@@ -51,10 +51,10 @@ from tfalign.training.rollouts import RolloutWorker
 _PROMPT, _ANSWER = 7, 3  # tokens of the longest: BOS 9 9 - 9 9 =, and 9 9 EOS
 _BYTES = 256 + 3  # a vocabulary without merges: every digit is a token
 _PANELS = (
-    plots.Panel("sft", "Pupils' answers", "loss, nats per token", {"loss": "train"}),
-    plots.Panel("grpo", "GRPO: right answers", "share of samples", {"score": "rollouts"}),
-    plots.Panel("grpo", "GRPO: groups that teach", "share", {"spread": "rollouts"}),
-    plots.Panel("grpo", "GRPO: entropy", "nats per token", {"entropy": "rollouts"}),
+    Panel("sft", "Pupils' answers", "loss, nats per token", {"loss": "train"}),
+    Panel("grpo", "GRPO: right answers", "share of samples", {"score": "rollouts"}),
+    Panel("grpo", "GRPO: groups that teach", "share", {"spread": "rollouts"}),
+    Panel("grpo", "GRPO: entropy", "nats per token", {"entropy": "rollouts"}),
 )
 
 
@@ -108,7 +108,7 @@ def main(config):
     report = {stage: _right(config, run, stage) for stage in ("sft", "grpo")}
     report["seconds"] = watch.seconds
     write_json_atomically(run.file("report.json"), report)
-    plots.learning_curves(
+    learning_curves(
         run.plots / "learning_curves.png", read_curves(run.path / "metrics.jsonl"), _PANELS
     )
     print(json.dumps(report, indent=2))

@@ -26,8 +26,8 @@ from tfalign.data import (
     sentence_pairs,
     single_texts,
 )
-from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
+from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.models import BERTConfig, BERTPretrainer, MaskedLM
 from tfalign.objectives import BERTPretraining, MaskedLanguageModelling
 from tfalign.options import option, option_record
@@ -36,9 +36,9 @@ from tfalign.trainers.pretraining import longest_row, ramped
 from tfalign.training.evaluator import Evaluator
 
 _PANELS = (
-    plots.Panel("pretrain_bert", "Loss", "nats", {"loss": "train"}),
-    plots.Panel("pretrain_bert", "Hidden tokens", "accuracy", {"masked_accuracy": "train"}),
-    plots.Panel("pretrain_bert", "Next text", "accuracy", {"next_accuracy": "train"}),
+    Panel("pretrain_bert", "Loss", "nats", {"loss": "train"}),
+    Panel("pretrain_bert", "Hidden tokens", "accuracy", {"masked_accuracy": "train"}),
+    Panel("pretrain_bert", "Next text", "accuracy", {"next_accuracy": "train"}),
 )
 
 
@@ -109,7 +109,7 @@ def main(config):
     results = Evaluator(model, objective)(held_out, prefix="")
     encoders.report(run, "pretrain_bert", results | _majority(held_out, config))
     curves = read_curves(run.path / "metrics.jsonl")
-    plots.learning_curves(run.plots / "learning_curves.png", curves, _PANELS)
+    learning_curves(run.plots / "learning_curves.png", curves, _PANELS)
 
 
 def _task(config, vocab_size):

@@ -22,8 +22,8 @@ from experiments import stages
 from experiments.launch import launch
 from tfalign.data import PreferenceRecord
 from tfalign.data.customer_service.gold import gold_components, weighted
-from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
+from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.evaluation.markdown import number, table
 from tfalign.files import local_path, write_json_atomically, write_text_atomically
 from tfalign.options import changed, option, option_record
@@ -151,14 +151,14 @@ def report(run, results, curves):
     )
     write_text_atomically(run.file("report.md"), text)
     panels = [
-        plots.Panel(limit, f"{title}, limit {limit}", unit, {metric: "rollouts"})
+        Panel(limit, f"{title}, limit {limit}", unit, {metric: "rollouts"})
         for metric, title, unit in (
             ("cost", "Cost", "cost model's score"),
             ("price", "Price of a cost", "lambda"),
         )
         for limit in curves
     ]
-    plots.learning_curves(run.plots / "safe_alignment.png", curves, panels)
+    learning_curves(run.plots / "safe_alignment.png", curves, panels)
     print(text)
 
 

@@ -24,8 +24,8 @@ from experiments import encoders, stages
 from experiments.launch import launch
 from tfalign.data import BatchStream, CompletionRecord, encode_translations, spelled_pairs
 from tfalign.decoding import BeamSearch, Generator, Greedy, Translator
-from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves
+from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import Transformer, TransformerConfig
 from tfalign.objectives import Translation
@@ -36,9 +36,9 @@ from tfalign.training.optimizers import InverseSquareRoot
 
 _SPELLED = "spelled"
 _PANELS = (
-    plots.Panel("translate", "Loss, labels smoothed", "nats per token", {"loss": "train"}),
-    plots.Panel("translate", "Without smoothing", "nats per token", {"nll": "train"}),
-    plots.Panel("translate", "Likeliest token is right", "share", {"accuracy": "train"}),
+    Panel("translate", "Loss, labels smoothed", "nats per token", {"loss": "train"}),
+    Panel("translate", "Without smoothing", "nats per token", {"nll": "train"}),
+    Panel("translate", "Likeliest token is right", "share", {"accuracy": "train"}),
 )
 
 
@@ -99,7 +99,7 @@ def main(config):
     results = _judge(config, model, tokenizer, test)
     encoders.report(run, "translate", results)
     curves = read_curves(run.path / "metrics.jsonl")
-    plots.learning_curves(run.plots / "learning_curves.png", curves, _PANELS)
+    learning_curves(run.plots / "learning_curves.png", curves, _PANELS)
 
 
 def _read(config, split):

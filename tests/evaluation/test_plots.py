@@ -7,8 +7,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tfalign.evaluation import plots
+from tfalign.evaluation import learning_curves, plots
 from tfalign.evaluation.curves import Series
+from tfalign.evaluation.figures import save_figure
 from tfalign.evaluation.statistics import calibration
 
 
@@ -24,10 +25,13 @@ def no_warning():
 def figures(monkeypatch):
     """The figures that were saved, before they became pixels."""
     saved = []
-    save = plots._save
-    monkeypatch.setattr(
-        plots, "_save", lambda figure, file: (saved.append(figure), save(figure, file))
-    )
+
+    def save(figure, file):
+        saved.append(figure)
+        save_figure(figure, file)
+
+    monkeypatch.setattr(plots, "save_figure", save)
+    monkeypatch.setattr(learning_curves, "save_figure", save)
     return saved
 
 
@@ -51,7 +55,7 @@ def test_learning_curves_draw_the_panels_that_have_data(tmp_path, figures, count
         "ppo": {"kl": series(count)},
         "unknown": {"loss": series(count)},
     }
-    assert plots.learning_curves(tmp_path / "a.png", curves)
+    assert learning_curves.learning_curves(tmp_path / "a.png", curves)
     panels = figures[0].axes
     assert [axes.get_title("left") for axes in panels] == ["Fine-tuning", "PPO: KL to reference"]
     np.testing.assert_array_equal(panels[1].lines[0].get_ydata(), curves["ppo"]["kl"].values)
@@ -62,15 +66,15 @@ def test_learning_curves_draw_the_panels_that_have_data(tmp_path, figures, count
 
 
 def test_a_caller_chooses_the_panels(tmp_path, figures):
-    panel = plots.Panel("grpo", "GRPO", "nats", {"kl": "rollouts"})
-    assert plots.learning_curves(tmp_path / "a.png", {"grpo": {"kl": series(5)}}, [panel])
+    panel = learning_curves.Panel("grpo", "GRPO", "nats", {"kl": "rollouts"})
+    assert learning_curves.learning_curves(tmp_path / "a.png", {"grpo": {"kl": series(5)}}, [panel])
     assert figures[0].axes[0].get_title("left") == "GRPO"
 
 
 def test_running_mean_by_hand():
     # Twenty values: one neighbour on either side, fewer at the ends.
     values = np.arange(20.0) ** 2
-    smooth = plots._running_mean(values)
+    smooth = learning_curves._running_mean(values)
     assert smooth[0] == (0 + 1) / 2
     assert smooth[3] == (4 + 9 + 16) / 3
     assert smooth[19] == (18**2 + 19**2) / 2
@@ -114,7 +118,7 @@ def test_reliability_draws_the_filled_bins(tmp_path, figures):
 
 
 def test_nothing_to_draw_writes_nothing(tmp_path):
-    assert not plots.learning_curves(tmp_path / "a.png", {"other": {"loss": series(3)}})
+    assert not learning_curves.learning_curves(tmp_path / "a.png", {"other": {"loss": series(3)}})
     assert not plots.reward_against_kl(tmp_path / "a.png", {"score": series(3)}, {"score": "S"})
     assert not plots.reward_against_kl(tmp_path / "a.png", {"kl": series(3)}, {"score": "S"})
     assert not plots.score_distributions(tmp_path / "a.png", {})
@@ -123,7 +127,7 @@ def test_nothing_to_draw_writes_nothing(tmp_path):
 
 def test_the_callers_matplotlib_settings_stay_as_they_were(tmp_path):
     before = dict(matplotlib.rcParams)
-    plots.learning_curves(tmp_path / "a.png", {"ppo": {"kl": series(5)}})
+    learning_curves.learning_curves(tmp_path / "a.png", {"ppo": {"kl": series(5)}})
     assert dict(matplotlib.rcParams) == before
 
 

@@ -84,14 +84,10 @@ class AlignJob:
 
 
 @option_record
-class AlignDistributedJob:
+class AlignDistributedJob(AlignJob):
     """Aligns a policy as `align`, with responses from several processes or machines."""
 
     run_dir: str = _run_dir("align_distributed")
-    model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
-    reward: str = option("runs/reward/models/reward_model", "The reward, as of `tfalign align`.")
-    data: str = option("embedded", _DATA.format('records with "prompt"'))
-    algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
     options: DistributedOptions = record(DistributedOptions())
 
 

@@ -1,11 +1,10 @@
-"""The pictures of a report, in one style: PNG, 150 dpi, colours safe for the colour-blind.
+"""The pictures of a report and of the studies, but for learning curves: PNG, 150 dpi, colours safe for the colour-blind.
 
 No text of a data set enters a picture: the bundled font has no Chinese.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,57 +12,23 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from tfalign.evaluation.curves import Curves, Series, at_common_steps
+from tfalign.evaluation.curves import Series, at_common_steps
+from tfalign.evaluation.figures import (
+    BLUE,
+    CYCLE,
+    INK,
+    ORANGE,
+    ROUND,
+    SLATE,
+    STYLE,
+    VERMILION,
+    new_figure,
+    save_figure,
+)
 from tfalign.evaluation.overoptimisation import best_of_n_kl
 from tfalign.evaluation.statistics import Calibration, Interval, reward_by_kl
-from tfalign.files import write_bytes_atomically
-
-# Okabe and Ito 2008, told apart with any form of colour blindness, and two greys.
-BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-INK, SLATE, MIST = "#1F2933", "#7B8794", "#E4E7EB"
-_CYCLE = (BLUE, VERMILION, GREEN, ORANGE)
-
-_DPI = 150
-_ROUND = (1, 2, 2.5, 5, 10)  # distances between ticks, times a power of ten
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": SLATE,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 9,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": MIST,
-    "grid.linewidth": 0.8,
-    "xtick.color": SLATE,
-    "ytick.color": SLATE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "lines.solid_capstyle": "round",
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
-
-
-class Panel(NamedTuple):
-    """One small plot of the learning curves."""
-
-    stage: str
-    title: str
-    unit: str
-    metrics: Mapping[str, str]  # name in metrics.jsonl -> label
 
 
 class GainCurve(NamedTuple):
@@ -74,61 +39,6 @@ class GainCurve(NamedTuple):
     gold: np.ndarray  # float64[N]
     law: Callable[[np.ndarray], np.ndarray]  # distance -> gold gain, as fitted
     formula: str  # its label
-
-
-PANELS = (
-    Panel(
-        "pretrain", "Pretraining", "loss, nats per token", {"loss": "train", "eval_loss": "test"}
-    ),
-    Panel("sft", "Fine-tuning", "loss, nats per token", {"loss": "train", "eval_loss": "test"}),
-    Panel(
-        "reward_model",
-        "Reward model: loss",
-        "nats per pair",
-        {"loss": "train", "eval_loss": "test"},
-    ),
-    Panel(
-        "reward_model",
-        "Reward model: accuracy",
-        "share of pairs",
-        {"accuracy": "train", "eval_accuracy": "test"},
-    ),
-    Panel("ppo", "PPO: score", "reward model's score", {"score": "rollouts"}),
-    Panel("ppo", "PPO: gold reward", "never trained on", {"gold_reward": "rollouts"}),
-    Panel("ppo", "PPO: KL to reference", "nats per response", {"kl": "rollouts"}),
-    Panel("ppo", "PPO: entropy", "nats per token", {"entropy": "rollouts"}),
-    Panel("ppo", "PPO: response length", "tokens", {"response_length": "rollouts"}),
-)
-"""What ``learning_curves`` draws, where the run has logged it."""
-
-
-def learning_curves(
-    file: str | os.PathLike, curves: Curves, panels: Sequence[Panel] = PANELS
-) -> bool:
-    """Draws every panel that has data: measured values pale, their running mean bold.
-
-    Args:
-        file: the PNG.
-        curves: as ``read_curves`` gives them.
-        panels: what to draw, row by row.
-
-    Returns:
-        Whether there was anything to draw; the file is written only then.
-    """
-    shown = [panel for panel in panels if panel.metrics.keys() & curves.get(panel.stage, {}).keys()]
-    if not shown:
-        return False
-    columns = min(len(shown), 4 if len(shown) % 4 == 0 else 3)
-    rows = -(-len(shown) // columns)
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(3.3 * columns, 2.55 * rows)
-        for number, panel in enumerate(shown, start=1):
-            axes = figure.add_subplot(rows, columns, number)
-            _draw_panel(axes, panel, curves[panel.stage])
-            if number > len(shown) - columns:
-                axes.set_xlabel("step")
-        _save(figure, file)
-    return True
 
 
 def reward_against_kl(
@@ -156,8 +66,8 @@ def reward_against_kl(
     ]
     if not shown:
         return False
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(4.4 * len(shown) + 0.6, 3.5)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(4.4 * len(shown) + 0.6, 3.5)
         panels = [figure.add_subplot(1, len(shown), n + 1) for n in range(len(shown))]
         for axes, (title, series) in zip(panels, shown):
             kl, reward = at_common_steps(stage["kl"], series)
@@ -175,7 +85,7 @@ def reward_against_kl(
         bar = figure.colorbar(points, ax=panels, label="step", aspect=30, pad=0.02)
         bar.outline.set_visible(False)
         bar.solids.set_alpha(1)
-        _save(figure, file)
+        save_figure(figure, file)
     return True
 
 
@@ -186,8 +96,8 @@ def overoptimisation(file: str | os.PathLike, curves: Mapping[str, GainCurve]) -
         file: the PNG.
         curves: title -> GainCurve.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(4.4 * len(curves) + 0.4, 3.6)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(4.4 * len(curves) + 0.4, 3.6)
         first = None
         for number, (title, curve) in enumerate(curves.items(), start=1):
             axes = first = figure.add_subplot(1, len(curves), number, sharey=first)
@@ -205,7 +115,7 @@ def overoptimisation(file: str | os.PathLike, curves: Mapping[str, GainCurve]) -
             axes.legend(loc="best", handlelength=1.2)
             if number == 1:
                 axes.set_ylabel("gain, standard deviations of the reference")
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def lines_of_runs(
@@ -223,13 +133,13 @@ def lines_of_runs(
         units: title -> what is measured.
         across: what the settings are.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(4.6 * len(panels), 3.6)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(4.6 * len(panels), 3.6)
         for number, (title, lines) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(1, len(panels), number)
             settings = list(dict.fromkeys(setting for line in lines.values() for setting in line))
             for at, (name, line) in enumerate(lines.items()):
-                colour = _CYCLE[at // 2 % len(_CYCLE)]
+                colour = CYCLE[at // 2 % len(CYCLE)]
                 places = [settings.index(setting) for setting in line]
                 means = [float(np.mean(values)) for values in line.values()]
                 axes.plot(places, means, "--" if at % 2 else "-", color=colour, label=name)
@@ -242,7 +152,7 @@ def lines_of_runs(
             axes.set_ylabel(units[title])
             axes.set_title(title)
             axes.legend(loc="best")
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def best_of_n(
@@ -264,8 +174,8 @@ def best_of_n(
         "score_win_rate": "by the reward model that chooses",
         "gold_win_rate": "by the gold reward",
     }
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(9.0, 3.6)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(9.0, 3.6)
         axes = figure.add_subplot(1, 2, 1)
         _draw_against_n(axes, won, sizes, measured, judges)
         axes.set_title("Best of n against one")
@@ -274,7 +184,7 @@ def best_of_n(
         _draw_against_n(axes, bound, sizes, measured, {"kl": "estimated"})
         axes.set_title("KL to the policy")
         axes.set_ylabel("nats per response")
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def side_by_side(
@@ -289,8 +199,8 @@ def side_by_side(
     """
     names = list(next(iter(measures.values())))
     rows = np.arange(len(names))
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(2.1 * len(measures) + 1.2, 0.27 * len(names) + 1.0)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(2.1 * len(measures) + 1.2, 0.27 * len(names) + 1.0)
         first = None
         for number, (title, values) in enumerate(measures.items(), start=1):
             axes = first = figure.add_subplot(1, len(measures), number, sharey=first)
@@ -301,11 +211,11 @@ def side_by_side(
             means = [np.mean(values[name]) for name in names]
             axes.scatter(means, rows, color=VERMILION, marker="|", s=90, zorder=3)
             axes.set_title(title)
-            axes.xaxis.set_major_locator(MaxNLocator(4, steps=_ROUND))
+            axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
             axes.tick_params(labelleft=number == 1, length=0)
         first.set_yticks(rows, names)
         first.invert_yaxis()
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def heat_maps(
@@ -318,8 +228,8 @@ def heat_maps(
         rows: pictures in rows, as many in each; float[Y, X] each, all of one shape.
         across, down: what X and Y count.
     """
-    with matplotlib.rc_context(_STYLE | {"axes.grid": False}):
-        figure = _figure(2.3 * len(rows[0]) + 0.6, 2.3 * len(rows) + 0.4)
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(2.3 * len(rows[0]) + 0.6, 2.3 * len(rows) + 0.4)
         grid = figure.subplots(len(rows), len(rows[0]), sharex=True, sharey=True, squeeze=False)
         for row, (line, pictures) in enumerate(zip(grid, rows)):
             for column, (axes, picture) in enumerate(zip(line, pictures)):
@@ -330,7 +240,7 @@ def heat_maps(
                     axes.set_xlabel(across)
                 if column == 0:
                     axes.set_ylabel(down)
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def signed_bars(file: str | os.PathLike, values: np.ndarray, across: str, unit: str) -> None:
@@ -341,8 +251,8 @@ def signed_bars(file: str | os.PathLike, values: np.ndarray, across: str, unit: 
         values: float[N].
         across, unit: what N counts, and what a value is.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(max(3.0, 0.2 * len(values) + 1.5), 2.6)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(max(3.0, 0.2 * len(values) + 1.5), 2.6)
         axes = figure.add_subplot()
         colors = [BLUE if value >= 0 else VERMILION for value in values]
         axes.bar(np.arange(len(values)), values, color=colors)
@@ -350,7 +260,7 @@ def signed_bars(file: str | os.PathLike, values: np.ndarray, across: str, unit: 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(across)
         axes.set_ylabel(unit)
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def score_distributions(
@@ -367,15 +277,15 @@ def score_distributions(
     """
     if not measures:
         return False
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(4.6 * len(measures), 3.3)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(4.6 * len(measures), 3.3)
         for number, (title, policies) in enumerate(measures.items(), start=1):
             axes = figure.add_subplot(1, len(measures), number)
             _draw_distributions(axes, policies)
             axes.set_title(title)
             if number == 1:
                 axes.set_ylabel("share of responses")
-        _save(figure, file)
+        save_figure(figure, file)
     return True
 
 
@@ -390,8 +300,8 @@ def reliability(file: str | os.PathLike, calibration: Calibration) -> None:
     confidence, accuracy = calibration.confidence[filled], calibration.accuracy[filled]
     low = calibration.edges[0]
     floor = min(low, float(accuracy.min()) - 0.05)
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(4.4, 4.8)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(4.4, 4.8)
         grid = figure.add_gridspec(2, 1, height_ratios=(4, 1))
         axes = figure.add_subplot(grid[0])
         error = f"expected calibration error {calibration.expected_error:.3f}"
@@ -412,7 +322,7 @@ def reliability(file: str | os.PathLike, calibration: Calibration) -> None:
         counts.set_xlabel("confidence of the reward model")
         counts.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         axes.tick_params(labelbottom=False)
-        _save(figure, file)
+        save_figure(figure, file)
 
 
 def _draw_against_n(axes, theory, sizes, measured, names) -> None:
@@ -438,29 +348,6 @@ def _draw_against_n(axes, theory, sizes, measured, names) -> None:
     axes.legend(loc="best", handlelength=1.8)
 
 
-def _draw_panel(axes: Axes, panel: Panel, metrics: Mapping[str, Series]) -> None:
-    for colour, (name, label) in zip(_CYCLE, panel.metrics.items()):
-        if name not in metrics:
-            continue
-        steps, values = metrics[name]
-        if steps.size < 30:
-            marker = "o" if steps.size < 12 else None
-            axes.plot(
-                steps, values, color=colour, linewidth=1.8, marker=marker, ms=3.5, label=label
-            )
-        else:
-            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
-            axes.plot(steps, _running_mean(values), color=colour, linewidth=1.8, label=label)
-    axes.set_title(panel.title, pad=18)
-    axes.text(0, 1.03, panel.unit, transform=axes.transAxes, color=SLATE, fontsize=8.5)
-    axes.margins(x=0.03)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=_ROUND, integer=True))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_ROUND))
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-        axes.legend(loc="best", handlelength=1.2)
-
-
 def _draw_distributions(axes: Axes, policies: Mapping[str, np.ndarray]) -> None:
     values = {name: np.asarray(x, np.float64) for name, x in policies.items()}
     everything = np.concatenate(list(values.values()))
@@ -479,26 +366,3 @@ def _draw_distributions(axes: Axes, policies: Mapping[str, np.ndarray]) -> None:
     axes.set_ylim(0, axes.get_ylim()[1] * headroom)
     axes.grid(axis="x", visible=False)
     axes.legend(loc="upper left", handlelength=1.2)
-
-
-def _running_mean(values: np.ndarray) -> np.ndarray:
-    """Centred mean over a tenth of the series, over what there is of it at the ends."""
-    half = max(values.size // 20, 1)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    position = np.arange(values.size)
-    first, end = np.maximum(position - half, 0), np.minimum(position + half + 1, values.size)
-    return (sums[end] - sums[first]) / (end - first)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure in inches; without pyplot there is no display and nothing global to close."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    return figure
-
-
-def _save(figure: Figure, file: str | os.PathLike) -> None:
-    # The default metadata names matplotlib's version: the same data then differ between machines.
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
-    write_bytes_atomically(file, picture.getvalue())

@@ -21,6 +21,7 @@ from tfalign.evaluation.answers import (
     worst_section,
 )
 from tfalign.evaluation.curves import Curves, read_curves
+from tfalign.evaluation.learning_curves import learning_curves
 from tfalign.evaluation.markdown import escape_cell, number, table
 from tfalign.evaluation.statistics import (
     Calibration,
@@ -200,7 +201,7 @@ def _draw(report: Report, curves: Curves, directory: Path) -> dict[str, str]:
         for name in ("learning_curves", "reward_against_kl", "score_distributions", "reliability")
     }
     drawn = {
-        "learning_curves": plots.learning_curves(paths["learning_curves"], curves),
+        "learning_curves": learning_curves(paths["learning_curves"], curves),
         "reward_against_kl": plots.reward_against_kl(
             paths["reward_against_kl"], curves.get(report.after_name, {}), rewards
         ),
