@@ -7,7 +7,7 @@ from tfalign.decoding import Generator, Sampler, Streamer
 from tfalign.models import CausalLM, GPTConfig
 
 R, STOPS, SEED = 8, (3, 5), 12
-pytestmark = pytest.mark.parametrize("policy", ["llama"], indirect=True, scope="module")
+of_llama = pytest.mark.parametrize("policy", ["llama"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,7 @@ def streamer(policy):
     return Streamer(policy, R, Sampler(0.7), STOPS)
 
 
+@of_llama
 def test_streams_the_tokens_of_the_fused_loop(policy, streamer, prompts):
     generator = Generator(policy, R, Sampler(0.7), STOPS)
     lengths = []
@@ -27,6 +28,7 @@ def test_streams_the_tokens_of_the_fused_loop(policy, streamer, prompts):
     assert min(lengths) < R and max(lengths) == R, "the seed no longer shows both endings"
 
 
+@of_llama
 def test_yields_before_the_end(streamer):
     tokens = streamer([2, 4], seed=1, pad_to=6)
     assert isinstance(next(tokens), int)
@@ -53,6 +55,7 @@ def test_the_cache_has_columns_for_the_prompt_and_the_response_alone(
     assert asked == [columns + max_new_tokens - 1]
 
 
+@of_llama
 def test_prompts_of_a_bucket_share_a_program(policy):
     streamer = Streamer(policy, R, Sampler(0.7), STOPS)
     for prompt in ([2], [2, 4], [1] * 16):
@@ -60,21 +63,25 @@ def test_prompts_of_a_bucket_share_a_program(policy):
     assert streamer._begin.traces == streamer._draw.traces == 1
 
 
+@of_llama
 def test_the_bucket_changes_nothing(policy, streamer):
     for prompt in ([2, 4], [7, 1, 3]):
         assert list(streamer(prompt, seed=SEED)) == list(streamer(prompt, seed=SEED, pad_to=6))
 
 
+@of_llama
 def test_an_empty_prompt_is_refused(streamer):
     with pytest.raises(ValueError, match="Row 0 of the prompts is empty"):
         next(streamer([]))
 
 
+@of_llama
 def test_a_response_beyond_the_positions_is_refused(streamer):
     with pytest.raises(ValueError, match="need 25 positions"):
         next(streamer([1] * 17))
 
 
+@of_llama
 def test_no_new_tokens_are_refused(policy):
     with pytest.raises(ValueError, match="Received: max_new_tokens=0"):
         Streamer(policy, 0)
