@@ -1,4 +1,4 @@
-"""Experiments: one absl main per job; each module's docstring is its manual."""
+"""Experiments: the jobs' mains here, questions in rooms of their own; each module's docstring is its manual."""
 
 import os
 

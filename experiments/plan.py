@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import keras
 
+from experiments.benchmarks.measured_step import measure
 from experiments.launch import launch
-from experiments.measured_step import measure
 from tfalign.evaluation.markdown import table
 from tfalign.models import GPTConfig, read_config
 from tfalign.models.gpt import PRESETS

@@ -95,6 +95,7 @@ def test_a_command_has_the_flags_that_it_is_given(page, job, words):
 
 
 def test_the_commands_name_experiments_that_exist():
-    text = PAGES[0].read_text(encoding="utf-8")
-    for name in set(re.findall(r"python -m experiments\.(\w+)", text)):
-        assert (ROOT / "experiments" / f"{name}.py").exists(), name
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in set(re.findall(r"python -m experiments\.([\w.]+\w)", text)):
+            assert (ROOT / "experiments" / f"{name.replace('.', '/')}.py").exists(), (page, name)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from experiments.arithmetic import ArithmeticConfig, main
+from experiments.tasks.arithmetic import ArithmeticConfig, main
 from tfalign.options import changed
 from tfalign.trainers.options import FineTuneOptions
 

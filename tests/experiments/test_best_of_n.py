@@ -1,12 +1,13 @@
-"""``experiments.best_of_n``: its measures on draws whose answer is known, and a run that goes on."""
+"""``experiments.studies.best_of_n``: its measures on draws whose answer is known, and a run that goes on."""
 
 import json
 
 import numpy as np
 import pytest
 
-from experiments import samples, stages
-from experiments.best_of_n import BestOfNConfig, EndedOrLess, main, measure
+from experiments import stages
+from experiments.studies import samples
+from experiments.studies.best_of_n import BestOfNConfig, EndedOrLess, main, measure
 from tfalign.models import GPTConfig
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compare, stages
-from experiments.compare import CONTESTANTS, MEASURES, CompareConfig, Contestant, main, measure
+from experiments import stages
+from experiments.studies import compare
+from experiments.studies.compare import (
+    CONTESTANTS,
+    MEASURES,
+    CompareConfig,
+    Contestant,
+    main,
+    measure,
+)
 from tfalign.cli.records import AlignJob, PreferenceJob
 from tfalign.options import build
 from tfalign.rewards import RewardModel
@@ -28,7 +36,7 @@ def test_a_contestant_has_options_that_its_experiment_takes(name):
     contestant = CONTESTANTS[name]
     config_class = {  # TF-Agents' has the options of align, tested beside it
         "align": AlignJob,
-        "tf_agents_align": AlignJob,
+        "tours.tf_agents_align": AlignJob,
         "preference": PreferenceJob,
     }[contestant.experiment]
     build(config_class, contestant.options)

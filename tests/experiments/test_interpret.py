@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from experiments.interpret import InterpretConfig, main
+from experiments.studies.interpret import InterpretConfig, main
 from tfalign.models import BERTConfig, CausalLM, GPTConfig, MaskedLM, SequenceClassifier
 from tfalign.text import train_byte_bpe, train_word_piece
 

@@ -9,8 +9,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments import language_models
-from experiments.language_models import LanguageModelsConfig, main
+from experiments.studies import language_models
+from experiments.studies.language_models import LanguageModelsConfig, main
 from tfalign.cli.records import GenerateJob
 from tfalign.cli.run import generate
 from tfalign.models import RecurrentConfig, from_pretrained

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from experiments.over_seeds import OverSeedsConfig, interval, main
+from experiments.studies.over_seeds import OverSeedsConfig, interval, main
 
 
 def report(rate):

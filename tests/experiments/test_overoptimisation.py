@@ -7,8 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from experiments import overoptimisation, stages
-from experiments.overoptimisation import OveroptimisationConfig, _Base, _curve, _summary, main
+from experiments import stages
+from experiments.studies import overoptimisation
+from experiments.studies.overoptimisation import (
+    OveroptimisationConfig,
+    _Base,
+    _curve,
+    _summary,
+    main,
+)
 from tfalign.evaluation.overoptimisation import fit_best_of_n
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import stages
-from experiments.safe_alignment import SafeAlignmentConfig, main, write_pairs
+from experiments.tasks.safe_alignment import SafeAlignmentConfig, main, write_pairs
 from tfalign.data.customer_service.examples import generate_examples
 from tfalign.data.customer_service.gold import gold_components, weighted
 from tfalign.options import changed

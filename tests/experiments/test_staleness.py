@@ -1,4 +1,4 @@
-"""``experiments.staleness``: who is compared, and the picture."""
+"""``experiments.studies.staleness``: who is compared, and the picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.staleness import StalenessConfig, contestants, report
+from experiments.studies.staleness import StalenessConfig, contestants, report
 
 
 def test_responses_are_as_old_as_the_picture_says():

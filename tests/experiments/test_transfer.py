@@ -1,4 +1,4 @@
-"""``experiments.transfer``: a model that knows the task already needs fewer examples than a random one."""
+"""``experiments.studies.transfer``: a model that knows the task already needs fewer examples than a random one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from experiments.classify import ClassifyConfig
 from experiments.classify import main as classify
-from experiments.transfer import (
+from experiments.studies.transfer import (
     ALL,
     ClassesConfig,
     FineTuning,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from experiments.translate import TranslateConfig, main
+from experiments.tasks.translate import TranslateConfig, main
 
 pytest.importorskip("sacrebleu")
 SMALL = {"width": 16, "num_layers": 1, "num_heads": 2, "batch_size": 4, "steps": 2, "log_every": 1}

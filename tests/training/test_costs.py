@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.compiled import flops_and_traffic
+from experiments.benchmarks.compiled import flops_and_traffic
 from experiments.plan import PlanConfig, device_of, seconds_at_best, shape_of, work_of
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.gpt import PRESETS

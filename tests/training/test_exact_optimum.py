@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.enumerable import Problem, total_variation
-from experiments.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
+from experiments.studies.enumerable import Problem, total_variation
+from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.decoding import Greedy, generate
 from tfalign.functional.kl import k2, k3
 from tfalign.models import Actor

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from experiments.enumerable import Problem, TabularCritic
+from experiments.studies.enumerable import Problem, TabularCritic
 from tfalign import backend
 from tfalign.functional.advantages import vtrace
 from tfalign.functional.aggregation import sequence_mean

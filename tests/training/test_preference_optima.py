@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.enumerable import Problem, total_variation
-from experiments.exact_preferences import (
+from experiments.studies.enumerable import Problem, total_variation
+from experiments.studies.exact_preferences import (
     ExactPreferencesConfig,
     bradley_terry,
     method,

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.compiled import flops_and_traffic, hindrances
+from experiments.benchmarks.compiled import flops_and_traffic, hindrances
 from experiments.plan import PlanConfig, check_backend, decode_bytes, main
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh

@@ -1,7 +1,7 @@
 """GRPO with a rule reward teaches a small model to add and subtract rightly.
 
-    python -m experiments.arithmetic --run_dir=runs/arithmetic
-    python -m experiments.arithmetic --right_share=1 --sft.steps=200 --steps=4000 --run_dir=runs/learnt
+    python -m experiments.tasks.arithmetic --run_dir=runs/arithmetic
+    python -m experiments.tasks.arithmetic --right_share=1 --sft.steps=200 --steps=4000 --run_dir=runs/learnt
 
 A small Llama-style model first reads the 9,099 training problems ("37+48=", one token a digit) with the
 answers of eight pupils to each, of whom one in five is right and the others count one or two too far.

@@ -1,6 +1,6 @@
 """Splits Anthropic's helpful-base preferences (Bai et al. 2022) into JSON lines for the pipeline.
 
-    python -m experiments.prepare_hh_rlhf --source=$DATA/hh-rlhf/helpful-base.test.jsonl.gz
+    python -m experiments.tasks.prepare_hh_rlhf --source=$DATA/hh-rlhf/helpful-base.test.jsonl.gz
     python -m experiments.pipeline --config=hh_rlhf
 
 Dialogues are split by a hash of their opening turn: the prompt of one record is often the beginning
@@ -12,7 +12,7 @@ Seconds.
 from __future__ import annotations
 
 from experiments.launch import launch
-from experiments.prepared import write_kinds
+from experiments.tasks.prepared import write_kinds
 from tfalign.data import PreferenceRecord, PromptRecord, read_records, split_by_prompt
 from tfalign.options import option, option_record
 

@@ -1,6 +1,6 @@
 """A first look: text generation is an environment like any other. Read it from top to bottom.
 
-    python -m experiments.gymnasium_tour
+    python -m experiments.tours.gymnasium_tour
 
 A language model writes tokens; so does an agent in a Gymnasium environment. This page makes a tiny
 model act in one, step by step, and then shows that the compiled decode loop is the same walk. It

@@ -1,6 +1,6 @@
 """PPO with a rule reward on a real trained model, llama2.c's stories260K.
 
-    python -m experiments.stories --model_dir=../shared/data/stories260K
+    python -m experiments.tasks.stories --model_dir=../shared/data/stories260K
 
 Loads the 260,000-parameter Llama (Karpathy's llama2.c, trained on TinyStories), checks that 200
 greedy steps of the compiled loop give the published text where ``expected_greedy.json`` is present,

@@ -1,6 +1,6 @@
 """Over-optimises a deliberately small reward model, by best-of-n and by PPO.
 
-    python -m experiments.overoptimisation --demo=runs/demo --run_dir=runs/overoptimisation
+    python -m experiments.studies.overoptimisation --demo=runs/demo --run_dir=runs/overoptimisation
 
 Takes the fine-tuned policy of a demo run as the reference and learns a reward model that is far too
 small from too few of its preferences, which the gold reward labels; the gold reward judges. PPO runs
@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.launch import launch
-from experiments.samples import Sampling, held_out_prompts, sample_scores
+from experiments.studies.samples import Sampling, held_out_prompts, sample_scores
 from tfalign.data.customer_service import gold_reward
 from tfalign.evaluation import plots
 from tfalign.evaluation.curves import read_curves

@@ -1,9 +1,9 @@
 """DPO and its kin against the exact optimum of a problem that can be enumerated.
 
-    python -m experiments.exact_preferences
-    python -m experiments.exact_preferences --methods=dpo --betas=0.5 --steps=400
+    python -m experiments.studies.exact_preferences
+    python -m experiments.studies.exact_preferences --methods=dpo --betas=0.5 --steps=400
 
-The problem is that of ``experiments.exact_optimum``: 781 responses, a random reference and random
+The problem is that of ``experiments.studies.exact_optimum``: 781 responses, a random reference and random
 rewards. The preferences are exact: a pair of responses counts both ways round, each by its
 probability. With those of Bradley and Terry, p = sigma(r - r'), DPO must arrive at
 pi* ~ pi_ref exp(reward / beta); so must robust DPO where one label in five is wrong. IPO's optimum is
@@ -21,8 +21,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from experiments.enumerable import Problem, total_variation
 from experiments.launch import launch
+from experiments.studies.enumerable import Problem, total_variation
 from tfalign.evaluation.markdown import table
 from tfalign.objectives import DPO, IPO, PairObjective, RobustDPO, response_log_probs
 from tfalign.options import option, option_record

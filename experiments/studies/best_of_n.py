@@ -1,8 +1,8 @@
 """Best of n: draws several responses, keeps the one a reward model likes best, and measures that.
 
-    python -m experiments.best_of_n --model=runs/demo/models/sft \\
+    python -m experiments.studies.best_of_n --model=runs/demo/models/sft \\
         --reward=runs/demo/models/reward_model --run_dir=runs/best_of_n
-    python -m experiments.best_of_n --model=DIR --reward=DIR1,DIR2 --data=prompts.jsonl
+    python -m experiments.studies.best_of_n --model=DIR --reward=DIR1,DIR2 --data=prompts.jsonl
 
 (To fine-tune on the best: ``experiments.align --algorithm=rejection_sampling``.) For n from 1 to
 ``max_n``, the best of n responses to a held-out prompt is compared with another single one: by the
@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments import stages
 from experiments.launch import launch
-from experiments.samples import held_out_prompts, sample_scores
+from experiments.studies.samples import held_out_prompts, sample_scores
 from tfalign.evaluation import plots
 from tfalign.evaluation.best_of_n import best_of_n_log_ratio
 from tfalign.evaluation.markdown import number, table

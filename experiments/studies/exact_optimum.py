@@ -1,12 +1,12 @@
 """Every on-policy algorithm against the exact optimum of a problem that can be enumerated.
 
-    python -m experiments.exact_optimum
-    python -m experiments.exact_optimum --algorithms=ppo,rloo --betas=0.5 --steps=600
-    python -m experiments.exact_optimum --algorithms=vtrace,reinforce --refresh_every=0 --cap=1e9
+    python -m experiments.studies.exact_optimum
+    python -m experiments.studies.exact_optimum --algorithms=ppo,rloo --betas=0.5 --steps=600
+    python -m experiments.studies.exact_optimum --algorithms=vtrace,reinforce --refresh_every=0 --cap=1e9
 
 Six tokens of which one stops, at most four of them: 781 responses, a random reference and random
 rewards. With the KL in the reward the optimum is pi* ~ pi_ref exp(reward / beta) (see
-``experiments.enumerable``), and an algorithm that maximises that objective must arrive there. Prints
+``experiments.studies.enumerable``), and an algorithm that maximises that objective must arrive there. Prints
 the total variation distance to it, before and after, for each algorithm and beta; 0.05 is the mark.
 The policies are tables, trained by the library's own rollouts, credits, objectives and Learner with
 the algorithm's own numbers, but for the batch and KL: beta in the reward. Five to fifteen seconds a
@@ -23,8 +23,8 @@ import dataclasses
 
 import keras
 
-from experiments.enumerable import Problem, TabularCritic, total_variation
 from experiments.launch import launch
+from experiments.studies.enumerable import Problem, TabularCritic, total_variation
 from tfalign.evaluation.markdown import table
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.options import option, option_record

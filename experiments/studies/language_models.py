@@ -1,7 +1,7 @@
 """From counting to Transformers: the perplexity of every kind of language model on two texts.
 
-    python -m experiments.language_models --run_dir=runs/language_models
-    python -m experiments.language_models --texts=tinyshakespeare --models=ngram,Transformer
+    python -m experiments.studies.language_models --run_dir=runs/language_models
+    python -m experiments.studies.language_models --texts=tinyshakespeare --models=ngram,Transformer
 
 Words of wikitext-2 (Merity et al. 2016), sentence by sentence, and characters of tiny Shakespeare
 (Karpathy 2015), of which the last tenth is the test, as in nanoGPT. Texts are read from --data_dir.

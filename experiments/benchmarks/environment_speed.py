@@ -1,7 +1,7 @@
 """Environment steps per second: the fused loop, and TF-Agents' driver in graph and on the host.
 
-    python -m experiments.benchmark --suites=environment
-    python -m experiments.benchmark --suites=environment --demo=runs/demo
+    python -m experiments.benchmarks.benchmark --suites=environment
+    python -m experiments.benchmarks.benchmark --suites=environment --demo=runs/demo
 
 One task, the demo's: its policy and its reward model, 64 rows; a step is a token written in a row.
 Without ``--demo`` the models have the demo's shape and random weights, and no response ends before
@@ -63,7 +63,7 @@ def measure(shape, repeats):
     """Steps per second of every path, and how often faster the driver in graph is.
 
     Args:
-        shape: dict, see ``experiments.benchmark.SHAPES``; "demo" is the run directory of a demo, or
+        shape: dict, see ``experiments.benchmarks.benchmark.SHAPES``; "demo" is the run directory of a demo, or
             "" for random weights.
         repeats: int, timed runs of every path.
 

@@ -1,7 +1,7 @@
 """PPO for helpful answers while a second model holds the unsafe ones under a limit.
 
-    python -m experiments.safe_alignment --demo=runs/demo --run_dir=runs/safe
-    python -m experiments.safe_alignment --limits=none,-0.5 --run_dir=runs/safe2
+    python -m experiments.tasks.safe_alignment --demo=runs/demo --run_dir=runs/safe
+    python -m experiments.tasks.safe_alignment --limits=none,-0.5 --run_dir=runs/safe2
 
 Safe RLHF (Dai et al. 2023) in small. The demo's pairs of answers are labelled twice, by all of the gold
 reward but its part "safe" and by that part alone: one model learns what is helpful and knows nothing of

@@ -1,7 +1,7 @@
 """What it costs to learn from the responses of an older policy, with and without correction.
 
-    python -m experiments.staleness --demo=runs/demo --run_dir=runs/staleness
-    python -m experiments.staleness --demo=runs/demo --staleness=0,4 --seeds=0
+    python -m experiments.studies.staleness --demo=runs/demo --run_dir=runs/staleness
+    python -m experiments.studies.staleness --demo=runs/demo --staleness=0,4 --seeds=0
 
 Takes the fine-tuned policy and the reward model of a finished demo run, and improves the policy by PPO: by
 ``experiments.align``, and by ``experiments.align_distributed`` with responses that are exactly --staleness
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments import compare
 from experiments.launch import launch
+from experiments.studies import compare
 from tfalign.evaluation import plots
 from tfalign.evaluation.markdown import mean_and_deviation, table
 from tfalign.files import local_path, write_json_atomically, write_text_atomically

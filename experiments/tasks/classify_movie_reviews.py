@@ -1,6 +1,6 @@
 """How good are the reward and the judge of --config=movie_reviews as sentiment classifiers?
 
-    python -m experiments.classify_movie_reviews --data_dir=runs/movie_reviews_data \\
+    python -m experiments.tasks.classify_movie_reviews --data_dir=runs/movie_reviews_data \\
         --reward_model=runs/movie_reviews/models/reward_model
 
 Prints the accuracy of both on the held-out passages and, by the mean over its passages, on whole

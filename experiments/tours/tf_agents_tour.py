@@ -1,7 +1,7 @@
 """TF-Agents' own agents learn to write: REINFORCE and PPO on the TF environment, and ours beside them.
 
-    python -m experiments.tf_agents_tour
-    python -m experiments.tf_agents_tour --agents=reinforce --seeds=0,1,2
+    python -m experiments.tours.tf_agents_tour
+    python -m experiments.tours.tf_agents_tour --agents=reinforce --seeds=0,1,2
 
 Nothing of the first two agents is tfalign's: they see the specs, the observations and the rewards of
 ``TextGenerationTFEnvironment``, and their networks are one hidden layer on the one-hot tokens. The task

@@ -1,6 +1,6 @@
 """Cuts the movie reviews (Pang and Lee 2004) into JSON lines for the pipeline.
 
-    python -m experiments.prepare_movie_reviews --source=$DATA/movie_reviews/movie_reviews.zip
+    python -m experiments.tasks.prepare_movie_reviews --source=$DATA/movie_reviews/movie_reviews.zip
     python -m experiments.pipeline --config=movie_reviews
 
 The reviews are split by their published cross-validation folds (the number in their names), so that
@@ -22,7 +22,7 @@ import re
 import numpy as np
 
 from experiments.launch import launch
-from experiments.prepared import write_kinds
+from experiments.tasks.prepared import write_kinds
 from tfalign.data import TextRecord, read_records
 from tfalign.evaluation.naive_bayes import NaiveBayes
 from tfalign.files import local_path

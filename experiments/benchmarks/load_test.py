@@ -1,6 +1,6 @@
 """Many clients at once at an HTTP server that is overrun, told to end, killed and started again.
 
-    python -m experiments.load_test --model=runs/demo/models/ppo --clients=250 --half_sent=400
+    python -m experiments.benchmarks.load_test --model=runs/demo/models/ppo --clients=250 --half_sent=400
 
 Starts ``experiments.serve`` and opens --clients streams at the same time; every response must end, and be
 the same as when it is asked for alone. Then --half_sent connections send half a body and wait, while as

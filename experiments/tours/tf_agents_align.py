@@ -1,6 +1,6 @@
 """Aligns a policy under TF-Agents: their driver, buffer, metrics and Learner, and our PPO as the agent.
 
-    python -m experiments.tf_agents_align --run_dir=runs/tf_agents --model=runs/demo/models/sft \\
+    python -m experiments.tours.tf_agents_align --run_dir=runs/tf_agents --model=runs/demo/models/sft \\
         --reward=runs/demo/models/reward_model --max_prompt_tokens=42 --steps=90 \\
         --learning_rate=1e-4
     python -m experiments.align --run_dir=runs/ours --model=runs/demo/models/sft \\

@@ -1,7 +1,7 @@
 """What each way to save memory saves, and what it costs: one update, as XLA compiled it.
 
-    python -m experiments.memory
-    python -m experiments.memory --preset=gpt2 --length=256 --batch_size=4
+    python -m experiments.benchmarks.memory
+    python -m experiments.benchmarks.memory --preset=gpt2 --length=256 --batch_size=4
 
 Compiles an update of language modelling with random weights as it is, with each of the ways alone, and with
 all of them: blocks that are computed twice (--remat), logits of a chunk of positions at a time (--chunk), a
@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import compiled, stages
+from experiments import stages
+from experiments.benchmarks import compiled
+from experiments.benchmarks.measured_step import bytes_of
 from experiments.launch import launch
-from experiments.measured_step import bytes_of
 from tfalign.evaluation.markdown import number, table
 from tfalign.layers import ResidualBlock
 from tfalign.models import CausalLM

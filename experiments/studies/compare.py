@@ -1,7 +1,7 @@
 """All algorithms side by side on the demo task.
 
-    python -m experiments.compare --demo=runs/demo --run_dir=runs/compare
-    python -m experiments.compare --demo=runs/demo --contestants=ppo,rloo,dpo --seeds=0,1,2
+    python -m experiments.studies.compare --demo=runs/demo --run_dir=runs/compare
+    python -m experiments.studies.compare --demo=runs/demo --contestants=ppo,rloo,dpo --seeds=0,1,2
 
 Takes the fine-tuned policy and the reward model of a finished demo run (``make demo``). Each contestant
 starts from that policy, once a seed, as a command and a process of its own, of which seconds and peak
@@ -80,7 +80,7 @@ def _preference(loss, learning_rate):
 CONTESTANTS = {
     "ppo": _on_policy("ppo", 1e-4),
     "ppo_tf_agents": Contestant(  # the same PPO under TF-Agents' driver, buffer and Learner
-        "tf_agents_align", {"learning_rate": 1e-4} | _SAME, "ppo", rewarded=True
+        "tours.tf_agents_align", {"learning_rate": 1e-4} | _SAME, "ppo", rewarded=True
     ),
     "a2c": _on_policy("a2c", 6e-4),
     "vtrace": _on_policy("vtrace", 6e-4),

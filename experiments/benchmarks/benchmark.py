@@ -1,9 +1,9 @@
 """Times decoding, training, and the PPO and GRPO steps by phase, and asks the peers for the same.
 
-    python -m experiments.benchmark
-    python -m experiments.benchmark --peers
-    python -m experiments.benchmark --shapes=small --suites=decode,train --vocab=1000
-    python -m experiments.benchmark --suites=environment
+    python -m experiments.benchmarks.benchmark
+    python -m experiments.benchmarks.benchmark --peers
+    python -m experiments.benchmarks.benchmark --shapes=small --suites=decode,train --vocab=1000
+    python -m experiments.benchmarks.benchmark --suites=environment
 
 Every measurement is a process of its own, so that peak memory is its alone. With ``--peers`` the
 scripts of experiments/peers run the same shapes through transformers' ``generate``, a plain PyTorch
@@ -11,7 +11,7 @@ training step, TRL 0.24's PPO and TRL 1.16's GRPO, in two environments made unde
 use, in turn with ours, ``--rounds`` times; ratios are those of medians. All models are GPT-2 of the
 given shape with random weights, float32; every response has its full length. tfalign's PPO step is
 measured twice: with a critic of its own, as TRL's, and with the critic on the policy's trunk.
-What the suite ``environment`` measures, at the demo's shape, says ``experiments.environment_speed``.
+What the suite ``environment`` measures, at the demo's shape, says ``experiments.benchmarks.environment_speed``.
 Results go to standard output as a table, and to RUN_DIR/benchmark.json. About ten minutes with peers.
 """
 
@@ -137,7 +137,7 @@ def _our_command(config, name, shape_name, shape):
     return [
         sys.executable,
         "-m",
-        "experiments.benchmark",
+        "experiments.benchmarks.benchmark",
         f"--measure={name}",
         f"--shapes={shape_name}",
         f"--repeats={config.repeats}",
@@ -147,7 +147,7 @@ def _our_command(config, name, shape_name, shape):
 
 def _peer_command(config, environment, script, shape):
     flags = [x for key, value in shape.items() for x in (f"--{key}", str(value))]
-    folder = Path(__file__).parent / "peers"
+    folder = Path(__file__).parents[1] / "peers"
     python = _peer_python(local_path(config.peers_dir) / environment, environment, folder)
     return [str(python), str(folder / script), *flags, "--repeats", str(config.repeats)]
 
@@ -281,7 +281,7 @@ def _measure_iteration(shape, repeats, chosen, actor_critic, reward):
 
 
 def _measure_environment(shape, repeats):
-    from experiments.environment_speed import measure
+    from experiments.benchmarks.environment_speed import measure
 
     return measure(shape, repeats)
 

@@ -2,7 +2,7 @@
 
     for SEED in 0 1 2 3 4; do
         python -m experiments.pipeline --config=demo --seed=$SEED --run_dir=runs/seed$SEED; done
-    python -m experiments.over_seeds --runs=runs/seed0,runs/seed1,runs/seed2,runs/seed3,runs/seed4
+    python -m experiments.studies.over_seeds --runs=runs/seed0,runs/seed1,runs/seed2,runs/seed3,runs/seed4
 
 Machines round differently, so that one seed's numbers are one machine's; the interval over seeds
 (Student's t) is the claim. Reads each run's report.json, prints the table and writes

@@ -3,7 +3,7 @@
     DATA=/path/to/data/wikitext-2
     python -m experiments.pretrain_bert --run_dir=runs/bert --next_sentence=false \\
         --data=$DATA/wiki.train.shuffled.tokens.gz::$DATA/wiki.valid.tokens
-    python -m experiments.transfer --run_dir=runs/transfer --models=BERT=runs/bert/models/pretrain_bert \\
+    python -m experiments.studies.transfer --run_dir=runs/transfer --models=BERT=runs/bert/models/pretrain_bert \\
         --classes.data=tfds:movie_reviews:train::tfds:movie_reviews:test --pairs.data=TRAIN::TEST
 
 Each of --models, NAME=DIRECTORY, an encoder or a decoder, is fine-tuned on each number of --examples and with

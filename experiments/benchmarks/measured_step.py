@@ -15,7 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from experiments import compiled
+from experiments.benchmarks import compiled
 from tfalign.models import Actor, CausalLM, Critic, SeparateActorCritic, SharedActorCritic
 from tfalign.models.layouts import distribution
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters

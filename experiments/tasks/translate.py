@@ -1,7 +1,7 @@
 """An encoder-decoder learns to spell numbers and dates in English and in Chinese, and to read them.
 
-    python -m experiments.translate --run_dir=runs/translate
-    python -m experiments.translate --data=mine.jsonl --length=64 --preset=mini --width=0 --num_layers=0
+    python -m experiments.tasks.translate --run_dir=runs/translate
+    python -m experiments.tasks.translate --data=mine.jsonl --length=64 --preset=mini --width=0 --num_layers=0
 
 The first needs no data (``tfalign.data.spelled``); the second takes JSON lines of "prompt" and
 "completion". The model, its warm-up schedule, Adam's numbers and label smoothing are those of Vaswani et al.

@@ -1,8 +1,8 @@
 """Looks inside a model at work on one text.
 
-    python -m experiments.interpret --model=runs/demo/models/sft --text="Where is my order?"
-    python -m experiments.interpret --model=runs/bert/models/pretrain_bert --text="He was born in London ."
-    python -m experiments.interpret --model=runs/sentiment/models/classify --text="A dull film ."
+    python -m experiments.studies.interpret --model=runs/demo/models/sft --text="Where is my order?"
+    python -m experiments.studies.interpret --model=runs/bert/models/pretrain_bert --text="He was born in London ."
+    python -m experiments.studies.interpret --model=runs/sentiment/models/classify --text="A dull film ."
 
 What is asked of the model follows from what it is: of a language model the next token, of a masked one the token
 that is hidden (the last word's, or that of --hide), of a classifier the class. Draws the attention of
