@@ -44,7 +44,7 @@ def launch(
     argv: Sequence[str] | None = None,
     command: str | None = None,
     configs: Configs | None = None,
-    own_numbers: Callable[[Sequence[str]], Mapping[str, Any]] = lambda argv: {},
+    own_numbers: Callable[[Sequence[str]], Mapping[str, str]] = lambda argv: {},
 ) -> None:
     """Parses flags, builds the job's options and calls ``run`` with them.
 
