@@ -44,6 +44,24 @@ def pytest_configure(config):
     hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "fast")
 
 
+def pytest_collectstart(collector):
+    """A model that a module makes when it is imported has the same weights in every run."""
+    if isinstance(collector, pytest.Module):
+        _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """So has one that a test or a fixture makes, whatever ran before it."""
+    _seed()
+
+
+def _seed():
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def fuzz_cases(request):
     """``fast -> int``: how many cases a fuzz test tries: --fuzz, else three times ``fast`` if --slow."""

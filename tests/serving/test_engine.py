@@ -121,18 +121,18 @@ def test_those_who_wait_for_an_engine_that_never_started_are_told():
 
 
 def test_ids_that_end_one_response_do_not_end_another(engine):
-    both = [Collected([5, 6], 12, seed=4), Collected([5, 6], 12, seed=4)]
-    engine.submit(both[0].request)
-    assert both[0].done.wait(60)
-    end = both[0].tokens[2]
-    both[1].request.stop_tokens = frozenset([end])
+    whole = Collected([5, 6], 12, seed=4)
+    engine.submit(whole.request)
+    assert whole.done.wait(60)
+    end = whole.tokens[len(whole.tokens) // 2]
+    ended = Collected([5, 6], 12, seed=4, stop_tokens=frozenset([end]))
     again = Collected([5, 6], 12, seed=4)
-    for collected in (both[1], again):
+    for collected in (ended, again):
         engine.submit(collected.request)
-    assert both[1].done.wait(60) and again.done.wait(60)
-    assert again.tokens == both[0].tokens
-    assert both[1].tokens == both[0].tokens[: both[0].tokens.index(end) + 1]
-    assert both[1].reason == "stop"
+    assert ended.done.wait(60) and again.done.wait(60)
+    assert again.tokens == whole.tokens
+    assert ended.tokens == whole.tokens[: whole.tokens.index(end) + 1]
+    assert ended.reason == "stop"
 
 
 def test_eight_threads_get_their_own_answers(engine):
