@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfalign.cli import launch_job as _launch_job
 from tfalign.cli.jobs import NAMED
+from tfalign.cli.launch import Process
 from tfalign.cli.launch import launch as _launch
 
 
@@ -22,15 +23,16 @@ CONFIGS = NAMED | {
 """What ``--config`` knows by name: the library's configs, and those of experiments/configs."""
 
 
-def launch(record, run, about):
+def launch(record, run, about, process_kind=Process):
     """Runs an experiment's main, see ``tfalign.cli.launch``.
 
     Args:
         record: its option record.
         run: ``record -> None``.
         about: the module's docstring.
+        process_kind: see ``tfalign.cli.launch``.
     """
-    _launch(record, run, about, configs=CONFIGS)
+    _launch(record, run, about, configs=CONFIGS, process_kind=process_kind)
 
 
 def launch_job(name, about):

@@ -10,10 +10,9 @@ import pytest
 from absl import flags
 
 import tfalign
-from tfalign.cli import records
+from tfalign.cli import launch, records
 from tfalign.cli.flags import define_flags
 from tfalign.cli.jobs import JOBS
-from tfalign.cli.launch import Process
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -90,7 +89,7 @@ def commands():
 def test_a_command_has_the_flags_that_it_is_given(page, job, words):
     values = flags.FlagValues()
     define_flags(getattr(records, JOBS[job].record), values)
-    define_flags(Process, values)
+    define_flags(getattr(launch, JOBS[job].process_kind), values)
     values(["tfalign", *words])
 
 

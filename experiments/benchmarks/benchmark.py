@@ -385,4 +385,4 @@ def _chosen(names, known):
 
 
 if __name__ == "__main__":
-    launch(BenchmarkConfig, main, __doc__, {"suite": "suites"})
+    launch(BenchmarkConfig, main, __doc__)

@@ -18,14 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import stages
-from experiments.benchmarks import compiled
-from experiments.benchmarks.measured_step import bytes_of
 from experiments.launch import launch
+from tfalign.cli.launch import WithoutDevices
 from tfalign.evaluation.markdown import number, table
 from tfalign.layers import ResidualBlock
 from tfalign.models import CausalLM
 from tfalign.objectives import LanguageModelling
 from tfalign.options import option, option_record
+from tfalign.planning import compiled
+from tfalign.planning.measured_step import bytes_of
 from tfalign.training.learner import Learner
 from tfalign.types import LanguageModelBatch
 
@@ -100,4 +101,4 @@ def cells(rows):
 
 
 if __name__ == "__main__":
-    launch(MemoryConfig, main, __doc__, on_devices=False)
+    launch(MemoryConfig, main, __doc__, WithoutDevices)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.launch import launch
+from tfalign.cli.launch import WithoutDevices
 from tfalign.evaluation.markdown import table
 from tfalign.files import write_json_atomically, write_text_atomically
 from tfalign.options import option, option_record
@@ -114,4 +115,4 @@ def _markdown(summary, count):
 
 
 if __name__ == "__main__":
-    launch(OverSeedsConfig, main, __doc__, on_devices=False)
+    launch(OverSeedsConfig, main, __doc__, WithoutDevices)

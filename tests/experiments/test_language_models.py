@@ -11,8 +11,8 @@ import pytest
 
 from experiments.studies import language_models
 from experiments.studies.language_models import LanguageModelsConfig, main
-from tfalign.cli.records import GenerateJob
-from tfalign.cli.run import generate
+from tfalign.cli.records import GenerateJob, SamplingOptions
+from tfalign.cli.talk import generate
 from tfalign.models import RecurrentConfig, from_pretrained
 from tfalign.pretrained import load_tokenizer
 
@@ -59,7 +59,11 @@ def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     model = tmp_path / "run" / "wikitext-2" / "LSTM" / "models" / "LSTM"
     capsys.readouterr()
     prompt = "the cat sat on the"
-    generate(GenerateJob(str(model), prompt=prompt, max_new_tokens=1, greedy=True))
+    generate(
+        GenerateJob(
+            str(model), prompt=prompt, max_new_tokens=1, sampling=SamplingOptions(greedy=True)
+        )
+    )
     words = load_tokenizer(model)
     best = int(np.argmax(from_pretrained(model)(np.array([words.encode(prompt)]))[0, -1]))
     assert capsys.readouterr().out.strip() == words.decode([best]) != ""

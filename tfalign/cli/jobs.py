@@ -26,6 +26,7 @@ class Job(NamedTuple):
     module: str = "tfalign.cli.run"
     configs: Mapping[str, Callable[[], Mapping[str, Any]]] = {}
     own_numbers: Callable[[Sequence[str]], Mapping[str, str]] = lambda argv: {}
+    process_kind: str = "Process"  # of tfalign.cli.launch
 
 
 def _numbers(
@@ -74,7 +75,18 @@ JOBS = {
     "evaluate": Job("compare a policy before and after alignment", "EvaluateJob", "evaluate"),
     "pipeline": Job("all of the above in one run", "PipelineJob", "pipeline", configs=NAMED),
     "demo": Job("the pipeline on embedded data, in minutes", "DemoJob", "pipeline"),
-    "generate": Job("continue prompts with a model", "GenerateJob", "generate"),
+    "report": Job("write a run's report from its metrics", "ReportJob", "report"),
+    "generate": Job(
+        "continue prompts with a model", "GenerateJob", "generate", module="tfalign.cli.talk"
+    ),
+    "chat": Job("chat with a model in the terminal", "ChatJob", "chat", module="tfalign.cli.talk"),
     "serve": Job("serve a model over HTTP", "ServeJob", "serve", module="tfalign.cli.serve"),
+    "plan": Job(
+        "say what a run will need: memory, operations, seconds at best",
+        "PlanJob",
+        "print_plan",
+        module="tfalign.planning.plan",
+        process_kind="WithoutDevices",
+    ),
     "export": Job("write a SavedModel or a LiteRT file", "ExportJob", "export"),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
+from tfalign.planning.options import PlanOptions
 from tfalign.serving.settings import Limits
 from tfalign.trainers.on_policy_options import ALGORITHMS, DistributedOptions, OnPolicyOptions
 from tfalign.trainers.options import (
@@ -114,27 +115,53 @@ class EvaluateJob:
 
 
 @option_record
-class GenerateJob:
-    """Continues prompts with a model, token by token."""
+class SamplingOptions:
+    """Sampling."""
 
-    model: str = option("runs/demo/models/ppo", "Directory of the model.")
-    prompt: str = option("", "Prompt; empty: lines typed, until an empty one.")
-    max_new_tokens: int = option(64, "Maximum response length, tokens.", at_least=1)
-    greedy: bool = option(False, "Take the likeliest token instead of sampling.")
     temperature: float = option(1.0, "Sampling temperature.", above=0)
-    top_k: int = option(0, "Keep the k likeliest tokens; 0 keeps all.", at_least=0)
+    top_k: int | None = option(None, "Keep the k likeliest tokens; none: all.", at_least=1)
     top_p: float = option(
         1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
     )
     min_p: float = option(
         0.0, "Keep tokens of this fraction of the likeliest's probability.", at_least=0, at_most=1
     )
+    greedy: bool = option(False, "Take the likeliest token instead of sampling.")
     seed: int = option(0, "Random seed of sampling.", at_least=0)
 
     def __post_init__(self):
-        sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)
+        sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, None, 1.0, 0.0)
         if self.greedy and sampled:
             raise ValueError("greedy excludes temperature, top_k, top_p and min_p")
+
+
+@option_record
+class GenerateJob:
+    """Continues prompts with a model, token by token."""
+
+    model: str = option("runs/demo/models/ppo", "Directory of the model.")
+    prompt: str = option(
+        "", "Prompt, \\n for a line break; empty: lines typed, until an empty one."
+    )
+    max_new_tokens: int = option(64, "Maximum response length, tokens.", at_least=1)
+    sampling: SamplingOptions = record(SamplingOptions())
+
+
+@option_record
+class ChatJob:
+    """Chats with a model whose tokenizer has a chat template, until an empty line."""
+
+    model: str = option("runs/sft/models/sft", "Directory of the model.")
+    system: str = option("", "System message; empty: none.")
+    max_new_tokens: int = option(256, "Maximum length of an answer, tokens.", at_least=1)
+    sampling: SamplingOptions = record(SamplingOptions())
+
+
+@option_record
+class ReportJob:
+    """Writes a run's report anew from its metrics: a table of all stages, and the learning curves."""
+
+    run_dir: str = option("runs/demo", "Run directory.")
 
 
 @option_record
@@ -154,6 +181,11 @@ class ExportJob:
         1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
     )
     int8: bool = option(False, "Hold the kernels in 8 bits.")
+
+
+@option_record
+class PlanJob(PlanOptions):
+    """Says what a run will need before it is started: parameters, memory, operations, seconds at best."""
 
 
 @option_record

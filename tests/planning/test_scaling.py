@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
-from experiments.benchmarks.compiled import flops_and_traffic, hindrances
-from experiments.plan import PlanConfig, check_backend, decode_bytes, main
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh
-from tfalign.training import costs
-from tfalign.training.costs import Models, Work
-from tfalign.training.scaling import Axes, gathered_weights, held_weights, scale
+from tfalign.planning import costs
+from tfalign.planning.compiled import flops_and_traffic, hindrances
+from tfalign.planning.costs import Models, Work
+from tfalign.planning.options import PlanOptions
+from tfalign.planning.plan import check_backend, decode_bytes, print_plan
+from tfalign.planning.scaling import Axes, gathered_weights, held_weights, scale
 
 CONFIG = GPTConfig(
     10, 8, 2, 4, max_positions=16, rotary_base=100.0, norm="rms", use_bias=False, hidden_dim=16
@@ -105,7 +106,7 @@ def test_a_critic_of_its_own():
 
 def test_what_cannot_be_planned_is_said():
     with pytest.raises(ValueError, match="grpo has no critic. Received: critic=separate"):
-        PlanConfig(algorithm="grpo", critic="separate")
+        PlanOptions(algorithm="grpo", critic="separate")
     models, work = Models(CONFIG), Work(8, 0, 4)
     with pytest.raises(ValueError, match="3 devices, must divide batch_size. .* batch_size=8"):
         scale("sft", models, work, parse_mesh("data:3"))
@@ -146,7 +147,7 @@ def test_what_hinders_a_program():
 
 
 def test_a_page_names_what_is_sent(capsys):
-    main(PlanConfig(model="gpt2_xl", device="tpu_v5e", mesh="fsdp:4", algorithm="sft"))
+    print_plan(PlanOptions(model="gpt2_xl", device="tpu_v5e", mesh="fsdp:4", algorithm="sft"))
     page = capsys.readouterr().out
     assert "| MB sent |" in page and "of the device's 16 GB" in page
 
@@ -159,7 +160,7 @@ def test_a_page_names_what_is_sent(capsys):
 def test_plans_of_meshes_are_within_15_percent_of_what_xla_compiled(mesh, algorithm):
     pytest.importorskip("jax")
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.plan", "--model=mini", f"--algorithm={algorithm}"]
+        [sys.executable, "-m", "tfalign", "plan", "--model=mini", f"--algorithm={algorithm}"]
         + [f"--mesh={mesh}", "--batch_size=64", "--check"],
         env=os.environ
         | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from experiments.benchmarks import compiled
 from tfalign.models import Actor, CausalLM, Critic, SeparateActorCritic, SharedActorCritic
 from tfalign.models.layouts import distribution
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters
 from tfalign.objectives import DPO, LanguageModelling, RewardModelling
+from tfalign.planning import compiled
+from tfalign.planning.options import ON_POLICY
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.training.algorithms import ALGORITHMS
-from tfalign.training.costs import ON_POLICY
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve

@@ -2,7 +2,7 @@
 
 Operations are those of matrix products, two for a multiplication and an addition; all else is a few per
 cent beside them. A product's backward pass costs two of its kind. Memory is what XLA keeps of this
-library's blocks until their backward pass, with elementwise operations fused; ``experiments.plan --check``
+library's blocks until their backward pass, with elementwise operations fused; ``tfalign plan --check``
 compares both with the compiler's own numbers.
 """
 
@@ -12,13 +12,11 @@ import dataclasses
 from typing import NamedTuple
 
 from tfalign.models import GPTConfig
+from tfalign.planning.options import ON_POLICY
 
 BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
 _LOGITS_KEPT = 3  # arrays of logits' size: themselves, their exponentials, their gradient
 _LOGITS_KEPT_WITH_ENTROPY = 4  # what an objective of rollouts logs
-
-
-ON_POLICY = ("ppo", "grpo")
 
 
 class Models(NamedTuple):

@@ -3,7 +3,7 @@
 A device computes its share of the rows with a model that has its share of the heads and hidden units
 (Shoeybi et al. 2019); "fsdp" cuts what it holds further, and gathers it (Rajbhandari et al. 2020):
 ``models.layouts`` says what is cut. docs/scaling.md has the formulas and what they leave out, and
-``experiments.plan --mesh=... --check`` compares them with what XLA compiled.
+``tfalign plan --mesh=... --check`` compares them with what XLA compiled.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import dataclasses
 from typing import NamedTuple
 
 from tfalign.models.layouts import check_mesh
-from tfalign.training import costs
-from tfalign.training.costs import BYTES, Costs, Models
+from tfalign.planning import costs
+from tfalign.planning.costs import BYTES, Costs, Models
 
 # JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs
 _KEPT_BY_JAX = 1.15

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.benchmarks.compiled import flops_and_traffic
-from experiments.plan import PlanConfig, device_of, seconds_at_best, shape_of, work_of
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.gpt import PRESETS
 from tfalign.models.lora import LoRA, add_adapters
-from tfalign.training.costs import (
+from tfalign.planning.compiled import flops_and_traffic
+from tfalign.planning.costs import (
     Work,
     cache_bytes,
     count_adapters,
@@ -24,6 +23,9 @@ from tfalign.training.costs import (
     reward_costs,
     supervised_costs,
 )
+from tfalign.planning.options import PlanOptions
+from tfalign.planning.page import seconds_at_best
+from tfalign.planning.plan import device_of, shape_of, work_of
 
 LLAMA = PRESETS["tiny_llama"]
 
@@ -117,13 +119,13 @@ def test_what_options_change():
 
 
 def test_plans_of_configs():
-    assert work_of(PlanConfig(algorithm="ppo")) == Work(64, 48, 48, 16, 4)
-    assert work_of(PlanConfig(algorithm="grpo", epochs=2)).epochs == 2
-    assert work_of(PlanConfig(algorithm="sft")) == Work(64, 48, 48)
-    device = device_of(PlanConfig(device="24,50,0.17,1"))
+    assert work_of(PlanOptions(algorithm="ppo")) == Work(64, 48, 48, 16, 4)
+    assert work_of(PlanOptions(algorithm="grpo", epochs=2)).epochs == 2
+    assert work_of(PlanOptions(algorithm="sft")) == Work(64, 48, 48)
+    device = device_of(PlanOptions(device="24,50,0.17,1"))
     assert (device.memory, device.bandwidth, device.mixed_bfloat16) == (24, 50, 0.17)
     with pytest.raises(ValueError, match="four numbers, .* Received: tpu"):
-        device_of(PlanConfig(device="tpu"))
+        device_of(PlanOptions(device="tpu"))
     # of generation the slower of reading and computing counts
     flops = {"generation": 0.17e12, "update": 0.34e12}
     assert seconds_at_best(flops, 25e9, device, "float32") == {"generation": 1.0, "update": 2.0}
@@ -149,7 +151,7 @@ def test_a_directory_needs_no_weights(tmp_path):
     ids=lambda options: options[1].partition("=")[2],
 )
 def test_plans_are_within_15_percent_of_what_xla_compiled(options):
-    command = [sys.executable, "-m", "experiments.plan", "--batch_size=16", "--check", *options]
+    command = [sys.executable, "-m", "tfalign", "plan", "--batch_size=16", "--check", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
     ratios = {row[0]: float(row[3]) for row in rows if len(row) == 4 and row[3][0].isdigit()}
