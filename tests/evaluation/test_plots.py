@@ -118,7 +118,9 @@ def test_reliability_draws_the_filled_bins(tmp_path, figures):
 
 
 def test_nothing_to_draw_writes_nothing(tmp_path):
-    assert not learning_curves.learning_curves(tmp_path / "a.png", {"other": {"gradient_norm": series(3)}})
+    assert not learning_curves.learning_curves(
+        tmp_path / "a.png", {"other": {"gradient_norm": series(3)}}
+    )
     assert not plots.reward_against_kl(tmp_path / "a.png", {"score": series(3)}, {"score": "S"})
     assert not plots.reward_against_kl(tmp_path / "a.png", {"kl": series(3)}, {"score": "S"})
     assert not plots.score_distributions(tmp_path / "a.png", {})

@@ -41,6 +41,7 @@ def small(monkeypatch):
         monkeypatch.setitem(networks, "LSTM", network)
 
 
+@pytest.mark.slow
 def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     options = {"data_dir": str(data), "run_dir": str(tmp_path / "run")}
     main(LanguageModelsConfig(models="ngram", texts="wikitext-2", **options))

@@ -22,6 +22,7 @@ def run_block(name):
     exec(compile(code, str(DOCUMENT), "exec"), {"__name__": "documented"})
 
 
+@pytest.mark.slow
 def test_the_new_algorithm_of_the_document(monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "ppo_penalty", None)  # and taken out again
     run_block("ppo_penalty")

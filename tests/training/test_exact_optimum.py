@@ -34,7 +34,9 @@ def distance(problem, name, beta, **changes):
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ppo", 40), ("rloo", 100)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [pytest.param("ppo", 40, marks=pytest.mark.slow), ("rloo", 100)]
+)
 def test_a_small_problem_is_solved(name, steps):
     assert distance(SMALL, name, 0.5, steps=steps, batch_size=128) < 0.02
 

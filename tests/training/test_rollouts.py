@@ -400,6 +400,7 @@ def test_groups_of_equal_scores_are_drawn_again(grouped):
     np.testing.assert_array_equal(once_more.token_ids, again.token_ids)
 
 
+@pytest.mark.slow
 def test_redraws_are_bounded():
     calls = []
 
@@ -442,6 +443,7 @@ def test_what_counts_in_the_loss():
     assert counted(overlong_buffer=4)[1] == [0.5, -0.5, 1, -1]
 
 
+@pytest.mark.slow
 def test_greedy_baseline_scores_the_greedy_response():
     baseline = GreedyBaseline()
     worker = RolloutWorker(
