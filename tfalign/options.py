@@ -179,7 +179,7 @@ def leaves(kind: type, default: Any = None) -> list[Leaf]:
     Raises:
         TypeError: if two have one name.
     """
-    found = list(_leaves(kind, kind() if default is None else default, "", (), ""))
+    found = list(_leaves(kind, default, "", (), ""))
     names = [leaf.name for leaf in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -187,20 +187,31 @@ def leaves(kind: type, default: Any = None) -> list[Leaf]:
     return found
 
 
-def build(kind: type[Record], values: Mapping[str, Any], default: Record | None = None) -> Record:
+def build(
+    kind: type[Record],
+    values: Mapping[str, Any],
+    default: Record | None = None,
+    over: Mapping[str, Any] = types.MappingProxyType({}),
+) -> Record:
     """A record from names and values.
 
     Args:
         kind: the record's class.
         values: name of an option to its value, or of a record in it to a dict of such.
-        default: whose values hold where none is given; ``kind()`` where None.
+        default: whose values hold where none is given; the fields' own where None.
+        over: values that replace others, as flags do those of a file.
 
     Raises:
         ValueError: naming an unknown option and the one that may have been meant, one given twice, or one
             whose value it does not take.
     """
-    default = kind() if default is None else default
     known = {leaf.name: leaf for leaf in leaves(kind, default)}
+    given = _given(kind, values, known) | _given(kind, over, known)
+    return _replaced(kind, default, given, "")
+
+
+def _given(kind, values, known):
+    """The checked values by path."""
     given: dict[tuple[str, ...], Any] = {}
     for name, value in _flat(kind, values):
         if name not in known:
@@ -209,7 +220,7 @@ def build(kind: type[Record], values: Mapping[str, Any], default: Record | None 
         if leaf.path in given:
             raise ValueError(f"The option {name} is given twice")
         given[leaf.path] = check(name, value, leaf.field, leaf.hint)
-    return _replaced(kind, default, given, "")
+    return given
 
 
 def changed(options: Record, **values: Any) -> Record:
@@ -333,14 +344,19 @@ def _record_in(kind, field):
 
 def _leaves(kind, default, prefix, path, heading) -> Iterator[Leaf]:
     for field in dataclasses.fields(kind):
-        value, where = getattr(default, field.name), (*path, field.name)
+        value, where = _default_of(field, default), (*path, field.name)
         if _holds_record(field):
             inner, more = _record_in(kind, field)
             under = field.metadata["help"] or (inner.__doc__ or "").strip().split("\n")[0]
-            yield from _leaves(inner, value or inner(), prefix + more, where, under.rstrip(".:"))
+            yield from _leaves(inner, value, prefix + more, where, under.rstrip(".:"))
         else:
             hint = _hints(kind)[field.name]
             yield Leaf(prefix + field.name, where, kind, heading, field, hint, value)
+
+
+def _default_of(field, default):
+    """A field's value in a record, or its own where there is none."""
+    return field.default if default is None else getattr(default, field.name)
 
 
 def _flat(kind, values, prefix=""):
@@ -368,18 +384,19 @@ def _records_of(kind):
 
 
 def _replaced(kind, default, given, where):
-    """``default`` with the values by path; what is wrong between options is told with ``where``."""
+    """``default``, or the class's own, with the values by path; what is wrong between options is told with
+    ``where``."""
     changes = {}
     for field in dataclasses.fields(kind):
         inner = {path[1:]: value for path, value in given.items() if path[0] == field.name}
         if inner and _holds_record(field):
             record_class, prefix = _record_in(kind, field)
-            start = getattr(default, field.name) or record_class()
+            start = _default_of(field, default)
             changes[field.name] = _replaced(record_class, start, inner, where + prefix)
         elif inner:
             changes[field.name] = inner[()]
     try:
-        return dataclasses.replace(default, **changes)
+        return kind(**changes) if default is None else dataclasses.replace(default, **changes)
     except ValueError as error:
         if where:
             raise ValueError(f"{where.rstrip('.')}: {error}") from error

@@ -2,12 +2,16 @@
 
 import ast
 import pathlib
+import posixpath
 import re
 
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = re.compile(r"data/customer_service/(english|chinese)/")  # lists of words, no interface
+OUTSIDE = {"BUILD_NOTES.md": "notes.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
+"""Pages of the site that stand at the top of the repository."""
+OUTSIDE_LINK = re.compile(r"\]\((?:\.\./)+(?P<file>[\w/]+(?:\.md|/))\)")
 CODE_LINK = re.compile(r"\[`(?P<name>\w+)`\]\((?:\.\./)+(?P<file>[\w/]+\.py)#L(?P<line>\d+)\)")
 
 
@@ -22,14 +26,26 @@ def on_files(files, config):
     """Adds the pages that are generated."""
     for name, page in _pages().items():
         files.append(File.generated(config, page, content=_reference(name)))
-    for page, source in (("contributing.md", "CONTRIBUTING.md"), ("changes.md", "CHANGELOG.md")):
+    for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8").replace("](docs/", "](")
         files.append(File.generated(config, page, content=text))
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Links to a line of the code lead to what the API reference has of it."""
-    return CODE_LINK.sub(_to_reference, markdown)
+    """Links that leave docs/ lead to the page that the site has of the same."""
+    here = posixpath.dirname(page.file.src_uri)
+
+    def to_page(match):
+        target = _outside(match["file"])
+        return match[0] if target is None else f"]({posixpath.relpath(target, here)})"
+
+    return OUTSIDE_LINK.sub(to_page, CODE_LINK.sub(_to_reference, markdown))
+
+
+def _outside(file):
+    """The page of a file at the top of the repository, or of a package; None for neither."""
+    package = file.removeprefix("tfalign").strip("/").replace("/", ".")
+    return OUTSIDE.get(file) or (_pages().get(package) if file.startswith("tfalign/") else None)
 
 
 def _pages():

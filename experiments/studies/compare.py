@@ -8,7 +8,7 @@ starts from that policy, once a seed, as a command and a process of its own, of 
 memory are measured; then all answer the same held-out prompts, judged by the gold reward, which no
 training sees; ``ppo_tf_agents`` needs ``pip install 'tfalign[agents]'``. On-policy algorithms sample 90
 batches of 64 responses, as the demo's PPO; learning from preferences takes 300 batches of 32 of the
-demo's pairs. Learning rates are larger the fewer updates a batch gets, see BUILD_NOTES.md; all else are
+demo's pairs. Learning rates are larger the fewer updates a batch gets, see docs/results/compare.md; all else are
 the algorithms' own numbers. Writes report.json, report.md and plots/compare.png to RUN_DIR. What has
 run is not run again, so the table can be filled bit by bit.
 """

@@ -9,7 +9,7 @@ n-grams have orders 1 to 5 and every smoothing; the networks are trained by the 
 vocabulary's with a sampled softmax (Jean et al. 2015), and all are measured with the exact one, in
 sliding windows. What has run is not run again, and a training that was cut off goes on from its
 checkpoint, so the table can be filled bit by bit. Writes report.json, report.md and a result a
-model to RUN_DIR. All n-grams take a minute; a network about ten on two free cores (BUILD_NOTES.md).
+model to RUN_DIR. All n-grams take a minute; a network about ten on two free cores (docs/results/language_models.md).
 """
 
 from __future__ import annotations

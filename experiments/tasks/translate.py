@@ -8,7 +8,7 @@ The first needs no data (``tfalign.data.spelled``); the second takes JSON lines 
 (2017), in small. Held-out targets are then written greedily and by beam search, and compared with the
 right ones: exact match with Wilson's interval, and BLEU over characters by sacrebleu (``pip install
 tfalign[translate]``), to RUN_DIR/translate.json, by direction where a record's source names one. The
-defaults reached 99.9% exact match (BUILD_NOTES.md).
+defaults reached 99.9% exact match (docs/results/translation.md).
 """
 
 from __future__ import annotations

@@ -1,0 +1,321 @@
+"""README and docs/ tell the truth: their Python runs as it stands, their commands have the flags that they are
+given, and their links lead somewhere.
+
+python tests/test_docs.py     # writes the line numbers of links into the code anew
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import inspect
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+import types
+
+import numpy as np
+import pytest
+from absl import flags
+
+import experiments.launch
+import tfalign
+from tfalign.cli import records
+from tfalign.cli.flags import define_flags
+from tfalign.cli.jobs import JOBS
+from tfalign.cli.launch import Process
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TOP = [ROOT / name for name in ("README.md", "BUILD_NOTES.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
+GUIDES = sorted(DOCS.glob("*.md"))
+TESTED_ELSEWHERE = {"algorithms.md"}  # tests/training/test_documented_algorithm.py
+
+
+def blocks(page):
+    """A page's blocks of Python that are no doctests."""
+    found = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [block for block in found if ">>>" not in block]
+
+
+def only(page, word):
+    """The one block with this word."""
+    (block,) = [block for block in blocks(page) if word in block]
+    return block
+
+
+def run(page, scope=None):
+    """Runs all blocks of a page, one after the other; what they leave."""
+    scope = {} if scope is None else scope
+    for block in blocks(page):
+        exec(compile(block, str(page), "exec"), scope)
+    return scope
+
+
+# --- Python
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """The directory of a tiny language model, of a single block and the bytes as its tokens."""
+    from tfalign.models import CausalLM
+    from tfalign.text import train_byte_bpe
+
+    model = CausalLM.from_preset("tiny_llama", vocab_size=259, num_layers=1, max_positions=256)
+    path = tmp_path_factory.mktemp("tiny") / "model"
+    tfalign.Pretrained(model, train_byte_bpe([], 259)).save(path)
+    return path
+
+
+@pytest.fixture
+def tiny(directory, tmp_path, monkeypatch):
+    """A folder in which ``tfalign.load`` finds the tiny model whatever it is asked for."""
+    load = tfalign.load
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tfalign, "load", lambda _: load(directory), raising=False)
+
+
+def with_few_steps(block):
+    """The same alignment with one small update."""
+    assert "steps=20" in block
+    return block.replace("steps=20", "steps=1, batch_size=16, max_new_tokens=4")
+
+
+def test_the_layers_example_trains():
+    scope = {}
+    exec(only(TOP[0], "TransformerBlock"), scope)
+    losses = scope["model"].history.history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_text_goes_in_and_out(tiny):
+    scope = {}
+    exec(only(TOP[0], "Sampler"), scope)
+    assert scope["out"].tokens.shape == (1, 20)
+
+
+def test_ten_lines_align_a_model(tiny):
+    block = only(TOP[0], "OnPolicyTrainer")
+    assert len([line for line in block.splitlines() if line]) <= 10
+    exec(with_few_steps(block), {})
+    assert pathlib.Path("runs/mine/models/grpo/model.safetensors").exists()
+
+
+def test_get_started_from_the_first_line_to_the_last(tiny):
+    """Its blocks one after the other; the reward that is written to a file is the one of the script."""
+    page, scope = DOCS / "get_started.md", {}
+    align = only(page, ".train()")
+    assert len([line for line in align.splitlines() if line]) <= 10
+    for block in blocks(page):
+        exec(with_few_steps(block) if block == align else block, scope)
+    assert pathlib.Path("runs/polite/models/grpo/model.safetensors").exists()
+    written = runpy.run_path("rewards.py")["polite"]
+    assert written("", "please") == scope["reward"]("", "please") == 1 - 0.06
+    assert scope["exact"]("", "order 512", {"answer": "512"}) == 1.0
+    scope["trainer"].run.close()
+
+
+def test_home(tiny):
+    exec(with_few_steps(only(DOCS / "index.md", "OnPolicyTrainer")), {})
+    assert pathlib.Path("runs/short/report.md").parent.exists()
+
+
+def test_options(tiny, directory):
+    shutil.copytree(directory, "runs/a/models/pretrain")
+    pathlib.Path("sft.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 200)
+    trainer = run(DOCS / "options.md")["trainer"]
+    assert (trainer.num_steps, trainer.options.update.learning_rate) == (300, 1e-4)
+    trainer.run.close()
+
+
+def test_a_loop_of_ones_own_ends_where_it_is_asked_to():
+    import signal
+
+    steps, saved = [], []
+
+    def update():
+        steps.append(len(steps))
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    state = types.SimpleNamespace(save=saved.append)
+    with contextlib.suppress(SystemExit, KeyboardInterrupt, tfalign.training.interruption.Interrupted):
+        run(DOCS / "runs.md", {"first": 1, "last": 9, "update": update, "run_state": state})
+    assert saved == [3]
+
+
+def test_pretrained(directory):
+    from tfalign.text import Tokenizer
+
+    template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    talk, _, adapters = blocks(DOCS / "pretrained.md")
+    tokenizer = Tokenizer.load(directory)
+    tokenizer.chat_template = template
+    scope = {"tokenizer": tokenizer}
+    exec(talk, scope)
+    assert len(scope["token_ids"]) == len(scope["from_assistant"])
+    assert any(scope["from_assistant"])
+    scope = {"directory": directory}
+    exec(adapters, scope)
+    assert any("lora" in variable.path for variable in scope["model"].trainable_variables)
+
+
+def test_serving(directory):
+    pytest.importorskip("starlette")
+    assert callable(run(DOCS / "serving.md", {"directory": directory})["app"])
+
+
+def test_encoders():
+    from tfalign.models import Transformer, TransformerConfig
+
+    model = Transformer(TransformerConfig(9, 8, 1, 2, max_positions=24))
+    given = {"model": model, "bos": 0, "eos": 1, "source_mask": np.ones((2, 3), "bool")}
+    run(DOCS / "encoders.md", given | {"source_ids": np.array([[2, 3, 4], [5, 6, 7]])})
+
+
+@pytest.mark.slow
+def test_the_driver_of_tf_agents():
+    pytest.importorskip("tf_agents")
+    import tensorflow as tf
+
+    from tfalign.environments.tasks import repeat_prompt
+    from tfalign.models import CausalLM, GPTConfig
+
+    mdp, seen = repeat_prompt(vocab_size=4, max_new_tokens=3), []
+    model = CausalLM(GPTConfig(4, 8, 1, 2, max_positions=8))
+    scope = {"mdp": mdp, "model": model, "tf": tf, "observers": [lambda step: seen.append(step)]}
+    exec(only(DOCS / "mdp.md", "driver").replace("64 * 1000", "64"), scope)
+    assert seen
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in GUIDES if ">>>" in page.read_text("utf-8")], ids=lambda page: page.stem
+)
+def test_the_doctests_run(page):
+    results = doctest.testfile(str(page), module_relative=False)
+    assert results.attempted > 1 and results.failed == 0
+
+
+def test_every_block_of_python_is_run():
+    """A page with blocks has a test above, which names it."""
+    tests = pathlib.Path(__file__).read_text(encoding="utf-8")
+    missing = {page.name for page in GUIDES if blocks(page) and f'"{page.name}"' not in tests}
+    assert not missing
+
+
+# --- commands
+
+
+def commands():
+    """(page, module of experiments or None, words) of every command in pages and experiments' docstrings."""
+    for file in [*PAGES, *sorted((ROOT / "experiments").rglob("*.py"))]:
+        text = file.read_text(encoding="utf-8").replace("\\\\\n", " ").replace("\\\n", " ")
+        pattern = r"(?:tfalign|python -m experiments\.([\w.]+)) +((?:[a-z]\w* +)?--[^`#\n|]*)"
+        for module, rest in re.findall(pattern, text):
+            words = [
+                word
+                for word in shlex.split(rest.replace("...", ""))
+                if "=NAME" not in word and "$" not in word and word.startswith("-") or module == ""
+            ]
+            yield file.relative_to(ROOT).as_posix(), module, words
+
+
+def job_of(module):
+    """The library's job that a module of experiments is the main of; None for none."""
+    text = (ROOT / "experiments" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    match = re.search(r'launch_job\("(\w+)"', text)
+    return match and match[1]
+
+
+def job_commands():
+    for page, module, words in commands():
+        job, rest = (words[0], words[1:]) if not module else (job_of(module), words)
+        if job in JOBS:
+            yield page, job, rest
+
+
+def experiment_commands():
+    found = {}
+    for _, module, words in commands():
+        if module and job_of(module) is None:
+            found.setdefault(module, []).extend(words)
+    return sorted((module, sorted(set(words))) for module, words in found.items())
+
+
+def define_all(record, words):
+    """Parses words as flags of a record, and of what every process takes."""
+    values = flags.FlagValues()
+    define_flags(record, values)
+    define_flags(Process, values)
+    values(["tfalign", *words])
+
+
+def shown(value):
+    return "_" if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(("page", "job", "words"), job_commands(), ids=shown)
+def test_a_command_has_the_flags_that_it_is_given(page, job, words):
+    define_all(getattr(records, JOBS[job].record), words)
+
+
+@pytest.mark.parametrize(("module", "words"), experiment_commands(), ids=shown)
+def test_an_experiment_has_the_flags_that_it_is_given(module, words, monkeypatch):
+    """Its main is run up to where it would begin."""
+    name, launched = f"experiments.{module}", []
+    launch = inspect.signature(experiments.launch.launch)
+    monkeypatch.setattr(
+        experiments.launch, "launch", lambda *args, **kw: launched.append(launch.bind(*args, **kw))
+    )
+    runpy.run_module(name, run_name="__main__")
+    (call,) = launched
+    define_all(call.arguments["record"], words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_commands_name_experiments_that_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for name in set(re.findall(r"python -m experiments\.([\w.]+\w)", text)):
+        assert (ROOT / "experiments" / f"{name.replace('.', '/')}.py").exists(), name
+
+
+# --- links
+
+CODE = re.compile(r"\[`(\w+)`\]\(([^)#]+\.py)(#L\d+)?\)")
+LINKS = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+def relinked(match):
+    """The link with the line at which its name is defined now: the outermost, then the first."""
+    name, file, _ = match.groups()
+    lines = (DOCS / file).read_text(encoding="utf-8").splitlines()
+    matches = [re.match(rf"( *)(def|class) {name}\b", text) for text in lines]
+    defined = sorted((len(found[1]), n) for n, found in enumerate(matches, 1) if found)
+    if not defined:
+        raise LookupError(f"{file} defines no {name}")
+    return f"[`{name}`]({file}#L{defined[0][1]})"
+
+
+@pytest.mark.parametrize(
+    "link", sorted({m[0] for page in GUIDES for m in CODE.finditer(page.read_text("utf-8"))})
+)
+def test_a_link_points_at_the_definition(link):
+    assert link == CODE.sub(relinked, link), "run this file to write the line numbers anew"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page):
+    missing = [
+        link
+        for link in LINKS.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
+    assert not missing
+
+
+if __name__ == "__main__":
+    for guide in GUIDES:
+        guide.write_text(CODE.sub(relinked, guide.read_text("utf-8")), "utf-8")
