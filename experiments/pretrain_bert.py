@@ -59,7 +59,9 @@ class PretrainBertConfig(stages.SupervisedConfig):
     initializer_range: float = option(0.05, "standard deviation of the kernels", above=0)
     sinusoids: bool = option(True, "start the learned positions as sinusoids")
     length: int = option(
-        32, "tokens of a row; short ones learn sooner (docs/results/encoder_pretraining.md)", at_least=1
+        32,
+        "tokens of a row; short ones learn sooner (docs/results/encoder_pretraining.md)",
+        at_least=1,
     )
     ramp: str = option("", "shorter rows first: UPDATES:ROWSxLENGTH, comma-separated")
     share: float = option(0.15, "of the tokens that are hidden", above=0, at_most=1)

@@ -142,7 +142,9 @@ def test_a_loop_of_ones_own_ends_where_it_is_asked_to():
             signal.raise_signal(signal.SIGTERM)
 
     state = types.SimpleNamespace(save=saved.append)
-    with contextlib.suppress(SystemExit, KeyboardInterrupt, tfalign.training.interruption.Interrupted):
+    with contextlib.suppress(
+        SystemExit, KeyboardInterrupt, tfalign.training.interruption.Interrupted
+    ):
         run(DOCS / "runs.md", {"first": 1, "last": 9, "update": update, "run_state": state})
     assert saved == [3]
 
@@ -192,7 +194,9 @@ def test_the_driver_of_tf_agents():
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in GUIDES if ">>>" in page.read_text("utf-8")], ids=lambda page: page.stem
+    "page",
+    [page for page in GUIDES if ">>>" in page.read_text("utf-8")],
+    ids=lambda page: page.stem,
 )
 def test_the_doctests_run(page):
     results = doctest.testfile(str(page), module_relative=False)

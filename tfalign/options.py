@@ -76,16 +76,8 @@ class Range:
         >>> str(Range())
         'a finite number'
         """
-        bounds = [
-            f"{words} {bound}"
-            for words, bound in (
-                ("at least", self.at_least),
-                ("above", self.above),
-                ("at most", self.at_most),
-                ("below", self.below),
-            )
-            if bound is not None
-        ]
+        named = ((name, getattr(self, name)) for name in ("at_least", "above", "at_most", "below"))
+        bounds = [f"{name.replace('_', ' ')} {at}" for name, at in named if at is not None]
         return ", or ".join([" and ".join(bounds) or "a finite number", *map(str, self.also)])
 
 
@@ -179,7 +171,7 @@ def leaves(kind: type, default: Any = None) -> list[Leaf]:
     Raises:
         TypeError: if two have one name.
     """
-    found = list(_leaves(kind, default, "", (), ""))
+    found = list(_leaves(kind, kind if default is None else default, "", (), ""))
     names = [leaf.name for leaf in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -205,14 +197,14 @@ def build(
         ValueError: naming an unknown option and the one that may have been meant, one given twice, or one
             whose value it does not take.
     """
+    default = kind if default is None else default
     known = {leaf.name: leaf for leaf in leaves(kind, default)}
-    given = _given(kind, values, known) | _given(kind, over, known)
+    given = _by_path(kind, values, known) | _by_path(kind, over, known)
     return _replaced(kind, default, given, "")
 
 
-def _given(kind, values, known):
-    """The checked values by path."""
-    given: dict[tuple[str, ...], Any] = {}
+def _by_path(kind, values, known):
+    given = {}
     for name, value in _flat(kind, values):
         if name not in known:
             raise ValueError(unknown("option", name, known))
@@ -344,19 +336,14 @@ def _record_in(kind, field):
 
 def _leaves(kind, default, prefix, path, heading) -> Iterator[Leaf]:
     for field in dataclasses.fields(kind):
-        value, where = _default_of(field, default), (*path, field.name)
+        value, where = getattr(default, field.name), (*path, field.name)
         if _holds_record(field):
             inner, more = _record_in(kind, field)
             under = field.metadata["help"] or (inner.__doc__ or "").strip().split("\n")[0]
-            yield from _leaves(inner, value, prefix + more, where, under.rstrip(".:"))
+            yield from _leaves(inner, value or inner, prefix + more, where, under.rstrip(".:"))
         else:
             hint = _hints(kind)[field.name]
             yield Leaf(prefix + field.name, where, kind, heading, field, hint, value)
-
-
-def _default_of(field, default):
-    """A field's value in a record, or its own where there is none."""
-    return field.default if default is None else getattr(default, field.name)
 
 
 def _flat(kind, values, prefix=""):
@@ -384,19 +371,19 @@ def _records_of(kind):
 
 
 def _replaced(kind, default, given, where):
-    """``default``, or the class's own, with the values by path; what is wrong between options is told with
-    ``where``."""
+    """``default``, a record or its class, with the values by path; what is wrong between options is told
+    with ``where``."""
     changes = {}
     for field in dataclasses.fields(kind):
         inner = {path[1:]: value for path, value in given.items() if path[0] == field.name}
         if inner and _holds_record(field):
             record_class, prefix = _record_in(kind, field)
-            start = _default_of(field, default)
+            start = getattr(default, field.name) or record_class
             changes[field.name] = _replaced(record_class, start, inner, where + prefix)
         elif inner:
             changes[field.name] = inner[()]
     try:
-        return kind(**changes) if default is None else dataclasses.replace(default, **changes)
+        return kind(**changes) if default is kind else dataclasses.replace(default, **changes)
     except ValueError as error:
         if where:
             raise ValueError(f"{where.rstrip('.')}: {error}") from error

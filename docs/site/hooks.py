@@ -9,7 +9,11 @@ from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = re.compile(r"data/customer_service/(english|chinese)/")  # lists of words, no interface
-OUTSIDE = {"BUILD_NOTES.md": "notes.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
+OUTSIDE = {
+    "BUILD_NOTES.md": "notes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changes.md",
+}
 """Pages of the site that stand at the top of the repository."""
 OUTSIDE_LINK = re.compile(r"\]\((?:\.\./)+(?P<file>[\w/]+(?:\.md|/))\)")
 CODE_LINK = re.compile(r"\[`(?P<name>\w+)`\]\((?:\.\./)+(?P<file>[\w/]+\.py)#L(?P<line>\d+)\)")
