@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import inspect
+import json
 import pathlib
 import re
 import runpy
@@ -78,12 +79,6 @@ def tiny(directory, tmp_path, monkeypatch):
     monkeypatch.setattr(tfalign, "load", lambda _: load(directory), raising=False)
 
 
-def with_few_steps(block):
-    """The same alignment with one small update."""
-    assert "steps=20" in block
-    return block.replace("steps=20", "steps=1, batch_size=16, max_new_tokens=4")
-
-
 def test_the_layers_example_trains():
     scope = {}
     exec(only(TOP[0], "TransformerBlock"), scope)
@@ -97,30 +92,22 @@ def test_text_goes_in_and_out(tiny):
     assert scope["out"].tokens.shape == (1, 20)
 
 
-def test_ten_lines_align_a_model(tiny):
-    block = only(TOP[0], "OnPolicyTrainer")
-    assert len([line for line in block.splitlines() if line]) <= 10
-    exec(with_few_steps(block), {})
-    assert pathlib.Path("runs/mine/models/grpo/model.safetensors").exists()
-
-
 def test_get_started_from_the_first_line_to_the_last(tiny):
-    """Its blocks one after the other; the reward that is written to a file is the one of the script."""
+    """Its blocks one after the other, with few steps; README and the home page have the same ten lines."""
     page, scope = DOCS / "get_started.md", {}
-    align = only(page, ".train()")
-    assert len([line for line in align.splitlines() if line]) <= 10
+    ten_lines = only(page, ".train()")
+    assert len([line for line in ten_lines.splitlines() if line]) <= 10
+    assert ten_lines == only(TOP[0], ".train()") == only(DOCS / "index.md", ".train()")
+    assert "steps=20" in ten_lines
+    few = ten_lines.replace("steps=20", "steps=1, batch_size=16, max_new_tokens=4")
     for block in blocks(page):
-        exec(with_few_steps(block) if block == align else block, scope)
-    assert pathlib.Path("runs/polite/models/grpo/model.safetensors").exists()
-    written = runpy.run_path("rewards.py")["polite"]
-    assert written("", "please") == scope["reward"]("", "please") == 1 - 0.06
-    assert scope["exact"]("", "order 512", {"answer": "512"}) == 1.0
+        exec(few if block == ten_lines else block, scope)
+    assert pathlib.Path("runs/mine/models/grpo/model.safetensors").exists()
+    prompt, record = json.loads(pathlib.Path("prompts.jsonl").read_text().splitlines()[0]).values()
+    written = runpy.run_path("rewards.py")["reward"]
+    given = (prompt, "Order 500 is cancelled.", {"answer": record})
+    assert written(*given) == scope["reward"](*given) == 1.0
     scope["trainer"].run.close()
-
-
-def test_home(tiny):
-    exec(with_few_steps(only(DOCS / "index.md", "OnPolicyTrainer")), {})
-    assert pathlib.Path("runs/short/report.md").parent.exists()
 
 
 def test_options(tiny, directory):
@@ -162,7 +149,7 @@ def test_pretrained(directory):
     assert any(scope["from_assistant"])
     scope = {"directory": directory}
     exec(adapters, scope)
-    assert any("lora" in variable.path for variable in scope["model"].trainable_variables)
+    assert all("adapter" in variable.path for variable in scope["model"].trainable_variables)
 
 
 def test_serving(directory):
@@ -170,10 +157,11 @@ def test_serving(directory):
     assert callable(run(DOCS / "serving.md", {"directory": directory})["app"])
 
 
+@pytest.mark.slow  # compiles a beam search
 def test_encoders():
     from tfalign.models import Transformer, TransformerConfig
 
-    model = Transformer(TransformerConfig(9, 8, 1, 2, max_positions=24))
+    model = Transformer(TransformerConfig(9, 8, 1, 2))
     given = {"model": model, "bos": 0, "eos": 1, "source_mask": np.ones((2, 3), "bool")}
     run(DOCS / "encoders.md", given | {"source_ids": np.array([[2, 3, 4], [5, 6, 7]])})
 
@@ -222,15 +210,18 @@ def commands():
             words = [
                 word
                 for word in shlex.split(rest.replace("...", ""))
-                if "=NAME" not in word and "$" not in word and word.startswith("-") or module == ""
+                if "=NAME" not in word and "$" not in word and word != "--help"
             ]
             yield file.relative_to(ROOT).as_posix(), module, words
 
 
+def main_of(module):
+    return ROOT / "experiments" / f"{module.replace('.', '/')}.py"
+
+
 def job_of(module):
     """The library's job that a module of experiments is the main of; None for none."""
-    text = (ROOT / "experiments" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
-    match = re.search(r'launch_job\("(\w+)"', text)
+    match = re.search(r'launch_job\("(\w+)"', main_of(module).read_text(encoding="utf-8"))
     return match and match[1]
 
 
@@ -249,11 +240,11 @@ def experiment_commands():
     return sorted((module, sorted(set(words))) for module, words in found.items())
 
 
-def define_all(record, words):
-    """Parses words as flags of a record, and of what every process takes."""
+def define_all(record, words, process=Process):
+    """Parses words as flags of a record, and of what the process takes."""
     values = flags.FlagValues()
     define_flags(record, values)
-    define_flags(Process, values)
+    define_flags(process, values)
     values(["tfalign", *words])
 
 
@@ -269,21 +260,21 @@ def test_a_command_has_the_flags_that_it_is_given(page, job, words):
 @pytest.mark.parametrize(("module", "words"), experiment_commands(), ids=shown)
 def test_an_experiment_has_the_flags_that_it_is_given(module, words, monkeypatch):
     """Its main is run up to where it would begin."""
-    name, launched = f"experiments.{module}", []
+    launched = []
     launch = inspect.signature(experiments.launch.launch)
     monkeypatch.setattr(
         experiments.launch, "launch", lambda *args, **kw: launched.append(launch.bind(*args, **kw))
     )
-    runpy.run_module(name, run_name="__main__")
+    runpy.run_path(str(main_of(module)), run_name="__main__")
     (call,) = launched
-    define_all(call.arguments["record"], words)
+    define_all(call.arguments["record"], words, call.arguments.get("process_kind", Process))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_name_experiments_that_exist(page):
     text = page.read_text(encoding="utf-8")
     for name in set(re.findall(r"python -m experiments\.([\w.]+\w)", text)):
-        assert (ROOT / "experiments" / f"{name.replace('.', '/')}.py").exists(), name
+        assert main_of(name).exists(), name
 
 
 # --- links
