@@ -16,6 +16,7 @@ HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 RAY = ["ray>=2.40"]
 TRANSLATE = ["sacrebleu>=2.4"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
 TEST = [
     "httpx>=0.27",
     "hypothesis>=6.100",
@@ -62,7 +63,8 @@ setup(
         "serve": SERVE,
         "ray": RAY,
         "translate": TRANSLATE,
+        "docs": DOCS,
         "test": TEST,
-        "all": AGENTS + HUB + SERVE + RAY + TRANSLATE + TEST,
+        "all": AGENTS + HUB + SERVE + RAY + TRANSLATE + TEST + DOCS,
     },
 )
