@@ -23,10 +23,9 @@ from absl import flags
 
 import experiments.launch
 import tfalign
-from tfalign.cli import records
+from tfalign.cli import launch, records
 from tfalign.cli.flags import define_flags
 from tfalign.cli.jobs import JOBS
-from tfalign.cli.launch import Process
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -240,7 +239,7 @@ def experiment_commands():
     return sorted((module, sorted(set(words))) for module, words in found.items())
 
 
-def define_all(record, words, process=Process):
+def define_all(record, words, process):
     """Parses words as flags of a record, and of what the process takes."""
     values = flags.FlagValues()
     define_flags(record, values)
@@ -254,20 +253,24 @@ def shown(value):
 
 @pytest.mark.parametrize(("page", "job", "words"), job_commands(), ids=shown)
 def test_a_command_has_the_flags_that_it_is_given(page, job, words):
-    define_all(getattr(records, JOBS[job].record), words)
+    define_all(getattr(records, JOBS[job].record), words, getattr(launch, JOBS[job].process_kind))
 
 
 @pytest.mark.parametrize(("module", "words"), experiment_commands(), ids=shown)
 def test_an_experiment_has_the_flags_that_it_is_given(module, words, monkeypatch):
     """Its main is run up to where it would begin."""
     launched = []
-    launch = inspect.signature(experiments.launch.launch)
-    monkeypatch.setattr(
-        experiments.launch, "launch", lambda *args, **kw: launched.append(launch.bind(*args, **kw))
-    )
+    signature = inspect.signature(experiments.launch.launch)
+
+    def launch_nothing(*args, **named):
+        call = signature.bind(*args, **named)
+        call.apply_defaults()
+        launched.append(call.arguments)
+
+    monkeypatch.setattr(experiments.launch, "launch", launch_nothing)
     runpy.run_path(str(main_of(module)), run_name="__main__")
     (call,) = launched
-    define_all(call.arguments["record"], words, call.arguments.get("process_kind", Process))
+    define_all(call["record"], words, call["process_kind"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest response, looked for along several paths at once, in one XLA program.
+"""Beam search: the likeliest response along several paths at once, in one XLA program.
 
 Responses of one prompt grow side by side. In every step each is continued by every token and the
 likeliest are kept: those that end there leave the beam, which is the narrower for it, the others go on.
@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 
 
 class BeamSearch:
-    """The compiled search of one model.
+    """Compiled beam search with one model.
 
     A response Y is judged by log p(Y) / lp(Y) with lp(Y) = ((5 + |Y|) / 6)^a, the stop token
     counted (Wu et al. 2016, eq. 14; Vaswani et al. 2017, section 6.1, K = 4 and a = 0.6). The search
@@ -82,7 +82,7 @@ class BeamSearch:
         self.compiled = backend.jit_rows(self.run, model.variables)
 
     def __call__(self, token_ids, mask=None):
-        """The best response found to every prompt.
+        """The best response found for each prompt.
 
         Args:
             token_ids: int32[B, P], padded on either side.

@@ -10,7 +10,7 @@ from tfalign.decoding.prompts import checked_prompts
 
 
 class SourceRead:
-    """A Transformer that has read its sources, as ``Generator`` and ``BeamSearch`` see a CausalLM.
+    """A Transformer with encoded sources, in the form of a CausalLM for ``Generator`` and ``BeamSearch``.
 
     Args:
         model: Transformer.
@@ -48,7 +48,7 @@ class SourceRead:
 
 
 class Translator:
-    """Writes a target to every source, in one XLA program.
+    """Decodes a target for each source, in one XLA program.
 
     Args:
         model: Transformer.

@@ -1,7 +1,7 @@
 """THE decode loop: one XLA program that samples a batch of responses.
 
 Every iteration does the same: the last token goes through the model, whose cache grows by one
-column, and the next token is drawn from what comes out. Before the first, the prompt up to its
+column, and the next token is sampled from what comes out. Before the first, the prompt up to its
 last token fills the cache. So no step is written twice, and the state before response token t,
 whose value a critic wants, passes by exactly once.
 """
@@ -23,7 +23,7 @@ from tfalign.types import Generation
 
 
 class DecodeState(NamedTuple):
-    """What one step hands to the next."""
+    """State of the decode loop between two steps."""
 
     column: (
         Any  # int32 scalar, of the last token; int32[B] where rows stand at columns of their own
@@ -36,7 +36,7 @@ class DecodeState(NamedTuple):
 
 
 def start(model, token_ids, mask, max_new_tokens):
-    """The state before the first token is drawn.
+    """The state before the first token is sampled.
 
     Args:
         model: CausalLM.
@@ -79,13 +79,13 @@ def read_last(model, state):
 
 
 def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=None):
-    """Draws the next token of every row.
+    """Samples the next token of every row.
 
     Args:
         model: CausalLM.
         kernel: float[W, V], ``model.readout_kernel()``.
         sampler: see ``decoding.samplers``.
-        stop_tokens: tuple of ints; a row that draws one is finished.
+        stop_tokens: tuple of ints; a row that samples one is finished.
         pad_id: int, what finished rows get.
         state: DecodeState.
         uniforms: float32[B] in [0, 1).
@@ -93,7 +93,7 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=N
 
     Returns:
         (state, tokens int32[B], log_probs float32[B], hidden float[B, W] of the state the tokens
-        were drawn in). Log-probs of finished rows are 0.
+        were sampled in). Log-probs of finished rows are 0.
     """
     hidden, cache = read_last(model, state)
     logits = allow(model.logits(hidden, kernel), allowed)
@@ -114,7 +114,7 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=N
 
 
 class Generator:
-    """The compiled loop of one model and one way to decode.
+    """The compiled decode loop of one model with one sampler.
 
     Args:
         model: CausalLM.
@@ -122,7 +122,7 @@ class Generator:
         sampler: ``Sampler`` or ``Greedy``.
         stop_tokens: ids after which a response ends; the stop token itself belongs to it.
         pad_id: int, what stands after the end; 0 where None, as a tokenizer without one has it.
-        value_head: ``ValueHead`` on the model's trunk; with it, values are returned as well.
+        value_head: ``ValueHead`` on the model's backbone; with it, values are returned as well.
 
     Attributes:
         compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
@@ -151,7 +151,7 @@ class Generator:
             token_ids: int32[B, P], padded on either side.
             mask: bool[B, P], true at real tokens, at least one a row; None for all.
             seed: int in [0, 2**32).
-            row_ids: int32[B], which stream of random numbers a row draws from; its place in the
+            row_ids: int32[B], which stream of random numbers a row samples from; its place in the
                 batch where None. A row's response depends on the seed, its id and its prompt, not
                 on the rest of the batch.
 
@@ -227,7 +227,7 @@ def generate(
     stop_tokens=(),
     pad_id=0,
 ):
-    """Samples a response to every prompt; programs are compiled once and kept with the model.
+    """Samples a response to each prompt; programs are compiled once and kept with the model.
 
     Args:
         model: CausalLM.

@@ -1,4 +1,4 @@
-"""How the next token is chosen from its logits.
+"""Samplers: the choice of the next token from its logits.
 
 A sampler is a small frozen object with one method, ``choose(logits, uniforms)``. It draws with one
 uniform number a row, by inverting the cumulative distribution; noise for every entry of the
@@ -20,7 +20,7 @@ _ROUNDING = 1e-6  # of float32 sums of probabilities, and of their logarithms
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Samples from softmax(logits / temperature), if asked restricted to its likely tokens.
+    """Samples from softmax(logits / temperature), optionally restricted by top-k, top-p and min-p.
 
     The restrictions are applied in this order, each to what the one before left: top-k, top-p
     (nucleus, Holtzman et al. 2020), min-p (Nguyen et al. 2024).
@@ -54,11 +54,11 @@ class Sampler:
 
     @property
     def has_full_support(self):
-        """Whether every token can be drawn, which on-policy training needs."""
+        """Whether every token can be sampled, which on-policy training needs."""
         return self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
 
     def distribution(self, logits):
-        """The logits of the very distribution drawn from: float32[B, V], 0 at the most likely token
+        """The logits of the very distribution sampled from: float32[B, V], 0 at the most likely token
         and -1e30 where excluded."""
         logits = scale_logits(logits, self.temperature)
         if 0 < self.top_k < logits.shape[-1]:
@@ -71,7 +71,7 @@ class Sampler:
         return logits
 
     def choose(self, logits, uniforms):
-        """Draws a token a row.
+        """Samples one token per row.
 
         Args:
             logits: float[B, V].
@@ -85,7 +85,7 @@ class Sampler:
 
 @dataclasses.dataclass(frozen=True)
 class Greedy:
-    """The most likely token, the first of equals; its log-prob is that of softmax(logits)."""
+    """Greedy choice: the most likely token, the first of equals; its log-prob is that of softmax(logits)."""
 
     def choose(self, logits, uniforms):
         """As ``Sampler.choose``; the uniforms are not used."""
@@ -181,11 +181,11 @@ def allow(logits, allowed):
 
 
 def invert_cumulative(weights, uniforms):
-    """Index drawn in proportion to weights, by inverse transform over two levels.
+    """Indices sampled in proportion to weights, by inverse transform over two levels.
 
     The row is cut into about sqrt(V) blocks: first the block is found among the blocks' sums, then
     the entry within it. Running sums are products with a triangular matrix of that small size,
-    which costs a small share of a running sum over V.
+    which costs a small fraction of a running sum over V.
 
     Args:
         weights: float32[B, V], not negative, at least one positive a row.

@@ -1,4 +1,4 @@
-"""The decode loop's step for whoever has a loop of its own, and rows that are each somewhere else.
+"""Single decode steps for external loops, whose rows may stand at different columns.
 
 The compiled loop begins all rows at once. Here every row stands at a column of its own: a text
 begins anew while the others go on, and tokens that nobody drew (a user's) may join it. Column c of
@@ -25,7 +25,7 @@ def is_behind(columns, padding_mask):
 
 
 def catch_up(model, cache, columns, token_ids, padding_mask, count, rows_at_once=ROWS_AT_ONCE):
-    """Runs the tokens that the cache lacks, but for the last one of every row.
+    """Adds the tokens missing from the cache, except for each row's last one.
 
     A few rows at a time, those that lack most, each from its own column on: so a row that begins
     costs its own prompt, not everybody's.
@@ -65,7 +65,7 @@ def catch_up(model, cache, columns, token_ids, padding_mask, count, rows_at_once
 
 
 def next_tokens(model, sampler, cache, token_ids, padding_mask, uniforms, allowed=None):
-    """Runs the last token of every row and draws the next, as ``generate.step`` does.
+    """Runs the last token of each row and samples the next, as ``generate.step`` does.
 
     Args:
         model: CausalLM.

@@ -1,4 +1,4 @@
-"""Decoding for someone who watches: a token at a time, the same tokens as the fused loop."""
+"""Streaming: one token at a time, the same tokens as the compiled loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEWEST_COLUMNS = 16  # that a prompt is padded to
 
 
 class Streamer:
-    """Yields the tokens of one response as they are drawn.
+    """Yields the tokens of one response as they are sampled.
 
     A prompt is padded to the next power of two, so that few programs serve all lengths and the cache
     has columns for that prompt and its response alone, however many positions the model has.

@@ -156,7 +156,7 @@ def rewards_to_go(rewards, mask, gamma=1.0):
 
 
 def soft_overlong_penalty(lengths, max_length, buffer):
-    """What DAPO adds to the score of a long response (Yu et al. 2025, eq. 13).
+    """Soft penalty of overlong responses, added to the reward (DAPO, Yu et al. 2025, eq. 13).
 
     0 up to max_length - buffer tokens, then linearly down to -1 at max_length.
 
@@ -262,7 +262,8 @@ def vtrace_of_responses(
 
 
 def grpo_advantages(scores, group_size, epsilon=1e-4):
-    """Scores in units of their group's spread (Shao et al. 2024, section 4.1.2).
+    """Group-relative advantages: rewards less the group's mean, over its standard deviation
+    (Shao et al. 2024, section 4.1.2).
 
     A = (score - mean) / (std + epsilon), std with Bessel's correction. A group of equal scores
     gets exactly 0.
@@ -284,7 +285,7 @@ def grpo_advantages(scores, group_size, epsilon=1e-4):
 
 
 def dr_grpo_advantages(scores, group_size):
-    """Scores less their group's mean (Liu et al. 2025, 'Dr. GRPO', section 3.2).
+    """Group-centred advantages: rewards less the group's mean (Liu et al. 2025, 'Dr. GRPO', section 3.2).
 
     A group of equal scores gets exactly 0.
 
@@ -303,7 +304,8 @@ def dr_grpo_advantages(scores, group_size):
 
 
 def rloo_advantages(scores, group_size):
-    """Scores less the mean of the others of their group (Ahmadian et al. 2024, RLOO, eq. 7).
+    """Leave-one-out advantages: rewards less the mean of the group's others
+    (Ahmadian et al. 2024, RLOO, eq. 7).
 
     Args:
         scores: float32[B], the completions of a prompt next to each other.
@@ -319,7 +321,7 @@ def rloo_advantages(scores, group_size):
 
 
 def group_has_spread(scores, group_size):
-    """Whether the scores of a completion's group differ: only then do they teach anything.
+    """Whether the rewards of a response's group differ; only then is there a policy gradient.
 
     Args:
         scores: float32[B], the completions of a prompt next to each other.

@@ -1,4 +1,4 @@
-"""From per-token losses to a sum and the weight to divide it by; the GRPO family differs in this.
+"""Aggregation of per-token losses: a sum and the weight to divide it by; the GRPO family differs in this.
 
 A pair adds up over micro-batches and replicas before it is divided, so that an update's mean does
 not depend on how its batch was cut. Each function takes

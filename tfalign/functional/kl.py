@@ -56,7 +56,7 @@ def k3(log_probs, ref_log_probs):
 
 
 def full_kl(logits, ref_logits, temperature=1.0):
-    """The divergence itself, summed over the vocabulary at each position.
+    """Exact KL divergence at each position, summed over the vocabulary.
 
     Args:
         logits: float[B, R, V], of the policy; -inf bans a token.

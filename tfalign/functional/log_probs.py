@@ -67,7 +67,7 @@ def chunked_token_log_probs(hidden, kernel, tokens, chunk, temperature=1.0):
 
     Args:
         hidden: float[B, R, W], last hidden states; the projection is taken in their dtype.
-        kernel: float[W, V], read-out matrix.
+        kernel: float[W, V], LM head matrix.
         tokens: int32[B, R], in [0, V).
         chunk: int >= 1, positions per chunk.
         temperature: float > 0 or float32[].
@@ -116,7 +116,7 @@ def probability_ratio(log_probs, other_log_probs):
 
 
 def scale_logits(logits, temperature):
-    """How far each logit lies below the largest of its row, over the temperature, in float32.
+    """Logits less the largest of their row, divided by the temperature, in float32.
 
     The largest is taken off before the division: it stays 0 at the smallest temperature, and what
     overflows does so to -inf, whose probability is 0.

@@ -76,7 +76,7 @@ def truncated_policy_loss(log_probs, log_ratios, advantages, cap):
 
 
 def clip_is_active(log_probs, old_log_probs, advantages, clip, clip_high=None):
-    """Where the clip decides ``clipped_policy_loss``, and the token gets no gradient.
+    """Where ``clipped_policy_loss`` is clipped, so that the token gets no gradient.
 
     Its mean over real tokens is PPO's clip fraction.
 
@@ -98,7 +98,7 @@ def clip_is_active(log_probs, old_log_probs, advantages, clip, clip_high=None):
 
 
 def clipped_value_loss(values, old_values, returns, clip):
-    """Half the worse of two squared errors, plain and with the value's move clipped.
+    """PPO's value loss: half the larger of the squared errors of the value and of the clipped value.
 
     0.5 max((v - G)**2, (clip(v, v_old - clip, v_old + clip) - G)**2) (Ziegler et al. 2019's code;
     Huang et al. 2024, 'The N implementation details of RLHF with PPO').
@@ -214,7 +214,7 @@ def ranked_pairs(present):
 
 
 def binary_loss(logits, labels):
-    """-log sigma(logit) of what is true, -log sigma(-logit) of what is not.
+    """Binary cross-entropy with logits: -log sigma(logit) of a true label, -log sigma(-logit) of a false one.
 
     Args:
         logits: float32[...].

@@ -1,4 +1,4 @@
-"""Numbers so large that their squares, or their sums, are no float32 any more.
+"""Arithmetic on numbers whose squares or sums overflow float32.
 
 What has to be squared or summed is multiplied by a power of two first. That changes the exponent of a
 float and none of its digits, so numbers of an ordinary size give the same bits as without it.
@@ -16,7 +16,7 @@ _OF_LARGE, _OF_HUGE = 2.0**-56, 2.0**-96
 
 
 def safe_scale(x, axis=None):
-    """A power of two by which numbers can be multiplied, and then summed and squared.
+    """A power of two that scales numbers so that their sums and squares stay finite.
 
     Args:
         x: float32[...].
@@ -56,7 +56,7 @@ def _sum_of_squares(tensors, scale):
 
 
 def is_finite(statistic):
-    """Whether a mean that a controller or a baseline is fed with is a number it can learn from.
+    """Whether a batch mean is finite, so that a controller or baseline may take it in.
 
     >>> is_finite(0.5), is_finite(float("nan"))
     (True, False)

@@ -1,4 +1,4 @@
-"""Reductions over real tokens, and what a mask says about positions.
+"""Masked reductions over real tokens, and positions from masks.
 
 A mask is bool and true at real tokens. Masked-out elements are selected away, never multiplied by
 zero, so that neither their value (NaN and infinity included) nor their gradient leaks.

@@ -86,7 +86,7 @@ def robust_dpo_loss(gaps, beta=0.1, label_smoothing=0.1):
     (-(1 - s) log sigma(beta h) + s log sigma(-beta h)) / (1 - 2 s). It may be negative: it is an
     estimate, and has no lower bound for a single pair.
 
-    Args, returns and errors are those of ``dpo_loss``; s is the share of labels that are wrong.
+    Args, returns and errors are those of ``dpo_loss``; s is the fraction of labels that are wrong.
     """
     _check(beta=beta, label_smoothing=label_smoothing)
     agreement, disagreement = ops.log_sigmoid(beta * gaps), ops.log_sigmoid(-beta * gaps)

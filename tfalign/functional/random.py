@@ -48,7 +48,7 @@ def uniform(seed, row_ids, steps):
 
     Args:
         seed: int in [0, 2**64), or a tensor uint32[...] or int32[...], broadcast with the others.
-        row_ids: int32[...], which stream of numbers a row draws from; broadcast with steps.
+        row_ids: int32[...], which stream of numbers a row samples from; broadcast with steps.
         steps: int32[...], which number of the stream.
 
     Returns:

@@ -8,7 +8,7 @@ ROWS_AT_ONCE = 8
 
 
 def few_rows_at_a_time(lack, work, values, at_once=ROWS_AT_ONCE):
-    """Does work on those rows that lack most, until none lacks anything.
+    """Repeats work on the rows with the most left to do, a fixed number at a time, until none is left.
 
     Where a few rows of a batch need something in almost every step, it costs about as much as those
     few; where all need it at once, hardly more than in one go.

@@ -1,4 +1,4 @@
-"""A text that is being written: the state of a generation, and what a token does to it.
+"""State of a text generation: prompt and response so far, and its transitions.
 
 Pure and batched, of static shapes: see ``environments.mdp``, whose state and transition these are.
 States of NumPy arrays are walked on the host, where a user may be a Python function.
@@ -15,7 +15,7 @@ from tfalign.functional.masking import to_left_padded
 
 
 class State(NamedTuple):
-    """Where an episode of every row stands: P prompt columns, then R response columns."""
+    """State of one episode per row: P prompt columns, then R response columns."""
 
     token_ids: Any  # int32[B, T], left-padded prompt, response, padding id where none is yet
     prompt_mask: Any  # bool[B, P], true at the prompt's real tokens
@@ -77,7 +77,7 @@ def initial(prompts, max_new_tokens, pad_id=0):
 
 
 def transition(state, actions, stop_tokens=(), user=None):
-    """The state after every unfinished row has written its action, and heard the user.
+    """Next state: unfinished rows append their action, and the user's turn where one is due.
 
     Args:
         state: State.
@@ -155,7 +155,7 @@ def _if_any(mask, then, otherwise):
 
 
 def observation(state):
-    """What a policy sees: (token_ids int32[B, T], padding_mask bool[B, T]).
+    """The policy's observation: (token_ids int32[B, T], padding_mask bool[B, T]).
 
     The distribution of the next token is read at the last real column, and how many columns are
     left says how near the limit is, so nothing is hidden that the future depends on.

@@ -13,7 +13,7 @@ from tfalign.layers.positions import rotary_frequencies, rotate
 
 
 class KeyValueCache(NamedTuple):
-    """Keys and values of the columns seen so far, in buffers of a fixed length."""
+    """Key-value cache: keys and values of the columns so far, in buffers of a fixed length."""
 
     keys: Any  # float[B, G, L, D]
     values: Any  # float[B, G, L, D]
@@ -184,18 +184,18 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._attend(queries, memory, with_keys(attention_mask, *of_keys), training)
 
     def attention_weights(self, x, attention_mask=None, positions=None, context=None):
-        """What a call with the same arguments weighs the values with: float32[B, H, Q, K]."""
+        """Attention weights of a call with the same arguments: float32[B, H, Q, K]."""
         queries, memory = self._queries_and_memory(x, positions, context)
         _, weights = scaled_dot_product_attention(queries, *memory, attention_mask)
         return ops.cast(weights, "float32")
 
     def remember(self, context, positions=None):
-        """Keys and values of float[B, K, C], to be looked up: a ``KeyValueCache`` of K columns."""
+        """Keys and values of a context float[B, K, C], for ``look_up``: a ``KeyValueCache`` of K columns."""
         keys = self._turn(self._split(self.key(context)), self.key_norm, positions)
         return KeyValueCache(keys, self._split(self.value(context)))
 
     def look_up(self, x, memory, mask, positions=None):
-        """Attention to what was remembered.
+        """Cross-attention to keys and values from ``remember``.
 
         Args:
             x: float[B, Q, W].

@@ -23,7 +23,7 @@ def normalization(kind, epsilon, name=None, dtype=None):
 
 
 class ResidualBlock(keras.layers.Layer):
-    """What the blocks share: the residual connection, its dropout, and configs of sub-layers.
+    """Base of the blocks: residual connections, their dropout, and configs of sub-layers.
 
     Attributes:
         remat: bool, of one block, or set on this class of all: whether the backward pass computes a

@@ -1,4 +1,4 @@
-"""Token embeddings and the read-out that turns hidden states into logits."""
+"""Token embeddings and the LM head that turns hidden states into logits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfalign.layers.initializers import Normal
 
 @keras.saving.register_keras_serializable("tfalign")
 class TokenEmbedding(keras.layers.Layer):
-    """Rows of a table by token id, and the same table as a read-out.
+    """Token embedding, whose table can serve as the LM head (tied weights).
 
     Args:
         vocab_size: int, V.
@@ -48,7 +48,7 @@ class TokenEmbedding(keras.layers.Layer):
         return ops.take(ops.convert_to_tensor(self.embeddings), token_ids, axis=0)
 
     def untie(self):
-        """Gives the read-out a kernel of its own, which starts as the transposed table."""
+        """Gives the LM head a kernel of its own, which starts as the transposed table."""
         if not self.tied:
             return
         self._tracker.unlock()  # Keras closes a built layer to new weights

@@ -1,4 +1,4 @@
-"""How kernels start, unless weights from a file are about to take their place."""
+"""Initializers of kernels, which cost nothing while weights are about to be loaded."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Normal(keras.initializers.RandomNormal):
 
 @contextlib.contextmanager
 def weights_to_be_loaded():
-    """Layers built within draw no random kernels: drawing those of a large model takes long, and for
-    a moment several times the memory of its largest."""
+    """Context manager: layers built within it get no random kernels, which for a large model take long and, for
+    a moment, several times the memory of its largest."""
     token = _to_be_loaded.set(True)
     try:
         yield

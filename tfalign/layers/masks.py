@@ -1,4 +1,4 @@
-"""Attention masks: bool, true where a query may look at a key, broadcastable to [B, H, Q, K].
+"""Attention masks: bool, true where a query may attend to a key, broadcastable to [B, H, Q, K].
 
 All of them take Keras' symbolic tensors too, whose length need not be known.
 """
@@ -9,7 +9,7 @@ from keras import ops
 
 
 def key_mask(padding_mask):
-    """Every query sees the real keys.
+    """Padding mask: every query attends to the real keys.
 
     Args:
         padding_mask: bool[B, K], true at real tokens.
@@ -21,7 +21,7 @@ def key_mask(padding_mask):
 
 
 def causal_mask(length):
-    """A query sees the keys up to its own column: bool[1, 1, T, T].
+    """Causal mask: a query attends to keys up to its own column: bool[1, 1, T, T].
 
     Args:
         length: int, T; or a tensor [B, T] or [B, T, W] of that length, which in a functional model
@@ -39,7 +39,8 @@ def causal_mask(length):
 
 
 def banded_mask(length, window):
-    """A query sees keys fewer than ``window`` columns away, on either side: bool[1, 1, T, T].
+    """Banded mask: a query attends to keys fewer than ``window`` columns away, on either side:
+    bool[1, 1, T, T].
 
     With ``causal_mask`` this is the locally banded attention of Child et al. 2019 (Sparse
     Transformers), which GPT-3 alternates with dense attention (Brown et al. 2020, section 2.1).
@@ -58,7 +59,7 @@ def banded_mask(length, window):
 
 
 def segment_mask(segment_ids):
-    """Documents packed into one row see only themselves.
+    """Mask of packed documents: tokens attend within their own document.
 
     Args:
         segment_ids: int32[B, T], 1, 2, ... per document, 0 at padding.
@@ -71,7 +72,7 @@ def segment_mask(segment_ids):
 
 
 def column_distances(column, count, length):
-    """How far before each of N further columns the columns of a cache stand.
+    """Distances from each of N new columns back to the columns of a cache.
 
     Args:
         column: int32 scalar, the first of the further columns, for every row; or int32[B], for each.
@@ -86,7 +87,7 @@ def column_distances(column, count, length):
 
 
 def with_keys(attention_mask, *padding_masks):
-    """An attention mask that also hides the keys that a padding mask hides.
+    """An attention mask combined with a padding mask of the keys.
 
     Args:
         attention_mask: bool[B, Q, K], as Keras' own layers take it, or broadcastable to

@@ -1,4 +1,4 @@
-"""Where a token stands: learned, sinusoidal and rotary positions."""
+"""Positional embeddings: learned, sinusoidal and rotary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tfalign.layers.initializers import Normal
 
 @keras.saving.register_keras_serializable("tfalign")
 class LearnedPositions(keras.layers.Layer):
-    """One trained vector a position (GPT, Radford et al. 2018; BERT, Devlin et al. 2019).
+    """Learned positional embeddings, one vector per position (GPT, Radford et al. 2018; BERT, Devlin
+    et al. 2019).
 
     Args:
         max_positions: int, number of positions; positions at or above it are not valid.
@@ -63,7 +64,7 @@ class LearnedPositions(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfalign")
 class SinusoidalPositions(keras.layers.Layer):
-    """Fixed sines and cosines (Vaswani et al. 2017, section 3.5).
+    """Fixed sinusoidal positional embeddings (Vaswani et al. 2017, section 3.5).
 
     Even features hold sin(position / base^(2i/W)), odd ones the cosine.
 
@@ -131,7 +132,7 @@ def rotate(heads, positions, base=10_000.0, scaling=None):
 
 
 def rotary_frequencies(width, base, scaling=None):
-    """How fast each plane of a head turns, and how much longer the turn makes it.
+    """Rotary frequencies of a head's planes, and the factor that scales queries and keys.
 
     Args:
         width: int, D.

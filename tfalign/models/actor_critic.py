@@ -1,4 +1,4 @@
-"""A policy alone, or with a critic: one trunk for both, or one each.
+"""Actor-critic models: a policy alone, with a value head, or with a critic of its own backbone.
 
 All forms answer one question, so that objectives and rollouts need not know which they have: from
 which states are a response's log-probs computed, and what are those states worth?
@@ -41,7 +41,7 @@ class Actor(keras.Model):
 
 @keras.saving.register_keras_serializable("tfalign")
 class SharedActorCritic(keras.Model):
-    """A value head on the policy's own trunk: half the memory and half the work.
+    """A value head on the policy's own backbone: half the memory and half the work.
 
     Args:
         policy: CausalLM, which stays usable by itself; the weights are the same.
@@ -79,7 +79,7 @@ class SharedActorCritic(keras.Model):
 
 @keras.saving.register_keras_serializable("tfalign")
 class SeparateActorCritic(keras.Model):
-    """A policy and a critic with a trunk of its own, which may start from the reward model's.
+    """A policy and a critic with a backbone of its own, which may start from the reward model's.
 
     Args:
         policy: CausalLM.
@@ -106,10 +106,10 @@ class SeparateActorCritic(keras.Model):
 
 
 def before_response(model, token_ids, padding_mask, response_length, training=None):
-    """What a model says of the states before each response token, and computes of no others.
+    """A model's outputs at the states before each response token, computed for no others.
 
     Args:
-        model: a trunk, a language model or a critic: anything with GPT's arguments.
+        model: a backbone, a language model or a critic: anything with GPT's arguments.
         token_ids: int32[B, T], left-padded prompt, then ``response_length`` columns; the last is
             nobody's state.
         padding_mask: bool[B, T].
@@ -128,7 +128,7 @@ def before_response(model, token_ids, padding_mask, response_length, training=No
 
 
 def separate_critic(policy: CausalLM, initial: keras.Model | None = None):
-    """A ``Critic`` of the policy's shape, its trunk's weights copied from ``initial.backbone``
+    """A ``Critic`` of the policy's shape, its backbone's weights copied from ``initial.backbone``
     (the reward model, as in Stiennon et al. 2020) or from the policy's."""
     source = policy.backbone if initial is None else initial.backbone
     critic = Critic(source.config, dtype=policy.dtype_policy)
@@ -147,6 +147,6 @@ def _with_models_restored(config, *names):
 
 
 def copy_weights(source, target):
-    """Gives a model the weights of another of its shape, wherever their parts lie."""
+    """Copies weights between models of one shape, however they are sharded."""
     for variable, value in zip(target.weights, source.weights, strict=True):
         variable.assign(ops.copy(value.value))  # a buffer of its own: an update donates the other

@@ -135,7 +135,7 @@ class BERT(PretrainedModel, Exported, keras.Model):
         return with_unused(x, *self.pooler.weights) if training else x
 
     def trace(self, token_ids, padding_mask=None, token_type_ids=None):
-        """A call, kept: ``models.Trace``."""
+        """A call with all intermediate states: ``models.Trace``."""
         x, mask = self._enter(self.token_embedding(token_ids), padding_mask, token_type_ids)
         return trace_blocks(self.blocks, x, [mask] * len(self.blocks))
 
@@ -153,7 +153,7 @@ class BERT(PretrainedModel, Exported, keras.Model):
         return x, key_mask(padding_mask)
 
     def pool(self, hidden, padding_mask=None):
-        """What stands for the whole text, read at the first real token: float[B, W].
+        """Pooled representation of the text, at the first real token: float[B, W].
 
         A linear map of its state and an activation (Devlin et al. 2019, tanh).
 

@@ -1,4 +1,4 @@
-"""What the models' configurations share: frozen dataclasses that refuse what they do not know."""
+"""Base of the model configurations: frozen dataclasses that refuse unknown fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ModelConfig:
 
     @property
     def context_length(self):
-        """int, how many of the tokens before it a prediction looks at, at most; None for all."""
+        """Maximum number of previous tokens that a prediction depends on, int; None for all."""
         return self.max_positions
 
     @classmethod

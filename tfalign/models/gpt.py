@@ -57,7 +57,7 @@ class GPTConfig(ModelConfig):
         attention_window: some blocks see only this many last tokens; None for dense attention.
         windowed_blocks: numbers of those blocks; None for the odd ones, as GPT-3's locally banded
             layers (Brown et al. 2020, section 2.1).
-        tied: read-out with the transposed token embedding.
+        tied: LM head with the transposed token embedding.
         dropout: rate on embeddings, attention weights and sub-layer outputs.
         attention_dropout, embedding_dropout: rates of their own there; ``dropout`` where None.
         initializer_range: standard deviation of the kernels; the residual projections' is divided
@@ -127,7 +127,7 @@ PRESETS = {
 
 @keras.saving.register_keras_serializable("tfalign")
 class GPT(PretrainedModel, Exported, keras.Model):
-    """The trunk: token ids to hidden states. ``models.CausalLM`` reads logits out of it.
+    """The backbone: token ids to hidden states. ``models.CausalLM`` adds the LM head.
 
     Args:
         config: GPTConfig, or a dict of its fields.
@@ -190,7 +190,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
         return x
 
     def trace(self, token_ids, padding_mask=None):
-        """A call, kept: ``models.Trace``."""
+        """A call with all intermediate states: ``models.Trace``."""
         x, masks, positions = self._enter(self.token_embedding(token_ids), padding_mask)
         return trace_blocks(self.blocks, x, masks, positions)
 
@@ -211,7 +211,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
         return x, self._mask_per_block(visible, banded_mask, columns), positions
 
     def pool(self, hidden, padding_mask=None):
-        """What stands for the whole text, the last real token's state: float[B, W].
+        """Pooled representation of the text, the last real token's state: float[B, W].
 
         Args:
             hidden: float[B, T, W], from a call.
@@ -252,7 +252,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
         return self.final_norm(x), tuple(extended)
 
     def readout_kernel(self):
-        """float[W, V], what hidden states are multiplied with to give logits."""
+        """float[W, V], kernel of the LM head."""
         return self.token_embedding.readout_kernel()
 
     def _placed(self, embedded, positions):

@@ -1,4 +1,4 @@
-"""What is read out of a trunk's hidden states; each head is a layer of its own.
+"""Heads: layers on a backbone's hidden states.
 
 Padding never decides anything here: a head that reads one column is told which.
 """
@@ -22,7 +22,7 @@ class _Head(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfalign")
 class CausalLMHead(_Head):
-    """Hidden states to logits by a read-out kernel that belongs to the token embedding.
+    """LM head: hidden states to logits, with the kernel of the token embedding.
 
     Call arguments:
         hidden: float[..., W].
@@ -41,7 +41,7 @@ class CausalLMHead(_Head):
 
 @keras.saving.register_keras_serializable("tfalign")
 class MaskedLMHead(_Head):
-    """BERT's masked-LM transform: dense, activation, LayerNorm, read-out and bias
+    """BERT's masked-LM transform: dense, activation, LayerNorm, LM head and bias
     (Devlin et al. 2019, appendix A.2).
 
     Args:
@@ -52,7 +52,7 @@ class MaskedLMHead(_Head):
 
     Call arguments:
         hidden: float[..., W]; only masked positions need to be given.
-        kernel: float[W, V], the token embedding's read-out.
+        kernel: float[W, V], the token embedding's LM head.
 
     Returns:
         float32[..., V].
@@ -164,7 +164,7 @@ class NextSentenceHead(ClassifierHead):
 
 @keras.saving.register_keras_serializable("tfalign")
 class ValueHead(_Head):
-    """A critic's value of every state; zero at the start (Ziegler et al. 2019, as in
+    """Value head: a critic's value of each state; zero at the start (Ziegler et al. 2019, as in
     "The N implementation details of RLHF with PPO").
 
     Call arguments:
@@ -190,7 +190,7 @@ class ValueHead(_Head):
 
 @keras.saving.register_keras_serializable("tfalign")
 class ScalarRewardHead(_Head):
-    """A score for what stands for the whole text, ``GPT.pool`` or ``BERT.pool``.
+    """Reward head: a scalar score of the pooled text, ``GPT.pool`` or ``BERT.pool``.
 
     The kernel starts as N(0, 1/sqrt(W + 1)), the bias at zero (Stiennon et al. 2020).
 

@@ -24,7 +24,7 @@ _ANY_LENGTH = 2**20  # of rotary models, which state none
 
 @dataclasses.dataclass(frozen=True)
 class KerasHubConfig:
-    """What the rest of tfalign asks of a model's configuration."""
+    """The configuration of a KerasHub model, as far as tfalign needs it."""
 
     vocab_size: int
     width: int
@@ -123,7 +123,7 @@ class KerasHubCausalLM(keras.Model):
         return self.logits(self.backbone(token_ids, padding_mask, segment_ids, training=training))
 
     def logits(self, hidden, kernel=None):
-        """float[..., W] to float32[..., V]; the read-out is the model's own."""
+        """float[..., W] to float32[..., V]; the LM head is the model's own."""
         del kernel
         return ops.cast(self.hub.backbone.token_embedding(hidden, reverse=True), "float32")
 

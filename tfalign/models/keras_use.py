@@ -1,5 +1,5 @@
-"""What Keras expects of a model that is part of somebody's own: that it can be exported, and that a weight
-which an answer does not rest on has a gradient nevertheless."""
+"""What Keras expects of a model used within another one: that it can be exported, and that every weight has a
+gradient, also one that an output does not depend on."""
 
 from __future__ import annotations
 

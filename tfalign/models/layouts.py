@@ -1,4 +1,4 @@
-"""How a model's weights are cut over a mesh of devices: data parallel, FSDP and tensor parallel.
+"""Sharding of a model's weights over a mesh of devices: data parallel, FSDP and tensor parallel.
 
 A mesh has two axes. Rows of a batch are spread over the first, "data" or "fsdp"; heads and hidden units
 over the second, "model", as in Megatron-LM (Shoeybi et al. 2019): queries, keys, values and the first
@@ -106,7 +106,7 @@ def current_mesh():
 
 
 def check_mesh(config, mesh):
-    """Whether a mesh can cut a model.
+    """Checks that a model can be sharded over a mesh.
 
     Args:
         config: GPTConfig, BERTConfig or TransformerConfig.

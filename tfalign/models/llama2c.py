@@ -31,7 +31,7 @@ def load_llama2c(model_path: str | os.PathLike, dtype=None) -> CausalLM:
     rows of the query and key matrices are put into another order; the scores are the same.
 
     Args:
-        model_path: a ``.bin`` file; a negative vocabulary size in it means an untied read-out.
+        model_path: a ``.bin`` file; a negative vocabulary size in it means an untied LM head.
         dtype: the model's dtype policy; Keras' default where None.
 
     Returns:

@@ -24,7 +24,7 @@ _adapters_are_on = contextvars.ContextVar("adapters_are_on", default=True)
 
 @dataclasses.dataclass(frozen=True)
 class LoRA:
-    """What adapters are like.
+    """Settings of low-rank adapters.
 
     Attributes:
         rank: r, of the two matrices.
@@ -48,7 +48,7 @@ class LoRA:
 
 @keras.saving.register_keras_serializable("tfalign")
 class LowRankAdapter(keras.layers.Layer):
-    """x A B alpha / r, beside a Dense of I inputs and O outputs.
+    """Low-rank update x A B alpha / r of a Dense with I inputs and O outputs.
 
     Args:
         rank, alpha, dropout, dora: as in ``LoRA``.
@@ -249,7 +249,7 @@ def quantize(model, targets=()) -> list[AdaptedDense]:
 
 
 def merge_adapters(model) -> None:
-    """Puts what the adapters add into the kernels and takes them away; 8-bit kernels become floats.
+    """Merges adapters into the kernels and removes them; 8-bit kernels become floats.
     The model then is as it was before ``add_adapters`` and ``quantize``, of other weights."""
     for dense in _dense_layers(model):
         if not isinstance(dense, AdaptedDense):

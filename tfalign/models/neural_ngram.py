@@ -22,9 +22,9 @@ class NeuralNGramConfig(ModelConfig):
         order: n; the n - 1 tokens before a token predict it.
         embedding_width: E, of a token.
         hidden_width: H, of the layer of tanh units.
-        direct: whether the embeddings meet the read-out, too.
+        direct: whether the embeddings meet the LM head, too.
         dropout: rate on the hidden layer.
-        initializer_range: standard deviation of embeddings and read-out.
+        initializer_range: standard deviation of embeddings and LM head.
     """
 
     vocab_size: int
@@ -54,12 +54,12 @@ class NeuralNGramConfig(ModelConfig):
 
 @keras.saving.register_keras_serializable("tfalign")
 class NeuralNGram(Exported, keras.Model):
-    """The trunk of Bengio et al. 2003, eq. 1: with x the embeddings of the last n - 1 tokens side by
+    """The backbone of Bengio et al. 2003, eq. 1: with x the embeddings of the last n - 1 tokens side by
     side,
 
         logits = b + W x + U tanh(d + H x).
 
-    Its hidden state is (1, x, tanh(d + H x)), its read-out kernel (b, W, U): so it is read out as
+    Its hidden state is (1, x, tanh(d + H x)), its LM head kernel (b, W, U): so it is read out as
     every other language model here is. What lies before a row's first token counts as zeros.
 
     Args:
@@ -113,7 +113,7 @@ class NeuralNGram(Exported, keras.Model):
         return self._hidden(embeddings), embeddings[:, count:]
 
     def readout_kernel(self):
-        """float[W, V], what hidden states are multiplied with to give logits."""
+        """float[W, V], kernel of the LM head."""
         return ops.cast(ops.transpose(self.readout), self.compute_dtype)
 
     def _embed(self, token_ids, mask):

@@ -23,7 +23,7 @@ class RecurrentConfig(ModelConfig):
         width: W, of embeddings and states.
         num_layers: recurrent layers.
         cell: "lstm" (Hochreiter and Schmidhuber 1997) or "gru" (Cho et al. 2014).
-        tied: read-out with the transposed token embedding (Press and Wolf 2017).
+        tied: LM head with the transposed token embedding (Press and Wolf 2017).
         dropout: rate on embeddings and layers' outputs, not on what goes from step to step
             (Zaremba et al. 2014).
         initializer_range: standard deviation of the embeddings.
@@ -44,7 +44,7 @@ class RecurrentConfig(ModelConfig):
 
 @keras.saving.register_keras_serializable("tfalign")
 class Recurrent(Exported, keras.Model):
-    """The trunk of a recurrent language model (Mikolov et al. 2010): token ids to states.
+    """The backbone of a recurrent language model (Mikolov et al. 2010): token ids to states.
 
     Args:
         config: RecurrentConfig, or a dict of its fields.
@@ -101,7 +101,7 @@ class Recurrent(Exported, keras.Model):
         return self._run(token_ids, cache, mask)
 
     def readout_kernel(self):
-        """float[W, V], what hidden states are multiplied with to give logits."""
+        """float[W, V], kernel of the LM head."""
         return self.token_embedding.readout_kernel()
 
     def _run(self, token_ids, cache, mask, training=None):

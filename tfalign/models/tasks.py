@@ -1,4 +1,4 @@
-"""Trunk and head together: the models that are trained, saved and served."""
+"""Backbone and head together: the models that are trained, saved and served."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRUNKS = {
 
 
 class TaskModel(PretrainedModel, Exported, keras.Model):
-    """A trunk under ``backbone`` and what it needs to save and restore itself.
+    """A backbone under ``backbone`` and what it needs to save and restore itself.
 
     Args:
         backbone: GPT or BERT, a configuration of either, or a dict of its fields.
@@ -58,7 +58,7 @@ class TaskModel(PretrainedModel, Exported, keras.Model):
         return (None, None, self.config.width)
 
     def _hidden(self, token_ids, padding_mask, token_type_ids, training):
-        """The trunk's states, float[B, T, W]; a decoder is not told of token types."""
+        """The backbone's states, float[B, T, W]; a decoder is not told of token types."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return self.backbone(token_ids, padding_mask=padding_mask, training=training, **types)
 
@@ -74,7 +74,7 @@ class TaskModel(PretrainedModel, Exported, keras.Model):
 
 @keras.saving.register_keras_serializable("tfalign")
 class CausalLM(TaskModel):
-    """A GPT with its read-out: the language model, and the policy of reinforcement learning. The
+    """A GPT with its LM head: the language model, and the policy of reinforcement learning. The
     networks before it, ``NeuralNGram`` and ``Recurrent``, are trained and sampled from in its place.
 
     Args:
@@ -113,7 +113,7 @@ class CausalLM(TaskModel):
         return self.logits(hidden)
 
     def logits(self, hidden, kernel=None):
-        """float[..., W] to float32[..., V]; a loop passes the read-out kernel it took before."""
+        """float[..., W] to float32[..., V]; a loop passes the LM head's kernel it took before."""
         return self.head(hidden, kernel=self.readout_kernel() if kernel is None else kernel)
 
     def lens(self, state):
@@ -126,7 +126,7 @@ class CausalLM(TaskModel):
 
 @keras.saving.register_keras_serializable("tfalign")
 class Critic(TaskModel):
-    """A GPT trunk with a value head: float32[B, N], the value of the state after each column."""
+    """A GPT backbone with a value head: float32[B, N], the value of the state after each column."""
 
     backbone_class = GPT
 
@@ -189,7 +189,7 @@ class BERTPretrainer(MaskedLM):
 
 
 class _Classifier(TaskModel):
-    """A trunk and a classifier head; subclasses say which features the head sees."""
+    """A backbone and a classifier head; subclasses say which features the head sees."""
 
     backbone_class = BERT
     head_class: type
@@ -227,7 +227,7 @@ class SequenceClassifier(_Classifier):
 
 @keras.saving.register_keras_serializable("tfalign")
 class MeanPooledClassifier(_Classifier):
-    """A class for a text: float32[B, C], logits of the mean of its tokens' states, whether the trunk
+    """A class for a text: float32[B, C], logits of the mean of its tokens' states, whether the backbone
     sees them from both sides or from one. No published directory has such a head."""
 
     head_class = PooledClassifierHead
@@ -246,7 +246,7 @@ class NextSentenceClassifier(_Classifier):
 @keras.saving.register_keras_serializable("tfalign")
 class SentenceEncoder(TaskModel):
     """A vector of length 1 for a text, the mean of its tokens' states (Reimers and Gurevych 2019):
-    float32[B, W]. It is its trunk and no more, and is saved as ``backbone.save_pretrained``."""
+    float32[B, W]. It is its backbone and no more, and is saved as ``backbone.save_pretrained``."""
 
     backbone_class = BERT
 

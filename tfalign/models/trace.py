@@ -1,4 +1,4 @@
-"""What passes between a trunk's blocks, for whoever looks inside."""
+"""Intermediate states of a backbone's blocks, for interpretability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras import ops
 
 
 class Trace(NamedTuple):
-    """One call of a trunk of L blocks."""
+    """One call of a backbone of L blocks."""
 
     states: tuple[Any, ...]  # L + 1 of float[B, T, W]: before the first block, and after each
     masks: tuple[Any, ...]  # L of bool broadcastable to [B, H, T, T]

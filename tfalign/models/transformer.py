@@ -31,7 +31,7 @@ class TransformerConfig(ModelConfig):
 
     Attributes:
         vocab_size: V, one vocabulary for source and target, embedded by one table, which is
-            also the read-out (section 3.4).
+            also the LM head (section 3.4).
         width: W.
         num_layers: blocks in the encoder, and as many in the decoder.
         num_heads: attention heads.
@@ -68,7 +68,7 @@ PRESETS = {
 
 @keras.saving.register_keras_serializable("tfalign")
 class Transformer(Exported, keras.Model):
-    """Source and target so far to the logits of the next target token.
+    """Encoder-decoder Transformer: source and previous target tokens to next-token logits.
 
     Args:
         config: TransformerConfig, or a dict of its fields.

@@ -1,4 +1,4 @@
-"""Learning classes, of texts or of their words."""
+"""Classification of texts and of their words."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tfalign.types import RankedResponses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KTO:
-    """From single responses that were liked or not (Ethayarajh et al. 2024, section 4.1).
+    """KTO's loss of single responses labelled desirable or undesirable (Ethayarajh et al. 2024, section 4.1).
 
     The reference point is that of the batch at hand: of each micro-batch under accumulation. A
     response without a token counts nowhere.
@@ -42,7 +42,7 @@ class KTO:
             training: bool, whether dropout is on.
 
         Returns:
-            (loss_sum float32[], weight float32[], metrics): "accuracy" (share of responses whose
+            (loss_sum float32[], weight float32[], metrics): "accuracy" (fraction of responses whose
             log-ratio is above the reference point just when they are desirable), "kl" (the
             reference point, nats), and the mean log-ratios of both kinds.
         """

@@ -37,7 +37,7 @@ class PairObjective:
     needs_reference: ClassVar[bool] = True
 
     def gap(self, responses, ref_log_probs):
-        """How much more the policy favours the first response.
+        """The gap between the two responses that the loss is a function of.
 
         Args:
             responses: ResponseLogProbs of K = 2.
@@ -63,7 +63,7 @@ class PairObjective:
 
         Returns:
             (loss_sum float32[], weight float32[], metrics), all in mean over pairs: "accuracy"
-            (share of positive gaps), "gap", and the log-probs a token of both sides.
+            (fraction of positive gaps), "gap", and the log-probs a token of both sides.
 
         Raises:
             ValueError: if there are not two responses to a prompt.

@@ -18,7 +18,7 @@ from tfalign.functional.masking import masked_sum
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicyObjective:
-    """A loss of each response token's log-prob; subclasses define ``terms``.
+    """Base of the on-policy objectives: a loss per response token; subclasses define ``terms``.
 
     Dropout stays off: the sampling policy had none.
 
@@ -40,7 +40,7 @@ class PolicyObjective:
     chunk: int | None = None
 
     def terms(self, log_probs, values, batch):
-        """What the algorithm makes of the tokens.
+        """The algorithm's per-token loss and metrics.
 
         Args:
             log_probs: float32[B, R], current policy, nats.

@@ -1,4 +1,4 @@
-"""Learning whether each step of an answer is right."""
+"""Process reward modelling: whether each step of an answer is right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ProcessRewardModelling:
             training: bool, whether dropout is on.
 
         Returns:
-            (loss_sum float32[], weight float32[], metrics): "accuracy" is the share of steps whose
+            (loss_sum float32[], weight float32[], metrics): "accuracy" is the fraction of steps whose
             logit has the label's sign.
         """
         logits = model(batch.token_ids, padding_mask=batch.padding_mask, training=training)

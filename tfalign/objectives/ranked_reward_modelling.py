@@ -1,4 +1,4 @@
-"""Learning a reward from rankings of several responses."""
+"""Reward modelling from rankings of several responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RankedRewardModelling:
             training: bool, whether dropout is on.
 
         Returns:
-            (loss_sum float32[], weight float32[], metrics): "accuracy" is the share of pairs that
+            (loss_sum float32[], weight float32[], metrics): "accuracy" is the fraction of pairs that
             the scores order as the ranking does, ties one half.
         """
         scores, present = score_ranked(model, batch, training)

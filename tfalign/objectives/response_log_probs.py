@@ -1,4 +1,4 @@
-"""Log-probs of whole responses, for all objectives that compare them."""
+"""Log-probs of whole responses, for the objectives that compare them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfalign.types import Array
 
 
 class ResponseLogProbs(NamedTuple):
-    """Of each of K responses to B prompts."""
+    """Summed log-probs and lengths of K responses to each of B prompts."""
 
     totals: Array  # float32[B, K], summed over the response's tokens, nats
     lengths: Array  # float32[B, K], tokens

@@ -1,4 +1,4 @@
-"""Learning a reward from preferences."""
+"""Reward modelling from preference pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Direct preference optimisation for labels of which a known share is wrong."""
+"""Direct preference optimisation with a known rate of wrong labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Next-token prediction over a large vocabulary at the price of a small one."""
+"""Next-token prediction over a large vocabulary with a sampled softmax."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SampledLanguageModelling(LanguageModelling):
     Attributes:
         head: int, tokens whose scores are always summed.
         sampled: int, tokens drawn among the others for each batch.
-        seed: int in [0, 2**32). Which are drawn follows from it and the batch's tokens, so a
+        seed: int in [0, 2**32). Which are sampled follows from it and the batch's tokens, so a
             resumed run draws what it would have.
     """
 

@@ -1,4 +1,4 @@
-"""Learning sentence embeddings from how much two sentences mean the same."""
+"""Sentence embeddings learned from the similarity of sentence pairs."""
 
 from __future__ import annotations
 

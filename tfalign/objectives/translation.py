@@ -1,4 +1,4 @@
-"""Writing a target from a source, with an encoder-decoder."""
+"""Translation with an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Translation:
     forcing), against targets that are smoothed (Vaswani et al. 2017, section 5.4).
 
     Attributes:
-        label_smoothing: float in [0, 1), share of the target that all tokens have alike (0.1 in the
+        label_smoothing: float in [0, 1), fraction of the target that all tokens have alike (0.1 in the
             paper).
     """
 

@@ -39,7 +39,7 @@ from tfalign.training.selection import best_and_worst, best_of_groups
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """What an on-policy algorithm is, beside the models and the learning rate.
+    """An on-policy algorithm: credit assignment, objective, and the paper's numbers.
 
     Attributes:
         credit: see ``training.credit``.
@@ -53,7 +53,7 @@ class Algorithm:
         baseline: makes what is subtracted from returns, see ``training.baselines``; None for 0.
         redraws: see ``RolloutConfig``.
         drop_zero_spread: see ``RolloutConfig``.
-        overlong_share: ``RolloutConfig.overlong_buffer`` as a share of the longest response.
+        overlong_share: ``RolloutConfig.overlong_buffer`` as a fraction of the longest response.
         arrange: what is learned from instead of the rollouts, see ``training.selection``; None for
             them.
 

@@ -1,4 +1,4 @@
-"""What was to be expected of a response before it was drawn.
+"""Baselines: the return expected of a response before it is sampled.
 
 A baseline is subtracted from returns. It may depend on the prompt and on the past, but not on the
 response: then it changes the variance of the policy gradient and not its mean.
@@ -71,10 +71,10 @@ class GreedyBaseline:
         ).scores
 
     def update(self, mean_return):
-        """Nothing is remembered."""
+        """Does nothing: the baseline has no state."""
 
     def state(self):
         return {}
 
     def restore(self, state):
-        """Nothing was remembered."""
+        """Does nothing: the baseline has no state."""

@@ -1,5 +1,5 @@
-"""Who generates what, where responses come from many workers: every part of every batch once, however
-many workers are lost, and by a policy that is not too old.
+"""Distribution of generation over workers: every part of every batch once, however many workers are lost, and
+by a policy that is not too old.
 
 Bookkeeping alone: no processes, no arrays, no clock.
 """
@@ -18,7 +18,7 @@ class Job(NamedTuple):
 
 
 class Dealer:
-    """Deals jobs to workers, and takes in what they return.
+    """Assigns jobs to workers, and collects their results.
 
     The learner uses batches in the order of its steps. While it waits for the batch of step s, the
     batches up to s + ``staleness`` may be worked on, so a batch is never made by a policy that is

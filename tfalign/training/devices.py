@@ -1,4 +1,4 @@
-"""On which devices an experiment runs: flags of the process, not options of the run.
+"""Devices of a training: options of the process, not recorded with the run.
 
     python -m experiments.align --strategy=mirrored ...              # all GPUs of this machine
     python -m experiments.align --strategy=mirrored --cpu_devices=2  # a trial without any

@@ -1,4 +1,4 @@
-"""An objective's means over held-out batches, without training on them."""
+"""Evaluation: an objective's means over held-out batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps numbers that are not finite out of weights: an update that has one is not made."""
+"""Guard against numbers that are not finite: an update that has one is skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a training ends after the update that is running, with a checkpoint.
+"""SIGTERM and SIGINT end a training after the running update, with a checkpoint.
 
     with interruption.handled():  # a program's main, or a loop of its own
         with interruption.Deferred() as deferred:

@@ -1,4 +1,4 @@
-"""How strongly the policy is held to its reference."""
+"""KL control: the coefficient of the KL penalty."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FixedKL:
 
 
 class AdaptiveKL(FixedKL):
-    """Moves the coefficient until the KL stays at a target (Ziegler et al. 2019, section 2.2).
+    """Adaptive coefficient that keeps the KL at a target (Ziegler et al. 2019, section 2.2).
 
     beta *= 1 + clip(KL / target - 1, -0.2, 0.2) * episodes / horizon.
 

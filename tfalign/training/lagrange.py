@@ -1,4 +1,4 @@
-"""Holding expected cost under a limit while reward is maximised."""
+"""Constrained alignment: a limit on expected cost, by a Lagrange multiplier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from tfalign.functional.magnitude import is_finite
 
 
 class CostLimit:
-    """A second model's cost, priced so that its expectation stays at or below a limit.
+    """A second model's cost, weighted by a Lagrange multiplier so that its expectation stays at or below
+    a limit.
 
     The score becomes reward - lambda * cost; lambda rises while a batch's mean cost exceeds the limit
     and falls, not below 0, while it does not (dual ascent: Ray et al. 2019, "Benchmarking safe
@@ -40,11 +41,11 @@ class CostLimit:
         self.price = price
 
     def __call__(self, token_ids, padding_mask, response_mask):
-        """float32[B], the cost of each row, not yet priced."""
+        """float32[B], the cost per row, not yet weighted."""
         return np.asarray(self.cost(token_ids, padding_mask, response_mask))
 
     def update(self, mean_cost):
-        """Moves the price after a batch of this mean cost, if that is finite."""
+        """Updates the Lagrange multiplier after a batch of this mean cost, if that is finite."""
         if not is_finite(mean_cost):
             return
         self.price = max(0.0, self.price + self.rate * (float(mean_cost) - self.limit))

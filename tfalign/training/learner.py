@@ -1,4 +1,4 @@
-"""The Learner: forward, backward and optimizer of any objective as one compiled update."""
+"""The Learner: forward pass, backward pass and optimizer of any objective as one compiled update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfalign.training.guard import Guard
 
 
 class Learner:
-    """Runs an objective on batches, one XLA program a batch shape.
+    """Runs an objective on batches, one XLA program per batch shape.
 
     Gradients are those of the global mean: sums of losses and of weights are added up over
     micro-batches (and replicas) before one is divided by the other, so accumulation, replicas and

@@ -1,4 +1,4 @@
-"""The loop around every update: progress, metrics, checkpoints, resume."""
+"""The training loop: progress, metrics, checkpoints, resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's metrics: a line a logged step in ``metrics.jsonl``, and the same numbers for TensorBoard.
+"""Metrics of a run: one line per logged step in ``metrics.jsonl``, and the same numbers for TensorBoard.
 
 This module imports neither TensorFlow nor Keras.
 """
@@ -122,13 +122,13 @@ class EventFile:
 
 
 class NoLog(AbstractContextManager):
-    """What a process has that writes no metrics."""
+    """Log of a process that writes no metrics."""
 
     def write(self, step, metrics):
-        """Nothing."""
+        """Does nothing."""
 
     def __exit__(self, *exception):
-        """Nothing."""
+        """Does nothing."""
 
 
 def _forget_later_lines(file: Path, stage: str, step: int) -> None:

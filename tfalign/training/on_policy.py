@@ -25,7 +25,7 @@ def improve(
     on_bad="stop",
     arrange=None,
 ):
-    """Samples a batch of rollouts and takes the policy through them.
+    """One iteration: samples a batch of rollouts and updates the policy on them.
 
     Args:
         worker: RolloutWorker.
@@ -89,12 +89,12 @@ def improve(
 
 
 def rollout_seed(seed, step):
-    """int in [0, 2**32), of the responses of a run's step."""
+    """Seed of the responses sampled in a step of a run: int in [0, 2**32)."""
     return np.random.SeedSequence([seed, step]).generate_state(1)[0]
 
 
 def one_pass(learner, batch, order, minibatches):
-    """Updates on all rows once.
+    """One epoch: updates on all rows, minibatch by minibatch.
 
     Args:
         learner: Learner.

@@ -13,14 +13,14 @@ _UNDECAYED = ("bias", "gamma", "beta", "scale", "norm")
 
 @keras.saving.register_keras_serializable("tfalign")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then linear or cosine decay to a final share of it.
+    """Linear warm-up to a peak, then linear or cosine decay to a final fraction of it.
 
     Args:
         peak: float, highest learning rate.
         steps: int, updates in all.
         warmup_steps: int, updates until the peak.
         shape: "constant", "linear" or "cosine".
-        final: float in [0, 1], share of the peak left at the end; a constant one has none.
+        final: float in [0, 1], fraction of the peak left at the end; a constant one has none.
 
     Raises:
         ValueError: if ``shape`` is unknown, a number is out of its range, or the warm-up longer than
@@ -149,7 +149,7 @@ class Adafactor(keras.optimizers.Optimizer):
 
     Args:
         learning_rate: float or schedule.
-        beta_2_decay: float; the share of the past in step t is 1 - t^beta_2_decay.
+        beta_2_decay: float; the fraction of the past in step t is 1 - t^beta_2_decay.
         epsilon: float, added to squared gradients.
         clip_threshold: float, root mean square at which an update of a variable is held.
         **kwargs: of keras.optimizers.Optimizer.

@@ -1,4 +1,4 @@
-"""The losses of preferences by name: an objective with its paper's numbers.
+"""The preference losses by name: an objective with its paper's numbers.
 
 What a paper's numbers are for is large models; coefficients are its, learning rates are the
 experiment's.
@@ -14,7 +14,7 @@ from tfalign.objectives import CPO, DPO, IPO, KTO, ORPO, RobustDPO, SimPO, SLiC
 
 @dataclasses.dataclass(frozen=True)
 class PreferenceLoss:
-    """A way to learn from preferences without a reward model.
+    """A preference loss: an objective with its paper's numbers.
 
     Attributes:
         objective: see ``objectives``.
@@ -26,7 +26,7 @@ class PreferenceLoss:
 
     @property
     def needs_pairs(self):
-        """Whether it learns from pairs; else from single answers that were liked or not."""
+        """Whether it learns from pairs; else from single responses labelled desirable or undesirable."""
         return not isinstance(self.objective, KTO)
 
 

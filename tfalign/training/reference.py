@@ -1,4 +1,4 @@
-"""What a frozen reference says of a data set, computed once and kept with the examples."""
+"""Reference log-probs of a data set, computed once and kept with the examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfalign.objectives import response_log_probs
 
 
 class FrozenReference:
-    """Gives examples the reference's log-probs of their responses; it can be forgotten afterwards.
+    """Adds the reference's log-probs to examples, after which the reference is no longer needed.
 
     Args:
         load: () -> CausalLM, called when it is first needed: not at all where files have all it said.

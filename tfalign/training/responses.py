@@ -19,7 +19,7 @@ from tfalign.types import Array, Generation
 
 @dataclasses.dataclass(frozen=True)
 class RolloutConfig:
-    """How responses are sampled, and which of them count.
+    """Settings of rollouts: how responses are sampled, and which of them count.
 
     Attributes:
         max_new_tokens: R.
@@ -34,7 +34,7 @@ class RolloutConfig:
         overlong_buffer: tokens before the limit over which a score falls by up to 1 (DAPO, Yu et
             al. 2025, eq. 13); 0 for no such penalty.
         mask_overlong: leave responses that never ended out of the loss.
-        redraws: how often at most the groups whose scores are all equal are drawn again, all rows
+        redraws: how often at most the groups whose scores are all equal are resampled, all rows
             at once (the bounded form of DAPO's dynamic sampling).
         drop_zero_spread: leave groups whose scores are all equal out of the loss. They have no
             policy gradient either way; their KL term, and their tokens in a mean, go too.
@@ -65,7 +65,7 @@ class RolloutConfig:
 
 
 class ScoredResponses(NamedTuple):
-    """Responses to prompts, and what the reward says of them."""
+    """Responses to prompts with their rewards and costs."""
 
     generation: Generation
     token_ids: Array  # int32[B, T], left-padded prompt, then response
@@ -76,7 +76,7 @@ class ScoredResponses(NamedTuple):
 
 
 class Responder:
-    """Draws responses and has them scored.
+    """Samples responses to prompts and scores them with the reward.
 
     Args:
         policy: CausalLM.
@@ -101,7 +101,7 @@ class Responder:
         )
 
     def __call__(self, prompts, seed, row_ids=None):
-        """Draws and scores; groups without spread are drawn again while ``redraws`` lasts.
+        """Samples and scores; groups without spread are resampled while ``redraws`` lasts.
 
         Args:
             prompts: Prompts.
@@ -127,7 +127,7 @@ class Responder:
         return answers
 
     def score(self, prompts, generation):
-        """What the reward, and the cost limit, say of given responses.
+        """Rewards, and costs where there is a limit, of given responses.
 
         Args:
             prompts: Prompts of B rows.

@@ -28,7 +28,7 @@ from tfalign.types import Array, Rollout
 
 
 class Compared(NamedTuple):
-    """What the models say of responses; float32[B, R] each, 0 where masked."""
+    """Log-probs and values of responses; float32[B, R] each, 0 where masked."""
 
     ref_log_probs: Array  # the reference's, nats
     log_probs: Array  # the policy's, as it is now
@@ -108,8 +108,8 @@ class RolloutWorker:
         Returns:
             (Rollout, statistics): statistics maps names to floats, all in mean over responses:
             "score", "kl" (nats, summed over a response's tokens), "response_length" (tokens), "ended"
-            (share that drew a stop token), "return"; with a critic "explained_variance"; with groups
-            "spread" (share of responses whose group's scores differ); of an older policy "behind" (nats, its
+            (share that ended with a stop token), "return"; with a critic "explained_variance"; with groups
+            "spread" (fraction of responses whose group's scores differ); of an older policy "behind" (nats, its
             KL to the policy); with a cost limit "cost", "price" and "reward" (the score before the
             cost was charged).
 
@@ -137,14 +137,14 @@ class RolloutWorker:
         return rollout, statistics
 
     def learn(self, statistics):
-        """Lets the baseline and the cost limit take in the statistics of a batch that was used."""
+        """Updates the baseline and the cost limit with the statistics of a batch that was used."""
         if self.baseline is not None:
             self.baseline.update(statistics["return"])
         if self.cost_limit is not None:
             self.cost_limit.update(statistics["cost"])
 
     def refresh_sampler(self):
-        """Brings the sampler up to date with the policy."""
+        """Copies the policy's weights to the sampling policy."""
         copy_weights(self.actor_critic.policy, self.sampler)
 
     @property
@@ -192,7 +192,7 @@ class RolloutWorker:
         return self.crediting(*given, compared, scores, kl_coefficient, baseline)
 
     def _compare(self, token_ids, padding_mask, generation):
-        """Compared, of the reference's log-probs, and the policy's and the critic's of today."""
+        """Compared, of the reference's log-probs, and the current policy's and critic's."""
         ref_log_probs = self._reference_log_probs(token_ids, padding_mask)
         log_probs, values = self._today(token_ids, padding_mask, generation)
         return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)

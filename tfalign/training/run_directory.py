@@ -1,5 +1,4 @@
-"""A run's directory: its config, its versions, its metrics; begun once, continued any number of
-times.
+"""The directory of a run: config, versions, metrics; begun once, continued any number of times.
 
     runs/demo/
       config.json      what the run was begun with; a continuation must agree

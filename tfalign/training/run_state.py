@@ -1,4 +1,4 @@
-"""All that changes in a run, saved and restored together."""
+"""The state of a run: everything that changes, saved and restored together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the responses to one prompt teach by comparison: the best of them, or the best and the worst.
+"""Selection within groups of responses: the best, or the best and the worst.
 
 For ``on_policy.improve``: functions of a Rollout, whose responses to a prompt stand next to each other,
 that return what the objective learns from.
@@ -14,7 +14,7 @@ from tfalign.types import RankedResponses
 
 
 def best_rows(scores, group_size):
-    """Where the response with the highest score of every group stands; of equal ones the first.
+    """Row indices of the response with the highest reward in each group; of equal ones the first.
 
     Args:
         scores: float[B], the responses to a prompt next to each other.
@@ -47,7 +47,7 @@ def best_of_groups(rollout, group_size):
 
 
 def best_and_worst(rollout, group_size):
-    """The two responses to every prompt that the reward tells apart most, for online DPO.
+    """Preference pairs for online DPO: the best and the worst response to each prompt.
 
     Args:
         rollout: Rollout of B rows.

@@ -1,4 +1,4 @@
-"""Rows and weights: where in a file each weight of a model stands."""
+"""Binding of a model's weights to the tensors of a file."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class Described(NamedTuple):
-    """What config.json says."""
+    """The checked contents of a config.json."""
 
     architecture: Architecture
     config: Any
@@ -30,7 +30,7 @@ class Described(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a trunk keeps of the directory it was read from, for ``save_pretrained``."""
+    """What a backbone keeps of the directory it was read from, for ``save_pretrained``."""
 
     architecture: str
     entries: dict

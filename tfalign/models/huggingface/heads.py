@@ -1,4 +1,4 @@
-"""Heads over a decoder's trunk, and what config.json says of classes."""
+"""Heads over a decoder's backbone, and what config.json says of classes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _TABLES = ("wte.weight", "embed_tokens.weight")
 
 
 def untied_where_stored(config, tensors):
-    """As transformers: a tied model whose file has a read-out of its own is not tied."""
+    """As transformers: a tied model whose file has an LM head of its own is not tied."""
     stored = tensors.get(READOUT.name)
     if not config.tied or stored is None:
         return config
@@ -80,14 +80,14 @@ def untied_where_stored(config, tensors):
 
 
 def tied_unless_stored(config, tensors):
-    """An untied trunk without its read-out is a tied one to whoever does not read logits."""
+    """An untied backbone without its LM head is a tied one to whoever does not read logits."""
     if READOUT.name not in tensors:
         return config.replace(tied=True)
     return untied_where_stored(config, tensors)
 
 
 def decoder_architectures(name, family, language_model) -> tuple[Architecture, ...]:
-    """A family's language model, its trunk and its classifier of texts."""
+    """A family's language model, its backbone and its classifier of texts."""
     of_trunk = {"prefix": family.prefix}
     return (
         Architecture(

@@ -1,4 +1,4 @@
-"""Tensors of a file that a model has no place for: left out only where they say nothing new."""
+"""Tensors of a file that a model has no weight for: left out only if they are redundant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory to a model."""
+"""Reading a model from a Hugging Face directory."""
 
 from __future__ import annotations
 

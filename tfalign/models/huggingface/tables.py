@@ -67,7 +67,7 @@ class Dropped(NamedTuple):
 
 
 class Family(NamedTuple):
-    """Trunks that share a configuration and tensor names, such as GPT-2's."""
+    """Backbones that share a configuration and tensor names, such as GPT-2's."""
 
     model_type: str
     config_class: type

@@ -1,4 +1,4 @@
-"""A model to a directory."""
+"""Writing a model as a Hugging Face directory."""
 
 from __future__ import annotations
 

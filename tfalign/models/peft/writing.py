@@ -1,4 +1,4 @@
-"""The adapters of a model to a directory."""
+"""Saving a model's adapters to a directory."""
 
 from __future__ import annotations
 
