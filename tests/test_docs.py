@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib.util
 import inspect
 import json
 import pathlib
@@ -167,7 +168,8 @@ def test_encoders():
 
 @pytest.mark.slow
 def test_the_driver_of_tf_agents():
-    pytest.importorskip("tf_agents")
+    if importlib.util.find_spec("tf_agents") is None:
+        pytest.skip("tf-agents is not installed")
     import tensorflow as tf
 
     from tfalign.environments.tasks import repeat_prompt
