@@ -44,8 +44,10 @@ def _help(attr):
         for argument in attr.value.arguments
         if isinstance(argument, griffe.ExprKeyword) and argument.name != "list_of"
     ]
-    text = _text(attr)
-    attr.value = attr.value.arguments[0]
+    text, arguments = _text(attr), attr.value.arguments
+    if len(arguments) > 2 and not isinstance(arguments[2], griffe.ExprKeyword):
+        named.insert(0, f"one of {arguments[2]}")
+    attr.value = arguments[0]
     return f"{text.rstrip('.')} ({', '.join(named)})." if named else text
 
 
