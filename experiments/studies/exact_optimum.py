@@ -33,7 +33,7 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import WarmupDecay
-from tfalign.training.responses import RolloutConfig
+from tfalign.training.responses import OlderResponder, RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
 
 
@@ -101,16 +101,20 @@ def solve(problem, chosen, config):
     if chosen.needs_critic:
         critic = TabularCritic(problem.num_prefixes, problem.vocab_size)
         model = SeparateActorCritic(policy, critic)
+    rollouts = RolloutConfig(
+        problem.horizon, stop_tokens=(problem.stop_token,), group_size=chosen.group_size
+    )
+    older = None
+    if config.refresh_every != 1:
+        older = OlderResponder(problem.policy(), problem.reward, rollouts)
     worker = RolloutWorker(
         model,
         problem.policy(),
         problem.reward,
-        RolloutConfig(
-            problem.horizon, stop_tokens=(problem.stop_token,), group_size=chosen.group_size
-        ),
+        rollouts,
         chosen.credit,
         chosen.baseline and chosen.baseline(),
-        sampler=None if config.refresh_every == 1 else problem.policy(),
+        older=older,
     )
     updates = config.steps * chosen.epochs * chosen.minibatches
     optimizer = keras.optimizers.Adam(
@@ -119,7 +123,7 @@ def solve(problem, chosen, config):
     learner = Learner(model, chosen.loss, optimizer)
     for step in range(1, config.steps + 1):
         if config.refresh_every > 1 and step % config.refresh_every == 1:
-            worker.refresh_sampler()
+            older.refresh(policy)
         improve(
             worker,
             learner,

@@ -11,7 +11,7 @@ from experiments.studies.enumerable import Problem, TabularCritic, total_variati
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.training.algorithms import algorithm
-from tfalign.training.responses import RolloutConfig
+from tfalign.training.responses import OlderResponder, RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
 
 SMALL = Problem(3, 2)
@@ -48,14 +48,9 @@ def test_kl_and_values_are_of_today_and_log_probs_of_the_sampler(name):
     critic = TabularCritic(SMALL.num_prefixes, SMALL.vocab_size)
     critic.backbone.table.assign(np.arange(SMALL.num_prefixes, dtype="float32")[:, None])
     model = SeparateActorCritic(policy, critic) if chosen.needs_critic else Actor(policy)
-    worker = RolloutWorker(
-        model,
-        SMALL.policy(),
-        SMALL.reward,
-        RolloutConfig(2, stop_tokens=(SMALL.stop_token,)),
-        chosen.credit,
-        sampler=sampler,
-    )
+    config = RolloutConfig(2, stop_tokens=(SMALL.stop_token,))
+    older = OlderResponder(sampler, SMALL.reward, config)
+    worker = RolloutWorker(model, SMALL.policy(), SMALL.reward, config, chosen.credit, older=older)
     rollout, statistics = worker(SMALL.prompts(64), seed=0, kl_coefficient=BETA)
     mask = np.asarray(rollout.response_mask)
     tokens = np.where(mask, np.asarray(rollout.token_ids)[:, -2:], 0)

@@ -242,7 +242,7 @@ def _check(time_step_spec, worker):
         "group_size": worker.config.group_size > 1,
         "baseline": worker.baseline is not None,
         "cost_limit": worker.cost_limit is not None,
-        "sampler": worker.sampler is not None,
+        "older": worker.older is not None,
     }
     for name, is_given in given.items():
         if is_given:

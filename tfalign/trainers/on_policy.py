@@ -23,6 +23,7 @@ from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
+from tfalign.training.responses import OlderResponder
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.run_directory import RunDirectory
 
@@ -119,26 +120,27 @@ class OnPolicyTrainer(Trainer):
         context = Context(self.tokenizer, records, options.reward_options, dtype)
         reward = resolve_reward(reward, context)
         reference = None if options.lora else self.pretrained.copy_of_model()
-        older = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
+        copy = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
         actor_critic = parts.actor_critic(chosen, options, policy, first_model(reward))
-        for model in filter(None, (policy, older)):
+        for model in filter(None, (policy, copy)):
             adapt(model, options.lora)
+        config = parts.rollout_config(chosen, options, self.tokenizer)
+        limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(
             actor_critic,
             reference_of(policy, options.lora, lambda: reference),
             reward,
-            parts.rollout_config(chosen, options, self.tokenizer),
+            config,
             chosen.credit,
             chosen.baseline and chosen.baseline(),
-            parts.cost_limit(options.reward_options, dtype),
-            older,
-            self._remote(),
-            options.responses.corrected,
+            limit,
+            self._older(copy, reward, config, limit),
         )
 
-    def _remote(self):
-        """Who responds instead of the worker's own responder; None for nobody."""
-        return None
+    def _older(self, copy, reward, config, limit):
+        """Who responds instead of the policy, with older copies of it; None for nobody."""
+        corrected = self.options.responses.corrected
+        return copy and OlderResponder(copy, reward, config, limit, corrected)
 
     def _make_learner(self):
         options, chosen = self.options, self.algorithm
@@ -149,8 +151,9 @@ class OnPolicyTrainer(Trainer):
 
     def _update(self, step):
         options = self.options
-        if self.worker.sampler is not None and step % options.responses.refresh_every == 1:
-            self.worker.refresh_sampler()
+        every = options.responses.refresh_every
+        if every > 1 and step % every == 1:
+            self.worker.older.refresh(self.pretrained.model)
         rollout, metrics = improve(
             self.worker,
             self.learner,

@@ -86,6 +86,7 @@ class RemoteResponses:
         num_steps: updates of the whole training.
 
     Attributes:
+        corrected, variables: see ``OlderResponder``; actors leave nothing for a checkpoint.
         age: float, by how many updates the policies were older that drew the last batch.
         redone: int, parts of batches that were asked for again.
     """
@@ -94,6 +95,8 @@ class RemoteResponses:
         self._job = job
         self._num_steps = num_steps
         self._options: ActorOptions = job.options.actor_options
+        self.corrected = job.options.responses.corrected
+        self.variables = {}
         self._actors = {}
         self._pending = {}  # what an actor was asked for -> its number
         self.age = 0.0

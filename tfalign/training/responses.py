@@ -13,6 +13,7 @@ from keras import ops
 
 from tfalign.decoding import Generator, Sampler
 from tfalign.functional.advantages import group_has_spread
+from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
 from tfalign.types import Array, Generation
 
@@ -153,6 +154,30 @@ class Responder:
     def _answer(self, prompts, seed, row_ids):
         generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
         return self.score(prompts, generation)
+
+
+class OlderResponder(Responder):
+    """Responds with a copy of the policy, which stays as it is until it is refreshed.
+
+    Args:
+        copy: CausalLM, the copy.
+        reward, config, cost_limit: see ``Responder``.
+        corrected: bool, whether rollouts have the copy's log-probs, so that ratios make up for its age; or those
+            of today's policy, as if it had responded. KL and values are those of today either way.
+
+    Attributes:
+        variables: dict of what a checkpoint must hold, see ``RunState``.
+    """
+
+    def __init__(self, copy, reward, config, cost_limit=None, corrected=True):
+        super().__init__(copy, reward, config, None, cost_limit)
+        self.copy = copy
+        self.corrected = corrected
+        self.variables = {"sampler": copy.variables}
+
+    def refresh(self, policy):
+        """Copies the policy's weights to the copy."""
+        copy_weights(policy, self.copy)
 
 
 def repeated(prompts, row_ids, size):

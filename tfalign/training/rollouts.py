@@ -21,7 +21,7 @@ from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
-from tfalign.models.actor_critic import before_response, copy_weights
+from tfalign.models.actor_critic import before_response
 from tfalign.training.credit import GAE, Scored
 from tfalign.training.responses import Responder, has_spread, repeated
 from tfalign.types import Array, Rollout
@@ -46,13 +46,9 @@ class RolloutWorker:
         credit: see ``training.credit``; ``GAE()`` where None.
         baseline: see ``training.baselines``; None for 0.
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
-        sampler: CausalLM that draws the responses, an older copy of the policy; None for the policy
-            itself.
-        remote: ``(prompts, seed, row_ids) -> ScoredResponses`` of older copies elsewhere, which draw
-            instead of either; None for none.
-        corrected: bool, whether the rollouts of an older policy have its log-probs, so that ratios
-            make up for its age; or those of today, as if it were the policy. KL and values are
-            those of today either way.
+        older: who responds instead of the policy, with older copies of it: an ``OlderResponder``, or
+            another ``(prompts, seed, row_ids) -> ScoredResponses`` with its ``corrected`` and
+            ``variables``; None for the policy itself.
 
     Raises:
         ValueError: if the credit needs a critic or a group and there is none.
@@ -67,30 +63,25 @@ class RolloutWorker:
         credit=None,
         baseline=None,
         cost_limit=None,
-        sampler=None,
-        remote=None,
-        corrected=True,
+        older=None,
     ):
         self.actor_critic = actor_critic
         self.reference = reference
         self.config = config
         self.credit = GAE() if credit is None else credit
         self.baseline = baseline
-        self.sampler = sampler
-        self.remote = remote
-        self._corrected = corrected
-        self._behind = sampler is not None or remote is not None
+        self.older = older
         self._check_needs()
         needs_values = self.credit.needs_values
         shared = isinstance(actor_critic, SharedActorCritic)
         self.responder = Responder(
-            actor_critic.policy if sampler is None else sampler,
+            actor_critic.policy,
             reward,
             config,
-            actor_critic.value_head if needs_values and shared and not self._behind else None,
+            actor_critic.value_head if needs_values and shared and older is None else None,
             cost_limit,
         )
-        touched = actor_critic.variables if self._behind else []
+        touched = [] if older is None else actor_critic.variables
         if needs_values and not shared:
             touched = touched + actor_critic.critic.variables
         self.comparison = backend.jit_rows(self._compare, reference.variables + touched)
@@ -116,7 +107,7 @@ class RolloutWorker:
         Raises:
             RewardError: if a score or a cost is not finite, naming the row.
         """
-        respond = self.remote or self.responder
+        respond = self.responder if self.older is None else self.older
         answers = respond(prompts, seed, row_ids)
         baseline = np.zeros(len(answers.scores), "float32")
         if self.baseline is not None:
@@ -143,10 +134,6 @@ class RolloutWorker:
         if self.cost_limit is not None:
             self.cost_limit.update(statistics["cost"])
 
-    def refresh_sampler(self):
-        """Copies the policy's weights to the sampling policy."""
-        copy_weights(self.actor_critic.policy, self.sampler)
-
     @property
     def cost_limit(self):
         """``lagrange.CostLimit``, or None."""
@@ -155,13 +142,17 @@ class RolloutWorker:
     @property
     def variables(self):
         """dict of Keras variables a checkpoint must hold besides the learner's, see ``RunState``."""
-        return {} if self.sampler is None else {"sampler": self.sampler.variables}
+        return {} if self.older is None else self.older.variables
 
     @property
     def stateful(self):
         """dict of what a checkpoint must hold besides the weights, see ``RunState``."""
         members = {"baseline": self.baseline, "cost_limit": self.cost_limit}
         return {name: member for name, member in members.items() if member is not None}
+
+    @property
+    def _is_uncorrected(self):
+        return self.older is not None and not self.older.corrected
 
     def _check_needs(self):
         name = type(self.credit).__name__
@@ -217,7 +208,7 @@ class RolloutWorker:
             "ended": ops.mean(ops.cast(ended, "float32")),
             "return": ops.mean(masked_sum(credited.rewards, mask, axis=1)),
         }
-        if self._behind:
+        if self.older is not None:
             behind = masked_sum(k1(generation.log_probs, log_probs), mask, axis=1)
             statistics["behind"] = ops.mean(behind)
         if values is not None:
@@ -228,7 +219,7 @@ class RolloutWorker:
             token_ids=token_ids,
             padding_mask=padding_mask,
             response_mask=counted,
-            log_probs=generation.log_probs if self._corrected else log_probs,
+            log_probs=log_probs if self._is_uncorrected else generation.log_probs,
             ref_log_probs=ref_log_probs,
             values=ops.zeros_like(kl) if values is None else values,
             rewards=credited.rewards,
@@ -252,7 +243,7 @@ class RolloutWorker:
         """(log-probs of the policy float32[B, R], values float32[B, R] or None), as they are now; what
         the decode loop said is not computed again."""
         log_probs, values = generation.log_probs, generation.values
-        if self._behind:
+        if self.older is not None:
             hidden, values = self.actor_critic(
                 token_ids, padding_mask, response_length=self.config.max_new_tokens
             )
