@@ -24,7 +24,6 @@ TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
-    "scipy>=1.11",
 ]
 
 setup(
@@ -51,6 +50,7 @@ setup(
         "jinja2>=3.1.6",
         "ml_dtypes>=0.4",
         "matplotlib>=3.8",
+        "scipy>=1.11",
         "tensorboard>=2.19",
         "tqdm>=4.66",
         "wrapt>=1.14",
