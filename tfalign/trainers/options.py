@@ -74,12 +74,18 @@ class UpdateOptions:
 
 
 @option_record
-class SupervisedOptions:
-    """What every supervised trainer takes."""
+class TrainingOptions:
+    """What every training on examples takes."""
 
     run: RunOptions = record(RunOptions())
     data_options: DataOptions = record(DataOptions())
     update: UpdateOptions = record(UpdateOptions())
+
+
+@option_record
+class SupervisedOptions(TrainingOptions):
+    """What every training of a model that was pretrained takes."""
+
     lora: LoRA | None = record(None, prefix="lora.")
 
 
@@ -95,7 +101,7 @@ class FineTuneOptions(SupervisedOptions):
 
 
 @option_record
-class PretrainOptions(SupervisedOptions):
+class PretrainOptions(TrainingOptions):
     """Options of ``Pretrainer``."""
 
     run: RunOptions = record(RunOptions(steps=800, log_every=20, save_every=200))

@@ -14,59 +14,20 @@ from tfalign.pretrained import Pretrained
 from tfalign.trainers.base import Trainer, name_of, name_of_data
 from tfalign.trainers.data import Data, encoded, split_records
 from tfalign.trainers.optimizers import make_optimizer
-from tfalign.trainers.options import SupervisedOptions
+from tfalign.trainers.options import SupervisedOptions, TrainingOptions
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.run_directory import RunDirectory
 
 
-class SupervisedTrainer(Trainer):
-    """A training of an objective on a stream of batches.
-
-    Args:
-        model: a directory, or what ``tfalign.load`` returned, which is trained itself.
-        data: the trainer's records: a source (see ``tfalign.data``), or a sequence of dicts or records.
-        held_out: held-out data in either form; None to split ``data``.
-        options, run_dir, stage, callbacks, changes: see ``Trainer``.
+class BatchTrainer(Trainer):
+    """A training of an objective on a stream of batches. Subclasses make its parts by ``_learn``.
 
     Attributes:
         batches: BatchStream of the training examples.
         held_out: list of held-out batches.
         objective: see ``tfalign.objectives``.
     """
-
-    def __init__(
-        self,
-        model: str | os.PathLike | Pretrained,
-        data: Data,
-        *,
-        held_out: Data | None = None,
-        options: SupervisedOptions | None = None,
-        run_dir: str | os.PathLike | RunDirectory | None = None,
-        stage: str | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-        **changes: Any,
-    ):
-        start = {"model": name_of(model), "data": name_of_data(data)}
-        if held_out is not None:
-            start["held_out"] = name_of_data(held_out)
-        super().__init__(start, options, run_dir, stage, callbacks, changes)
-        with self._building():
-            self._build(model, data, held_out)
-
-    def _build(self, model, data, held_out) -> None:
-        """Makes the trainer's parts, see ``_learn``."""
-        raise NotImplementedError
-
-    def _examples(self, kind: type, encode: Callable, data: Data, held_out, **limits: Any):
-        """Encoded training and held-out examples."""
-        options = self.options.data_options
-        limits = {"tokenizer": self.tokenizer, "on_bad": options.on_bad} | limits
-        splits = split_records(data, kind, options, held_out)
-        return [
-            encoded(f"{self.stage} {split}", encode, records, **limits)
-            for split, records in zip(("train", "test"), splits)
-        ]
 
     def _learn(
         self,
@@ -75,6 +36,7 @@ class SupervisedTrainer(Trainer):
         batches: BatchStream,
         held_out: Iterable[Any],
         num_examples: int,
+        optimizer: keras.optimizers.Optimizer | None = None,
     ) -> None:
         """Makes the parts of the training.
 
@@ -84,13 +46,14 @@ class SupervisedTrainer(Trainer):
             batches: endless stream of training batches.
             held_out: held-out batches.
             num_examples: how many make an epoch.
+            optimizer: the options' where None.
         """
         self.objective = objective
         self.batches = batches
         self.held_out = list(held_out)
         self._num_examples = num_examples
         update = self.options.update
-        optimizer = make_optimizer(update, self.num_steps)
+        optimizer = optimizer or make_optimizer(update, self.num_steps)
         self.learner = Learner(model, objective, optimizer, update.accumulate)
         self.evaluate = Evaluator(model, objective)
 
@@ -110,3 +73,80 @@ class SupervisedTrainer(Trainer):
 
     def _stateful(self):
         return {"batches": self.batches}
+
+
+class ScratchTrainer(BatchTrainer):
+    """A training from random weights, with a tokenizer trained on the same data.
+
+    Args:
+        data: the trainer's records: a source (see ``tfalign.data``), or a sequence of texts, dicts or records.
+        held_out: held-out data in either form; None to split ``data``.
+        options, run_dir, stage, callbacks, changes: see ``Trainer``.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        *,
+        held_out: Data | None = None,
+        options: TrainingOptions | None = None,
+        run_dir: str | os.PathLike | RunDirectory | None = None,
+        stage: str | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **changes: Any,
+    ):
+        start = _names_of_data(data, held_out)
+        super().__init__(start, options, run_dir, stage, callbacks, changes)
+        with self._building():
+            self._build(data, held_out)
+
+    def _build(self, data, held_out) -> None:
+        """Makes the trainer's parts, see ``_learn``."""
+        raise NotImplementedError
+
+
+class SupervisedTrainer(BatchTrainer):
+    """A training of a model that was pretrained.
+
+    Args:
+        model: a directory, or what ``tfalign.load`` returned, which is trained itself.
+        data, held_out: see ``ScratchTrainer``.
+        options, run_dir, stage, callbacks, changes: see ``Trainer``.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Pretrained,
+        data: Data,
+        *,
+        held_out: Data | None = None,
+        options: SupervisedOptions | None = None,
+        run_dir: str | os.PathLike | RunDirectory | None = None,
+        stage: str | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **changes: Any,
+    ):
+        start = {"model": name_of(model)} | _names_of_data(data, held_out)
+        super().__init__(start, options, run_dir, stage, callbacks, changes)
+        with self._building():
+            self._build(model, data, held_out)
+
+    def _build(self, model, data, held_out) -> None:
+        """Makes the trainer's parts, see ``_learn``."""
+        raise NotImplementedError
+
+    def _examples(self, kind: type, encode: Callable, data: Data, held_out, **limits: Any):
+        """Encoded training and held-out examples."""
+        options = self.options.data_options
+        limits = {"tokenizer": self.tokenizer, "on_bad": options.on_bad} | limits
+        splits = split_records(data, kind, options, held_out)
+        return [
+            encoded(f"{self.stage} {split}", encode, records, **limits)
+            for split, records in zip(("train", "test"), splits)
+        ]
+
+
+def _names_of_data(data, held_out):
+    """What a run's config.json calls them."""
+    names = {"data": name_of_data(data)}
+    return names if held_out is None else names | {"held_out": name_of_data(held_out)}
