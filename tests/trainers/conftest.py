@@ -1,14 +1,11 @@
-"""What the trainers' tests share: an encoder, runs that are cut off, and their comparison."""
+"""What the trainers' tests share: an encoder, and runs that are cut off and go on."""
 
 from __future__ import annotations
 
-import json
-
 import keras
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
+from tests.trainers.runs import CutAfter, CutOff, assert_same_run
 from tfalign.models import BERT, BERTConfig
 from tfalign.text import train_word_piece
 from tfalign.trainers.saving import save_model
@@ -29,22 +26,6 @@ WORDS = [
 ]
 
 
-class CutOff(Exception):
-    """What ends a run as a kill does: nothing is written after it."""
-
-
-class CutAfter(keras.callbacks.Callback):
-    """Ends a run after a step."""
-
-    def __init__(self, step):
-        super().__init__()
-        self._step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == self._step:
-            raise CutOff
-
-
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
     """Directory of a tiny BERT that knows ``WORDS``."""
@@ -54,21 +35,6 @@ def encoder(tmp_path_factory):
     config = BERTConfig(tokenizer.vocab_size, 16, 1, 2, max_positions=16, initializer_range=0.2)
     save_model(folder, BERT(config), tokenizer)
     return str(folder)
-
-
-def lines_of(run, name="metrics.jsonl"):
-    """The lines of a run's file without their times."""
-    lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
-
-
-def assert_same_run(run, other, stage):
-    """Both runs have the same model and metrics, bit for bit."""
-    ours, theirs = (load_file(one / "models" / stage / "model.safetensors") for one in (run, other))
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], name)
-    assert lines_of(run) == lines_of(other)
 
 
 @pytest.fixture

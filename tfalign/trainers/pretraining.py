@@ -16,6 +16,7 @@ from tfalign.trainers.data import encoded, split_records
 from tfalign.trainers.options import PretrainOptions
 from tfalign.trainers.supervised import ScratchTrainer
 
+_BEGINNINGS, _BEGINNING = 16, 8  # texts of which samples go on, and tokens of each
 _SIZES = ("width", "num_layers", "num_heads", "attention_window", "dropout")
 
 
@@ -52,6 +53,7 @@ class Pretrainer(ScratchTrainer):
         def packed(rows, length):
             return BatchStream(examples, rows, packed_length=length, seed=seed)
 
+        self._sample(model, self._beginnings(test or train), options.evaluation)
         held_out_examples = encode_texts(test, self.tokenizer) if test else None
         self._learn(
             model,
@@ -60,6 +62,11 @@ class Pretrainer(ScratchTrainer):
             packed_batches(held_out_examples, rows, options.length),
             -(-int(examples.lengths.sum()) // options.length),
         )
+
+    def _beginnings(self, records):
+        """The first few tokens of some texts."""
+        rows = self.tokenizer.encode_batch([record.text for record in records[:_BEGINNINGS]])
+        return list(dict.fromkeys(self.tokenizer.decode(ids[:_BEGINNING]) for ids in rows))
 
     def save(self):
         self._save(self.learner.model)

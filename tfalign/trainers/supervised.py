@@ -15,6 +15,7 @@ from tfalign.trainers.base import Trainer, name_of, name_of_data
 from tfalign.trainers.data import Data, encoded, split_records
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.options import SupervisedOptions, TrainingOptions
+from tfalign.training.best import Best
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.run_directory import RunDirectory
@@ -27,6 +28,7 @@ class BatchTrainer(Trainer):
         batches: BatchStream of the training examples.
         held_out: list of held-out batches.
         objective: see ``tfalign.objectives``.
+        best: Best, the lowest held-out loss so far and its step; None where nothing depends on it.
     """
 
     def _learn(
@@ -51,11 +53,25 @@ class BatchTrainer(Trainer):
         self.objective = objective
         self.batches = batches
         self.held_out = list(held_out)
+        self._check_held_out(self.held_out)
         self._num_examples = num_examples
         update = self.options.update
         optimizer = optimizer or make_optimizer(update, self.num_steps)
         self.learner = Learner(model, objective, optimizer, update.accumulate)
         self.evaluate = Evaluator(model, objective)
+        keeps_best = self.options.evaluation.keep_best
+        self.best = Best(model, keeps_best) if self._asks_for_best() else None
+
+    def _asks_for_best(self):
+        evaluation = self.options.evaluation
+        return evaluation.keep_best or evaluation.patience is not None
+
+    def _check_held_out(self, held_out):
+        """Refuses a training that asks for what is best on no held-out data."""
+        if self._asks_for_best() and not held_out:
+            raise ValueError(
+                "keep_best and patience need held-out data, a batch of it at least. Received: none"
+            )
 
     @property
     def num_steps(self) -> int:
@@ -66,13 +82,40 @@ class BatchTrainer(Trainer):
 
     def _update(self, step):
         metrics = self.learner.update(next(self.batches))
-        every = self.options.run.eval_every
+        every = self.options.evaluation.eval_every
         if self.held_out and (step == self.num_steps or (every and step % every == 0)):
-            metrics = metrics | self.evaluate(self.held_out)
+            metrics = metrics | self._evaluated(step)
         return metrics
 
+    def _evaluated(self, step):
+        metrics = self.evaluate(self.held_out)
+        if self.best is None:
+            return metrics
+        self.best.see(step, metrics["eval_loss"])
+        if self._has_stopped():
+            self.learner.model.stop_training = True
+        return metrics if self.best.step is None else metrics | {"best_step": self.best.step}
+
+    def _has_stopped(self):
+        """Whether the held-out loss has not fallen for as many evaluations as ``patience`` allows."""
+        patience = self.options.evaluation.patience
+        return patience is not None and self.best.waited >= patience
+
+    def _last_step(self, first_step):
+        return first_step if self._has_stopped() else self.num_steps
+
+    def _end(self):
+        if self.best is None or self.best.step is None:
+            return
+        print(f"{self.stage}: lowest held-out loss {self.best.loss:.6g}, at step {self.best.step}")
+        if self.options.evaluation.keep_best:
+            self.best.put_back()
+
     def _stateful(self):
-        return {"batches": self.batches}
+        return {"batches": self.batches} | ({} if self.best is None else {"best": self.best})
+
+    def _more_variables(self):
+        return {} if self.best is None else {"best": self.best.variables}
 
 
 class ScratchTrainer(BatchTrainer):
