@@ -10,28 +10,15 @@ from tfalign.models import BERT, BERTConfig
 from tfalign.text import train_word_piece
 from tfalign.trainers.saving import save_model
 
-WORDS = [
-    "the",
-    "film",
-    "was",
-    "good",
-    "bad",
-    "dull",
-    "fine",
-    "in",
-    "London",
-    "Paris",
-    "he",
-    "lives",
-]
+TEXT = "the film was good bad dull fine in London Paris he lives"
 
 
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
-    """Directory of a tiny BERT that knows ``WORDS``."""
+    """Directory of a tiny BERT that knows the words of ``TEXT``."""
     folder = tmp_path_factory.mktemp("encoder") / "bert"
     keras.utils.set_random_seed(0)
-    tokenizer = train_word_piece([" ".join(WORDS)], 80)
+    tokenizer = train_word_piece([TEXT], 80)
     config = BERTConfig(tokenizer.vocab_size, 16, 1, 2, max_positions=16, initializer_range=0.2)
     save_model(folder, BERT(config), tokenizer)
     return str(folder)
