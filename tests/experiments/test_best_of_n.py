@@ -63,8 +63,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     def config(run_dir):
         return BestOfNConfig(
             run_dir=str(tmp_path / run_dir),
-            policy=str(tmp_path / "sft"),
-            reward_model=str(tmp_path / "reward_model"),
+            model=str(tmp_path / "sft"),
+            reward=str(tmp_path / "reward_model"),
             data=str(prompts),
             num_prompts=4,
             max_n=2,
