@@ -18,6 +18,8 @@ MAINS = [
 def test_help(main, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [main, "--help"])
     path = ROOT / f"{main.replace('.', '/')}.py"
-    runpy.run_path(str(path), run_name="__main__")  # pytest's import hook refuses load_test as a module
+    runpy.run_path(
+        str(path), run_name="__main__"
+    )  # pytest's import hook refuses load_test as a module
     shown = capsys.readouterr().out
     assert "usage: " in shown and "--config" in shown
