@@ -132,15 +132,27 @@ def test_a_loop_of_ones_own_ends_where_it_is_asked_to():
     with contextlib.suppress(
         SystemExit, KeyboardInterrupt, tfalign.training.interruption.Interrupted
     ):
-        run(DOCS / "runs.md", {"first": 1, "last": 9, "update": update, "run_state": state})
+        scope = {"first": 1, "last": 9, "update": update, "run_state": state}
+        exec(only(DOCS / "runs.md", "Deferred"), scope)
     assert saved == [3]
+
+
+def test_a_training_is_watched(tiny, directory):
+    shutil.copytree(directory, "runs/a/models/pretrain")
+    rows = [json.dumps({"prompt": f"a{i}", "completion": "b"}) for i in range(400)]
+    pathlib.Path("sft.jsonl").write_text("\n".join(rows))
+    block = only(DOCS / "runs.md", "keep_best").replace("steps=2000", "steps=2, warmup_steps=1")
+    scope = {}
+    exec(block.replace("every=100", "every=1"), scope)
+    assert scope["trainer"].best.step in (1, 2)
+    assert len(pathlib.Path("runs/b/samples.jsonl").read_text().splitlines()) == 2 * 4
 
 
 def test_pretrained(directory):
     from tfalign.text import Tokenizer
 
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    talk, _, adapters = blocks(DOCS / "pretrained.md")
+    talk, _, adapters, _ = blocks(DOCS / "pretrained.md")
     tokenizer = Tokenizer.load(directory)
     tokenizer.chat_template = template
     scope = {"tokenizer": tokenizer}
@@ -150,6 +162,25 @@ def test_pretrained(directory):
     scope = {"directory": directory}
     exec(adapters, scope)
     assert all("adapter" in variable.path for variable in scope["model"].trainable_variables)
+
+
+@pytest.mark.slow  # trains a classifier
+def test_an_encoder_is_fine_tuned(tmp_path, monkeypatch):
+    from tfalign.models import BERT, BERTConfig
+    from tfalign.text import train_word_piece
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": f"good {i}" if i % 2 else f"bad {i}", "label": str(i % 2)} for i in range(400)]
+    pathlib.Path("reviews.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tokenizer = train_word_piece(["good bad 0 1 2 3 4 5 6 7 8 9"], 60)
+    model = BERT(BERTConfig(tokenizer.vocab_size, 16, 1, 2, max_positions=128))
+    tfalign.Pretrained(model, tokenizer).save("minilm")
+    scope = {}
+    exec(
+        only(DOCS / "pretrained.md", "ClassificationTrainer").replace("steps=250", "steps=30"),
+        scope,
+    )
+    assert 0 < scope["trainer"].results["accuracy"] <= 1
 
 
 def test_serving(directory):
@@ -163,7 +194,20 @@ def test_encoders():
 
     model = Transformer(TransformerConfig(9, 8, 1, 2))
     given = {"model": model, "bos": 0, "eos": 1, "source_mask": np.ones((2, 3), "bool")}
-    run(DOCS / "encoders.md", given | {"source_ids": np.array([[2, 3, 4], [5, 6, 7]])})
+    given["source_ids"] = np.array([[2, 3, 4], [5, 6, 7]])
+    exec(only(DOCS / "encoders.md", "BeamSearch"), given)
+
+
+@pytest.mark.slow  # trains a BERT
+def test_a_bert_is_pretrained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = "\n\n".join(f"Topic {d} is here. So is {d} again.\nAnd {d} ends." for d in range(2000))
+    for name in ("train.txt", "test.txt"):
+        pathlib.Path(name).write_text(texts)
+    scope = {}
+    block = only(DOCS / "encoders.md", "MaskedPretrainer")
+    exec(block.replace("steps=6000", "steps=2, warmup_steps=1, vocab_size=200"), scope)
+    assert scope["trainer"].results["masked_majority"] > 0
 
 
 @pytest.mark.slow

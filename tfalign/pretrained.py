@@ -17,7 +17,8 @@ from tfalign.decoding import Sampler, Streamer, generate
 from tfalign.files import hidden, local_path
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.models import CausalLM, from_pretrained
-from tfalign.models.tasks import TaskModel
+from tfalign.models.huggingface.registry import trunk_of
+from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.rewards import RewardModel
 from tfalign.text import Message, StreamDecoder, Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
@@ -229,10 +230,13 @@ class Pretrained:
 
     def copy_of_model(self) -> keras.Model:
         """A second model of the same weights, with variables of its own."""
-        if not isinstance(self.model, TaskModel):  # KerasHub's
+        if not isinstance(self.model, PretrainedModel):  # KerasHub's
             return from_pretrained(self.directory, dtype=self.model.dtype_policy)
         copy = type(self.model).from_config(self.model.get_config())
         copy.set_weights(self.model.get_weights())
+        for name in ("model_type", "origin"):  # by which it is saved as what it was read as
+            if hasattr(trunk_of(self.model), name):
+                setattr(trunk_of(copy), name, getattr(trunk_of(self.model), name))
         return copy
 
     def _require(self, kind, method):

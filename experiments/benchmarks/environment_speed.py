@@ -31,7 +31,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments import stages
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.decoding import Generator
 from tfalign.environments import (
@@ -44,7 +43,8 @@ from tfalign.functional.masking import last_true_index
 from tfalign.models import CausalLM, GPTConfig, from_pretrained
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward, RewardModel
-from tfalign.trainers.data import EMBEDDED
+from tfalign.trainers.data import EMBEDDED, read_split
+from tfalign.trainers.options import DataOptions
 from tfalign.types import Prompts
 
 # of a run on the host, where a step takes long; too few for a score at the limit
@@ -130,7 +130,7 @@ def _demo_task(shape):
     models = Path(shape["demo"]) / "models"
     policy = from_pretrained(str(models / "sft"))
     tokenizer = load_tokenizer(str(models / "sft"))
-    records = stages.read(EMBEDDED, PromptRecord, "train", data_dir="runs/data")
+    records = read_split(EMBEDDED, PromptRecord, "train", DataOptions())
     examples = encode_prompts(records, tokenizer, shape["prompt"], "skip")
     (prompts,) = BatchStream(examples, len(examples), [shape["prompt"]], epochs=1)
     mdp = TextGenerationMDP(

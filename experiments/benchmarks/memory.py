@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
 from tfalign.cli.launch import WithoutDevices
 from tfalign.evaluation.markdown import number, table
@@ -27,6 +26,8 @@ from tfalign.objectives import LanguageModelling
 from tfalign.options import option, option_record
 from tfalign.planning import compiled
 from tfalign.planning.measured_step import bytes_of
+from tfalign.trainers.optimizers import make_optimizer
+from tfalign.trainers.options import UpdateOptions
 from tfalign.training.learner import Learner
 from tfalign.types import LanguageModelBatch
 
@@ -77,7 +78,8 @@ def update(config, way):
     """Runs one update; returns bytes of all variables there are."""
     ResidualBlock.remat = way.remat
     model = CausalLM.from_preset(config.preset, dtype=way.precision, max_positions=config.length)
-    optimizer = stages.OPTIMIZERS[way.optimizer](1e-4)
+    settings = UpdateOptions(optimizer=way.optimizer, learning_rate=1e-4, warmup_steps=0)
+    optimizer = make_optimizer(settings, 1)
     ids = np.ones((config.batch_size, config.length), "int32")
     batch = LanguageModelBatch(ids, ids == 1, ids == 1, ids)
     Learner(model, LanguageModelling(way.chunk), optimizer).update(batch)

@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
 from experiments.studies.samples import held_out_prompts, sample_scores
 from tfalign.evaluation import plots
@@ -30,9 +29,10 @@ from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.overoptimisation import best_of_n_kl
 from tfalign.evaluation.statistics import mean_interval, win_rate
 from tfalign.files import write_json_atomically
-from tfalign.options import option, option_record
+from tfalign.options import option, option_record, to_dict
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import TextReward
+from tfalign.trainers.base import open_run
 from tfalign.trainers.data import EMBEDDED
 from tfalign.trainers.on_policy_options import RewardOptions
 from tfalign.trainers.rewards import Context, resolve_reward
@@ -67,7 +67,7 @@ class BestOfNConfig:
 
 
 def main(config):
-    run = stages.open_run("best_of_n", config)
+    run = open_run(config.run_dir, {"best_of_n": to_dict(config)}, "best_of_n")
     tokenizer = load_tokenizer(config.model)
     options = RewardOptions(ensemble=config.ensemble)
     learned = resolve_reward(config.reward, Context(tokenizer, None, options, config.precision))

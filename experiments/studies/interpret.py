@@ -75,18 +75,14 @@ class InterpretConfig:
     run_dir: str = option("runs/interpret", "where the pictures and the page go")
     model: str = option("", "directory of a language model, masked or not, or of a classifier")
     text: str = option("The quick brown fox jumps over the lazy dog.", "what it reads")
-    hide: int = option(
-        -1,
-        "for a masked model: which token of the text, from 0; -1 the last word's",
-        at_least=-1,
+    hide: int | None = option(
+        None,
+        "for a masked model: which token of the text, from 0; none: the last word's",
+        at_least=0,
     )
     steps: int = option(
         64, "points of the integral at first; doubled until 1% is unexplained", at_least=1
     )
-
-    def __post_init__(self):
-        if not self.model:
-            raise ValueError("--model must be given")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +103,8 @@ class Question:
 
 
 def main(config):
+    if not config.model:
+        raise ValueError("--model must be given")
     model, tokenizer = from_pretrained(config.model), load_tokenizer(config.model)
     question = ask(model, tokenizer, config)
     token_ids, trunk = question.token_ids, model.backbone
@@ -158,7 +156,7 @@ def ask(model, tokenizer, config):
         )
     if isinstance(model, MaskedLM):
         count = len(ids)
-        hide = count - 2 + (count == 1) if config.hide < 0 else config.hide
+        hide = count - 2 + (count == 1) if config.hide is None else config.hide
         if not 0 <= hide < count:
             raise ValueError(f"--hide names one of {count} tokens. Received: hide={config.hide}")
         column = len(head) + hide

@@ -21,9 +21,9 @@ import resource
 import time
 from typing import Any
 
+import keras
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
 from tfalign.data import BatchStream, encode_lines, encode_running_text, one_text, read_corpus
 from tfalign.evaluation.markdown import number, table
@@ -39,9 +39,11 @@ from tfalign.language_models import (
 )
 from tfalign.models import CausalLM, GPTConfig, NeuralNGramConfig, RecurrentConfig
 from tfalign.objectives import LanguageModelling, SampledLanguageModelling
-from tfalign.options import option, option_record
+from tfalign.options import changed, option, option_record, to_dict
 from tfalign.text import Tokenizer, train_characters, train_words
 from tfalign.trainers.base import ADVICE, HARMLESS
+from tfalign.trainers.objective import ObjectiveTrainer
+from tfalign.trainers.options import TrainingOptions
 from tfalign.trainers.pipeline import SecondsOfRun
 from tfalign.training.run_directory import RunDirectory
 from tfalign.training.run_lock import RunLock
@@ -102,21 +104,21 @@ class Network:
         config: of its trunk; vocab_size is the text's.
         objective: see ``tfalign.objectives``.
         columns: int, tokens of a row, the first of them context.
-        training: SupervisedConfig.
+        training: TrainingOptions.
         window: int, tokens predicted at a time in the test, each after at least half as many.
     """
 
     config: Any
     objective: LanguageModelling
     columns: int
-    training: stages.SupervisedConfig
+    training: TrainingOptions
     window: int
 
 
 def _network(config, objective=None, columns=129, window=128, **training):
     objective = objective or LanguageModelling()
     defaults = {"batch_size": 16, "warmup_steps": 100, "weight_decay": 0.1, "save_every": 50}
-    training = stages.SupervisedConfig(**defaults | {"learning_rate": 2e-3} | training)
+    training = changed(TrainingOptions(), **defaults | {"learning_rate": 2e-3} | training)
     return Network(config, objective, columns, training, window)
 
 
@@ -155,7 +157,9 @@ class LanguageModelsConfig:
     data_dir: str = option("../shared/data", "folder of the texts' folders")
     texts: str = option(",".join(TEXTS), "which, comma-separated")
     models: str = option(",".join(MODELS), "which, comma-separated; ngram is all of them")
-    steps: int = option(0, "updates of every network; 0 for each one's own", at_least=0)
+    steps: int | None = option(
+        None, "Training steps of every network; none: each one's own.", at_least=1
+    )
     seed: int = option(0, "of initialisation and shuffling", at_least=0, below=2**32)
 
     def __post_init__(self):
@@ -178,9 +182,9 @@ def main(config):
                     measure_ngrams(text, folder / name)
                 else:
                     network = NETWORKS[name][model]
-                    training = dataclasses.replace(network.training, seed=config.seed)
-                    if config.steps:
-                        training = dataclasses.replace(training, steps=config.steps, warmup_steps=0)
+                    training = changed(network.training, seed=config.seed)
+                    if config.steps is not None:
+                        training = changed(training, steps=config.steps, warmup_steps=0)
                     measure_network(text, model, network, training, folder / name)
         report(folder)
 
@@ -208,22 +212,20 @@ def measure_network(text, name, network, training, folder):
         return
     vocab_size = text.tokenizer.vocab_size
     choices = {"model": network.config.to_dict() | {"vocab_size": vocab_size}}
-    choices |= {"training": dataclasses.asdict(training), "columns": network.columns}
+    choices |= {"training": to_dict(training), "columns": network.columns}
     run = RunDirectory(folder / name, choices, HARMLESS, advice=ADVICE)
-    stages.seed_everything(training.seed)
+    keras.utils.set_random_seed(training.run.seed)
     model = CausalLM(network.config.replace(vocab_size=vocab_size))
     batches = BatchStream(
         one_text(text.train),
-        training.batch_size,
+        training.update.batch_size,
         window_length=network.columns,
-        seed=training.seed,
+        seed=training.run.seed,
     )
+    settings = {"tokenizer": text.tokenizer, "options": training, "run_dir": run, "stage": name}
+    trainer = ObjectiveTrainer(model, network.objective, batches, **settings)
     watch = SecondsOfRun(run)
-    watch.measure(
-        "train",
-        lambda: stages.train(run, name, model, network.objective, batches, [], training),
-    )
-    stages.save_model(run, name, model, text.tokenizer)
+    watch.measure("train", trainer.train)
     save_result(
         file, text, NeuralLanguageModel(model), watch.seconds["train"], window=network.window
     )

@@ -16,9 +16,9 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import keras
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
 from experiments.studies.samples import Sampling, held_out_prompts, sample_scores
 from tfalign.data.customer_service import gold_reward
@@ -32,14 +32,16 @@ from tfalign.evaluation.overoptimisation import (
     fit_rl,
 )
 from tfalign.files import local_path, write_json_atomically
-from tfalign.models import from_pretrained
-from tfalign.options import changed, option, option_record
+from tfalign.models import CausalLM, from_pretrained
+from tfalign.options import changed, option, option_record, to_dict
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward, TextReward
 from tfalign.trainers import OnPolicyTrainer, RewardTrainer
+from tfalign.trainers.base import open_run
 from tfalign.trainers.data import EMBEDDED
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.options import RewardTrainOptions
+from tfalign.trainers.saving import model_directory, save_model
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 
@@ -75,11 +77,11 @@ class OveroptimisationConfig:
 
 
 def main(config):
-    run = stages.open_run("overoptimisation", config)
+    run = open_run(config.run_dir, {"overoptimisation": to_dict(config)}, "overoptimisation")
     reference = str(local_path(config.demo) / "models" / "sft")
     proxy = _learn_proxy(config, run, reference)
     base, best_of_n = _best_of_n(config, run, reference, proxy)
-    if not stages.model_directory(run, "ppo").exists():
+    if not model_directory(run.path, "ppo").exists():
         settings = _settings(config, config.ppo, run)
         OnPolicyTrainer(reference, proxy, config.data, gold=gold_reward, **settings).train()
     curves = {"Best of n": best_of_n, "PPO": _rl(run, base)}
@@ -95,23 +97,24 @@ def _settings(config, options, run):
 
 def _learn_proxy(config, run, reference):
     """The directory of a reward model on a small trunk of random weights."""
-    if not stages.model_directory(run, "reward_model").exists():
-        stages.seed_everything(config.seed)
+    proxy = model_directory(run.path, "reward_model")
+    if not proxy.exists():
+        keras.utils.set_random_seed(config.seed)
         tokenizer = load_tokenizer(reference)
-        trunk = stages.new_model(
+        trunk = CausalLM.from_preset(
             "tiny_llama",
-            tokenizer.vocab_size,
-            config.reward_model.length,
-            "float32",
+            vocab_size=tokenizer.vocab_size,
+            max_positions=config.reward_model.length,
             width=config.reward_width,
             num_layers=config.reward_layers,
         )
-        stages.save_model(run, "small_trunk", trunk, tokenizer)
-        trunk_directory = str(stages.model_directory(run, "small_trunk"))
+        start = model_directory(run.path, "small_trunk")
+        run.begin()
+        save_model(start, trunk, tokenizer)
         settings = _settings(config, config.reward_model, run)
         settings["normalize_with"] = reference
-        RewardTrainer(trunk_directory, config.data, **settings).train()
-    return str(stages.model_directory(run, "reward_model"))
+        RewardTrainer(start, config.data, **settings).train()
+    return str(proxy)
 
 
 def _best_of_n(config, run, reference, proxy):

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from experiments import stages
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.decoding import Generator, Sampler
 from tfalign.files import write_bytes_atomically
 from tfalign.models import from_pretrained
 from tfalign.pretrained import load_tokenizer
+from tfalign.trainers.data import read_split
+from tfalign.trainers.options import DataOptions
 from tfalign.training.responses import join
 
 _SAVE_EVERY = 32  # samples
@@ -38,7 +39,8 @@ def held_out_prompts(config, tokenizer, count):
         tokenizer: Tokenizer.
         count: int.
     """
-    records = stages.read(config.data, PromptRecord, "test", "skip", config.data_dir)
+    options = DataOptions(config.data_dir, on_bad="skip")
+    records = read_split(config.data, PromptRecord, "test", options)
     examples = encode_prompts(records, tokenizer, config.max_prompt_tokens, on_bad="skip")
     return next(BatchStream(examples, count, [config.max_prompt_tokens]))
 

@@ -9,7 +9,7 @@
 Each of --models, NAME=DIRECTORY, an encoder or a decoder, is fine-tuned on each number of --examples and with
 each seed twice: from the weights in its directory, and from random ones. The tasks are texts with classes
 (accuracy on the held-out ones) and sentence pairs with a similarity (Spearman's correlation), as in
-``experiments.classify`` and ``experiments.similarity``; a class is read from the mean of a text's states, so
+``tfalign classify`` and ``tfalign similarity``; a class is read from the mean of a text's states, so
 that encoders and decoders, with and without a task that trains their first token, are treated alike. Both
 starts see the same examples in the same order for as many updates. Two encoders of which one
 was pretrained with next-sentence prediction show what that brings.
@@ -25,10 +25,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
-from experiments import encoders, stages
-from experiments.classify import by_text, class_log_probs
 from experiments.launch import launch
 from tfalign.data import (
     BatchStream,
@@ -38,15 +37,22 @@ from tfalign.data import (
     encode_similarities,
 )
 from tfalign.evaluation import plots
+from tfalign.evaluation.classes import score_classes
 from tfalign.evaluation.markdown import mean_and_deviation, table
 from tfalign.evaluation.statistics import spearman
 from tfalign.files import write_json_atomically, write_text_atomically
 from tfalign.models import MeanPooledClassifier, SentenceEncoder
 from tfalign.objectives import Classification, SentenceSimilarity, cosine_of_pairs
-from tfalign.options import option, option_record
-from tfalign.pretrained import load_tokenizer
+from tfalign.objectives.classification import class_log_probs
+from tfalign.options import option, option_record, record, to_dict
+from tfalign.pretrained import load
+from tfalign.trainers.base import open_run
+from tfalign.trainers.data import read_split
+from tfalign.trainers.encoders import backbone_of
+from tfalign.trainers.optimizers import make_optimizer
+from tfalign.trainers.options import DataOptions, UpdateOptions
+from tfalign.training.evaluator import Outputs
 from tfalign.training.learner import Learner
-from tfalign.training.optimizers import adamw
 
 STARTS = ("pretrained", "from scratch")
 ALL = "all"
@@ -60,22 +66,15 @@ class TaskConfig:
     length: int = option(
         32, "tokens of a row; no more than pretraining had, or positions are new", at_least=1
     )
-    batch_size: int = option(32, "rows of a batch, or pairs", at_least=1)
     steps: int = option(60, "updates", at_least=1)
-    learning_rate: float = option(1e-3, "at its peak", above=0)
-    warmup_steps: int = option(5, "updates until the peak", at_least=0)
-    weight_decay: float = option(0.01, "of matrices", at_least=0)
-
-    def __post_init__(self):
-        stages.check_warmup(self)
+    update: UpdateOptions = record(UpdateOptions(learning_rate=1e-3, warmup_steps=5))
 
 
 @option_record
 class ClassesConfig(TaskConfig):
     windows: int = option(24, "of --length that a long text is read in at most", at_least=1)
-    batch_size: int = option(64, "windows of a batch", at_least=1)
     steps: int = option(600, "updates", at_least=1)
-    warmup_steps: int = option(20, "updates until the peak", at_least=0)
+    update: UpdateOptions = record(UpdateOptions(batch_size=64, learning_rate=1e-3))
 
 
 @option_record
@@ -99,11 +98,9 @@ class TransferConfig:
     pairs: PairsConfig = option(PairsConfig(), "sentences that mean the same")
 
     def __post_init__(self):
-        for model in self.models.split(","):
+        for model in filter(None, self.models.split(",")):
             if not all(model.partition("=")):
                 raise ValueError(f"--models are NAME=DIRECTORY. Received: {model!r}")
-        if not (self.classes.data or self.pairs.data):
-            raise ValueError("--classes.data or --pairs.data must be given")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +130,9 @@ class Task:
 
 
 def main(config):
-    run = stages.open_run("transfer", config)
+    if not config.models or not (config.classes.data or config.pairs.data):
+        raise ValueError("--models, and --classes.data or --pairs.data, must be given")
+    run = open_run(config.run_dir, {"transfer": to_dict(config)}, "transfer")
     file = run.file("transfer.json")
     results = json.loads(file.read_text()) if file.exists() else {}
     tasks = tasks_of(config)
@@ -165,9 +164,7 @@ def _class_task(config, data_dir):
     classes = sorted({record.label for record in train})
 
     def accuracy(log_probs, examples):
-        _, first = np.unique(examples.texts, return_index=True)
-        answers = np.argmax(by_text(log_probs, examples.texts), axis=-1)
-        return float(np.mean(answers == examples.labels[first]))
+        return score_classes(log_probs, examples.texts, examples.labels).accuracy.value
 
     return Task(
         config,
@@ -202,7 +199,8 @@ def _pair_task(config, data_dir):
 
 
 def _read(config, kind, data_dir):
-    return [stages.read(config.data, kind, split, "stop", data_dir) for split in ("train", "test")]
+    options = DataOptions(data_dir)
+    return [read_split(config.data, kind, split, options) for split in ("train", "test")]
 
 
 def _results(config, task, directory, title, done):
@@ -241,14 +239,15 @@ class FineTuning:
 
     def __init__(self, task, directory, dropout):
         self._task = task
-        self._tokenizer = load_tokenizer(directory)
-        self._trunk = encoders.trunk_of(directory, None, dropout)
+        pretrained = load(directory, dropout=dropout)
+        self._tokenizer = pretrained.tokenizer
+        self._trunk = backbone_of(pretrained.model)
         self._pretrained = _values(self._trunk.weights)
         self.model = task.model(self._trunk)
         c = task.config
-        optimizer = adamw(stages.warmup_decay(c), c.weight_decay)
-        self._learner = Learner(self.model, task.objective, optimizer)
-        self._output = encoders.compiled(task.output, self.model)
+        optimizer = make_optimizer(c.update, c.steps)
+        self._learner = Learner(self.model, task.objective, optimizer, c.update.accumulate)
+        self._outputs = Outputs(self.model, task.output)
         self._test = task.encode(task.test, self._tokenizer)
 
     def __call__(self, is_pretrained, records, seed):
@@ -260,17 +259,18 @@ class FineTuning:
             seed: int, of random weights and of the examples' order.
         """
         c = self._task.config
+        rows, columns = c.update.batch_size, [c.length]
         self._begin(is_pretrained, seed)
         examples = self._task.encode(records, self._tokenizer)
-        batches = BatchStream(examples, c.batch_size, [c.length], seed=seed)
+        batches = BatchStream(examples, rows, columns, seed=seed)
         for _ in range(c.steps):
             self._learner.update(next(batches))
-        outputs = encoders.over_all(self._output, self._test, c.batch_size, [c.length])
+        outputs = self._outputs(self._test, rows, columns)
         return self._task.measure(outputs, self._test)
 
     def _begin(self, is_pretrained, seed):
         """Sets all weights, and the optimizer to its start."""
-        stages.seed_everything(seed)
+        keras.utils.set_random_seed(seed)
         fresh = self._task.model(type(self._trunk)(self._trunk.config))
         _assign(self.model.variables, _values(fresh.variables))
         if is_pretrained:

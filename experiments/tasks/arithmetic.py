@@ -22,31 +22,26 @@ import json
 
 import keras
 
-from experiments import stages
 from experiments.launch import launch
-from tfalign.data import BatchStream, encode_prompts
+from tfalign.data import BatchStream, as_prompts, encode_prompts
 from tfalign.data.arithmetic import arithmetic_problems, solve, solved_by_pupils
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.files import write_json_atomically
-from tfalign.models import Actor, from_pretrained
-from tfalign.options import changed, option, option_record
-from tfalign.pretrained import load_tokenizer
+from tfalign.models import CausalLM
+from tfalign.options import changed, option, option_record, record, to_dict
+from tfalign.pretrained import load
 from tfalign.rewards import ExactMatch, TextReward
 from tfalign.text import train_byte_bpe
-from tfalign.trainers import FineTuner
+from tfalign.trainers import FineTuner, OnPolicyTrainer
+from tfalign.trainers.base import open_run
+from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.options import FineTuneOptions
 from tfalign.trainers.pipeline import SecondsOfRun
-from tfalign.training.algorithms import algorithm
-from tfalign.training.kl_control import FixedKL
-from tfalign.training.learner import Learner
-from tfalign.training.loggers import LOGGERS
-from tfalign.training.on_policy import improve
-from tfalign.training.optimizers import WarmupDecay
-from tfalign.training.responses import RolloutConfig, join
-from tfalign.training.rollouts import RolloutWorker
+from tfalign.trainers.saving import model_directory, save_model
+from tfalign.training.responses import join
 
 _PROMPT, _ANSWER = 7, 3  # tokens of the longest: BOS 9 9 - 9 9 =, and 9 9 EOS
 _BYTES = 256 + 3  # a vocabulary without merges: every digit is a token
@@ -60,15 +55,14 @@ _PANELS = (
 
 @option_record
 class ArithmeticConfig:
-    run_dir: str = option("runs/arithmetic", "where the run lives")
-    seed: int = option(0, "of everything", at_least=0, below=2**32)
-    preset: str = option("mini_llama", "of models.gpt.PRESETS")
-    width: int = option(96, "W", at_least=1)
-    num_layers: int = option(2, "blocks", at_least=1)
+    run_dir: str = option("runs/arithmetic", "Run directory.")
+    preset: str = option("mini_llama", "Preset of models.gpt.PRESETS.")
+    width: int = option(96, "Hidden size.", at_least=1)
+    num_layers: int = option(2, "Number of blocks.", at_least=1)
     pupils: int = option(
-        8, "answers to each training problem that the model reads before GRPO", at_least=1
+        8, "Answers to each training problem that the model reads before GRPO.", at_least=1
     )
-    right_share: float = option(0.2, "of those answers", at_least=0, at_most=1)
+    right_share: float = option(0.2, "Fraction of those that are right.", at_least=0, at_most=1)
     sft: FineTuneOptions = option(
         changed(
             FineTuneOptions(),
@@ -78,32 +72,37 @@ class ArithmeticConfig:
             learning_rate=3e-3,
             warmup_steps=50,
         ),
-        "learning from the pupils",
+        "Learning from the pupils",
     )
-    problems: int = option(128, "of an iteration", at_least=1)
-    group_size: int = option(8, "answers to each", at_least=1)
-    steps: int = option(600, "iterations, each of one update", at_least=1)
-    learning_rate: float = option(1e-3, "at its peak; decays linearly to 0", above=0)
-    warmup_steps: int = option(20, "iterations until the peak", at_least=0)
-    kl_coefficient: float = option(0.0, "of the KL penalty in the loss", at_least=0)
-    entropy_coefficient: float = option(0.0, "of the entropy bonus", at_least=0)
-    log_every: int = option(10, "iterations between lines in metrics.jsonl", at_least=1)
-    log_to: str = option(
-        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    grpo: OnPolicyOptions = record(
+        changed(
+            OnPolicyOptions(),
+            batch_size=1024,  # 8 answers to each of 128 problems
+            steps=600,
+            learning_rate=1e-3,
+            warmup_steps=20,
+            kl_coefficient=0.0,
+            missing_stop="keep",
+            max_prompt_tokens=_PROMPT,
+            max_new_tokens=_ANSWER,
+            log_every=10,
+            save_every=200,
+        ),
+        "GRPO",
     )
-    save_every: int = option(200, "iterations between checkpoints", at_least=1)
-    resume_from: int = stages.resume_option()
 
-    def __post_init__(self):
-        stages.check_warmup(self)
+    @property
+    def seed(self):
+        """int, of everything."""
+        return self.grpo.run.seed
 
 
 def main(config):
-    run = stages.open_run("arithmetic", config)
+    run = open_run(config.run_dir, {"arithmetic": to_dict(config)}, "arithmetic")
     watch = SecondsOfRun(run)
-    if not stages.model_directory(run, "sft").exists():
+    if not model_directory(run.path, "sft").exists():
         watch.measure("sft", lambda: _learn_from_pupils(config, run))
-    if not stages.model_directory(run, "grpo").exists():
+    if not model_directory(run.path, "grpo").exists():
         watch.measure("grpo", lambda: reinforce(config, run))
     report = {stage: _right(config, run, stage) for stage in ("sft", "grpo")}
     report["seconds"] = watch.seconds
@@ -116,59 +115,14 @@ def main(config):
 
 def reinforce(config, run):
     """Improves the fine-tuned model and saves it; goes on from the newest checkpoint of the run."""
-    directory = stages.model_directory(run, "sft")
-    policy, tokenizer = from_pretrained(directory), load_tokenizer(directory)
-    grpo = algorithm(
-        "grpo",
-        group_size=config.group_size,
-        kl_coefficient=config.kl_coefficient,
-        entropy_coefficient=config.entropy_coefficient,
-    )
-    actor = Actor(policy)
-    worker = RolloutWorker(
-        actor,
-        from_pretrained(directory),
-        TextReward(ExactMatch(solve), tokenizer.decode),
-        RolloutConfig(
-            _ANSWER,
-            stop_tokens=tokenizer.stop_ids,
-            pad_id=tokenizer.pad_id,
-            group_size=config.group_size,
-        ),
-        credit=grpo.credit,
-    )
-    schedule = WarmupDecay(config.learning_rate, config.steps, config.warmup_steps, shape="linear")
-    optimizer = keras.optimizers.Adam(schedule, epsilon=1e-5, global_clipnorm=1.0)
-    learner = Learner(actor, grpo.loss, optimizer)
-    problems = BatchStream(
-        encode_prompts(arithmetic_problems("train"), tokenizer),
-        config.problems,
-        [_PROMPT],
-        seed=config.seed,
-    )
-    no_kl_in_reward = FixedKL(0.0)
-    state, first_step = stages.resumable(
-        run, "grpo", learner, {"problems": problems}, config.resume_from
-    )
-
-    def update(step):
-        _, metrics = improve(
-            worker,
-            learner,
-            next(problems),
-            no_kl_in_reward,
-            seed=config.seed,
-            step=step,
-            epochs=grpo.epochs,
-        )
-        return metrics
-
-    stages.repeat(run, "grpo", update, config, state, first_step)
-    stages.save_model(run, "grpo", policy, tokenizer)
+    policy = model_directory(run.path, "sft")
+    problems = as_prompts(arithmetic_problems("train"))
+    settings = {"options": config.grpo, "run_dir": run}
+    OnPolicyTrainer(policy, ExactMatch(solve), problems, "grpo", **settings).train()
 
 
 def _learn_from_pupils(config, run):
-    stages.seed_everything(config.seed)
+    keras.utils.set_random_seed(config.seed)
     start, data = _model(config, run), _write_problems(config, run)
     FineTuner(start, data, options=config.sft, run_dir=run, seed=config.seed).train()
 
@@ -188,25 +142,26 @@ def _write_problems(config, run):
 
 def _model(config, run):
     """The directory of a model with random weights."""
-    if not stages.model_directory(run, "start").exists():
+    directory = model_directory(run.path, "start")
+    if not directory.exists():
         tokenizer = train_byte_bpe([], _BYTES)
-        model = stages.new_model(
+        model = CausalLM.from_preset(
             config.preset,
-            tokenizer.vocab_size,
-            2 * (_PROMPT + _ANSWER),
-            "float32",
+            vocab_size=tokenizer.vocab_size,
+            max_positions=2 * (_PROMPT + _ANSWER),
             width=config.width,
             num_layers=config.num_layers,
         )
-        stages.save_model(run, "start", model, tokenizer)
-    return str(stages.model_directory(run, "start"))
+        run.begin()
+        save_model(directory, model, tokenizer)
+    return str(directory)
 
 
 def _right(config, run, stage):
     """dict of "greedy" and "sampled": the share of held-out problems answered right, with its 95 %
     interval."""
-    directory = stages.model_directory(run, stage)
-    model, tokenizer = from_pretrained(directory), load_tokenizer(directory)
+    pretrained = load(model_directory(run.path, stage))
+    model, tokenizer = pretrained.model, pretrained.tokenizer
     examples = encode_prompts(arithmetic_problems("test"), tokenizer)
     prompts = next(BatchStream(examples, len(examples), [_PROMPT]))
     rule = TextReward(ExactMatch(solve), tokenizer.decode)

@@ -14,7 +14,6 @@ import json
 
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
 from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.evaluation.markdown import table
@@ -25,6 +24,7 @@ from tfalign.models import from_pretrained
 from tfalign.options import option, option_record
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import LearnedReward
+from tfalign.trainers.data import encoded
 
 
 @option_record
@@ -62,8 +62,8 @@ def _labelled(config):
     }
     records = [TextRecord(row["text"], source) for source, row in rows.items()]
     tokenizer = load_tokenizer(config.reward_model)
-    examples = encode_texts(records, tokenizer, config.length, on_bad="skip")
-    stages.tell("passages", examples)
+    limits = {"tokenizer": tokenizer, "max_tokens": config.length, "on_bad": "skip"}
+    examples = encoded("passages", encode_texts, records, **limits)
     return [rows[record.source] for record in examples.records], examples
 
 

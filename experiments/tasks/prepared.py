@@ -23,7 +23,7 @@ def write_kinds(folder, split, kinds):
 
 
 def both_splits(folder, kind):
-    """The source ``stages.read`` takes for a kind: the training file and the held-out one.
+    """The source ``trainers.data.read_split`` takes for a kind: the training file and the held-out one.
 
     >>> both_splits("runs/data", "sft")
     'runs/data/sft.train.jsonl::runs/data/sft.test.jsonl'

@@ -18,7 +18,6 @@ import json
 
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
 from tfalign.data import PreferenceRecord
 from tfalign.data.customer_service.gold import gold_components, weighted
@@ -26,12 +25,13 @@ from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.evaluation.markdown import number, table
 from tfalign.files import local_path, write_json_atomically, write_text_atomically
-from tfalign.options import changed, option, option_record
+from tfalign.options import changed, option, option_record, to_dict
 from tfalign.trainers import OnPolicyTrainer, RewardTrainer
-from tfalign.trainers.data import EMBEDDED
+from tfalign.trainers.base import open_run
+from tfalign.trainers.data import EMBEDDED, read_split
 from tfalign.trainers.evaluation import PolicyEvaluator
 from tfalign.trainers.on_policy_options import OnPolicyOptions
-from tfalign.trainers.options import EvaluateOptions, RewardTrainOptions
+from tfalign.trainers.options import DataOptions, EvaluateOptions, RewardTrainOptions
 from tfalign.trainers.saving import model_directory
 
 _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
@@ -71,7 +71,7 @@ class SafeAlignmentConfig:
 
 
 def main(config):
-    run = stages.open_run("safe_alignment", config)
+    run = open_run(config.run_dir, {"safe_alignment": to_dict(config)}, "safe_alignment")
     policy = str(local_path(config.demo) / "models" / "sft")
     sources = write_pairs(config, run.file("data"))
     reward_model, cost_model = (_learn(config, policy, name, sources[name]) for name in sources)
@@ -107,7 +107,7 @@ def write_pairs(config, folder):
     """
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
-        records = stages.read(config.data, PreferenceRecord, split, data_dir=config.data_dir)
+        records = read_split(config.data, PreferenceRecord, split, DataOptions(config.data_dir))
         lines = {"helpful": [], "unsafe": []}
         for record in records:
             answers = record.chosen, record.rejected

@@ -16,58 +16,48 @@ import re
 
 import numpy as np
 
-from experiments import stages
 from experiments.launch import launch
+from tfalign.data import BatchStream
 from tfalign.decoding import Greedy, generate
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.plots import reward_against_kl
 from tfalign.files import local_path
-from tfalign.models import SharedActorCritic
 from tfalign.models.llama2c import load_llama2c, load_llama2c_tokenizer
-from tfalign.objectives import PPO
-from tfalign.options import changed, option, option_record
-from tfalign.rewards import TextReward
+from tfalign.options import changed, option, option_record, record
+from tfalign.pretrained import Pretrained
+from tfalign.trainers import OnPolicyTrainer
+from tfalign.trainers.on_policy import texts
 from tfalign.trainers.on_policy_options import OnPolicyOptions
-from tfalign.trainers.optimizers import make_optimizer
-from tfalign.training.kl_control import FixedKL
-from tfalign.training.learner import Learner
-from tfalign.training.loggers import LOGGERS
-from tfalign.training.on_policy import improve
-from tfalign.training.responses import RolloutConfig
-from tfalign.training.rollouts import RolloutWorker
-from tfalign.types import Prompts
 
 BOS = 1  # begins a story, and ends the one before it
-PAD = 0
 OPENINGS = ("Once upon a time", "One day, a little girl", "There was a boy named Tim", "Lily")
 ANIMALS = re.compile(r"\b(dog|cat|bird|bear|fish|frog|bunny|rabbit|duck|puppy|kitten|mouse)s?\b")
 
 
 @option_record
 class StoriesConfig:
-    run_dir: str = option("runs/stories", "where the run lives")
-    model_dir: str = option("../shared/data/stories260K", "holds stories260K.bin and tok512.bin")
-    max_new_tokens: int = option(80, "longest story", at_least=1)
-    batch_size: int = option(64, "stories of a batch of rollouts", at_least=1)
-    minibatch_size: int = option(16, "stories of an update", at_least=1)
-    epochs: int = option(4, "passes over the rollouts", at_least=1)
-    steps: int = option(60, "batches of rollouts", at_least=1)
-    learning_rate: float = option(3e-4, "at the start; decays linearly to 0", above=0)
-    kl_coefficient: float = option(0.05, "per nat", at_least=0)
-    seed: int = option(0, "of sampling", at_least=0, below=2**32)
-    log_every: int = option(1, "iterations between lines in metrics.jsonl", at_least=1)
-    log_to: str = option(
-        "", "metrics go to TensorBoard, and to these: wandb, mlflow", LOGGERS, list_of=str
+    run_dir: str = option("runs/stories", "Run directory.")
+    model_dir: str = option("../shared/data/stories260K", "Holds stories260K.bin and tok512.bin.")
+    options: OnPolicyOptions = record(
+        changed(
+            OnPolicyOptions(),
+            max_prompt_tokens=16,
+            max_new_tokens=80,
+            stop_tokens=(BOS,),
+            missing_stop="keep",
+            steps=60,
+            learning_rate=3e-4,
+            kl_coefficient=0.05,
+            save_every=20,
+        )
     )
-    save_every: int = option(20, "iterations between checkpoints", at_least=1)
-    resume_from: int = stages.resume_option()
 
-    def __post_init__(self):
-        if self.batch_size % self.minibatch_size:
-            raise ValueError(
-                "--minibatch_size must divide --batch_size. Received: "
-                f"minibatch_size={self.minibatch_size}, batch_size={self.batch_size}"
-            )
+
+class StoryTrainer(OnPolicyTrainer):
+    """PPO of which no model is kept: llama2.c's tokenizer has no directory of ours."""
+
+    def save(self):
+        """Leaves the metrics alone."""
 
 
 def animal_reward(prompt, response):
@@ -80,46 +70,24 @@ def animal_reward(prompt, response):
 def main(config):
     directory = local_path(config.model_dir)
     policy = load_llama2c(directory / "stories260K.bin")
-    reference = load_llama2c(directory / "stories260K.bin")
     tokenizer = load_llama2c_tokenizer(directory / "tok512.bin")
     _check_greedy(policy, directory / "expected_greedy.json")
-    run = stages.open_run("stories", config)
-    actor_critic = SharedActorCritic(policy)
-    worker = RolloutWorker(
-        actor_critic,
-        reference,
-        TextReward(animal_reward, tokenizer.decode),
-        RolloutConfig(config.max_new_tokens, stop_tokens=(BOS,), pad_id=PAD),
+    openings = OPENINGS * -(-config.options.update.batch_size // len(OPENINGS))
+    trainer = StoryTrainer(
+        Pretrained(policy, tokenizer),
+        animal_reward,
+        openings,
+        "ppo",
+        options=config.options,
+        run_dir=config.run_dir,
+        stage="stories",
     )
-    updates = config.steps * config.epochs * (config.batch_size // config.minibatch_size)
-    optimizer = make_optimizer(
-        changed(OnPolicyOptions().update, learning_rate=config.learning_rate), updates
-    )
-    learner = Learner(actor_critic, PPO(), optimizer)
-    prompts, kl_control = _prompts(tokenizer, config.batch_size), FixedKL(config.kl_coefficient)
-    before = _show(worker, prompts, tokenizer, "before")
-    state, first_step = stages.resumable(
-        run, "stories", learner, {"kl": kl_control}, config.resume_from
-    )
-
-    def update(step):
-        _, metrics = improve(
-            worker,
-            learner,
-            prompts,
-            kl_control,
-            seed=config.seed,
-            step=step,
-            epochs=config.epochs,
-            minibatch_size=config.minibatch_size,
-        )
-        return metrics
-
-    stages.repeat(run, "stories", update, config, state, first_step)
-    after = _show(worker, prompts, tokenizer, "after")
+    before = _show(trainer, "before")
+    trainer.train()
+    after = _show(trainer, "after")
     reward_against_kl(
-        run.plots / "reward_against_kl.png",
-        read_curves(run.path / "metrics.jsonl")["stories"],
+        trainer.run.plots / "reward_against_kl.png",
+        read_curves(trainer.run.path / "metrics.jsonl")["stories"],
         {"score": "animal reward"},
     )
     print(json.dumps({"reward_before": before, "reward_after": after}))
@@ -137,28 +105,14 @@ def _check_greedy(model, file):
     print(f"200 greedy steps equal the published ones: {same}")
 
 
-def _prompts(tokenizer, rows):
-    ids = [[BOS, *tokenizer.encode(text)] for text in OPENINGS]
-    columns = max(map(len, ids))
-    token_ids = np.full((rows, columns), PAD, "int32")
-    mask = np.zeros((rows, columns), "bool")
-    for row in range(rows):
-        prompt = ids[row % len(ids)]
-        token_ids[row, columns - len(prompt) :] = prompt
-        mask[row, columns - len(prompt) :] = True
-    return Prompts(token_ids, mask)
-
-
-def _show(worker, prompts, tokenizer, when):
+def _show(trainer, when):
     """Prints three stories; returns the mean reward of 8 batches of seeds training never uses."""
-    rollouts = [worker(prompts, seed=seed, kl_coefficient=0.0) for seed in range(8)]
-    first = rollouts[0][0]
-    length = first.response_mask.shape[1]
-    for row in range(3):
-        real = np.asarray(first.padding_mask)[row]
-        ids = np.asarray(first.token_ids)[row]
-        opening = tokenizer.decode(ids[:-length][real[:-length]].tolist())
-        print(f"{when}: {opening} |{tokenizer.decode(ids[-length:][real[-length:]].tolist())}")
+    options = trainer.options
+    columns = [options.responses.max_prompt_tokens]
+    prompts = next(BatchStream(trainer.examples, options.update.batch_size, columns))
+    rollouts = [trainer.worker(prompts, seed=seed, kl_coefficient=0.0) for seed in range(8)]
+    for opening, story in list(zip(*texts(trainer.tokenizer, rollouts[0][0])))[:3]:
+        print(f"{when}: {opening} |{story}")
     return float(np.mean([statistics["score"] for _, statistics in rollouts]))
 
 

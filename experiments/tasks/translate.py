@@ -1,7 +1,7 @@
 """An encoder-decoder learns to spell numbers and dates in English and in Chinese, and to read them.
 
     python -m experiments.tasks.translate --run_dir=runs/translate
-    python -m experiments.tasks.translate --data=mine.jsonl --length=64 --preset=mini --width=0 --num_layers=0
+    python -m experiments.tasks.translate --data=mine.jsonl --length=64 --width=256 --num_layers=4
 
 The first needs no data (``tfalign.data.spelled``); the second takes JSON lines of "prompt" and
 "completion". The model, its warm-up schedule, Adam's numbers and label smoothing are those of Vaswani et al.
@@ -20,7 +20,6 @@ from functools import partial
 import keras
 import numpy as np
 
-from experiments import encoders, stages
 from experiments.launch import launch
 from tfalign.data import BatchStream, CompletionRecord, encode_translations, spelled_pairs
 from tfalign.decoding import BeamSearch, Generator, Greedy, Translator
@@ -29,9 +28,13 @@ from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.evaluation.statistics import wilson_interval
 from tfalign.models import Transformer, TransformerConfig
 from tfalign.objectives import Translation
-from tfalign.options import option, option_record
+from tfalign.options import option, option_record, record, to_dict
 from tfalign.text import train_byte_bpe
-from tfalign.trainers.data import buckets
+from tfalign.trainers.base import open_run
+from tfalign.trainers.data import buckets, encoded, read_split
+from tfalign.trainers.objective import ObjectiveTrainer
+from tfalign.trainers.options import DataOptions, RunOptions, TrainingOptions
+from tfalign.trainers.saving import save_results
 from tfalign.training.optimizers import InverseSquareRoot
 
 _SPELLED = "spelled"
@@ -43,61 +46,81 @@ _PANELS = (
 
 
 @option_record
-class TranslateConfig(stages.SupervisedConfig):
-    run_dir: str = option("runs/translate", "where the run lives")
-    data: str = option(_SPELLED, '"spelled", or FILE.jsonl with "prompt" and "completion"')
-    vocab_size: int = option(
-        448, "of the tokenizer that is trained; digits are never joined", at_least=1
+class ShapeOptions:
+    """Model."""
+
+    preset: str = option("tiny", "Preset of models.transformer.PRESETS.")
+    width: int | None = option(128, "Hidden size; none: the preset's.", at_least=1)
+    num_layers: int | None = option(
+        2, "Blocks of encoder and decoder; none: the preset's.", at_least=1
     )
-    preset: str = option("tiny", "of models.transformer.PRESETS")
-    width: int = option(128, "W; 0 keeps the preset's", at_least=0)
-    num_layers: int = option(2, "blocks of encoder and decoder; 0 keeps the preset's", at_least=0)
-    num_heads: int = option(4, "attention heads; 0 keeps the preset's", at_least=0)
+    num_heads: int | None = option(4, "Attention heads; none: the preset's.", at_least=1)
     dropout: float = option(
         0.0,
-        "while training (0.1 in the paper, whose task has no right answer)",
+        "Dropout rate (0.1 in the paper, whose task has no right answer).",
         at_least=0,
         below=1,
     )
-    length: int = option(20, "longest source or target, tokens with their ends", at_least=1)
-    label_smoothing: float = option(
-        0.1, "share of the target that all tokens have alike", at_least=0, below=1
+    precision: str | None = option(
+        None, "Keras dtype policy; none: float32.", ("float32", "mixed_bfloat16")
     )
-    batch_size: int = option(128, "pairs of a batch", at_least=1)
-    steps: int = option(8000, "updates", at_least=1)
-    learning_rate: float = option(1.0, "factor of the paper's schedule", above=0)
-    warmup_steps: int = option(400, "updates until the peak", at_least=1)
-    optimizer: str = option("adam", "what updates, the paper's", ["adam"])
-    width_of_beam: int = option(4, "K", at_least=1)
-    length_penalty: float = option(0.0, "a of beam search (0.6 in the paper)", at_least=0)
-    log_every: int = option(20, "updates between lines in metrics.jsonl", at_least=1)
-    save_every: int = option(500, "updates between checkpoints", at_least=1)
 
-    def __post_init__(self):
-        """The paper's schedule is one without an end: a run may be over before its peak."""
+
+@option_record
+class TranslateConfig:
+    run_dir: str = option("runs/translate", "Run directory.")
+    data: str = option(_SPELLED, '"spelled", or FILE.jsonl with "prompt" and "completion".')
+    run: RunOptions = record(RunOptions(steps=8000, log_every=20, save_every=500))
+    data_options: DataOptions = record(DataOptions())
+    shape: ShapeOptions = record(ShapeOptions())
+    vocab_size: int = option(
+        448,
+        "Vocabulary size of the tokenizer that is trained; digits are never joined.",
+        at_least=1,
+    )
+    length: int = option(20, "Maximum length of source and target, tokens.", at_least=1)
+    label_smoothing: float = option(
+        0.1, "Probability spread over all tokens alike.", at_least=0, below=1
+    )
+    batch_size: int = option(128, "Pairs per batch.", at_least=1)
+    learning_rate: float = option(1.0, "Factor of the paper's schedule.", above=0)
+    warmup_steps: int = option(400, "Steps until the peak.", at_least=1)
+    width_of_beam: int = option(4, "Number of beams K.", at_least=1)
+    length_penalty: float = option(0.0, "a of beam search (0.6 in the paper).", at_least=0)
 
 
 def main(config):
-    run = stages.open_run("translate", config)
-    stages.seed_everything(config.seed)
+    run = open_run(config.run_dir, {"translate": to_dict(config)}, "translate")
+    seed = config.run.seed
+    keras.utils.set_random_seed(seed)
     train, test = (_read(config, split) for split in ("train", "test"))
-    texts = (text for record in train for text in (record.prompt, record.completion))
+    texts = (text for pair in train for text in (pair.prompt, pair.completion))
     tokenizer = train_byte_bpe((re.sub(r"\d+", " ", text) for text in texts), config.vocab_size)
-    model = _new_model(config, tokenizer.vocab_size)
+    model = _new_model(config.shape, tokenizer.vocab_size)
+    limits = {
+        "tokenizer": tokenizer,
+        "max_tokens": config.length,
+        "on_bad": config.data_options.on_bad,
+    }
     train, test = (
-        stages.tell(name, encode_translations(records, tokenizer, config.length, config.on_bad))
+        encoded(name, encode_translations, records, **limits)
         for name, records in (("train", train), ("test", test))
     )
-    batches = BatchStream(train, config.batch_size, buckets(config.length), seed=config.seed)
     optimizer = keras.optimizers.Adam(
         InverseSquareRoot(model.config.width, config.warmup_steps, config.learning_rate),
         beta_2=0.98,
         epsilon=1e-9,
     )
-    objective = Translation(config.label_smoothing)
-    stages.train(run, "translate", model, objective, batches, [], config, optimizer)
-    results = _judge(config, model, tokenizer, test)
-    encoders.report(run, "translate", results)
+    ObjectiveTrainer(
+        model,
+        Translation(config.label_smoothing),
+        BatchStream(train, config.batch_size, buckets(config.length), seed=seed),
+        optimizer=optimizer,
+        options=TrainingOptions(run=config.run),
+        run_dir=run,
+        stage="translate",
+    ).train()
+    save_results(run, "translate", _judge(config, model, tokenizer, test))
     curves = read_curves(run.path / "metrics.jsonl")
     learning_curves(run.plots / "learning_curves.png", curves, _PANELS)
 
@@ -105,17 +128,17 @@ def main(config):
 def _read(config, split):
     if config.data == _SPELLED:
         return spelled_pairs(split)
-    return stages.read(config.data, CompletionRecord, split, config.on_bad, config.data_dir)
+    return read_split(config.data, CompletionRecord, split, config.data_options)
 
 
-def _new_model(config, vocab_size):
-    sizes = {name: getattr(config, name) for name in ("width", "num_layers", "num_heads")}
-    changes = {name: size for name, size in sizes.items() if size}
+def _new_model(shape, vocab_size):
+    sizes = {name: getattr(shape, name) for name in ("width", "num_layers", "num_heads")}
+    changes = {name: size for name, size in sizes.items() if size is not None}
     return Transformer(
         TransformerConfig.from_preset(
-            config.preset, vocab_size=vocab_size, dropout=config.dropout, **changes
+            shape.preset, vocab_size=vocab_size, dropout=shape.dropout, **changes
         ),
-        dtype=config.precision,
+        dtype=shape.precision,
     )
 
 
@@ -167,11 +190,11 @@ def _decode(translator, tokenizer, test, config):
 def _scores(texts, records):
     """dict of what is measured, of all records and of each direction."""
     by_direction = defaultdict(list)
-    for text, record in zip(texts, records):
-        parts = record.source.split(":")
-        by_direction["all"].append((text, record.completion))
+    for text, right in zip(texts, records):
+        parts = right.source.split(":")
+        by_direction["all"].append((text, right.completion))
         if parts[0] == _SPELLED:
-            by_direction[parts[1]].append((text, record.completion))
+            by_direction[parts[1]].append((text, right.completion))
     return {direction: _score(pairs) for direction, pairs in by_direction.items()}
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import stages
 from experiments.studies import compare
 from experiments.studies.compare import (
     CONTESTANTS,
@@ -19,6 +18,7 @@ from experiments.studies.compare import (
     measure,
 )
 from tfalign.cli.records import AlignJob, PreferenceJob
+from tfalign.models import CausalLM
 from tfalign.options import build
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
@@ -26,6 +26,7 @@ from tfalign.trainers.base import HARMLESS
 from tfalign.trainers.evaluation import PolicyEvaluator
 from tfalign.trainers.evaluation import compare as write_comparison
 from tfalign.trainers.options import EvaluateOptions
+from tfalign.trainers.saving import save_model
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.preferences import PREFERENCE_LOSSES
 from tfalign.training.run_directory import RunDirectory
@@ -124,11 +125,12 @@ def test_report(tmp_path):
 
 @pytest.mark.slow
 def test_a_small_run_of_everything(tmp_path, monkeypatch):
-    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
+    models = tmp_path / "demo" / "models"
     tokenizer = train_byte_bpe([], 259)
-    model = stages.new_model("tiny_llama", 259, 32, "float32", num_layers=1, width=16)
-    stages.save_model(demo, "sft", model, tokenizer)
-    stages.save_model(demo, "reward_model", RewardModel(model.config), tokenizer)
+    sizes = {"vocab_size": 259, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny_llama", max_positions=32, **sizes)
+    save_model(models / "sft", model, tokenizer)
+    save_model(models / "reward_model", RewardModel(model.config), tokenizer)
     prompts, pairs = tmp_path / "prompts.jsonl", tmp_path / "pairs.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(80)))
     pairs.write_text(
@@ -168,7 +170,6 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     main(config)
     assert first.stat().st_mtime_ns == written
     alone = RunDirectory(tmp_path / "alone", {}, HARMLESS)  # no stage before, no metrics
-    models = demo.path / "models"
     after = tmp_path / "run" / "dpo" / "0" / "models" / "dpo"
     sft, reward = models / "sft", models / "reward_model"
     evaluator = PolicyEvaluator(sft, reward, str(prompts), options=judged)

@@ -72,6 +72,12 @@ JOBS = {
         "preference",
         own_numbers=_numbers("loss", "dpo", of_loss),
     ),
+    "pretrain_bert": Job(
+        "pretrain a BERT and its tokenizer on text", "MaskedPretrainJob", "pretrain_bert"
+    ),
+    "classify": Job("fine-tune an encoder to classify texts", "ClassifyJob", "classify"),
+    "tag": Job("fine-tune an encoder to tag words", "TagJob", "tag"),
+    "similarity": Job("fine-tune an encoder to embed sentences", "SimilarityJob", "similarity"),
     "evaluate": Job("compare a policy before and after alignment", "EvaluateJob", "evaluate"),
     "pipeline": Job("all of the above in one run", "PipelineJob", "pipeline", configs=NAMED),
     "demo": Job("the pipeline on embedded data, in minutes", "DemoJob", "pipeline"),

@@ -9,6 +9,12 @@ from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
 from tfalign.planning.options import PlanOptions
 from tfalign.serving.settings import Limits
+from tfalign.trainers.encoder_options import (
+    ClassificationOptions,
+    MaskedPretrainOptions,
+    SimilarityOptions,
+    TaggingOptions,
+)
 from tfalign.trainers.on_policy_options import ALGORITHMS, DistributedOptions, OnPolicyOptions
 from tfalign.trainers.options import (
     EvaluateOptions,
@@ -100,6 +106,56 @@ class PreferenceJob:
     model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
     data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
     options: PreferenceOptions = record(PreferenceOptions())
+
+
+@option_record
+class MaskedPretrainJob:
+    """Pretrains a BERT and its tokenizer on text."""
+
+    run_dir: str = _run_dir("pretrain_bert")
+    data: str = option(
+        "embedded",
+        "TRAIN::TEST, text files (.gz too): wikitext's, or blank lines between documents; or a source of "
+        'records with "text".',
+    )
+    options: MaskedPretrainOptions = record(MaskedPretrainOptions())
+
+
+_ENCODER = "Hugging Face directory of an encoder, with its tokenizer."
+_TWO = "TRAIN::TEST names both splits."
+
+
+@option_record
+class ClassifyJob:
+    """Fine-tunes an encoder to classify texts."""
+
+    run_dir: str = _run_dir("classify")
+    model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
+    data: str = option("texts.jsonl", f'A source of records with "text" and "label"; {_TWO}')
+    options: ClassificationOptions = record(ClassificationOptions())
+
+
+@option_record
+class TagJob:
+    """Fine-tunes an encoder to tag words: named entities."""
+
+    run_dir: str = _run_dir("tag")
+    model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
+    data: str = option("sentences.jsonl", f'A source of records with "words" and "tags"; {_TWO}')
+    options: TaggingOptions = record(TaggingOptions())
+
+
+@option_record
+class SimilarityJob:
+    """Fine-tunes an encoder to embed sentences, or measures it as it is."""
+
+    run_dir: str = _run_dir("similarity")
+    model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
+    data: str = option(
+        "pairs.jsonl", f'A source of records with "first", "second" and "score"; {_TWO}'
+    )
+    train: bool = option(True, "Train first; else the model is measured as it is.")
+    options: SimilarityOptions = record(SimilarityOptions())
 
 
 @option_record

@@ -68,6 +68,34 @@ def _train(trainer: Trainer) -> None:
         print(f"report: {trainer.run.path}/report.md")
 
 
+def pretrain_bert(job: records.MaskedPretrainJob) -> None:
+    """Pretrains a BERT."""
+    trainers.MaskedPretrainer(job.data, options=job.options, run_dir=job.run_dir).train()
+
+
+def classify(job: records.ClassifyJob) -> None:
+    """Fine-tunes a classifier."""
+    trainers.ClassificationTrainer(
+        job.model, job.data, options=job.options, run_dir=job.run_dir
+    ).train()
+
+
+def tag(job: records.TagJob) -> None:
+    """Fine-tunes a tagger."""
+    trainers.TaggingTrainer(job.model, job.data, options=job.options, run_dir=job.run_dir).train()
+
+
+def similarity(job: records.SimilarityJob) -> None:
+    """Fine-tunes and measures a sentence encoder."""
+    trainer = trainers.SimilarityTrainer(
+        job.model, job.data, options=job.options, run_dir=job.run_dir
+    )
+    if job.train:
+        trainer.train()
+    else:
+        trainer.report()
+
+
 def gold_of(data: str):
     """The reward that judges the embedded data and that nothing is trained on; None for other data."""
     if data != "embedded":

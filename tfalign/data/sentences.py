@@ -50,12 +50,25 @@ def read_documents(path):
         if _TITLE.match(line) or not (has_titles or line.strip(ASCII_SPACE)):
             documents.append([])
         elif line.strip(ASCII_SPACE) and not (has_titles and _HEADING.match(line)):
-            text = _ESCAPED.sub(r"\1", line.strip(ASCII_SPACE))
-            documents[-1] += _SENTENCE_END.split(text)
+            documents[-1] += _sentences(line)
     documents = [document for document in documents if document]
     if not documents:
         raise ValueError(f"{path}: a corpus needs sentences. Received: {len(lines)} headings")
     return documents
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a document, which end as those of ``read_documents``.
+
+    >>> sentences_of("It rains. Or not?\\nWell")
+    ['It rains.', 'Or not?', 'Well']
+    """
+    lines = text.split("\n")
+    return [sentence for line in lines if line.strip(ASCII_SPACE) for sentence in _sentences(line)]
+
+
+def _sentences(line):
+    return _SENTENCE_END.split(_ESCAPED.sub(r"\1", line.strip(ASCII_SPACE)))
 
 
 @dataclasses.dataclass(frozen=True)

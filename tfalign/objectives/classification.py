@@ -60,3 +60,13 @@ def class_loss(logits, labels, mask):
     right = ops.equal(ops.argmax(logits, axis=-1), labels)
     loss = -masked_sum(token_log_probs(logits, labels), mask)
     return loss, weight, {"accuracy": (masked_sum(right, mask), weight)}
+
+
+def class_log_probs(model, batch):
+    """float32[B, C], log-probability of every class of each text.
+
+    Args:
+        model: SequenceClassifier.
+        batch: ClassifiedTexts.
+    """
+    return ops.log_softmax(model(batch.token_ids, padding_mask=batch.padding_mask))

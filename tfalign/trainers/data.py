@@ -40,24 +40,24 @@ def split_records(given: Data, kind: type, options: DataOptions, held_out: Data 
         ValueError: if it is none of that, or no record is left.
     """
     if held_out is not None:
-        return tuple(_all(one, kind, options) for one in (given, held_out))
+        return tuple(all_records(one, kind, options) for one in (given, held_out))
     if isinstance(given, str):
         return tuple(read_split(given, kind, split, options) for split in ("train", "test"))
-    return data.split_by_prompt(_all(given, kind, options), options.test_fraction)
+    return data.split_by_prompt(all_records(given, kind, options), options.test_fraction)
 
 
 def training_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
     """Training records alone: of a source those of its training split, of a sequence all."""
     if isinstance(given, str):
         return read_split(given, kind, "train", options)
-    return _all(given, kind, options)
+    return all_records(given, kind, options)
 
 
 def held_out_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
     """Held-out records alone: of a source those of its test split, of a sequence all."""
     if isinstance(given, str):
         return read_split(given, kind, "test", options)
-    return _all(given, kind, options)
+    return all_records(given, kind, options)
 
 
 def read_split(source: str, kind: type, split: str, options: DataOptions) -> Sequence[Any]:
@@ -75,6 +75,8 @@ def _read(source, kind, split, options):
     if source.startswith(_CHAT):
         records = _read(source.removeprefix(_CHAT), kind, split, options)
         return [data.as_conversation(record) for record in records]
+    if source == EMBEDDED and kind not in _KINDS:
+        raise ValueError(f'The data must be given: there is no "{EMBEDDED}" {kind.__name__}')
     if source == EMBEDDED:
         rows = data.load_customer_service(_KINDS[kind], split, options.data_dir)
         return [kind(source=f"{EMBEDDED}:{split}:{i}", **row) for i, row in enumerate(rows)]
@@ -91,8 +93,8 @@ def _read_all(source, kind, options):
     return records
 
 
-def _all(given, kind, options):
-    """All records of one form of data."""
+def all_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
+    """All records of one form of data, whatever split they are of."""
     if isinstance(given, str):
         return _read_all(given, kind, options)
     if isinstance(given, Mapping) or not isinstance(given, Iterable):

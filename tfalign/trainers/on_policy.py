@@ -20,6 +20,7 @@ from tfalign.trainers.data import Data, encoded, training_records
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
+from tfalign.trainers.samples import prompts_of
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
@@ -94,6 +95,8 @@ class OnPolicyTrainer(Trainer):
             seed=self.options.run.seed,
         )
         self.kl_control = parts.kl_control(self.algorithm, self.options)
+        shown = prompts_of(self.examples.records)
+        self._sample(self.pretrained.model, shown, self.options.samples)
 
     @property
     def num_steps(self) -> int:

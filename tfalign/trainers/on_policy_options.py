@@ -6,7 +6,13 @@ This module imports neither Keras nor TensorFlow.
 from __future__ import annotations
 
 from tfalign.options import option, option_record, record
-from tfalign.trainers.options import CHUNK_HELP, DataOptions, RunOptions, UpdateOptions
+from tfalign.trainers.options import (
+    CHUNK_HELP,
+    DataOptions,
+    RunOptions,
+    SampleOptions,
+    UpdateOptions,
+)
 from tfalign.types import LoRA
 
 AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length_mean", "micro_batch_token_mean")
@@ -177,6 +183,7 @@ class OnPolicyOptions:
     credit: CreditOptions = record(CreditOptions())
     kl_penalty: KLOptions = record(KLOptions())
     reward_options: RewardOptions = record(RewardOptions())
+    samples: SampleOptions = record(SampleOptions())
     lora: LoRA | None = record(None, prefix="lora.")
 
 

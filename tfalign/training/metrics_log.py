@@ -15,7 +15,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfalign.files import local_path, write_bytes_atomically
@@ -49,7 +51,7 @@ class MetricsLog(AbstractContextManager):
         self.path = directory / METRICS
         self.stage = stage
         if self.path.exists():
-            _forget_later_lines(self.path, stage, resume_step)
+            forget_later_lines(self.path, stage, resume_step)
         self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115  # until close()
         self._events = EventFile(directory / "events" / stage, purge_step=resume_step + 1)
 
@@ -80,7 +82,7 @@ class MetricsLog(AbstractContextManager):
 
 
 class EventFile:
-    """Scalars for TensorBoard, written without importing TensorFlow.
+    """Scalars and texts for TensorBoard, written without importing TensorFlow.
 
     Args:
         directory: the folder TensorBoard shows as one run; made when absent.
@@ -112,6 +114,18 @@ class EventFile:
         summary = Summary(value=scalars)
         self._add(Event(wall_time=wall_time, step=int(step), summary=summary))
 
+    def write_text(self, step: int, texts: Mapping[str, str], wall_time: float) -> None:
+        """Adds texts (Markdown) of one step, tag -> text."""
+        values = [
+            Summary.Value(
+                tag=tag,
+                metadata=SummaryMetadata(plugin_data={"plugin_name": "text"}),
+                tensor=TensorProto(dtype=DT_STRING, string_val=[text.encode("utf-8")]),
+            )
+            for tag, text in texts.items()
+        ]
+        self._add(Event(wall_time=wall_time, step=int(step), summary=Summary(value=values)))
+
     def close(self) -> None:
         """Closes the file."""
         self._writer.close()
@@ -122,16 +136,21 @@ class EventFile:
 
 
 class NoLog(AbstractContextManager):
-    """Log of a process that writes no metrics."""
+    """Log of a process that writes neither metrics nor samples."""
 
-    def write(self, step, metrics):
+    def write(self, step, *values):
         """Does nothing."""
 
     def __exit__(self, *exception):
         """Does nothing."""
 
 
-def _forget_later_lines(file: Path, stage: str, step: int) -> None:
+def forget_later_lines(file: Path, stage: str, step: int) -> None:
+    """Rewrites a file of JSON lines without a stage's lines after a step, and without a last half of one.
+
+    Raises:
+        RunDirectoryError: naming the line, if one is damaged.
+    """
     *lines, _half = file.read_bytes().split(b"\n")
     kept = []
     for number, line in enumerate(lines, start=1):
