@@ -51,6 +51,30 @@ def preference(job: records.PreferenceJob) -> None:
     _train(trainers.PreferenceTrainer(job.model, job.data, **_of(job)))
 
 
+def pretrain_bert(job: records.MaskedPretrainJob) -> None:
+    """Pretrains a BERT."""
+    _train(trainers.MaskedPretrainer(job.data, **_of(job)))
+
+
+def classify(job: records.ClassifyJob) -> None:
+    """Fine-tunes a classifier."""
+    _train(trainers.ClassificationTrainer(job.model, job.data, **_of(job)))
+
+
+def tag(job: records.TagJob) -> None:
+    """Fine-tunes a tagger."""
+    _train(trainers.TaggingTrainer(job.model, job.data, **_of(job)))
+
+
+def similarity(job: records.SimilarityJob) -> None:
+    """Fine-tunes a sentence encoder, or measures it as it is."""
+    trainer = trainers.SimilarityTrainer(job.model, job.data, **_of(job))
+    if job.train:
+        _train(trainer)
+    else:
+        trainer.report()
+
+
 def _of(job: Any) -> dict[str, Any]:
     """What every trainer takes of a job."""
     return {"options": job.options, "run_dir": job.run_dir}
@@ -66,34 +90,6 @@ def _train(trainer: Trainer) -> None:
     if backend.is_chief():
         report_run(trainer.run.path, command())
         print(f"report: {trainer.run.path}/report.md")
-
-
-def pretrain_bert(job: records.MaskedPretrainJob) -> None:
-    """Pretrains a BERT."""
-    trainers.MaskedPretrainer(job.data, options=job.options, run_dir=job.run_dir).train()
-
-
-def classify(job: records.ClassifyJob) -> None:
-    """Fine-tunes a classifier."""
-    trainers.ClassificationTrainer(
-        job.model, job.data, options=job.options, run_dir=job.run_dir
-    ).train()
-
-
-def tag(job: records.TagJob) -> None:
-    """Fine-tunes a tagger."""
-    trainers.TaggingTrainer(job.model, job.data, options=job.options, run_dir=job.run_dir).train()
-
-
-def similarity(job: records.SimilarityJob) -> None:
-    """Fine-tunes and measures a sentence encoder."""
-    trainer = trainers.SimilarityTrainer(
-        job.model, job.data, options=job.options, run_dir=job.run_dir
-    )
-    if job.train:
-        trainer.train()
-    else:
-        trainer.report()
 
 
 def gold_of(data: str):

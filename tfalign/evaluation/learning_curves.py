@@ -33,6 +33,12 @@ _TITLES = {
 _KINDS = (
     ("loss", "nats", {"loss": "train", "eval_loss": "held out"}),
     ("accuracy", "fraction", {"accuracy": "train", "eval_accuracy": "held out"}),
+    (
+        "masked tokens",
+        "accuracy",
+        {"masked_accuracy": "train", "eval_masked_accuracy": "held out"},
+    ),
+    ("next text", "accuracy", {"next_accuracy": "train", "eval_next_accuracy": "held out"}),
     ("score", "what is maximised", {"score": "rollouts"}),
     ("gold reward", "never trained on", {"gold_reward": "rollouts"}),
     ("KL to reference", "nats per response", {"kl": "rollouts"}),

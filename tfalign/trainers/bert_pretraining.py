@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfalign import backend
 from tfalign.data import (
     MaskedTextStream,
     TextRecord,
@@ -20,8 +19,6 @@ from tfalign.data import (
     single_texts,
     split_by_prompt,
 )
-from tfalign.evaluation.curves import read_curves
-from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.models import BERTConfig, BERTPretrainer, MaskedLM
 from tfalign.objectives import BERTPretraining, MaskedLanguageModelling
 from tfalign.text import train_word_piece
@@ -31,7 +28,6 @@ from tfalign.trainers.options import DataOptions
 from tfalign.trainers.pretraining import longest_row, ramped
 from tfalign.trainers.saving import save_results
 from tfalign.trainers.supervised import ScratchTrainer
-from tfalign.training.run_directory import METRICS
 
 _SIZES = ("width", "num_layers", "num_heads")
 
@@ -125,9 +121,6 @@ class MaskedPretrainer(ScratchTrainer):
     def save(self):
         self._save(self.model)
         self.report()
-        if backend.is_chief():
-            curves = read_curves(self.run.file(METRICS))
-            learning_curves(self.run.plots / "learning_curves.png", curves, _panels(self.stage))
 
 
 def split_documents(
@@ -192,11 +185,3 @@ def new_bert(options: MaskedPretrainOptions, vocab_size: int) -> MaskedLM:
     if shape.sinusoids:
         model.backbone.position_embedding.start_as_sinusoids()
     return model
-
-
-def _panels(stage):
-    return (
-        Panel(stage, "Loss", "nats", {"loss": "train"}),
-        Panel(stage, "Masked tokens", "accuracy", {"masked_accuracy": "train"}),
-        Panel(stage, "Next text", "accuracy", {"next_accuracy": "train"}),
-    )
