@@ -53,11 +53,15 @@ def test_learning_curves_draw_the_panels_that_have_data(tmp_path, figures, count
     curves = {
         "sft": {"loss": series(count), "eval_loss": series(2), "time": series(count)},
         "ppo": {"kl": series(count)},
-        "unknown": {"loss": series(count)},
+        "stage2": {"loss": series(count), "unknown": series(count)},
     }
     assert learning_curves.learning_curves(tmp_path / "a.png", curves)
     panels = figures[0].axes
-    assert [axes.get_title("left") for axes in panels] == ["Fine-tuning", "PPO: KL to reference"]
+    assert [axes.get_title("left") for axes in panels] == [
+        "Fine-tuning: loss",
+        "PPO: KL to reference",
+        "STAGE2: loss",
+    ]
     np.testing.assert_array_equal(panels[1].lines[0].get_ydata(), curves["ppo"]["kl"].values)
     assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["train", "test"]
     width, height, dpi = png_size_and_dpi(tmp_path / "a.png")

@@ -52,7 +52,6 @@ def test_both_tasks_leave_a_model_and_what_it_is_worth(tmp_path, source, choices
     assert ("next_accuracy" in results) == (kind is BERTPretrainer)
     assert json.loads((run / "pretrain_bert.json").read_text()) == results
     assert type(tfalign.load(run / "models" / "pretrain_bert").model) is kind
-    assert (run / "plots" / "learning_curves.png").exists()
 
 
 def test_the_majority_by_hand():
