@@ -63,9 +63,12 @@ def test_learning_curves_draw_the_panels_that_have_data(tmp_path, figures, count
         "STAGE2: loss",
     ]
     np.testing.assert_array_equal(panels[1].lines[0].get_ydata(), curves["ppo"]["kl"].values)
-    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["train", "test"]
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == [
+        "train",
+        "held out",
+    ]
     width, height, dpi = png_size_and_dpi(tmp_path / "a.png")
-    assert (width, height) == (990, 382)
+    assert (width, height) == (1485, 382)
     assert dpi == pytest.approx(150, abs=0.1)
 
 
