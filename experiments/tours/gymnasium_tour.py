@@ -47,17 +47,29 @@ def main(config):
         stop_tokens=(1,),
     )
 
+    walked = walk(mdp, policy, config.seed)
+    loop_takes_the_same_walk(mdp, policy, walked, config)
+    two_turns(mdp)
+    eight_at_once(mdp, config.seed)
+
+
+def walk(mdp, policy, seed):
+    """One episode, step by step; the response's ids."""
     print("--- one episode, one token a step")
     env = gymnasium.make("tfalign/TextGeneration-v0", mdp=mdp, render_mode="ansi", decode=decode)
     print("actions:", env.action_space, "\nobservations:", env.observation_space)
     observation, info = env.reset(options={"prompt": encode("hello")})
     over, step = False, 0
     while not over:
-        action = choose(policy, observation, config.seed, step)
+        action = choose(policy, observation, seed, step)
         observation, reward, terminated, truncated, info = env.step(action)
         over, step = terminated or truncated, step + 1
     print(env.render())
+    return observation["token_ids"][-mdp.max_new_tokens :][: info["response_length"]].tolist()
 
+
+def loop_takes_the_same_walk(mdp, policy, walked, config):
+    """The decode loop's response to the same prompt, with the same random numbers."""
     print("--- the compiled loop takes the same walk, all at once")
     out = generate(
         policy,
@@ -68,10 +80,12 @@ def main(config):
     )
     fused = np.asarray(out.tokens)[0][np.asarray(out.mask)[0]].tolist()
     print("response:", decode(fused))
-    walked = observation["token_ids"][-config.max_new_tokens :][: info["response_length"]]
-    if walked.tolist() != fused:
-        raise ValueError(f"The walk and the loop differ. Received: {walked.tolist()} and {fused}")
+    if walked != fused:
+        raise ValueError(f"The walk and the loop differ. Received: {walked} and {fused}")
 
+
+def two_turns(mdp):
+    """A conversation: what a user says in between is not the policy's."""
     print(
         "--- two turns: a user speaks when the policy stops; only the policy's tokens are its own"
     )
@@ -83,10 +97,13 @@ def main(config):
     print(env.render())
     print("its own: ", "".join(" ^"[own] for own in info["response_mask"]))
 
+
+def eight_at_once(mdp, seed):
+    """Eight rows at random, each begun again when its episode is over."""
     print("--- eight episodes in one batch, with automatic resets, at random")
     vector = gymnasium.make_vec("tfalign/TextGeneration-v0", num_envs=8, mdp=mdp)
-    vector.action_space.seed(config.seed)
-    vector.reset(seed=config.seed)
+    vector.action_space.seed(seed)
+    vector.reset(seed=seed)
     earned, episodes = 0.0, 0
     for _ in range(40):
         _, rewards, terminations, truncations, _ = vector.step(vector.action_space.sample())

@@ -40,11 +40,6 @@ class TFAgentsAlignConfig(AlignJob):
 
 
 def main(config):
-    from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
-    from tf_agents.metrics.tf_metrics import AverageEpisodeLengthMetric, AverageReturnMetric
-    from tf_agents.replay_buffers.tf_uniform_replay_buffer import TFUniformReplayBuffer
-    from tf_agents.train.learner import Learner as TheirLearner
-
     parts = OnPolicyTrainer(
         config.model,
         config.reward,
@@ -53,25 +48,35 @@ def main(config):
         options=config.options,
         run_dir=config.run_dir,
     )
-    run, stage, options = parts.run, parts.stage, config.options
+    run, options = parts.run, config.options
     if parts.algorithm.arrange is not None:
-        raise ValueError(f"AlignmentAgent learns from rollouts. Received: algorithm={stage}")
-    rows, steps = options.update.batch_size, options.responses.max_new_tokens
-    mdp = process(parts)
-    train_step = tf.Variable(0, dtype=tf.int64)
+        raise ValueError(f"AlignmentAgent learns from rollouts. Received: algorithm={parts.stage}")
+    update, train_step = their_update(parts)
+    first_step = int(train_step)
+    with run.metrics(parts.stage, resume_step=first_step) as metrics:
+        run_steps(
+            update,
+            options.run.steps,
+            _SavedByTheirLearner(),
+            metrics,
+            first_step=first_step,
+            log_every=options.run.log_every,
+            save_every=options.run.save_every,
+            name=parts.stage,
+        )
+    parts.save()
 
-    environment = TextGenerationTFEnvironment(mdp, rows, options.run.seed)
-    agent = AlignmentAgent(
-        environment.time_step_spec(),
-        environment.action_spec(),
-        parts.worker,
-        parts.learner,
-        parts.kl_control,
-        parts.algorithm.epochs,
-        rows // minibatch_size(parts.algorithm, options),
-        options.run.seed,
-        train_step,
-    )
+
+def their_update(parts):
+    """TF-Agents' driver, buffer and Learner around a trainer's parts: (``step -> metrics``, steps done)."""
+    from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
+    from tf_agents.metrics.tf_metrics import AverageEpisodeLengthMetric, AverageReturnMetric
+    from tf_agents.replay_buffers.tf_uniform_replay_buffer import TFUniformReplayBuffer
+
+    options, train_step = parts.options, tf.Variable(0, dtype=tf.int64)
+    rows, steps = options.update.batch_size, options.responses.max_new_tokens
+    environment = TextGenerationTFEnvironment(process(parts), rows, options.run.seed)
+    agent = agent_of(parts, environment, train_step)
     buffer = TFUniformReplayBuffer(
         agent.collect_data_spec, rows, max_length=steps, dataset_drop_remainder=True
     )
@@ -79,22 +84,11 @@ def main(config):
         "average_return": AverageReturnMetric(buffer_size=rows, batch_size=rows),
         "average_length": AverageEpisodeLengthMetric(buffer_size=rows, batch_size=rows),
     }
-    driver = DynamicStepDriver(
-        environment,
-        agent.collect_policy,
-        [buffer.add_batch, *watched.values()],
-        num_steps=rows * steps,
-    )
+    observers = [buffer.add_batch, *watched.values()]
+    driver = DynamicStepDriver(environment, agent.collect_policy, observers, num_steps=rows * steps)
     # every row once, from the beginning of its episode on
     dataset = buffer.as_dataset(rows, steps, single_deterministic_pass=True)
-    learner = TheirLearner(
-        str(run.file("their_learner")),
-        train_step,
-        agent,
-        lambda: dataset,
-        checkpoint_interval=options.run.save_every,
-        summary_interval=options.run.log_every,
-    )
+    learner = learner_of(parts, agent, dataset, train_step)
     collect = tf.function(lambda: driver.run(environment.reset(), maximum_iterations=steps))
 
     def update(step):
@@ -105,19 +99,37 @@ def main(config):
         _, metrics = learner.run(iterator=iter(dataset))  # one kept from before has read ahead
         return metrics | {name: metric.result() for name, metric in watched.items()}
 
-    first_step = int(train_step)
-    with run.metrics(stage, resume_step=first_step) as metrics:
-        run_steps(
-            update,
-            options.run.steps,
-            _SavedByTheirLearner(),
-            metrics,
-            first_step=first_step,
-            log_every=options.run.log_every,
-            save_every=options.run.save_every,
-            name=stage,
-        )
-    parts.save()
+    return update, train_step
+
+
+def agent_of(parts, environment, train_step):
+    """The trainer's algorithm as one of TF-Agents' agents."""
+    options = parts.options
+    return AlignmentAgent(
+        environment.time_step_spec(),
+        environment.action_spec(),
+        parts.worker,
+        parts.learner,
+        parts.kl_control,
+        parts.algorithm.epochs,
+        options.update.batch_size // minibatch_size(parts.algorithm, options),
+        options.run.seed,
+        train_step,
+    )
+
+
+def learner_of(parts, agent, dataset, train_step):
+    """TF-Agents' Learner, which writes checkpoints and summaries into the run."""
+    from tf_agents.train.learner import Learner
+
+    return Learner(
+        str(parts.run.file("their_learner")),
+        train_step,
+        agent,
+        lambda: dataset,
+        checkpoint_interval=parts.options.run.save_every,
+        summary_interval=parts.options.run.log_every,
+    )
 
 
 def process(parts):

@@ -23,7 +23,7 @@ Configs = Mapping[str, Callable[[], Mapping[str, Any]]]
 class ProcessOptions:
     """Config file, memory, errors."""
 
-    config: str = option("", "Options from a JSON or YAML file, or a named config.")
+    config: str | None = option(None, "Options from a JSON or YAML file, or a named config.")
     keep_freed_memory: bool = option(
         True, "Keep up to 1 GiB of freed memory in the process (glibc): fewer page faults."
     )

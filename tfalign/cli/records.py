@@ -39,7 +39,7 @@ class PretrainJob:
 
     run_dir: str = _run_dir("pretrain")
     data: str = option("embedded", _DATA.format('records with "text"'))
-    options: PretrainOptions = record(PretrainOptions())
+    options: PretrainOptions = record(PretrainOptions(), "Pretraining")
 
 
 @option_record
@@ -49,7 +49,7 @@ class FineTuneJob:
     run_dir: str = _run_dir("sft")
     model: str = option("runs/pretrain/models/pretrain", "Directory of the model to fine-tune.")
     data: str = option("embedded", _DATA.format('records with "prompt" and "completion"'))
-    options: FineTuneOptions = record(FineTuneOptions())
+    options: FineTuneOptions = record(FineTuneOptions(), "Fine-tuning")
 
 
 @option_record
@@ -61,7 +61,7 @@ class RewardJob:
         "runs/sft/models/sft", "Language model or encoder whose backbone and tokenizer are used."
     )
     data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
-    options: RewardTrainOptions = record(RewardTrainOptions())
+    options: RewardTrainOptions = record(RewardTrainOptions(), "Reward modelling")
 
 
 @option_record
@@ -71,7 +71,7 @@ class ProcessRewardJob:
     run_dir: str = _run_dir("process_reward")
     model: str = option("runs/sft/models/sft", "Language model whose backbone is used.")
     data: str = option("steps.jsonl", 'A file of records with "prompt", "steps" and "labels".')
-    options: ProcessRewardOptions = record(ProcessRewardOptions())
+    options: ProcessRewardOptions = record(ProcessRewardOptions(), "Process reward modelling")
 
 
 @option_record
@@ -105,7 +105,7 @@ class PreferenceJob:
     run_dir: str = _run_dir("preference")
     model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
     data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
-    options: PreferenceOptions = record(PreferenceOptions())
+    options: PreferenceOptions = record(PreferenceOptions(), "Preferences")
 
 
 @option_record
@@ -118,7 +118,7 @@ class MaskedPretrainJob:
         "TRAIN::TEST, text files (.gz too): wikitext's, or blank lines between documents; or a source of "
         'records with "text".',
     )
-    options: MaskedPretrainOptions = record(MaskedPretrainOptions())
+    options: MaskedPretrainOptions = record(MaskedPretrainOptions(), "Masked pretraining")
 
 
 _ENCODER = "Hugging Face directory of an encoder, with its tokenizer."
@@ -132,7 +132,7 @@ class ClassifyJob:
     run_dir: str = _run_dir("classify")
     model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
     data: str = option("texts.jsonl", f'A source of records with "text" and "label"; {_TWO}')
-    options: ClassificationOptions = record(ClassificationOptions())
+    options: ClassificationOptions = record(ClassificationOptions(), "Classification")
 
 
 @option_record
@@ -142,7 +142,7 @@ class TagJob:
     run_dir: str = _run_dir("tag")
     model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
     data: str = option("sentences.jsonl", f'A source of records with "words" and "tags"; {_TWO}')
-    options: TaggingOptions = record(TaggingOptions())
+    options: TaggingOptions = record(TaggingOptions(), "Tagging")
 
 
 @option_record
@@ -155,7 +155,7 @@ class SimilarityJob:
         "pairs.jsonl", f'A source of records with "first", "second" and "score"; {_TWO}'
     )
     train: bool = option(True, "Train first; else the model is measured as it is.")
-    options: SimilarityOptions = record(SimilarityOptions())
+    options: SimilarityOptions = record(SimilarityOptions(), "Sentence similarity")
 
 
 @option_record
@@ -167,7 +167,7 @@ class EvaluateJob:
     after: str = option("runs/align/models/ppo", "Directory of the policy after alignment.")
     reward: str = option("runs/reward/models/reward_model", "The reward, as of `tfalign align`.")
     data: str = option("embedded", _DATA.format('records with "prompt"'))
-    options: EvaluateOptions = record(EvaluateOptions())
+    options: EvaluateOptions = record(EvaluateOptions(), "Evaluation")
 
 
 @option_record
@@ -196,8 +196,8 @@ class GenerateJob:
     """Continues prompts with a model, token by token."""
 
     model: str = option("runs/demo/models/ppo", "Directory of the model.")
-    prompt: str = option(
-        "", "Prompt, \\n for a line break; empty: lines typed, until an empty one."
+    prompt: str | None = option(
+        None, "Prompt, \\n for a line break; none: lines typed, until an empty one."
     )
     max_new_tokens: int = option(64, "Maximum response length, tokens.", at_least=1)
     sampling: SamplingOptions = record(SamplingOptions())
@@ -208,7 +208,7 @@ class ChatJob:
     """Chats with a model whose tokenizer has a chat template, until an empty line."""
 
     model: str = option("runs/sft/models/sft", "Directory of the model.")
-    system: str = option("", "System message; empty: none.")
+    system: str | None = option(None, "System message.")
     max_new_tokens: int = option(256, "Maximum length of an answer, tokens.", at_least=1)
     sampling: SamplingOptions = record(SamplingOptions())
 
@@ -249,7 +249,7 @@ class PipelineJob:
     """Pretrains, fine-tunes, learns a reward, aligns and evaluates, in one run directory."""
 
     run_dir: str = _run_dir("pipeline")
-    options: PipelineOptions = record(PipelineOptions())
+    options: PipelineOptions = record(PipelineOptions(), "All stages")
 
 
 @option_record
@@ -257,7 +257,7 @@ class ServeJob:
     """Serves a model over HTTP with OpenAI's interface: completions and chat, streamed or whole."""
 
     model: str = option("runs/demo/models/ppo", "Directory of the model.")
-    name: str = option("", "What the model is called; empty: the directory's name.")
+    name: str | None = option(None, "What the model is called; none: the directory's name.")
     host: str = option("127.0.0.1", "Address to listen at.")
     port: int = option(8000, "Port to listen at; 0 takes a free one.", at_least=0, at_most=65535)
     rows: int = option(32, "Responses decoded at once.", at_least=1, at_most=4096)
@@ -277,4 +277,4 @@ class DemoJob:
     """Pretrains, fine-tunes, learns a reward, aligns and evaluates on embedded customer-service data."""
 
     run_dir: str = _run_dir("demo")
-    options: PipelineOptions = record(_DEMO.options)
+    options: PipelineOptions = record(_DEMO.options, "All stages")

@@ -49,11 +49,11 @@ class PlanOptions:
         "h100",
         f"One of {', '.join(DEVICES)}, or numbers: GB of memory,GB/s,TFLOP/s,GB/s of links.",
     )
-    mesh: str = option(
-        "", 'Devices: "data:8" or "fsdp:8" for rows, "model:4" for heads, or both; empty: one.'
+    mesh: str | None = option(
+        None, 'Devices: "data:8" or "fsdp:8" for rows, "model:4" for heads, or both; none: one.'
     )
-    reward_model: str = option(
-        "", f"Reward model, as --model; empty: the policy's shape; {RULE}: none."
+    reward_model: str | None = option(
+        None, f"Reward model, as --model; none: the policy's shape; {RULE}: a rule, no model."
     )
     critic: str = option(
         "shared", "Critic of PPO: on the policy's trunk, or of its own.", ("shared", "separate")

@@ -39,8 +39,8 @@ class Limits:
         "Names that clients call the server by, separated by commas, beside addresses, names without a"
         " dot and those that end in .localhost; * for any.",
     )
-    api_key: str = _unseen(
-        option("", f"Key that requests must bring; empty: the environment's ${KEY_VARIABLE}.")
+    api_key: str | None = _unseen(
+        option(None, f"Key that requests must bring; none: the environment's ${KEY_VARIABLE}.")
     )
 
     def __post_init__(self):

@@ -86,7 +86,7 @@ class MaskedPretrainOptions(TrainingOptions):
     masking: MaskingOptions = record(MaskingOptions())
     vocab_size: int = option(4096, "Vocabulary size of the tokenizer that is trained.", at_least=1)
     length: int = option(32, "Sequence length, tokens; short ones learn sooner.", at_least=8)
-    ramp: str = option(
-        "", "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
+    ramp: str | None = option(
+        None, "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
     )
     held_out_batches: int = option(40, "Held-out batches of an evaluation.", at_least=1)

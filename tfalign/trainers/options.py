@@ -165,8 +165,8 @@ class PretrainOptions(TrainingOptions):
     max_positions: int = option(128, "Longest sequence of the model, tokens.", at_least=2)
     length: int = option(96, "Sequence length of packed rows, tokens.", at_least=2)
     chunk: int | None = option(None, CHUNK_HELP, at_least=1)
-    ramp: str = option(
-        "", "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
+    ramp: str | None = option(
+        None, "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
     )
 
 
@@ -188,8 +188,8 @@ class RewardTrainOptions(SupervisedOptions):
     rankings: str | None = option(
         None, "Loss of records that rank several responses; none: pairs.", RANKING_LOSSES
     )
-    normalize_with: str = option(
-        "", "Policy on whose responses scores are normalised to N(0, 1); empty: the model."
+    normalize_with: str | None = option(
+        None, "Policy on whose responses scores are normalised to N(0, 1); none: the model."
     )
     normalize_batches: int = option(
         8, "Batches of responses on which scores are normalised.", at_least=1
@@ -238,7 +238,9 @@ class PreferenceOptions(SupervisedOptions):
     update: UpdateOptions = record(UpdateOptions(learning_rate=2e-4))
     loss_options: LossOptions = record(LossOptions())
     loss: str = option("dpo", "Preference loss.", PREFERENCE_LOSSES)
-    reference: str = option("", "Directory of the reference model; empty: the starting model.")
+    reference: str | None = option(
+        None, "Directory of the reference model; none: the starting model."
+    )
     unpaired: bool = option(
         False, 'Records have "prompt", "completion" and "label" instead of pairs (KTO).'
     )
@@ -276,7 +278,9 @@ class DeviceOptions:
         1, "TensorFlow: logical CPUs to split this machine's into.", at_least=1
     )
     tpu: str = option("local", "TensorFlow: name or address of the TPU of --strategy=tpu.")
-    mesh: str = option("", 'JAX: mesh axes, such as "data:8", "fsdp:8" or "fsdp:2,model:4".')
+    mesh: str | None = option(
+        None, 'JAX: mesh axes, such as "data:8", "fsdp:8" or "fsdp:2,model:4"; none: one device.'
+    )
     multihost: bool = option(
         False, "JAX: join the processes of other machines, see docs/devices.md."
     )

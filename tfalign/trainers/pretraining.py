@@ -91,14 +91,14 @@ def new_model(options: PretrainOptions, vocab_size: int) -> CausalLM:
     return CausalLM(config, dtype=options.update.precision)
 
 
-def ramp_stages(ramp: str) -> list[tuple[int, int, int]]:
+def ramp_stages(ramp: str | None) -> list[tuple[int, int, int]]:
     """The stages of a ramp, (updates, rows, length) each.
 
     >>> ramp_stages("100:8x32,200:16x64")
     [(100, 8, 32), (200, 16, 64)]
     """
     growing = []
-    for stage in filter(None, ramp.split(",")):
+    for stage in ramp.split(",") if ramp is not None else ():
         match = re.fullmatch(r"(\d+):(\d+)x(\d+)", stage)
         if not match or not all(map(int, match.groups())):
             raise ValueError(f"A stage of ramp is UPDATES:ROWSxLENGTH. Received: {stage!r}")
@@ -106,16 +106,16 @@ def ramp_stages(ramp: str) -> list[tuple[int, int, int]]:
     return growing
 
 
-def longest_row(length: int, ramp: str) -> int:
+def longest_row(length: int, ramp: str | None) -> int:
     """Columns of the longest rows of a training with a ramp."""
     return max([length, *(columns for _, _, columns in ramp_stages(ramp))])
 
 
-def ramped(ramp: str, stream: Callable, rows: int, length: int):
+def ramped(ramp: str | None, stream: Callable, rows: int, length: int):
     """The stream of a training's batches, smaller ones first where a ramp asks for it.
 
     Args:
-        ramp: see ``ramp_stages``; "" for none.
+        ramp: see ``ramp_stages``; None for none.
         stream: ``(rows, length) -> BatchStream``.
         rows, length: of the last batches.
     """
