@@ -179,6 +179,14 @@ def test_same_seed_same_rollout_and_one_program_for_all_coefficients(shared):
     assert [program.traces for program in programs] == [1, 1, 1]
 
 
+def test_statistics_are_scalars(case):
+    worker, rollout, _ = case
+    answers = worker.responder(prompts(), 11)
+    baseline = np.zeros(len(answers.scores), "float32")
+    _, statistics = worker.finish(*answers[1:3], answers[0], answers[3], np.float32(0.05), baseline)
+    assert {name: np.shape(value) for name, value in statistics.items() if np.shape(value)} == {}
+
+
 def test_rows_do_not_depend_on_their_batch(shared):
     worker, rollout, _ = shared
     order = np.array([3, 0, 7, 1, 6, 2, 5, 4])

@@ -291,7 +291,8 @@ class RolloutWorker:
 
 def _explained_variance(values, returns, mask):
     """1 - var(returns - values) / var(returns): 1 for a perfect critic, 0 for a constant one."""
-    scale = safe_scale(ops.stack([returns, values]))[0]  # variances of large numbers are no float32
+    # variances of large numbers are no float32
+    scale = safe_scale(ops.stack([returns, values]))[0, 0, 0]
     returns, values = ops.where(mask, returns, 0.0) * scale, ops.where(mask, values, 0.0) * scale
     residual = masked_variance(returns - values, mask)
     least = ops.maximum(1e-8 * scale * scale, 1e-37)
