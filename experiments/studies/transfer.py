@@ -100,9 +100,7 @@ class TransferConfig:
         at_least=1,
         also=(ALL,),
     )
-    seeds: int = option(
-        3, "Runs of each, with different examples and random weights.", at_least=1
-    )
+    seeds: int = option(3, "Runs of each, with different examples and random weights.", at_least=1)
     dropout: float = option(0.1, "Dropout rate of training.", at_least=0, below=1)
     data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
     classes: ClassesConfig = option(ClassesConfig(), "Texts with classes")

@@ -84,9 +84,7 @@ class TranslateConfig:
         0.1, "Probability spread uniformly over all tokens.", at_least=0, below=1
     )
     batch_size: int = option(128, "Pairs per batch.", at_least=1)
-    learning_rate: float = option(
-        1.0, "Factor of the paper's learning-rate schedule.", above=0
-    )
+    learning_rate: float = option(1.0, "Factor of the paper's learning-rate schedule.", above=0)
     warmup_steps: int = option(400, "Steps of warm-up, until the peak.", at_least=1)
     width_of_beam: int = option(4, "Number of beams.", at_least=1)
     length_penalty: float = option(

@@ -86,7 +86,9 @@ def test_a_unigram_by_hand(data, tmp_path):
 
 
 def test_what_is_wrong_is_said(data, tmp_path):
-    with pytest.raises(ValueError, match="--texts must be one of wikitext-2, .* Received: .*'bible'"):
+    with pytest.raises(
+        ValueError, match="--texts must be one of wikitext-2, .* Received: .*'bible'"
+    ):
         LanguageModelsConfig(texts=("bible",))
     with pytest.raises(ValueError, match="--models must be one of ngram, .* Received: .*'RNN'"):
         LanguageModelsConfig(models=("RNN",))
