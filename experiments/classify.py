@@ -9,7 +9,7 @@ The second command reads JSON lines with "text" and "label", and holds out a ten
 those of the training records, in alphabetical order. Writes the model with their names to
 RUN_DIR/models/classify, and the accuracy on the held-out texts, with Wilson's interval, to
 RUN_DIR/classify.json. A text of more than --length tokens is truncated, or split into --windows: each is trained
-on the text's class, and their mean decides it.
+on the text's class, and the sum of their log-probabilities decides it.
 """
 
 from experiments.launch import launch_job

@@ -6,8 +6,8 @@
 Compiles an update of language modelling with random weights without any of the ways, with each alone, and with
 all of them: blocks recomputed in the backward pass (--remat; Chen et al. 2016), logits of a chunk of positions
 at a time (--chunk), a first moment in bfloat16, Adafactor (Shazeer and Stern 2018), activations and arithmetic
-in bfloat16 (--precision). Variables are weights and optimizer state; the rest is XLA's buffer assignment; operations are
-those of its matrix products. Prints a table. Time is not measured: the question is what fits.
+in bfloat16 (--precision). Variables are weights and optimizer state; the rest is XLA's buffer assignment;
+operations are those of its matrix products. Prints a table. Time is not measured: the question is what fits.
 
 Result: remat, chunk and Adafactor together take 0.16 of the memory and 1.26 of the operations
 (docs/results/memory.md).

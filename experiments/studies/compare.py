@@ -246,7 +246,8 @@ def report(config, results):
     text = (
         f"# Algorithms on the demo task\n\n{table(['', *MEASURES.values()], rows)}\n\n"
         f"Mean and standard deviation over seeds {','.join(map(str, config.seeds))}; "
-        f"{config.evaluate.num_prompts} held-out prompts, one response each. The gold reward of SFT is {number(before)}.\n\n"
+        f"{config.evaluate.num_prompts} held-out prompts, one response each. "
+        f"The gold reward of SFT is {number(before)}.\n\n"
         "![Every measure of every algorithm](plots/compare.png)\n"
     )
     write_text_atomically(folder / "report.md", text)

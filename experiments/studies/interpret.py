@@ -48,7 +48,8 @@ img { max-width: 100%; }
 <p>Asked for {{ question }}, it answers <b>{{ answer }}</b> ({{ "%.1f"|format(100 * probability) }}%).</p>
 <h2>Attribution of the answer to tokens</h2>
 <p>Integrated gradients of the answer's log-probability: {{ "%.3f"|format(score) }} nats, {{
-"%.3f"|format(baseline_score) }} on padding alone; the tokens' attributions add up to {{ "%.3f"|format(total) }} ({{
+"%.3f"|format(baseline_score) }} on padding alone; the tokens' attributions add up to {{
+"%.3f"|format(total) }} ({{
 "%.1f"|format(100 * unexplained) }}% of the difference is unexplained).
 Blue is evidence for the answer, orange against it.</p>
 <p class="text">{% for token, value, color in attributed -%}
@@ -60,7 +61,7 @@ Blue is evidence for the answer, orange against it.</p>
 <div class="wide"><table>
 <tr><th>after</th>{% for token in tokens %}<th>{{ token }}</th>{% endfor %}</tr>
 {% for row in lens %}<tr><th>{{ "embedding" if loop.index0 == 0 else loop.index0 }}</th>
-{% for word, share in row %}<td style="background: rgba(0, 114, 178, {{ '%.2f'|format(0.6 * share) }})">{{
+{% for word, p in row %}<td style="background: rgba(0, 114, 178, {{ '%.2f'|format(0.6 * p) }})">{{
 word }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 <img alt="Logit lens" src="{{ pictures.logit_lens }}">

@@ -112,7 +112,7 @@ def _learn_proxy(config, run, reference):
             width=config.reward_width,
             num_layers=config.reward_layers,
         )
-        start = model_directory(run.path, "small_trunk")
+        start = model_directory(run.path, "small_backbone")
         run.begin()
         save_model(start, backbone, tokenizer)
         settings = _settings(config, config.reward_model, run)
