@@ -16,7 +16,7 @@ in ``experiments.benchmarks.environment_speed``.
 Prints a JSON line per measurement, and writes RUN_DIR/benchmark.json. About ten minutes with peers.
 
 Result: decoding is 2.1 to 2.7 times as fast as transformers, a PPO step 1.5 to 3.3 times as fast as TRL's, with
-about twice the memory (docs/results/speed.md).
+2 to 3 times the memory (docs/results/speed.md).
 """
 
 from __future__ import annotations
