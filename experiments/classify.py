@@ -5,10 +5,11 @@
         --steps=560 --batch_size=16 --learning_rate=1.5e-4
     python -m experiments.classify --model=DIR --data=mine.jsonl
 
-The second reads JSON lines with "text" and "label", and holds a tenth of the texts out. The classes are
-those of the training records, in alphabetical order; the model goes to RUN_DIR/models/classify with their
-names, accuracy on the held-out texts (with Wilson's interval) to RUN_DIR/classify.json. A text of more than
---length tokens is truncated, or split into --windows: each learns the text's class, and together they decide it.
+The second command reads JSON lines with "text" and "label", and holds out a tenth of the texts. The classes are
+those of the training records, in alphabetical order. Writes the model with their names to
+RUN_DIR/models/classify, and the accuracy on the held-out texts, with Wilson's interval, to
+RUN_DIR/classify.json. A text of more than --length tokens is truncated, or split into --windows: each is trained
+on the text's class, and the sum of their log-probabilities decides it.
 """
 
 from experiments.launch import launch_job

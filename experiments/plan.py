@@ -1,8 +1,8 @@
-"""What a run will need before it is started: parameters, memory by component, operations of a step.
+"""Estimates what a run needs before it is started: parameters, memory by component, operations per step.
 
     python -m experiments.plan --model=gpt2 --algorithm=ppo --device=h100 --batch_size=64
 
-The same as ``tfalign plan``, see ``tfalign.planning.plan``.
+The same as ``tfalign plan``; see ``tfalign.planning.plan``.
 """
 
 from experiments.launch import launch_job

@@ -1,12 +1,15 @@
-"""Many clients at once at an HTTP server that is overrun, told to end, killed and started again.
+"""Tests the HTTP server with many clients at once, with half-sent requests, SIGTERM and a kill.
 
     python -m experiments.benchmarks.load_test --model=runs/demo/models/ppo --clients=250 --half_sent=400
 
-Starts ``experiments.serve`` and opens --clients streams at the same time; every response must end, and be
-the same as when it is asked for alone. Then --half_sent connections send half a body and wait, while as
-many others ask: these are answered, those get a 408. SIGTERM in the middle of as many streams: they end, and
-the server with status 143. Last a kill in the middle, after which it is started again and asked once more.
-Prints statuses, times and tokens a second.
+Starts ``experiments.serve`` and opens --clients streams at the same time; every response must end, and be the
+same as when it is requested alone. Then --half_sent connections send half a body and wait, while --clients
+others send whole requests: these must get responses, the half-sent ones a 408. SIGTERM during as many streams:
+they must end, and the server with status 143. Last, the server is killed during streams, started again and
+asked once more. Prints statuses, times and tokens per second.
+
+Result: 200 of 200 streams ended in 12.5 s, with the same texts as alone and after the kill
+(docs/results/load_test.md).
 """
 
 from __future__ import annotations
@@ -31,13 +34,15 @@ _BODY_SECONDS, _DRAIN_SECONDS = 5.0, 30.0
 
 @option_record
 class LoadTestConfig:
-    model: str = option("runs/demo/models/ppo", "directory of the model")
-    prompt: str = option("Customer: Where is my order {}?\nAgent:", "what is asked; {} is a number")
-    clients: int = option(200, "streams at once", at_least=1)
-    half_sent: int = option(100, "connections that send half a body and no more", at_least=0)
-    max_tokens: int = option(48, "tokens of a response at most", at_least=1)
-    rows: int = option(32, "responses the server decodes at once", at_least=1)
-    port: int = option(8765, "port of the server", at_least=1, at_most=65535)
+    model: str = option("runs/demo/models/ppo", "Directory of the model.")
+    prompt: str = option(
+        "Customer: Where is my order {}?\nAgent:", "Prompt; {} is replaced by the client's number."
+    )
+    clients: int = option(200, "Streams opened at once.", at_least=1)
+    half_sent: int = option(100, "Connections that send half a request body.", at_least=0)
+    max_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+    rows: int = option(32, "Responses that the server decodes at once.", at_least=1)
+    port: int = option(8765, "Port of the server.", at_least=1, at_most=65535)
 
 
 def main(config):
@@ -46,23 +51,23 @@ def main(config):
         texts, first, last, seconds = asyncio.run(_all(config, range(config.clients)))
         tokens = _metric(config, "new_tokens_total")
         print(f"{len(texts)} of {config.clients} streams ended, in {seconds:.1f} s")
-        print(f"{tokens:,.0f} tokens, {tokens / seconds:,.0f} a second")
+        print(f"{tokens:,.0f} tokens, {tokens / seconds:,.0f} per second")
         for name, times in (("first", first), ("last", last)):
             half, most = np.percentile(times, [50, 95])
-            print(f"until the {name} token: half of them {half:.2f} s, 95% {most:.2f} s")
+            print(f"time to the {name} token: median {half:.2f} s, 95% {most:.2f} s")
         alone = [asyncio.run(_all(config, [client]))[0][client] for client in range(5)]
         same = all(texts[client] == text for client, text in enumerate(alone))
-        print(f"the same text when asked for alone: {same}")
+        print(f"the same text when requested alone: {same}")
         _refused(config)
         halves, wholes = asyncio.run(overrun(config))
-        print(f"half-sent: {dict(halves)}; whole ones beside them: {dict(wholes)}")
+        print(f"half-sent: {dict(halves)}; whole requests meanwhile: {dict(wholes)}")
         reasons, status, seconds = asyncio.run(told_to_end(config, server))
         print(f"SIGTERM: streams {dict(reasons)}, status {status} after {seconds:.1f} s")
         server = start(config)
         asyncio.run(_killed_in_the_middle(config, server))
         begin = time.perf_counter()
         server = start(config)
-        print(f"killed and up again in {time.perf_counter() - begin:.1f} s")
+        print(f"restarted after a kill in {time.perf_counter() - begin:.1f} s")
         again = asyncio.run(_all(config, range(config.clients)))[0]
         print(f"the same texts after that: {again == texts}")
     finally:
@@ -70,11 +75,11 @@ def main(config):
 
 
 async def overrun(config):
-    """Half-sent bodies, and whole requests in the middle of them.
+    """Sends half-sent bodies, and whole requests while those wait.
 
     Returns:
         (Counter of the statuses of half-sent requests, Counter of those of whole ones); a connection
-        that ends without one counts as "none".
+        that ends without a status counts as "none".
     """
     halves = [asyncio.create_task(_half_sent(config)) for _ in range(config.half_sent)]
     await asyncio.sleep(0.2)
@@ -103,11 +108,11 @@ async def _half_sent(config):
 
 
 async def told_to_end(config, server):
-    """SIGTERM in the middle of streams and half-sent bodies.
+    """Sends SIGTERM during streams and half-sent bodies.
 
     Returns:
-        (Counter of how streams ended: "length" and "stop", "error" for those that were told so, "cut"
-        for the others; int, the server's exit status; float, seconds until it).
+        (Counter of how streams ended: "length", "stop", "error" for an error event, "cut" for a closed
+        connection; int, exit status of the server; float, seconds until its exit).
     """
     halves = [asyncio.create_task(_half_sent(config)) for _ in range(config.half_sent)]
     limits = httpx.Limits(max_connections=None)
@@ -145,7 +150,7 @@ async def _reason(config, http, client):
 
 
 def start(config):
-    """The server's process, once it answers."""
+    """Starts the server, and returns its process once it responds."""
     command = [sys.executable, "-m", "experiments.serve", f"--model={config.model}"]
     command += [f"--port={config.port}", f"--rows={config.rows}"]
     command += [f"--body_seconds={_BODY_SECONDS}", f"--drain_seconds={_DRAIN_SECONDS}"]
@@ -156,9 +161,9 @@ def start(config):
                 return server
         except httpx.TransportError:
             if server.poll() is not None:
-                raise ValueError("The server has ended") from None
+                raise ValueError("The server has exited; its errors are above") from None
         time.sleep(0.2)
-    raise ValueError("The server does not answer")
+    raise ValueError("The server does not respond within 120 s")
 
 
 def _url(config, path):
@@ -175,7 +180,7 @@ def _body(config, client):
 
 
 async def _all(config, clients):
-    """(dict of client to text, seconds to each first and last token, seconds for all)."""
+    """Streams of all clients: (dict of client to text, seconds to first tokens, to last tokens, in all)."""
     start = time.perf_counter()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=None, limits=limits) as http:
@@ -185,7 +190,7 @@ async def _all(config, clients):
 
 
 async def _stream(config, http, client):
-    """(client, text, seconds to its first token, seconds to its last)."""
+    """One client's stream: (client, text, seconds to its first token, seconds to its last)."""
     start, first, text, reason = time.perf_counter(), None, "", None
     body = _body(config, client)
     async with http.stream("POST", _url(config, "/v1/completions"), json=body) as response:

@@ -1,13 +1,16 @@
-"""What each way to save memory saves, and what it costs: one update, as XLA compiled it.
+"""Measures what each way to save memory saves, and what it costs, in one update as XLA compiles it.
 
     python -m experiments.benchmarks.memory
     python -m experiments.benchmarks.memory --preset=gpt2 --length=256 --batch_size=4
 
-Compiles an update of language modelling with random weights as it is, with each of the ways alone, and with
-all of them: blocks that are computed twice (--remat), logits of a chunk of positions at a time (--chunk), a
-first moment in bfloat16, Adafactor, states and arithmetic in bfloat16 (--precision). Variables are weights
-and what the optimizer keeps; the rest is XLA's buffer assignment, operations are those of its matrix
-products. Prints a table. Times are no part of it: this is about what fits.
+Compiles an update of language modelling with random weights without any of the ways, with each alone, and with
+all of them: blocks recomputed in the backward pass (--remat; Chen et al. 2016), logits of a chunk of positions
+at a time (--chunk), a first moment in bfloat16, Adafactor (Shazeer and Stern 2018), activations and arithmetic
+in bfloat16 (--precision). Variables are weights and optimizer state; the rest is XLA's buffer assignment;
+operations are those of its matrix products. Prints a table. Time is not measured: the question is what fits.
+
+Result: remat, chunk and Adafactor together take 0.16 of the memory and 1.26 of the operations
+(docs/results/memory.md).
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ from tfalign.types import LanguageModelBatch
 
 @option_record
 class MemoryConfig:
-    preset: str = option("small", "of models.gpt.PRESETS")
-    length: int = option(256, "tokens of a row", at_least=1)
-    batch_size: int = option(16, "rows of a batch", at_least=1)
-    chunk: int = option(256, "positions whose logits are computed at a time", at_least=1)
+    preset: str = option("small", "Preset of models.gpt.PRESETS.")
+    length: int = option(256, "Sequence length, tokens.", at_least=1)
+    batch_size: int = option(16, "Rows per batch.", at_least=1)
+    chunk: int = option(256, "Positions whose logits are computed at a time.", at_least=1)
 
 
 class Way(NamedTuple):
-    """How an update is to be compiled."""
+    """Settings with which an update is compiled."""
 
     remat: bool = False
     chunk: int | None = None
@@ -50,7 +53,7 @@ class Way(NamedTuple):
 
 
 def ways(chunk):
-    """dict of name to Way."""
+    """All settings that are compared: dict of name to Way."""
     return {
         "as it is": Way(),
         "remat": Way(remat=True),
@@ -75,7 +78,7 @@ def main(config):
 
 
 def update(config, way):
-    """Runs one update; returns bytes of all variables there are."""
+    """Runs one update; returns the bytes of all variables."""
     ResidualBlock.remat = way.remat
     model = CausalLM.from_preset(config.preset, dtype=way.precision, max_positions=config.length)
     settings = UpdateOptions(optimizer=way.optimizer, learning_rate=1e-4, warmup_steps=0)
@@ -88,7 +91,7 @@ def update(config, way):
 
 
 def cells(rows):
-    """Megabytes, and shares of the first row's."""
+    """The table's cells: megabytes, and ratios to the first row."""
     _, held, beside, flops = rows[0]
     return [
         [

@@ -1,14 +1,13 @@
-"""An alignment problem so small that every response is known, with the policy that solves it.
+"""An alignment problem so small that its responses can be enumerated, with its exact optimum.
 
-A prompt, V tokens of which the last one stops, at most R tokens: every response can be listed, its
-probability computed, and the optimum of E[reward] - beta KL(pi || pi_ref) is
+There is one prompt and V tokens, the last of which stops; a response has at most R tokens. All responses can
+be listed, their probabilities computed, and the optimum of E[reward] - beta KL(pi || pi_ref) is
 
     pi*(y) = pi_ref(y) exp(r(y) / beta) / Z
 
 (Korbak et al. 2022, "RL with KL penalties is better viewed as Bayesian inference", eq. 5). The
-policies here are tables of logits, one row a prefix, behind the interface of a CausalLM, so that
-the library's own decode loop, rollouts and Learner train them and no network stands between an
-algorithm and its optimum.
+policies are tables of logits, one row per prefix, with the interface of a CausalLM: the library's own
+decode loop, rollouts and Learner train them, and no network limits what an algorithm can reach.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ PROMPT = 0  # the only prompt is this one token
 
 
 class Problem:
-    """A random reference and random rewards.
+    """An enumerable problem with a random reference and random rewards.
 
     Prefixes are numbered as a V-ary heap: the empty one is 0, and prefix n continued by token a is
     V n + a + 1.
 
     Args:
         vocab_size: int, V; the token V - 1 stops.
-        horizon: int, R, most tokens of a response.
+        horizon: int, R, maximum length of a response.
         seed: int, of the reference's logits and of the rewards, both N(0, 1).
 
     Attributes:
@@ -61,30 +60,31 @@ class Problem:
         self._rewards_of_prefix[self._heap_numbers(self.responses, self.mask)] = self.rewards
 
     def reward(self, token_ids, padding_mask, response_mask):
-        """float32[B], as ``RolloutWorker`` asks for it; NaN for what is no complete response."""
+        """Rewards float32[B] of rollouts, as ``RolloutWorker`` needs them; NaN for an incomplete response."""
         return self.rewards_of(self._rewards_of_prefix, token_ids, response_mask)
 
     def table(self, values):
-        """``float[N]`` of every response as a function of rollouts, such as a cost."""
+        """Turns one value per response, float[N], into a function of rollouts, such as a cost."""
         of_prefix = np.full(len(self._rewards_of_prefix), np.nan)
         of_prefix[self._heap_numbers(self.responses, self.mask)] = values
         return lambda token_ids, _, mask: self.rewards_of(of_prefix, token_ids, mask)
 
     def rewards_of(self, of_prefix, token_ids, response_mask):
+        """Looks up float32[B], the value of every response of rollouts, by its heap number."""
         response = np.asarray(token_ids)[:, -self.horizon :]
         numbers = self._heap_numbers(response, np.asarray(response_mask))
         return of_prefix[numbers].astype("float32")
 
     def prompts(self, rows):
-        """Prompts: the one prompt, ``rows`` times."""
+        """The one prompt, repeated ``rows`` times, as Prompts."""
         return Prompts(np.full((rows, 1), PROMPT, "int32"), np.ones((rows, 1), "bool"))
 
     def policy(self):
-        """A TabularLM that starts as the reference."""
+        """A new policy, a TabularLM that equals the reference."""
         return TabularLM(self.ref_logits)
 
     def inputs(self):
-        """All responses behind the prompt: (token_ids int32[N, 1 + R], padding_mask bool)."""
+        """Prompt and response of all N responses: (token_ids int32[N, 1 + R], padding_mask bool)."""
         prompts = self.prompts(len(self.responses))
         return (
             np.concatenate([prompts.token_ids, self.responses], axis=1),
@@ -92,18 +92,18 @@ class Problem:
         )
 
     def token_log_probs(self, policy):
-        """float64[N, R], of every token of every response; 0 where masked."""
+        """Log-probs float64[N, R] of all tokens of all responses; 0 where masked."""
         token_ids, padding_mask = self.inputs()
         logits = before_response(policy, token_ids, padding_mask, self.horizon)
         log_probs = ops.convert_to_numpy(token_log_probs(logits, self.responses))
         return np.where(self.mask, log_probs.astype("float64"), 0.0)
 
     def probabilities(self, policy):
-        """float64[N], of every response; they sum to 1."""
+        """Probabilities float64[N] of all responses; they sum to 1."""
         return np.exp(self.token_log_probs(policy).sum(axis=1))
 
     def optimum(self, beta, rewards=None):
-        """float64[N], pi*; ``rewards`` instead of the problem's own where given."""
+        """The optimum pi*, float64[N], for the problem's rewards or other ones."""
         rewards = self.rewards if rewards is None else rewards
         reference = self.probabilities(self.policy())
         weights = reference * np.exp((rewards - rewards.max()).astype("float64") / beta)
@@ -123,12 +123,12 @@ class Problem:
 
 
 def total_variation(p, q):
-    """Half the sum of |p - q|: the largest difference in probability of any set of responses."""
+    """Total variation distance, half the sum of |p - q|: the largest difference in probability of any event."""
     return 0.5 * float(np.abs(np.asarray(p) - np.asarray(q)).sum())
 
 
 class TabularLM(keras.Model):
-    """A table of next-token logits, one row a prefix, with a CausalLM's interface.
+    """A language model that is a table of next-token logits, one row per prefix.
 
     Args:
         logits: float32[number of prefixes, V].
@@ -149,12 +149,12 @@ class TabularLM(keras.Model):
         return hidden
 
     def readout_kernel(self):
-        """There is none: the hidden states are the logits."""
+        """None: the hidden states are the logits already."""
         return None
 
 
 class TabularCritic(keras.Model):
-    """A table of values, one a prefix, 0 at first.
+    """A critic that is a table of values, one per prefix, initially 0.
 
     Args:
         num_prefixes: int.
@@ -171,7 +171,7 @@ class TabularCritic(keras.Model):
 
 
 class PrefixTable(keras.layers.Layer):
-    """Looks up the row of every prefix; the cache of its decode loop is the prefix' number."""
+    """Looks up the row of every prefix; the cache of the decode loop is the number of the prefix."""
 
     def __init__(self, table, vocab_size=None):
         super().__init__()
@@ -183,7 +183,7 @@ class PrefixTable(keras.layers.Layer):
         self.built = True
 
     def call(self, token_ids, padding_mask=None, last=None, training=None):
-        """float32[B, N, width], of the prefix that ends at each column; column 0 is the prompt."""
+        """Rows float32[B, N, width] of the prefixes that end at each position; position 0 is the prompt."""
         token_ids = ops.cast(token_ids, "int32")
         number = ops.zeros_like(token_ids[:, 0])
         numbers = [number]
@@ -201,5 +201,5 @@ class PrefixTable(keras.layers.Layer):
         return ops.take(self.table, number, axis=0)[:, None], number
 
     def _longer(self, number, tokens):
-        """A complete response is no prefix: its number is held within the table and not used."""
+        """Number of a prefix with one more token; that of a complete response is clipped and not used."""
         return ops.minimum(self.vocab_size * number + tokens + 1, self.table.shape[0] - 1)

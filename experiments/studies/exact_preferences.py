@@ -1,15 +1,18 @@
-"""DPO and its kin against the exact optimum of a problem that can be enumerated.
+"""Compares DPO, IPO and robust DPO with the exact optimum of an enumerable problem.
 
     python -m experiments.studies.exact_preferences
     python -m experiments.studies.exact_preferences --methods=dpo --betas=0.5 --steps=400
 
 The problem is that of ``experiments.studies.exact_optimum``: 781 responses, a random reference and random
-rewards. The preferences are exact: a pair of responses counts both ways round, each by its
-probability. With those of Bradley and Terry, p = sigma(r - r'), DPO must arrive at
-pi* ~ pi_ref exp(reward / beta); so must robust DPO where one label in five is wrong. IPO's optimum is
-pi_ref exp(win rate / tau) (Azar et al. 2023, theorem 1), which is pi* where preferences are linear in
-the reward, p = 1/2 + (r - r') / (2 s), and tau = beta / (2 s). Prints the total variation distance
-to pi*, before and after; 0.05 is the mark. Some ten seconds a cell on two CPU cores.
+rewards. The preferences are exact: a pair of responses counts in both orders, each weighted by its
+probability. With Bradley-Terry preferences, p = sigma(r - r'), DPO (Rafailov et al. 2023) must reach
+pi* ~ pi_ref exp(reward / beta), and so must robust DPO (Chowdhury et al. 2024) where one label in five is
+wrong. IPO's optimum is pi_ref exp(win rate / tau) (Azar et al. 2023, theorem 1), which is pi* where
+preferences are linear in the reward, p = 1/2 + (r - r') / (2 s), and tau = beta / (2 s). Prints the total
+variation distance to pi*, before and after training; it should be below 0.05. Some ten seconds per method
+and beta on two CPU cores.
+
+Result: the largest distance is 0.015, where the reference is at 0.872 (docs/results/preferences.md).
 """
 
 from __future__ import annotations
@@ -30,28 +33,28 @@ from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay
 from tfalign.types import Array, RankedResponses
 
-WRONG = 0.2  # share of wrong labels that robust DPO is told of
+WRONG = 0.2  # fraction of wrong labels, known to robust DPO
+METHODS = ("dpo", "ipo", "robust_dpo")
 
 
 @option_record
 class ExactPreferencesConfig:
-    methods: str = option("dpo,ipo,robust_dpo", "which, comma-separated")
-    betas: str = option(
-        "0.3,0.5,1.0",
-        "KL coefficients, reward units per nat, comma-separated",
-        list_of=float,
-        above=0,
+    methods: tuple[str, ...] = option(METHODS, "Preference losses, comma-separated.", METHODS)
+    betas: tuple[float, ...] = option(
+        (0.3, 0.5, 1.0), "KL coefficients in reward units per nat, comma-separated.", above=0
     )
-    vocab_size: int = option(6, "tokens, the last of which stops", at_least=2)
-    horizon: int = option(4, "most tokens of a response", at_least=1)
-    steps: int = option(800, "updates", at_least=1)
-    batch_size: int = option(512, "pairs of a batch", at_least=1)
-    learning_rate: float = option(0.1, "of Adam, at the start; decays linearly to 0", above=0)
-    seed: int = option(0, "of the problem and of the pairs", at_least=0, below=2**32)
+    vocab_size: int = option(6, "Vocabulary size; the last token stops.", at_least=2)
+    horizon: int = option(4, "Maximum response length, tokens.", at_least=1)
+    steps: int = option(800, "Training steps.", at_least=1)
+    batch_size: int = option(512, "Pairs per batch.", at_least=1)
+    learning_rate: float = option(
+        0.1, "Initial learning rate of Adam; decays linearly to 0.", above=0
+    )
+    seed: int = option(0, "Random seed of the problem and of the pairs.", at_least=0, below=2**32)
 
 
 class Comparison(NamedTuple):
-    """Pairs, and how probable it is that the first response is preferred."""
+    """Pairs of responses, and the probability that the first one is preferred."""
 
     pairs: RankedResponses
     probability: Array  # float32[B]
@@ -59,15 +62,15 @@ class Comparison(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """A pair objective in expectation over which of the responses is preferred.
+    """A pair objective in expectation over which of the two responses is preferred.
 
-    A gap changes its sign when the responses change places.
+    Swapping the responses changes the sign of the gap.
     """
 
     objective: PairObjective
 
     def __call__(self, model, batch, training=True):
-        """Sum over pairs; ``batch`` is a Comparison."""
+        """The expected loss of a Comparison, summed over pairs, its weight, and no metrics."""
         responses = response_log_probs(model, batch.pairs, training)
         gaps = self.objective.gap(responses, batch.pairs.ref_log_probs)
         probability, means = batch.probability, responses.means
@@ -82,21 +85,21 @@ class Expected:
 
 def main(config):
     problem = Problem(config.vocab_size, config.horizon, config.seed)
-    betas = [float(beta) for beta in config.betas.split(",")]
     start = problem.probabilities(problem.policy())
-    rows = [["(reference)", *(_shown(start, problem, beta) for beta in betas)]]
-    for name in config.methods.split(","):
+    rows = [["(reference)", *(_shown(start, problem, beta) for beta in config.betas)]]
+    for name in config.methods:
         cells = []
-        for beta in betas:
+        for beta in config.betas:
             policy = solve(problem, *method(name, problem, beta), config)
             cells.append(_shown(problem.probabilities(policy), problem, beta))
         rows.append([name, *cells])
         print(*rows[-1], flush=True)
-    print(table(["total variation to the optimum", *(f"beta {beta}" for beta in betas)], rows))
+    header = ["total variation to the optimum", *(f"beta {beta}" for beta in config.betas)]
+    print(table(header, rows))
 
 
 def method(name, problem, beta):
-    """(objective, preferences) whose optimum is pi* for this beta."""
+    """An objective and preferences whose optimum is pi* for this beta."""
     if name == "dpo":
         return DPO(beta=beta), bradley_terry(problem.rewards)
     if name == "robust_dpo":
@@ -111,12 +114,12 @@ def method(name, problem, beta):
 
 
 def bradley_terry(rewards):
-    """(i, j) -> probability that response i is preferred to response j."""
+    """Bradley-Terry preferences: (i, j) -> probability that response i is preferred to response j."""
     return lambda i, j: 1.0 / (1.0 + np.exp(rewards[j].astype("float64") - rewards[i]))
 
 
 def solve(problem, objective, preference, config):
-    """The TabularLM that an objective arrives at from exact preferences.
+    """Trains a policy on exact preferences, and returns it, a TabularLM.
 
     Args:
         problem: Problem.
@@ -137,13 +140,13 @@ def solve(problem, objective, preference, config):
 
 
 def different_pairs(rng, count, size):
-    """(int[size], int[size]), uniform among all pairs of two."""
+    """Samples ``size`` pairs of two different indices below ``count``, uniformly: (int[size], int[size])."""
     one = rng.integers(0, count, size)
     return one, (one + rng.integers(1, count, size)) % count
 
 
 def reference_responses(problem):
-    """Fields of RankedResponses without the axis of ranks: all N responses behind the prompt."""
+    """Fields of RankedResponses for all N responses, without the axis of ranks."""
     ref_log_probs = problem.token_log_probs(problem.policy()).sum(axis=1)
     return (*problem.inputs(), problem.mask, ref_log_probs.astype("float32"))
 

@@ -1,14 +1,17 @@
-"""Looks inside a model at work on one text.
+"""Shows attention, logit lens and attributions of a model on one text.
 
     python -m experiments.studies.interpret --model=runs/demo/models/sft --text="Where is my order?"
     python -m experiments.studies.interpret --model=runs/bert/models/pretrain_bert --text="He was born in London ."
     python -m experiments.studies.interpret --model=runs/sentiment/models/classify --text="A dull film ."
 
-What is asked of the model follows from what it is: of a language model the next token, of a masked one the token
-that is hidden (the last word's, or that of --hide), of a classifier the class. Draws the attention of
-every head, what the blocks would have said (logit lens), and the tokens that the answer comes from (integrated
-gradients against padding tokens); as PNG in RUN_DIR/plots, and all together with the texts as one HTML page that
-needs nothing else, RUN_DIR/interpret.html. Seconds.
+A language model predicts the next token, a masked language model the masked one (the last word's, or that of
+--hide), a classifier the class. Plots the attention of every head, the prediction after each block (logit
+lens, nostalgebraist 2020) and each token's contribution to the prediction (integrated gradients against padding
+tokens, Sundararajan et al. 2017): as PNG in RUN_DIR/plots, and all of it with the texts in one HTML page
+without external files, RUN_DIR/interpret.html. Seconds.
+
+Result: attributions sum to the difference that they explain to within 1%, which the page shows; formulas
+and their tests are in docs/encoders.md.
 """
 
 from __future__ import annotations
@@ -43,27 +46,28 @@ img { max-width: 100%; }
 </style>
 <h1>Inside {{ kind }}</h1>
 <p>Asked for {{ question }}, it answers <b>{{ answer }}</b> ({{ "%.1f"|format(100 * probability) }}%).</p>
-<h2>Which tokens the answer comes from</h2>
+<h2>Attribution of the answer to tokens</h2>
 <p>Integrated gradients of the answer's log-probability: {{ "%.3f"|format(score) }} nats, {{
-"%.3f"|format(baseline_score) }} on padding alone; the tokens' shares add up to {{ "%.3f"|format(total) }} ({{
+"%.3f"|format(baseline_score) }} on padding alone; the tokens' attributions add up to {{
+"%.3f"|format(total) }} ({{
 "%.1f"|format(100 * unexplained) }}% of the difference is unexplained).
-Blue speaks for the answer, orange against it.</p>
-<p class="text">{% for token, value, color in shares -%}
+Blue is evidence for the answer, orange against it.</p>
+<p class="text">{% for token, value, color in attributed -%}
 <span style="background: {{ color }}" title="{{ '%+.3f'|format(value) }} nats">{{ token }}</span>
 {% endfor %}</p>
 <img alt="Attributions" src="{{ pictures.attributions }}">
 {% if lens %}
-<h2>What each block would have said</h2>
+<h2>Prediction after each block</h2>
 <div class="wide"><table>
 <tr><th>after</th>{% for token in tokens %}<th>{{ token }}</th>{% endfor %}</tr>
 {% for row in lens %}<tr><th>{{ "embedding" if loop.index0 == 0 else loop.index0 }}</th>
-{% for word, share in row %}<td style="background: rgba(0, 114, 178, {{ '%.2f'|format(0.6 * share) }})">{{
+{% for word, p in row %}<td style="background: rgba(0, 114, 178, {{ '%.2f'|format(0.6 * p) }})">{{
 word }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 <img alt="Logit lens" src="{{ pictures.logit_lens }}">
 {% endif %}
 <h2>Attention</h2>
-<p>A row a block, a picture a head; who looks is down, at whom across.</p>
+<p>One row per block, one map per head; queries are rows, keys columns.</p>
 <p>{% for token in tokens %}{{ loop.index0 }} {{ token }} &ensp; {% endfor %}</p>
 <img alt="Attention maps" src="{{ pictures.attention }}">
 </html>
@@ -72,28 +76,32 @@ word }}</td>{% endfor %}</tr>
 
 @option_record
 class InterpretConfig:
-    run_dir: str = option("runs/interpret", "where the pictures and the page go")
-    model: str = option("", "directory of a language model, masked or not, or of a classifier")
-    text: str = option("The quick brown fox jumps over the lazy dog.", "what it reads")
+    run_dir: str = option("runs/interpret", "Directory of the plots and the page.")
+    model: str | None = option(
+        None, "Directory of a language model, a masked language model or a classifier; required."
+    )
+    text: str = option("The quick brown fox jumps over the lazy dog.", "Input text.")
     hide: int | None = option(
         None,
-        "for a masked model: which token of the text, from 0; none: the last word's",
+        "Masked language model: index of the token to mask, from 0; none: the last word's.",
         at_least=0,
     )
     steps: int = option(
-        64, "points of the integral at first; doubled until 1% is unexplained", at_least=1
+        64,
+        "Initial number of points of the integral, doubled until less than 1% is unexplained.",
+        at_least=1,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked of a model about one text.
+    """What a model predicts about one text.
 
     Attributes:
         token_ids: int32[1, T].
-        asked: str, in words.
+        asked: str, the prediction in words, such as "the next token".
         log_probs: ``(hidden float[N, T, W], mask) -> float32[N, answers]``.
-        name: ``int -> str``, of an answer.
+        name: ``int -> str``, name of an answer.
     """
 
     token_ids: np.ndarray
@@ -103,22 +111,22 @@ class Question:
 
 
 def main(config):
-    if not config.model:
+    if config.model is None:
         raise ValueError("--model must be given")
     model, tokenizer = from_pretrained(config.model), load_tokenizer(config.model)
     question = ask(model, tokenizer, config)
-    token_ids, trunk = question.token_ids, model.backbone
+    token_ids, backbone = question.token_ids, model.backbone
     everywhere = np.ones(token_ids.shape, "bool")
-    answers = np.asarray(question.log_probs(trunk(token_ids), everywhere))[0]
+    answers = np.asarray(question.log_probs(backbone(token_ids), everywhere))[0]
     answer = int(answers.argmax())
     attributions = integrated_gradients(
-        trunk,
+        backbone,
         lambda hidden, mask: question.log_probs(hidden, mask)[:, answer],
         token_ids,
         _baseline(token_ids, tokenizer),
         steps=config.steps,
     )
-    maps = np.asarray(attention_maps(trunk, token_ids))[:, 0]
+    maps = np.asarray(attention_maps(backbone, token_ids))[:, 0]
     lens = None
     if not isinstance(model, SequenceClassifier):
         lens = np.asarray(ops.softmax(logit_lens(model, token_ids)))[:, 0]
@@ -134,7 +142,7 @@ def main(config):
             probability=float(np.exp(answers[answer])),
             lens=lens is not None and _said(lens, tokenizer),
             pictures={file.stem: _embedded(file) for file in folder.glob("*.png")},
-            **_shares(attributions, [tokenizer.token(i) for i in token_ids[0].tolist()]),
+            **_attributed(attributions, [tokenizer.token(i) for i in token_ids[0].tolist()]),
         ),
         encoding="utf-8",
     )
@@ -142,10 +150,10 @@ def main(config):
 
 
 def ask(model, tokenizer, config):
-    """The ``Question`` that a model of its kind can be asked.
+    """The ``Question`` for a model's kind.
 
     Raises:
-        ValueError: if the model is of another kind, or the text has no token to hide.
+        ValueError: if the model is of another kind, or the text does not have the token to mask.
     """
     head, tail = sequence_ends(tokenizer)
     ids = tokenizer.encode(config.text)
@@ -162,7 +170,7 @@ def ask(model, tokenizer, config):
         column = len(head) + hide
         token_ids = np.array([head + ids + tail], np.int32)
         token_ids[0, column] = tokenizer.mask_id
-        asked = f"token {hide} of the text, which is hidden ({tokenizer.token(ids[hide])})"
+        asked = f"token {hide} of the text, which is masked ({tokenizer.token(ids[hide])})"
         return _question(token_ids, asked, lambda h, _: model.lens(h[:, column]), tokenizer)
     if isinstance(model, SequenceClassifier):
         token_ids = np.array([head + ids + tail], np.int32)
@@ -173,7 +181,7 @@ def ask(model, tokenizer, config):
             lambda number: f"class {number}",
         )
     raise ValueError(
-        f"A language model or a classifier can be looked into. Received: {type(model).__name__}"
+        f"The model must be a language model or a classifier. Received: {type(model).__name__}"
     )
 
 
@@ -189,23 +197,23 @@ def _baseline(token_ids, tokenizer):
     return np.where(is_special, token_ids, padding_id(tokenizer)).astype(np.int32)
 
 
-def draw(folder, maps, lens, shares):
-    """attention.png, logit_lens.png and attributions.png.
+def draw(folder, maps, lens, attributions):
+    """Plots attention.png, logit_lens.png and attributions.png.
 
     Args:
         folder: Path.
         maps: float32[L, H, T, T].
-        lens: float32[L + 1, T, V], probabilities; None for a model without.
-        shares: float32[T], nats.
+        lens: float32[L + 1, T, V], probabilities; None for a classifier.
+        attributions: float32[T], nats.
     """
-    plots.heat_maps(folder / "attention.png", maps, "token looked at", "token")
+    plots.heat_maps(folder / "attention.png", maps, "attended token", "token")
     if lens is not None:
         plots.heat_maps(folder / "logit_lens.png", [[lens.max(axis=-1)]], "token", "after block")
-    plots.signed_bars(folder / "attributions.png", shares, "token", "nats of the answer")
+    plots.signed_bars(folder / "attributions.png", attributions, "token", "nats of the answer")
 
 
 def _said(lens, tokenizer):
-    """The likeliest token after every block at every place, and its probability."""
+    """The likeliest token and its probability, after every block at every position."""
     best = lens.argmax(axis=-1)
     return [
         [
@@ -216,7 +224,8 @@ def _said(lens, tokenizer):
     ]
 
 
-def _shares(attributions, tokens):
+def _attributed(attributions, tokens):
+    """What the page says of attributions: numbers, and tokens with colours."""
     values = np.asarray(attributions.tokens)[0]
     strongest = max(float(np.abs(values).max()), 1e-9)
 
@@ -226,7 +235,7 @@ def _shares(attributions, tokens):
 
     return {
         "tokens": tokens,
-        "shares": [(t, float(v), color(float(v))) for t, v in zip(tokens, values)],
+        "attributed": [(t, float(v), color(float(v))) for t, v in zip(tokens, values)],
         "score": float(attributions.score[0]),
         "baseline_score": float(attributions.baseline_score[0]),
         "total": float(values.sum()),

@@ -1,12 +1,15 @@
-"""What several seeds of one pipeline reached: means with their 95% intervals over runs.
+"""Summarises runs of one pipeline with different seeds: means with 95% intervals over runs.
 
     for SEED in 0 1 2 3 4; do
         python -m experiments.pipeline --config=demo --seed=$SEED --run_dir=runs/seed$SEED; done
     python -m experiments.studies.over_seeds --runs=runs/seed0,runs/seed1,runs/seed2,runs/seed3,runs/seed4
 
-Machines round differently, so that one seed's numbers are one machine's; the interval over seeds
+Machines round differently, so the numbers of one seed hold for one machine; the interval over seeds
 (Student's t) is the claim. Reads each run's report.json, prints the table and writes
 RUN_DIR/over_seeds.json and over_seeds.md. A second, without TensorFlow.
+
+Result: with seeds 0, 1 and 2 an earlier config of the demo had win rates over SFT of 0.777, 0.801 and 0.814
+(docs/results/demo.md).
 """
 
 from __future__ import annotations
@@ -22,29 +25,30 @@ from tfalign.evaluation.markdown import table
 from tfalign.files import write_json_atomically, write_text_atomically
 from tfalign.options import option, option_record
 
-# Student's t, 97.5%, by degrees of freedom; beyond 10 the normal's is near enough to be told apart
-# by nobody who has so few runs.
+# 97.5% quantiles of Student's t for 1 to 10 degrees of freedom; beyond 10 one value is close enough.
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 _FURTHER = 2.1
 
 
 @option_record
 class OverSeedsConfig:
-    run_dir: str = option("runs/over_seeds", "where the table goes")
-    runs: str = option("", "run directories with a report.json, comma-separated")
-    before: str = option("sft", "section of the policy before alignment")
-    after: str = option("ppo", "section of the policy after it")
+    run_dir: str = option("runs/over_seeds", "Directory of the table.")
+    runs: tuple[str, ...] = option(
+        (), "Run directories with a report.json, comma-separated; required."
+    )
+    before: str = option("sft", "Report's section of the policy before alignment.")
+    after: str = option("ppo", "Report's section of the policy after alignment.")
 
 
 def numbers_of(report, before, after):
-    """The numbers of a report.json that a claim is made of, by name.
+    """Selects the numbers of a report.json that are summarised: dict of name to float.
 
     Args:
-        report: dict, what report.json holds.
+        report: dict, content of report.json.
         before, after: str, sections of the two policies.
 
     Raises:
-        ValueError: naming the section or entry that is not there.
+        ValueError: naming the missing section or entry.
     """
     try:
         rate = report[after][f"win_rate_vs_{before}"]
@@ -68,7 +72,7 @@ def numbers_of(report, before, after):
 
 
 def interval(values):
-    """(mean, half the width of its 95% interval) of a few runs' numbers; of one run (it, nan)."""
+    """Mean and half the width of its 95% interval over a few runs; (value, nan) for one run."""
     values = np.asarray(values, "float64")
     if values.size < 2:
         return float(values.mean()), float("nan")
@@ -77,11 +81,10 @@ def interval(values):
 
 
 def main(config):
-    names = [name for name in config.runs.split(",") if name]
-    if not names:
-        raise ValueError("--runs names the run directories, comma-separated. Received: runs=''")
+    if not config.runs:
+        raise ValueError("--runs must name the run directories, comma-separated. Received: none")
     rows = []
-    for name in names:
+    for name in config.runs:
         file = Path(name) / "report.json"
         try:
             report = json.loads(file.read_text(encoding="utf-8"))

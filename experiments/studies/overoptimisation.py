@@ -1,14 +1,16 @@
-"""Over-optimises a deliberately small reward model, by best-of-n and by PPO.
+"""Over-optimises a deliberately small reward model, by best of n and by PPO.
 
     python -m experiments.studies.overoptimisation --demo=runs/demo --run_dir=runs/overoptimisation
 
-Takes the fine-tuned policy of a demo run as the reference and learns a reward model that is far too
-small from too few of its preferences, which the gold reward labels; the gold reward judges. PPO runs
-without a KL penalty, as in Gao et al. 2022 ("Scaling Laws for Reward Model Overoptimization"), which
-this reproduces in small: with d = sqrt(KL), gold gains d (alpha - beta d) under best-of-n and
-d (alpha - beta log d) under RL; it rises and falls while the proxy goes on rising. Gains are in
-standard deviations of the reference's rewards. Writes report.json, report.md and
-plots/overoptimisation.png to RUN_DIR.
+Takes the fine-tuned policy of a demo run as the reference, and trains a proxy reward model that is far too
+small on too few of the demo's preferences, which the gold reward labels; the gold reward judges. PPO runs
+without a KL penalty, as in Gao et al. 2022 ("Scaling Laws for Reward Model Overoptimization"), which this
+reproduces in small: with d = sqrt(KL), the gold reward gains d (alpha - beta d) under best of n and
+d (alpha - beta log d) under RL; it rises and falls while the proxy keeps rising. Gains are in standard
+deviations of the reference's rewards. Writes report.json, report.md and plots/overoptimisation.png to RUN_DIR.
+
+Result: under best of n gold peaks at +0.33 at 0.5 nats and ends at -0.80, while the proxy reaches +2.84; PPO peaks
+at +0.15 at 1.3 nats (docs/results/overoptimisation.md).
 """
 
 from __future__ import annotations
@@ -48,20 +50,22 @@ _LIMITS = {"max_prompt_tokens": 42, "max_new_tokens": 48}  # the demo's
 
 @option_record
 class OveroptimisationConfig:
-    run_dir: str = option("runs/overoptimisation", "where the run lives")
-    demo: str = option("runs/demo", "run directory whose fine-tuned policy is the reference")
-    data: str = option(EMBEDDED, "Preference pairs, whose prompts are answered too.")
-    data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything", at_least=0, below=2**32)
-    reward_layers: int = option(1, "blocks of the small reward model", at_least=1)
-    reward_width: int = option(32, "its width", at_least=1)
-    num_prompts: int = option(64, "held-out prompts of best-of-n", at_least=1)
-    samples: int = option(256, "responses to each, so the largest n", at_least=1)
+    run_dir: str = option("runs/overoptimisation", "Run directory.")
+    demo: str = option("runs/demo", "Demo run whose fine-tuned policy is the reference.")
+    data: str = option(EMBEDDED, "Preference pairs; their prompts are used for PPO too.")
+    data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
+    seed: int = option(
+        0, "Random seed of initialisation, shuffling and sampling.", at_least=0, below=2**32
+    )
+    reward_layers: int = option(1, "Number of blocks of the small reward model.", at_least=1)
+    reward_width: int = option(32, "Hidden size of the small reward model.", at_least=1)
+    num_prompts: int = option(64, "Number of held-out prompts for best of n.", at_least=1)
+    samples: int = option(256, "Responses per prompt for best of n, the largest n.", at_least=1)
     reward_model: RewardTrainOptions = option(
         changed(
             RewardTrainOptions(), length=90, on_bad="skip", batch_size=16, steps=300, **_LIMITS
         ),
-        "learning the proxy; steps and batch size say how many preferences it sees",
+        "Training of the proxy reward model; steps times batch size is the number of preferences",
     )
     ppo: OnPolicyOptions = option(
         changed(
@@ -90,27 +94,27 @@ def main(config):
 
 
 def _settings(config, options, run):
-    """What every training is given."""
+    """Keyword arguments that all trainers take."""
     places = {"data_dir": config.data_dir, "seed": config.seed}
     return {"options": options, "run_dir": run} | places
 
 
 def _learn_proxy(config, run, reference):
-    """The directory of a reward model on a small trunk of random weights."""
+    """Trains the proxy from a small backbone with random weights; returns its directory."""
     proxy = model_directory(run.path, "reward_model")
     if not proxy.exists():
         keras.utils.set_random_seed(config.seed)
         tokenizer = load_tokenizer(reference)
-        trunk = CausalLM.from_preset(
+        backbone = CausalLM.from_preset(
             "tiny_llama",
             vocab_size=tokenizer.vocab_size,
             max_positions=config.reward_model.length,
             width=config.reward_width,
             num_layers=config.reward_layers,
         )
-        start = model_directory(run.path, "small_trunk")
+        start = model_directory(run.path, "small_backbone")
         run.begin()
-        save_model(start, trunk, tokenizer)
+        save_model(start, backbone, tokenizer)
         settings = _settings(config, config.reward_model, run)
         settings["normalize_with"] = reference
         RewardTrainer(start, config.data, **settings).train()
@@ -118,12 +122,12 @@ def _learn_proxy(config, run, reference):
 
 
 def _best_of_n(config, run, reference, proxy):
-    """(_Base, GainCurve over n) from ``samples`` responses to each prompt."""
-    drawn = _sample(config, run, reference, proxy)
-    proxies, golds = drawn["proxy"], drawn["gold"]
+    """Rewards of the reference and the gains of best of n: (_Base, GainCurve)."""
+    sampled = _sample(config, run, reference, proxy)
+    proxies, golds = sampled["proxy"], sampled["gold"]
     if golds.std() == 0:
         raise ValueError(
-            f"The gold reward is {golds.mean():g} for every answer of {reference}: there is "
+            f"The gold reward is {golds.mean():g} for every response of {reference}: there is "
             "nothing to optimise"
         )
     base = _Base(proxies.mean(), proxies.std(), golds.mean(), golds.std())
@@ -133,7 +137,7 @@ def _best_of_n(config, run, reference, proxy):
 
 
 def _sample(config, run, reference, proxy):
-    """Proxy and gold rewards of responses to held-out prompts: float32[prompts, samples] each."""
+    """Samples responses to held-out prompts; returns their proxy and gold rewards, float32[P, samples]."""
     tokenizer = load_tokenizer(reference)
     choices = Sampling(
         config.data,
@@ -156,7 +160,7 @@ def _sample(config, run, reference, proxy):
 
 
 def _rl(run, base):
-    """GainCurve over PPO's iterations; KL and rewards are those of each batch of rollouts."""
+    """Gains over PPO's iterations, a GainCurve; KL and rewards are those of each batch of rollouts."""
     series = read_curves(run.path / "metrics.jsonl")["ppo"]
     kl, proxy, gold = (series[name].values for name in ("kl", "score", "gold_reward"))
     return _curve(fit_rl, "log d", base, kl, proxy, gold)
@@ -173,7 +177,8 @@ class _Base:
 
 
 def _curve(fit, bend, base, kl, proxy, gold):
-    distance = np.sqrt(np.maximum(kl, 0.0))  # an estimate may fall below 0
+    """Gains in standard deviations against sqrt(KL), with the law fitted to gold's, a GainCurve."""
+    distance = np.sqrt(np.maximum(kl, 0.0))  # an estimated KL may be negative
     gold_gain = (gold - base.gold_mean) / base.gold_std
     law = fit(distance, gold_gain)
     return plots.GainCurve(
@@ -186,7 +191,7 @@ def _curve(fit, bend, base, kl, proxy, gold):
 
 
 def _report(run, curves):
-    """report.json and report.md: the laws, where they peak and what is left of the gain."""
+    """Writes report.json and report.md: the laws, their peaks and the gains at the end."""
     values = {title: _summary(curve) for title, curve in curves.items()}
     write_json_atomically(run.file("report.json"), values)
     rows = [[title, *map(number, summary.values())] for title, summary in values.items()]
@@ -204,10 +209,10 @@ def _report(run, curves):
 
 
 def _summary(curve):
-    """dict of floats."""
+    """Numbers of one GainCurve: the law's, at the peak and at the end, a dict of floats."""
     distance = np.linspace(0, curve.distance.max(), 1000)[1:]
     gold = curve.law(distance)
-    last = -(-len(curve.gold) // 20)  # points the end is the mean of
+    last = -(-len(curve.gold) // 20)  # number of points whose mean is the end
     summary = {
         "alpha": curve.law.alpha,
         "beta": curve.law.beta,

@@ -1,4 +1,4 @@
-"""Many responses to each of some held-out prompts, and what rewards say of them."""
+"""Samples many responses to each held-out prompt, and scores them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAVE_EVERY = 32  # samples
 
 
 class Sampling(NamedTuple):
-    """Which prompts are answered, and how."""
+    """Which prompts are sampled from, and how."""
 
     data: str
     data_dir: str
@@ -32,12 +32,15 @@ class Sampling(NamedTuple):
 
 
 def held_out_prompts(config, tokenizer, count):
-    """Prompts: the first ``count`` of the test split.
+    """The first ``count`` prompts of the test split.
 
     Args:
         config: has ``data``, ``data_dir`` and ``max_prompt_tokens``.
         tokenizer: Tokenizer.
         count: int.
+
+    Returns:
+        Prompts.
     """
     options = DataOptions(config.data_dir, on_bad="skip")
     records = read_split(config.data, PromptRecord, "test", options)
@@ -46,15 +49,15 @@ def held_out_prompts(config, tokenizer, count):
 
 
 def sample_scores(policy, prompts, rewards, samples, config, file):
-    """Draws responses and scores them; goes on from what the file has.
+    """Samples responses and scores them; continues from the samples in the file.
 
     Args:
         policy: str, directory of a CausalLM with its tokenizer.
         prompts: Prompts of P rows.
         rewards: dict of name to reward function of rollouts, see ``rewards``.
-        samples: int, responses to each prompt.
+        samples: int, responses per prompt.
         config: has ``max_new_tokens`` and ``temperature``.
-        file: path of an .npz that is written along the way.
+        file: path of an .npz that is written every few samples.
 
     Returns:
         dict of name to float32[P, samples]: "log_probs" of the responses, nats, and each reward's.
@@ -75,10 +78,10 @@ def sample_scores(policy, prompts, rewards, samples, config, file):
     first = len(columns["log_probs"])
     for seed in tqdm(range(first, samples), desc="samples", unit="sample"):
         generation = generator(prompts.token_ids, prompts.mask, seed)
-        answered = *join(prompts, generation), generation.mask
+        responses = *join(prompts, generation), generation.mask
         columns["log_probs"].append(np.asarray(generation.log_probs).sum(axis=1))
         for name, reward in rewards.items():
-            columns[name].append(np.asarray(reward(*answered)))
+            columns[name].append(np.asarray(reward(*responses)))
         if (seed + 1) % _SAVE_EVERY == 0 or seed + 1 == samples:
             _write(file, columns)
     return {name: np.stack(rows, axis=1) for name, rows in columns.items()}

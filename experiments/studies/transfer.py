@@ -1,4 +1,4 @@
-"""What pretraining buys: pretrained models against the same models with random weights, from few examples.
+"""Measures the value of pretraining: pretrained models against random weights, on few examples.
 
     DATA=/path/to/data/wikitext-2
     python -m experiments.pretrain_bert --run_dir=runs/bert --next_sentence=false \\
@@ -6,16 +6,19 @@
     python -m experiments.studies.transfer --run_dir=runs/transfer --models=BERT=runs/bert/models/pretrain_bert \\
         --classes.data=tfds:movie_reviews:train::tfds:movie_reviews:test --pairs.data=TRAIN::TEST
 
-Each of --models, NAME=DIRECTORY, an encoder or a decoder, is fine-tuned on each number of --examples and with
-each seed twice: from the weights in its directory, and from random ones. The tasks are texts with classes
+Each of --models, NAME=DIRECTORY of an encoder or a decoder, is fine-tuned on each number of --examples and
+with each seed twice: from its pretrained weights and from random ones. The tasks are texts with classes
 (accuracy on the held-out ones) and sentence pairs with a similarity (Spearman's correlation), as in
-``tfalign classify`` and ``tfalign similarity``; a class is read from the mean of a text's states, so
-that encoders and decoders, with and without a task that trains their first token, are treated alike. Both
-starts see the same examples in the same order for as many updates. Two encoders of which one
-was pretrained with next-sentence prediction show what that brings.
+``tfalign classify`` and ``tfalign similarity`` (Pang and Lee 2004; Cer et al. 2017). The class is predicted from
+the mean of a text's states, so that encoders and decoders are treated alike, whether or not their pretraining
+trains the first token. Both starts see the same examples in the same order for as many updates. Two
+encoders, one of them pretrained with next-sentence prediction, show what that is worth.
 
-Writes transfer.json (every single result), transfer.md (means and standard deviations) and
-plots/transfer.png to RUN_DIR; what has run is not run again.
+Writes transfer.json (all single results), transfer.md (means and standard deviations) and
+plots/transfer.png to RUN_DIR; finished fine-tunings are not repeated.
+
+Result: pretraining gains a decoder 0.16 to 0.21 of correlation on STS-B and 0.02 to 0.03 of accuracy on movie
+reviews, and an encoder next to nothing (docs/results/transfer.md).
 """
 
 from __future__ import annotations
@@ -60,61 +63,67 @@ ALL = "all"
 
 @option_record
 class TaskConfig:
-    """What is fine-tuned on, and how."""
+    """A task's data and fine-tuning."""
 
-    data: str = option("", "TRAIN::TEST, each a source; the task is left out without")
+    data: str | None = option(None, "TRAIN::TEST, each a source; none: the task is left out.")
     length: int = option(
-        32, "tokens of a row; no more than pretraining had, or positions are new", at_least=1
+        32, "Sequence length, tokens; beyond that of pretraining, positions are new.", at_least=1
     )
-    steps: int = option(60, "updates", at_least=1)
+    steps: int = option(60, "Training steps.", at_least=1)
     update: UpdateOptions = record(UpdateOptions(learning_rate=1e-3, warmup_steps=5))
 
 
 @option_record
 class ClassesConfig(TaskConfig):
-    windows: int = option(24, "of --length that a long text is read in at most", at_least=1)
-    steps: int = option(600, "updates", at_least=1)
+    windows: int = option(
+        24, "Maximum number of windows that a long text is split into.", at_least=1
+    )
+    steps: int = option(600, "Training steps.", at_least=1)
     update: UpdateOptions = record(UpdateOptions(batch_size=64, learning_rate=1e-3))
 
 
 @option_record
 class PairsConfig(TaskConfig):
-    highest: float = option(5.0, "the score of sentences that mean the same", above=0)
+    highest: float = option(5.0, "Score of sentences of the same meaning.", above=0)
 
 
 @option_record
 class TransferConfig:
-    run_dir: str = option("runs/transfer", "where results live")
-    models: str = option("", "NAME=DIRECTORY, comma-separated, each a Hugging Face directory")
+    run_dir: str = option("runs/transfer", "Directory of all results.")
+    models: tuple[str, ...] = option(
+        (), "Models as NAME=DIRECTORY, comma-separated, each a Hugging Face directory; required."
+    )
     examples: str = option(
-        f"100,1000,{ALL}", "numbers of training examples", list_of=int, at_least=1, also=(ALL,)
+        f"100,1000,{ALL}",
+        "Numbers of training examples, comma-separated.",
+        list_of=int,
+        at_least=1,
+        also=(ALL,),
     )
-    seeds: int = option(
-        3, "runs of each, which draw other examples and other random weights", at_least=1
-    )
-    dropout: float = option(0.1, "while training", at_least=0, below=1)
-    data_dir: str = option("runs/data", "where datasets are built")
-    classes: ClassesConfig = option(ClassesConfig(), "texts with classes")
-    pairs: PairsConfig = option(PairsConfig(), "sentences that mean the same")
+    seeds: int = option(3, "Runs of each, with different examples and random weights.", at_least=1)
+    dropout: float = option(0.1, "Dropout rate of training.", at_least=0, below=1)
+    data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
+    classes: ClassesConfig = option(ClassesConfig(), "Texts with classes")
+    pairs: PairsConfig = option(PairsConfig(), "Sentence pairs with a similarity")
 
     def __post_init__(self):
-        for model in filter(None, self.models.split(",")):
+        for model in self.models:
             if not all(model.partition("=")):
-                raise ValueError(f"--models are NAME=DIRECTORY. Received: {model!r}")
+                raise ValueError(f"--models must be NAME=DIRECTORY. Received: {model!r}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Something to fine-tune on.
+    """A task to fine-tune on.
 
     Attributes:
         config: TaskConfig.
         train, test: lists of records.
-        unit: str, what is measured.
+        unit: str, name of the measure.
         encode: ``(records, tokenizer) -> Examples``.
-        model: ``trunk -> keras.Model``.
+        model: ``backbone -> keras.Model``.
         objective: see ``tfalign.objectives``.
-        output: ``(model, batch) -> array[B, ...]``, what ``measure`` wants to know of each example.
+        output: ``(model, batch) -> array[B, ...]``, what ``measure`` takes of each example.
         measure: ``(list of outputs, Examples) -> float``.
     """
 
@@ -130,13 +139,13 @@ class Task:
 
 
 def main(config):
-    if not config.models or not (config.classes.data or config.pairs.data):
+    if not config.models or (config.classes.data is None and config.pairs.data is None):
         raise ValueError("--models, and --classes.data or --pairs.data, must be given")
     run = open_run(config.run_dir, {"transfer": to_dict(config)}, "transfer")
     file = run.file("transfer.json")
     results = json.loads(file.read_text()) if file.exists() else {}
     tasks = tasks_of(config)
-    for name, _, directory in (model.partition("=") for model in config.models.split(",")):
+    for name, _, directory in (model.partition("=") for model in config.models):
         for title, task in tasks.items():
             for key, value in _results(config, task, directory, f"{title}/{name}", results):
                 results[key] = value
@@ -150,11 +159,11 @@ def main(config):
 
 
 def tasks_of(config):
-    """dict of title to Task, those that have data."""
+    """The tasks that have data: dict of title to Task."""
     tasks = {}
-    if config.classes.data:
+    if config.classes.data is not None:
         tasks["classes"] = _class_task(config.classes, config.data_dir)
-    if config.pairs.data:
+    if config.pairs.data is not None:
         tasks["pairs"] = _pair_task(config.pairs, config.data_dir)
     return tasks
 
@@ -174,7 +183,7 @@ def _class_task(config, data_dir):
         lambda records, tokenizer: encode_classes(
             records, tokenizer, classes, config.length, config.windows
         ),
-        lambda trunk: MeanPooledClassifier(trunk, len(classes)),
+        lambda backbone: MeanPooledClassifier(backbone, len(classes)),
         Classification(),
         class_log_probs,
         accuracy,
@@ -204,7 +213,7 @@ def _read(config, kind, data_dir):
 
 
 def _results(config, task, directory, title, done):
-    """Yields (key, value) of everything a model is to show on a task that is not done yet."""
+    """Yields (key, value) of a model's missing results on a task."""
     keys = {
         f"{title}/{start}/{size}/{seed}": (start, size, seed)
         for size in config.examples.split(",")
@@ -216,34 +225,34 @@ def _results(config, task, directory, title, done):
         return
     fine_tuning = FineTuning(task, directory, config.dropout)
     for key, (start, size, seed) in keys.items():
-        yield key, fine_tuning(start == "pretrained", _drawn(task.train, size, seed), seed)
+        yield key, fine_tuning(start == "pretrained", _sampled(task.train, size, seed), seed)
 
 
-def _drawn(records, size, seed):
-    """The first ``size`` of the records in an order of the seed's: smaller draws are part of larger."""
+def _sampled(records, size, seed):
+    """Samples ``size`` records; a smaller sample of the same seed is part of a larger one."""
     order = np.random.default_rng(seed).permutation(len(records))
     return [records[index] for index in order[: None if size == ALL else int(size)]]
 
 
 class FineTuning:
-    """Fine-tunes a model on a task again and again, with one compiled update for all of it.
+    """Fine-tunes a model on a task repeatedly, with one compiled update.
 
     Args:
         task: Task.
-        directory: of the model and its tokenizer.
-        dropout: float, while training.
+        directory: str, of the model and its tokenizer.
+        dropout: float, dropout rate of training.
 
     Attributes:
-        model: keras.Model, as the last fine-tuning left it.
+        model: keras.Model, with the weights of the last fine-tuning.
     """
 
     def __init__(self, task, directory, dropout):
         self._task = task
         pretrained = load(directory, dropout=dropout)
         self._tokenizer = pretrained.tokenizer
-        self._trunk = backbone_of(pretrained.model)
-        self._pretrained = _values(self._trunk.weights)
-        self.model = task.model(self._trunk)
+        self._backbone = backbone_of(pretrained.model)
+        self._pretrained = _values(self._backbone.weights)
+        self.model = task.model(self._backbone)
         c = task.config
         optimizer = make_optimizer(c.update, c.steps)
         self._learner = Learner(self.model, task.objective, optimizer, c.update.accumulate)
@@ -251,12 +260,12 @@ class FineTuning:
         self._test = task.encode(task.test, self._tokenizer)
 
     def __call__(self, is_pretrained, records, seed):
-        """The model's result on the task's test after fine-tuning.
+        """Fine-tunes the model, and returns its result on the task's test split.
 
         Args:
-            is_pretrained: bool, whether to begin with the directory's weights or with random ones.
-            records: sequence, to be trained on.
-            seed: int, of random weights and of the examples' order.
+            is_pretrained: bool, start from the directory's weights instead of random ones.
+            records: sequence, training examples.
+            seed: int, of random weights and of the order of examples.
         """
         c = self._task.config
         rows, columns = c.update.batch_size, [c.length]
@@ -269,12 +278,12 @@ class FineTuning:
         return self._task.measure(outputs, self._test)
 
     def _begin(self, is_pretrained, seed):
-        """Sets all weights, and the optimizer to its start."""
+        """Resets all weights and the optimizer."""
         keras.utils.set_random_seed(seed)
-        fresh = self._task.model(type(self._trunk)(self._trunk.config))
+        fresh = self._task.model(type(self._backbone)(self._backbone.config))
         _assign(self.model.variables, _values(fresh.variables))
         if is_pretrained:
-            _assign(self._trunk.weights, self._pretrained)  # dropout goes on from the seed
+            _assign(self._backbone.weights, self._pretrained)  # dropout continues from the seed
         for variable in self._learner.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
@@ -289,7 +298,7 @@ def _assign(variables, values):
 
 
 def summarised(results):
-    """dict of task to dict of "model, start" to dict of size to the values of all seeds."""
+    """Groups results: dict of task to dict of "model, start" to dict of size to the values of all seeds."""
     summary = {}
     for key, value in results.items():
         task, model, start, size, _ = key.split("/")

@@ -1,1 +1,1 @@
-"""Tasks: a kind of text, its reward, and what alignment makes of it; preparing of data for them."""
+"""Tasks: a kind of text with its reward and the result of alignment; preparation of their data."""

@@ -1,11 +1,13 @@
-"""How good are the reward and the judge of --config=movie_reviews as sentiment classifiers?
+"""Measures the reward model and the judge of --config=movie_reviews as sentiment classifiers.
 
     python -m experiments.tasks.classify_movie_reviews --data_dir=runs/movie_reviews_data \\
         --reward_model=runs/movie_reviews/models/reward_model
 
 Prints the accuracy of both on the held-out passages and, by the mean over its passages, on whole
-held-out reviews. Zero divides: a reward model learned with --centering has its scores around 0
-before they were normalised. Half a minute on two CPU cores.
+held-out reviews (Pang and Lee 2004). The threshold is 0: the scores of a reward model trained with --centering
+are around 0 before they are normalised. Half a minute on two CPU cores.
+
+Result: 79.2% of whole reviews by the reward model, 80.5% by the judge (docs/results/movie_reviews.md).
 """
 
 from __future__ import annotations
@@ -29,12 +31,16 @@ from tfalign.trainers.data import encoded
 
 @option_record
 class ClassifyConfig:
-    data_dir: str = option("runs/movie_reviews_data", "what prepare_movie_reviews wrote")
-    reward_model: str = option("runs/movie_reviews/models/reward_model", "its directory")
-    length: int = option(
-        64, "columns of a batch; longer passages are left out and counted", at_least=1
+    data_dir: str = option("runs/movie_reviews_data", "Directory that prepare_movie_reviews wrote.")
+    reward_model: str = option(
+        "runs/movie_reviews/models/reward_model", "Directory of the reward model."
     )
-    batch_size: int = option(64, "passages scored at a time", at_least=1)
+    length: int = option(
+        64,
+        "Maximum sequence length, tokens; longer passages are left out and counted.",
+        at_least=1,
+    )
+    batch_size: int = option(64, "Passages scored at a time.", at_least=1)
 
 
 def main(config):
@@ -54,7 +60,7 @@ def main(config):
 
 
 def _labelled(config):
-    """The held-out passages that fit: (their rows, the examples they were encoded to)."""
+    """Reads the held-out passages within the sequence length: (rows, encoded examples)."""
     file = local_path(config.data_dir) / "labelled.test.jsonl"
     rows = {
         f"{file}:{number}": json.loads(line)
@@ -68,7 +74,7 @@ def _labelled(config):
 
 
 def _scores(config, examples):
-    """float[N], the reward model's scores as they were before they were normalised."""
+    """The reward model's scores before normalisation, float[N]."""
     reward = LearnedReward(from_pretrained(config.reward_model))
     entries = json.loads((local_path(config.reward_model) / "config.json").read_text())
     stream = BatchStream(
@@ -81,16 +87,16 @@ def _scores(config, examples):
 
 
 def _by_review(values, positive, reviews):
-    """(float[M] means over each review's passages, bool[M] labels)."""
+    """Means over each review's passages, float[M], and labels, bool[M]."""
     names, first, where = np.unique(reviews, return_index=True, return_inverse=True)
     return np.bincount(where, values) / np.bincount(where), positive[first]
 
 
 def _accuracy(values, positive):
-    """str such as "65.1% (63.9% to 66.2%, n = 6,650)", Wilson's interval."""
+    """The accuracy in words, with Wilson's interval: "65.1% (63.9% to 66.2%, n = 6,650)"."""
     right = int(np.sum((values > 0) == positive))
-    share = wilson_interval(right, len(values))
-    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%}, n = {len(values):,})"
+    fraction = wilson_interval(right, len(values))
+    return f"{fraction.value:.1%} ({fraction.low:.1%} to {fraction.high:.1%}, n = {len(values):,})"
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
-"""Cuts the movie reviews (Pang and Lee 2004) into JSON lines for the pipeline.
+"""Splits the movie reviews (Pang and Lee 2004) into JSON lines for the pipeline.
 
     python -m experiments.tasks.prepare_movie_reviews --source=$DATA/movie_reviews/movie_reviews.zip
     python -m experiments.pipeline --config=movie_reviews
 
-The reviews are split by their published cross-validation folds (the number in their names), so that
-whoever judges has nothing in common with what is optimised: labels of folds 1-4 make the preferences
-the reward is learned from, labels of folds 5-8 the judge, and folds 9-10 are held out from all.
+The reviews are split by their published cross-validation folds (the number in their names), so that the
+judge shares no labels with the reward: labels of folds 1-4 make the preferences that the reward model is
+trained on, labels of folds 5-8 the judge, and folds 9-10 are held out from both.
 
-A passage is a run of whole sentences of at least --words words. The language model learns whole
-reviews, then (sft) passages from their opening words; a preference is a passage of a positive review
-over one of a negative review; a prompt is how a passage opens. Writes text, sft, preferences and
-prompts as OUTPUT/KIND.SPLIT.jsonl, the held-out passages with their labels as
+A passage is a run of whole sentences of at least --words words. The language model is pretrained on whole
+reviews, then fine-tuned (sft) to continue passages from their first words; a preference is a passage of a
+positive review over one of a negative review; a prompt is the beginning of a passage. Writes text, sft,
+preferences and prompts as OUTPUT/KIND.SPLIT.jsonl, the held-out passages with their labels as
 OUTPUT/labelled.test.jsonl, and the judge as OUTPUT/judge.json. Seconds.
+
+Result: after the pipeline, the judge prefers PPO's passages in 69% of 512 prompts
+(docs/results/movie_reviews.md).
 """
 
 from __future__ import annotations
@@ -35,19 +38,25 @@ FOLDS = {"reward": range(0, 4), "judge": range(4, 8), "test": range(8, 10)}
 
 @option_record
 class PrepareConfig:
-    source: str = option("movie_reviews.zip", "zip or folder with pos/cvNNN_*.txt and neg/")
-    output: str = option("runs/movie_reviews_data", "where the JSON lines go")
-    words: int = option(20, "fewest words of a passage", at_least=1)
-    longest: int = option(
-        40, "most words of a passage; longer ones are left out and counted", at_least=1
+    source: str = option(
+        "movie_reviews.zip", "Zip file or folder with pos/cvNNN_*.txt and neg/cvNNN_*.txt."
     )
-    opening: int = option(6, "words of a prompt", at_least=1)
-    on_bad: str = option("stop", "what a bad record does", ["stop", "skip"])
+    output: str = option("runs/movie_reviews_data", "Directory of the written JSON lines.")
+    words: int = option(20, "Minimum length of a passage, words.", at_least=1)
+    longest: int = option(
+        40,
+        "Maximum length of a passage, words; longer ones are left out and counted.",
+        at_least=1,
+    )
+    opening: int = option(6, "Prompt length, words.", at_least=1)
+    on_bad: str = option(
+        "stop", "Bad records: stop at the first, or skip and count.", ("stop", "skip")
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """One review; ``label`` is of LABELS, ``part`` of FOLDS, ``passages`` are lists of words."""
+    """One review; ``label`` is in LABELS, ``part`` in FOLDS, ``passages`` are lists of words."""
 
     name: str
     label: str
@@ -82,6 +91,7 @@ def main(config):
 
 
 def _review(record, config):
+    """The Review of a record, whose source names its label and its fold."""
     match = re.search(r"(pos|neg)/(cv(\d)\d\d_\d+)\.txt", record.source)
     if match is None:
         raise ValueError(
@@ -94,7 +104,7 @@ def _review(record, config):
 
 
 def _cut(text, words):
-    """Whole sentences (lines) together until there are enough words; what is over is left out."""
+    """Splits a text into passages: whole sentences (lines) until there are enough words; the rest is dropped."""
     passages, passage = [], []
     for sentence in text.splitlines():
         passage = passage + sentence.split()
@@ -105,7 +115,7 @@ def _cut(text, words):
 
 
 def _passages(reviews, config, part=None, label=None):
-    """Their passages that are not too long; of one part or label, where given."""
+    """All passages of the reviews that are not too long, optionally of one part or label."""
     return [
         passage
         for review in reviews
@@ -116,7 +126,7 @@ def _passages(reviews, config, part=None, label=None):
 
 
 def _openings(passages, opening, shuffled):
-    """Each passage as a prompt, its first words, and the rest to be learned."""
+    """Splits each passage into a prompt, its first words, and a completion, in random order."""
     order = shuffled.permutation(len(passages))
     cut = [(passages[i][:opening], passages[i][opening:]) for i in order]
     rows = [{"prompt": f"{HEAD} {' '.join(p)}", "completion": f" {' '.join(c)}"} for p, c in cut]
@@ -124,7 +134,7 @@ def _openings(passages, opening, shuffled):
 
 
 def _preferences(reviews, config, shuffled):
-    """Positive over negative passages, each in one pair at most."""
+    """Pairs of a positive and a negative passage, each in at most one pair."""
     sides = [_passages(reviews, config, label=label) for label in LABELS]
     pairs = zip(*(shuffled.permutation(len(side)) for side in sides))
     chosen, rejected = ([" " + " ".join(passage) for passage in side] for side in sides)
@@ -132,6 +142,7 @@ def _preferences(reviews, config, shuffled):
 
 
 def _labelled(reviews, config):
+    """The passages of the reviews with their labels."""
     return [
         {"review": review.name, "label": review.label, "text": f"{HEAD} {' '.join(passage)}"}
         for review in reviews

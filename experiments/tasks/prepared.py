@@ -1,4 +1,4 @@
-"""Folders of JSON lines for the pipeline: KIND.SPLIT.jsonl, a kind of record and a split a file."""
+"""Folders of JSON lines for the pipeline: KIND.SPLIT.jsonl, one file per kind of record and split."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tfalign.files import local_path
 
 
 def write_kinds(folder, split, kinds):
-    """Writes a split's files, and prints how many lines went where.
+    """Writes the files of one split, and prints their numbers of lines.
 
     Args:
-        folder: str, made when absent.
+        folder: str, created if absent.
         split: str, such as "train".
         kinds: dict of a kind's name to its rows, dicts that JSON can hold.
     """
@@ -23,7 +23,7 @@ def write_kinds(folder, split, kinds):
 
 
 def both_splits(folder, kind):
-    """The source ``trainers.data.read_split`` takes for a kind: the training file and the held-out one.
+    """The source of a kind's two splits, as ``trainers.data.read_split`` takes it: training::held-out.
 
     >>> both_splits("runs/data", "sft")
     'runs/data/sft.train.jsonl::runs/data/sft.test.jsonl'

@@ -1,15 +1,16 @@
-"""PPO for helpful answers while a second model holds the unsafe ones under a limit.
+"""Aligns a policy with PPO for helpfulness while a cost model keeps unsafe responses below a limit.
 
     python -m experiments.tasks.safe_alignment --demo=runs/demo --run_dir=runs/safe
     python -m experiments.tasks.safe_alignment --limits=none,-0.5 --run_dir=runs/safe2
 
-Safe RLHF (Dai et al. 2023) in small. The demo's pairs of answers are labelled twice, by all of the gold
-reward but its part "safe" and by that part alone: one model learns what is helpful and knows nothing of
-safety, the other, the cost model, what is unsafe. PPO maximises the first from the demo's fine-tuned
-policy, without a limit and with the mean cost held at or below each of some. Costs are in standard
-deviations of that policy's, whose mean is 0. Held-out prompts, judged by the gold reward's parts, say
-what the limit bought and what it cost. Writes report.json, report.md and plots/safe_alignment.png to
-RUN_DIR.
+Safe RLHF (Dai et al. 2023) in small. The demo's preference pairs are labelled twice: by the gold reward
+without its part "safe", and by that part alone. The reward model learns helpfulness and nothing of
+safety, the cost model learns unsafety. PPO maximises the reward from the demo's fine-tuned policy, once
+without a limit and once for each limit of the mean cost. Costs are in standard deviations of that policy's, whose
+mean is 0. The parts of the gold reward on held-out prompts show what a limit gains and costs. Writes
+report.json, report.md and plots/safe_alignment.png to RUN_DIR.
+
+Result: not recorded yet; the method is described in docs/algorithms.md.
 """
 
 from __future__ import annotations
@@ -40,19 +41,24 @@ _NO_LIMIT = 1e9
 
 @option_record
 class SafeAlignmentConfig:
-    run_dir: str = option("runs/safe", "where the runs and the report live")
-    demo: str = option("runs/demo", "directory of a finished demo run")
-    data: str = option(EMBEDDED, "Preference pairs, whose prompts are answered too.")
-    data_dir: str = option("runs/data", "where datasets are built")
-    seed: int = option(0, "of everything", at_least=0, below=2**32)
+    run_dir: str = option("runs/safe", "Directory of all runs and of the report.")
+    demo: str = option("runs/demo", "Directory of a finished demo run.")
+    data: str = option(EMBEDDED, "Preference pairs; their prompts are used for PPO too.")
+    data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
+    seed: int = option(
+        0, "Random seed of initialisation, shuffling and sampling.", at_least=0, below=2**32
+    )
     limits: str = option(
-        "none,-0.3,-0.5", "of the mean cost, comma-separated", list_of=float, also=("none",)
+        "none,-0.3,-0.5",
+        "Limits of the mean cost in standard deviations, comma-separated.",
+        list_of=float,
+        also=("none",),
     )
     models: RewardTrainOptions = option(
         changed(
             RewardTrainOptions(), length=90, on_bad="skip", steps=400, learning_rate=5e-4, **_LIMITS
         ),
-        "learning the reward and the cost",
+        "Training of the reward model and the cost model",
     )
     ppo: OnPolicyOptions = option(
         changed(
@@ -63,10 +69,10 @@ class SafeAlignmentConfig:
             cost_rate=0.1,
             **_LIMITS,
         ),
-        "PPO for the reward less the price of the cost",
+        "PPO for the reward minus the Lagrange multiplier times the cost",
     )
     evaluate: EvaluateOptions = option(
-        EvaluateOptions(num_prompts=384, **_LIMITS), "how the policies at the end are judged"
+        EvaluateOptions(num_prompts=384, **_LIMITS), "Evaluation of the final policies"
     )
 
 
@@ -100,25 +106,25 @@ def main(config):
 
 
 def write_pairs(config, folder):
-    """Pairs of answers under both labels, as JSON lines: dict of label to a source of records.
+    """Writes the preference pairs under both labels as JSON lines; returns dict of label to source.
 
-    "helpful" prefers the answer with more of the gold reward but for its part "safe"; "unsafe" prefers
-    the less safe one. Answers equal in this are no pair.
+    "helpful" prefers the response with the larger gold reward without its part "safe", "unsafe" the less
+    safe response. Pairs without a difference are left out.
     """
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
         records = read_split(config.data, PreferenceRecord, split, DataOptions(config.data_dir))
         lines = {"helpful": [], "unsafe": []}
         for record in records:
-            answers = record.chosen, record.rejected
-            parts = [gold_components(record.prompt, answer) for answer in answers]
+            responses = record.chosen, record.rejected
+            parts = [gold_components(record.prompt, response) for response in responses]
             values = {
                 "helpful": list(map(_helpful, parts)),
                 "unsafe": [-p["safe"] for p in parts],
             }
             for label, (first, second) in values.items():
                 if first != second:
-                    chosen, rejected = answers if first > second else answers[::-1]
+                    chosen, rejected = responses if first > second else responses[::-1]
                     pair = {"prompt": record.prompt, "chosen": chosen, "rejected": rejected}
                     lines[label].append(json.dumps(pair, ensure_ascii=False) + "\n")
         for label, some in lines.items():
@@ -130,12 +136,12 @@ def write_pairs(config, folder):
 
 
 def report(run, results, curves):
-    """report.json, report.md and the picture.
+    """Writes report.json, report.md and the plot.
 
     Args:
         run: RunDirectory.
-        results: dict of limit, or "before", to what ``_judged`` measured.
-        curves: dict of limit to the series of its PPO.
+        results: dict of limit, or "before", to the measures of ``_judged``.
+        curves: dict of limit to the metrics of its PPO run.
     """
     write_json_atomically(run.file("report.json"), results)
     header = ["limit", *next(iter(results.values()))]
@@ -143,18 +149,18 @@ def report(run, results, curves):
         [limit, *(number(result[name]) for name in header[1:])] for limit, result in results.items()
     ]
     text = (
-        "# Helpful answers, unsafe ones under a limit\n\n"
+        "# Helpful responses under a limit of unsafe ones\n\n"
         f"{table([name.replace('_', ' ') for name in header], rows)}\n\n"
-        "Cost and unsafe share of answers to held-out prompts; helpful is the gold reward without its "
-        "part safe; price is lambda at the end.\n\n"
-        "![Cost and its price over PPO](plots/safe_alignment.png)\n"
+        "Mean cost and unsafe fraction of responses to held-out prompts; helpful is the gold reward "
+        "without its part safe; price is the Lagrange multiplier at the end.\n\n"
+        "![Cost and Lagrange multiplier over PPO](plots/safe_alignment.png)\n"
     )
     write_text_atomically(run.file("report.md"), text)
     panels = [
         Panel(limit, f"{title}, limit {limit}", unit, {metric: "rollouts"})
         for metric, title, unit in (
             ("cost", "Cost", "cost model's score"),
-            ("price", "Price of a cost", "lambda"),
+            ("price", "Lagrange multiplier", "lambda"),
         )
         for limit in curves
     ]
@@ -163,7 +169,7 @@ def report(run, results, curves):
 
 
 def _learn(config, policy, name, source):
-    """The directory of a reward model of these pairs."""
+    """Trains a reward model on pairs, unless it exists; returns its directory."""
     directory = local_path(config.run_dir) / name
     model = model_directory(directory, "reward_model")
     if not model.exists():
@@ -173,26 +179,26 @@ def _learn(config, policy, name, source):
 
 
 def _places(config):
-    """What every training is given."""
+    """Keyword arguments that all trainers take."""
     return {"data_dir": config.data_dir, "seed": config.seed}
 
 
 def _judged(judge, directory):
-    """dict of what held-out answers of a policy are worth."""
-    answers = judge(directory)
-    parts = list(map(gold_components, judge.prompts, answers.responses))
+    """Measures of a policy's responses to held-out prompts, a dict of floats."""
+    judged = judge(directory)
+    parts = list(map(gold_components, judge.prompts, judged.responses))
     return {
-        "cost": float(answers.scores.mean()),
+        "cost": float(judged.scores.mean()),
         "unsafe_share": float(np.mean([p["safe"] < 0 for p in parts])),
         "helpful": float(np.mean(list(map(_helpful, parts)))),
-        "kl": float(answers.kl.mean()),
-        "length": float(answers.lengths.mean()),
+        "kl": float(judged.kl.mean()),
+        "length": float(judged.lengths.mean()),
         "price": 0.0,
     }
 
 
 def _helpful(parts):
-    """The gold reward but for its part "safe"."""
+    """The gold reward without its part "safe"."""
     return weighted(parts | {"safe": 0.0})
 
 

@@ -1,12 +1,14 @@
-"""PPO with a rule reward on a real trained model, llama2.c's stories260K.
+"""Aligns a small pretrained model, llama2.c's stories260K, by PPO with a rule as the reward.
 
     python -m experiments.tasks.stories --model_dir=../shared/data/stories260K
 
-Loads the 260,000-parameter Llama (Karpathy's llama2.c, trained on TinyStories), checks that 200
-greedy steps of the compiled loop give the published text where ``expected_greedy.json`` is present,
-and rewards stories for sentences that mention an animal. Prints samples and the mean reward before
-and after on fresh seeds; writes metrics and a plot of the curve to RUN_DIR. About two minutes on two
-CPU cores.
+Loads the 260,000-parameter Llama (Karpathy's llama2.c, trained on TinyStories, Eldan and Li 2023), checks that
+200 greedy steps of the compiled loop give the published text where ``expected_greedy.json`` is present,
+and rewards stories for sentences that mention an animal. Prints samples and the mean reward before and after
+training, on seeds that training does not use; writes metrics and a plot of the curve to RUN_DIR. About two
+minutes on two CPU cores.
+
+Result: with --steps=25 the mean reward rises from 0.31 to 2.49 at 27 nats (docs/results/stories.md).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from tfalign.trainers import OnPolicyTrainer
 from tfalign.trainers.on_policy import texts
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 
-BOS = 1  # begins a story, and ends the one before it
+BOS = 1  # begins a story and ends the previous one
 OPENINGS = ("Once upon a time", "One day, a little girl", "There was a boy named Tim", "Lily")
 ANIMALS = re.compile(r"\b(dog|cat|bird|bear|fish|frog|bunny|rabbit|duck|puppy|kitten|mouse)s?\b")
 
@@ -37,7 +39,9 @@ ANIMALS = re.compile(r"\b(dog|cat|bird|bear|fish|frog|bunny|rabbit|duck|puppy|ki
 @option_record
 class StoriesConfig:
     run_dir: str = option("runs/stories", "Run directory.")
-    model_dir: str = option("../shared/data/stories260K", "Holds stories260K.bin and tok512.bin.")
+    model_dir: str = option(
+        "../shared/data/stories260K", "Directory of stories260K.bin and tok512.bin."
+    )
     options: OnPolicyOptions = record(
         changed(
             OnPolicyOptions(),
@@ -54,14 +58,14 @@ class StoriesConfig:
 
 
 class StoryTrainer(OnPolicyTrainer):
-    """PPO of which no model is kept: llama2.c's tokenizer has no directory of ours."""
+    """PPO that saves no model: llama2.c's tokenizer cannot be saved as ours."""
 
     def save(self):
-        """Leaves the metrics alone."""
+        """Saves nothing; the metrics are written already."""
 
 
 def animal_reward(prompt, response):
-    """Sentences that mention an animal, at most three; a repeated sentence counts once."""
+    """Number of different sentences that mention an animal, at most three."""
     del prompt
     sentences = {s.strip().lower() for s in re.split(r"[.!?]", response) if s.strip()}
     return float(min(sum(bool(ANIMALS.search(s)) for s in sentences), 3))
@@ -106,7 +110,7 @@ def _check_greedy(model, file):
 
 
 def _show(trainer, when):
-    """Prints three stories; returns the mean reward of 8 batches of seeds training never uses."""
+    """Prints three stories; returns the mean reward of 8 batches with seeds that training does not use."""
     options = trainer.options
     columns = [options.responses.max_prompt_tokens]
     prompts = next(BatchStream(trainer.examples, options.update.batch_size, columns))

@@ -1,14 +1,15 @@
-"""An encoder-decoder learns to spell numbers and dates in English and in Chinese, and to read them.
+"""Trains an encoder-decoder to spell numbers and dates in English and Chinese, and to read them.
 
     python -m experiments.tasks.translate --run_dir=runs/translate
     python -m experiments.tasks.translate --data=mine.jsonl --length=64 --width=256 --num_layers=4
 
-The first needs no data (``tfalign.data.spelled``); the second takes JSON lines of "prompt" and
-"completion". The model, its warm-up schedule, Adam's numbers and label smoothing are those of Vaswani et al.
-(2017), in small. Held-out targets are then written greedily and by beam search, and compared with the
-right ones: exact match with Wilson's interval, and BLEU over characters by sacrebleu (``pip install
-tfalign[translate]``), to RUN_DIR/translate.json, by direction where a record's source names one. The
-defaults reached 99.9% exact match (docs/results/translation.md).
+The first command needs no data (``tfalign.data.spelled``); the second takes JSON lines of "prompt" and
+"completion". The model, its learning-rate schedule, Adam's numbers and label smoothing are those of Vaswani et
+al. (2017), in small. The held-out sources are then translated greedily and by beam search: exact match with
+Wilson's interval, and BLEU over characters by sacrebleu (``pip install tfalign[translate]``), go to
+RUN_DIR/translate.json, by direction where a record's source names one.
+
+Result: 99.93% exact match on 6,152 held-out pairs after 8,000 updates (docs/results/translation.md).
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from tfalign.training.optimizers import InverseSquareRoot
 
 _SPELLED = "spelled"
 _PANELS = (
-    Panel("translate", "Loss, labels smoothed", "nats per token", {"loss": "train"}),
-    Panel("translate", "Without smoothing", "nats per token", {"nll": "train"}),
-    Panel("translate", "Likeliest token is right", "share", {"accuracy": "train"}),
+    Panel("translate", "Loss with label smoothing", "nats per token", {"loss": "train"}),
+    Panel("translate", "Loss without label smoothing", "nats per token", {"nll": "train"}),
+    Panel("translate", "Accuracy per token", "fraction", {"accuracy": "train"}),
 )
 
 
@@ -57,7 +58,7 @@ class ShapeOptions:
     num_heads: int | None = option(4, "Attention heads; none: the preset's.", at_least=1)
     dropout: float = option(
         0.0,
-        "Dropout rate (0.1 in the paper, whose task has no right answer).",
+        "Dropout rate (the paper's: 0.1).",
         at_least=0,
         below=1,
     )
@@ -75,18 +76,20 @@ class TranslateConfig:
     shape: ShapeOptions = record(ShapeOptions())
     vocab_size: int = option(
         448,
-        "Vocabulary size of the tokenizer that is trained; digits are never joined.",
+        "Vocabulary size of the tokenizer that is trained; digits are never merged.",
         at_least=1,
     )
     length: int = option(20, "Maximum length of source and target, tokens.", at_least=1)
     label_smoothing: float = option(
-        0.1, "Probability spread over all tokens alike.", at_least=0, below=1
+        0.1, "Probability spread uniformly over all tokens.", at_least=0, below=1
     )
     batch_size: int = option(128, "Pairs per batch.", at_least=1)
-    learning_rate: float = option(1.0, "Factor of the paper's schedule.", above=0)
-    warmup_steps: int = option(400, "Steps until the peak.", at_least=1)
-    width_of_beam: int = option(4, "Number of beams K.", at_least=1)
-    length_penalty: float = option(0.0, "a of beam search (0.6 in the paper).", at_least=0)
+    learning_rate: float = option(1.0, "Factor of the paper's learning-rate schedule.", above=0)
+    warmup_steps: int = option(400, "Steps of warm-up, until the peak.", at_least=1)
+    width_of_beam: int = option(4, "Number of beams.", at_least=1)
+    length_penalty: float = option(
+        0.0, "Exponent alpha of beam search's length penalty (the paper's: 0.6).", at_least=0
+    )
 
 
 def main(config):
@@ -143,7 +146,7 @@ def _new_model(shape, vocab_size):
 
 
 def _judge(config, model, tokenizer, test):
-    """Exact match and BLEU of both ways to decode, and whether beam search was ever less likely."""
+    """Exact match and BLEU of greedy decoding and beam search, and how often the beams are more likely."""
     choices = {
         "max_new_tokens": config.length - 1,
         "stop_tokens": tokenizer.stop_ids,
@@ -171,7 +174,7 @@ def _judge(config, model, tokenizer, test):
 
 
 def _decode(translator, tokenizer, test, config):
-    """(list of str, float[N] log-probs), in the examples' order."""
+    """Translates all examples; returns (list of str, float[N] log-probs) in their order."""
     stream = BatchStream(
         test, 8 * config.batch_size, [config.length], epochs=1, drop_remainder=False
     )
@@ -188,7 +191,7 @@ def _decode(translator, tokenizer, test, config):
 
 
 def _scores(texts, records):
-    """dict of what is measured, of all records and of each direction."""
+    """Exact match and BLEU over all records and by direction, a dict."""
     by_direction = defaultdict(list)
     for text, right in zip(texts, records):
         parts = right.source.split(":")
@@ -199,7 +202,7 @@ def _scores(texts, records):
 
 
 def _score(pairs):
-    import sacrebleu  # an extra, for this experiment alone
+    import sacrebleu  # optional, for this experiment alone
 
     texts, right = zip(*pairs)
     exact = wilson_interval(sum(map(str.__eq__, texts, right)), len(pairs))

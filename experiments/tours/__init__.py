@@ -1,1 +1,1 @@
-"""Tours: the same MDP as a Gymnasium environment and under TF-Agents, to be read from top to bottom."""
+"""Tours: the MDP of text generation in Gymnasium and in TF-Agents, to be read from top to bottom."""

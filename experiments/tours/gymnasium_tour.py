@@ -1,13 +1,13 @@
-"""A first look: text generation is an environment like any other. Read it from top to bottom.
+"""Shows text generation as a Gymnasium environment; to be read from top to bottom.
 
     python -m experiments.tours.gymnasium_tour
 
-A language model writes tokens; so does an agent in a Gymnasium environment. This page makes a tiny
-model act in one, step by step, and then shows that the compiled decode loop is the same walk. It
-needs no data and trains nothing.
+A language model writes tokens as an agent takes actions in a Gymnasium environment. Here a tiny model with
+random weights acts in one, step by step, and then the compiled decode loop generates the same response. No
+data, no training. Background: docs/mdp.md.
 
-Expected: it prints an episode, the same episode from the decode loop, a conversation of two turns and
-a batch of eight episodes; half a minute, most of it compilation.
+Result: prints an episode, the same response from the decode loop, a conversation of two turns and a batch of
+eight episodes; half a minute, most of it compilation.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tfalign.options import option, option_record
 from tfalign.rewards import TextReward
 from tfalign.types import Prompts
 
-ALPHABET = "_.abcdeghilnorstu"  # the ids are places in it: 0 is padding, 1 ends a turn
+ALPHABET = "_.abcdeghilnorstu"  # an id is an index into it: 0 is padding, 1 ends a turn
 
 
 @option_record
 class TourConfig:
-    seed: int = option(3, "of weights and sampling", at_least=0, below=2**32)
-    max_new_tokens: int = option(12, "longest response", at_least=1)
+    seed: int = option(3, "Random seed of weights and sampling.", at_least=0, below=2**32)
+    max_new_tokens: int = option(12, "Maximum response length, tokens.", at_least=1)
 
 
 def main(config):
@@ -47,15 +47,15 @@ def main(config):
         stop_tokens=(1,),
     )
 
-    walked = walk(mdp, policy, config.seed)
-    loop_takes_the_same_walk(mdp, policy, walked, config)
-    two_turns(mdp)
-    eight_at_once(mdp, config.seed)
+    stepped = run_episode(mdp, policy, config.seed)
+    run_decode_loop(mdp, policy, stepped, config)
+    run_two_turns(mdp)
+    run_eight_at_once(mdp, config.seed)
 
 
-def walk(mdp, policy, seed):
-    """One episode, step by step; the response's ids."""
-    print("--- one episode, one token a step")
+def run_episode(mdp, policy, seed):
+    """Runs one episode step by step, and returns the token ids of its response."""
+    print("--- one episode, one token per step")
     env = gymnasium.make("tfalign/TextGeneration-v0", mdp=mdp, render_mode="ansi", decode=decode)
     print("actions:", env.action_space, "\nobservations:", env.observation_space)
     observation, info = env.reset(options={"prompt": encode("hello")})
@@ -68,9 +68,9 @@ def walk(mdp, policy, seed):
     return observation["token_ids"][-mdp.max_new_tokens :][: info["response_length"]].tolist()
 
 
-def loop_takes_the_same_walk(mdp, policy, walked, config):
-    """The decode loop's response to the same prompt, with the same random numbers."""
-    print("--- the compiled loop takes the same walk, all at once")
+def run_decode_loop(mdp, policy, stepped, config):
+    """Generates a response to the same prompt with the same random numbers, and compares it."""
+    print("--- the compiled loop generates the same response at once")
     out = generate(
         policy,
         [encode("hello")],
@@ -80,27 +80,25 @@ def loop_takes_the_same_walk(mdp, policy, walked, config):
     )
     fused = np.asarray(out.tokens)[0][np.asarray(out.mask)[0]].tolist()
     print("response:", decode(fused))
-    if walked != fused:
-        raise ValueError(f"The walk and the loop differ. Received: {walked} and {fused}")
+    if stepped != fused:
+        raise ValueError(f"The episode and the loop differ. Received: {stepped} and {fused}")
 
 
-def two_turns(mdp):
-    """A conversation: what a user says in between is not the policy's."""
-    print(
-        "--- two turns: a user speaks when the policy stops; only the policy's tokens are its own"
-    )
+def run_two_turns(mdp):
+    """Shows a conversation, in which the mask separates the policy's tokens from the user's."""
+    print("--- two turns: a user responds when the policy stops; ^ marks the policy's own tokens")
     talk = dataclasses.replace(mdp, user=ScriptedUser([encode(" or ")]))
     env = gymnasium.make("tfalign/TextGeneration-v0", mdp=talk, render_mode="ansi", decode=decode)
     env.reset(options={"prompt": encode("a")})
     for action in encode("cat.dog."):
         *_, info = env.step(action)
     print(env.render())
-    print("its own: ", "".join(" ^"[own] for own in info["response_mask"]))
+    print("policy:  ", "".join(" ^"[own] for own in info["response_mask"]))
 
 
-def eight_at_once(mdp, seed):
-    """Eight rows at random, each begun again when its episode is over."""
-    print("--- eight episodes in one batch, with automatic resets, at random")
+def run_eight_at_once(mdp, seed):
+    """Runs eight environments with random actions, each reset when its episode ends."""
+    print("--- eight episodes in one batch, random actions, automatic resets")
     vector = gymnasium.make_vec("tfalign/TextGeneration-v0", num_envs=8, mdp=mdp)
     vector.action_space.seed(seed)
     vector.reset(seed=seed)
@@ -112,7 +110,7 @@ def eight_at_once(mdp, seed):
 
 
 def choose(policy, observation, seed, step):
-    """The sampler's next token, drawn with the decode loop's own random number of this step."""
+    """Samples the next token with the random number that the decode loop uses in this step."""
     mask = observation["padding_mask"][None].astype("bool")
     logits = policy(observation["token_ids"][None], padding_mask=mask)
     last = int(np.flatnonzero(mask[0])[-1])
@@ -123,21 +121,23 @@ def choose(policy, observation, seed, step):
 
 
 def vowels(prompt, response):
-    """A rule for a reward: how many vowels the response has."""
+    """A rule as the reward: the number of vowels in the response."""
     del prompt
     return sum(letter in "aeiou" for letter in response)
 
 
 def encode(text):
+    """Token ids of a text, one per letter."""
     return [ALPHABET.index(letter) for letter in text.replace(" ", "_")]
 
 
 def decode(ids):
+    """The text of token ids."""
     return "".join(ALPHABET[i] for i in ids)
 
 
 def prompts(*texts):
-    """Prompts, padded on the left with what the mask leaves out."""
+    """Encodes texts as Prompts, padded on the left and masked."""
     columns = max(map(len, texts))
     ids = [[0] * (columns - len(text)) + encode(text) for text in texts]
     mask = [[False] * (columns - len(text)) + [True] * len(text) for text in texts]

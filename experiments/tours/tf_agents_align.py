@@ -1,4 +1,4 @@
-"""Aligns a policy under TF-Agents: their driver, buffer, metrics and Learner, and our PPO as the agent.
+"""Aligns a policy under TF-Agents: its driver, buffer, metrics and Learner, with our PPO as the agent.
 
     python -m experiments.tours.tf_agents_align --run_dir=runs/tf_agents --model=runs/demo/models/sft \\
         --reward=runs/demo/models/reward_model --max_prompt_tokens=42 --steps=90 \\
@@ -7,12 +7,14 @@
         --reward=runs/demo/models/reward_model --max_prompt_tokens=42 --steps=90 \\
         --learning_rate=1e-4
 
-Both do the same: the second with the fused loop, the first with one token of every row a step, through
-``TextGenerationTFEnvironment``, ``GPTPolicy`` and ``AlignmentAgent``; they must come to the same reward,
-within the noise of their seeds. Every iteration collects an episode in every row, trains on it, and
-forgets it. Options are those of ``experiments.align``, but for groups, baselines, cost models and samplers
-that stay behind, which the agent refuses. Writes RUN_DIR/models/ppo. Needs
+Both train the same policy: the second command with the fused loop, the first with one token of every row per
+step, through ``TextGenerationTFEnvironment``, ``GPTPolicy`` and ``AlignmentAgent``; they must reach the same
+reward, within the noise of their seeds. Every iteration collects one episode per row, trains on it, and
+clears the buffer. Options are those of ``experiments.align``, except for groups, baselines, cost models and
+older sampling policies, which the agent refuses. Writes RUN_DIR/models/ppo. Needs
 ``pip install 'tfalign[agents]'``. About three minutes on two CPU cores for the demo's models.
+
+Result: gold reward 1.62 under TF-Agents and 1.56 by ``align``, over three seeds (docs/results/tf_agents.md).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class TFAgentsAlignConfig(AlignJob):
     def __post_init__(self):
         options = self.options
         if options.kl_penalty.target_kl or options.reward_options.on_bad_reward != "stop":
-            raise ValueError("TF-Agents' Learner has no use for --target_kl and --on_bad_reward")
+            raise ValueError("TF-Agents' Learner does not support --target_kl and --on_bad_reward")
 
 
 def main(config):
@@ -68,7 +70,7 @@ def main(config):
 
 
 def their_update(parts):
-    """TF-Agents' driver, buffer and Learner around a trainer's parts: (``step -> metrics``, steps done)."""
+    """Connects a trainer's parts to TF-Agents' driver, buffer and Learner: (``step -> metrics``, steps done)."""
     from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
     from tf_agents.metrics.tf_metrics import AverageEpisodeLengthMetric, AverageReturnMetric
     from tf_agents.replay_buffers.tf_uniform_replay_buffer import TFUniformReplayBuffer
@@ -86,7 +88,7 @@ def their_update(parts):
     }
     observers = [buffer.add_batch, *watched.values()]
     driver = DynamicStepDriver(environment, agent.collect_policy, observers, num_steps=rows * steps)
-    # every row once, from the beginning of its episode on
+    # each row once, from the start of its episode
     dataset = buffer.as_dataset(rows, steps, single_deterministic_pass=True)
     learner = learner_of(parts, agent, dataset, train_step)
     collect = tf.function(lambda: driver.run(environment.reset(), maximum_iterations=steps))
@@ -96,14 +98,14 @@ def their_update(parts):
         for metric in watched.values():
             metric.reset()
         collect()
-        _, metrics = learner.run(iterator=iter(dataset))  # one kept from before has read ahead
+        _, metrics = learner.run(iterator=iter(dataset))  # an earlier iterator has read ahead
         return metrics | {name: metric.result() for name, metric in watched.items()}
 
     return update, train_step
 
 
 def agent_of(parts, environment, train_step):
-    """The trainer's algorithm as one of TF-Agents' agents."""
+    """The trainer's algorithm as a TF-Agents agent."""
     options = parts.options
     return AlignmentAgent(
         environment.time_step_spec(),
@@ -119,7 +121,7 @@ def agent_of(parts, environment, train_step):
 
 
 def learner_of(parts, agent, dataset, train_step):
-    """TF-Agents' Learner, which writes checkpoints and summaries into the run."""
+    """TF-Agents' Learner, which writes checkpoints and summaries to the run directory."""
     from tf_agents.train.learner import Learner
 
     return Learner(
@@ -133,7 +135,7 @@ def learner_of(parts, agent, dataset, train_step):
 
 
 def process(parts):
-    """TextGenerationMDP: an episode is a response to one of a trainer's prompts."""
+    """The TextGenerationMDP whose episodes are responses to a trainer's prompts."""
     columns = [parts.options.responses.max_prompt_tokens]
     (prompts,) = BatchStream(parts.examples, len(parts.examples), columns, epochs=1)
     rollouts, model = parts.worker.config, parts.worker.actor_critic.policy.config
@@ -149,10 +151,10 @@ def process(parts):
 
 
 class _SavedByTheirLearner:
-    """Stands where ``run_steps`` saves: TF-Agents' Learner writes checkpoints of its own."""
+    """Checkpoints for ``run_steps`` that save nothing: TF-Agents' Learner writes its own."""
 
     def save(self, step):
-        """Nothing is left to be saved."""
+        """Saves nothing."""
 
 
 if __name__ == "__main__":

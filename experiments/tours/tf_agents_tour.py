@@ -1,16 +1,17 @@
-"""TF-Agents' own agents learn to write: REINFORCE and PPO on the TF environment, and ours beside them.
+"""Trains TF-Agents' own REINFORCE and PPO agents, and ours, on the text-generation environment.
 
     python -m experiments.tours.tf_agents_tour
     python -m experiments.tours.tf_agents_tour --agents=reinforce --seeds=0,1,2
 
-Nothing of the first two agents is tfalign's: they see the specs, the observations and the rewards of
-``TextGenerationTFEnvironment``, and their networks are one hidden layer on the one-hot tokens. The task
-is ``environments.tasks.repeat_prompt``, whose optimum ``best_returns`` finds by trying every response.
-The third is ``AlignmentAgent``: a small GPT with a key-value cache, trained by our PPO through the very
-same driver, buffer and metric. Needs ``pip install 'tfalign[agents]'``.
+The first two agents are TF-Agents' alone: they see the specs, observations and rewards of
+``TextGenerationTFEnvironment``, and their networks are one hidden layer on the one-hot tokens. The task is
+``environments.tasks.repeat_prompt``, whose optimum ``best_returns`` finds by enumeration. The third is
+``AlignmentAgent``: a small GPT with a key-value cache, trained by our PPO with the same driver, buffer and
+metric. Needs ``pip install 'tfalign[agents]'``. Prints, for each agent and seed, the mean return of 256 sampled
+episodes as a fraction of the optimum, which must be at least 90%.
 
-Expected, a line an agent and seed: the mean return of 256 episodes, sampled, as a share of the optimum,
-of which at least 90 % is asked.
+Result: 96 to 100% of the optimum for all agents after 150 iterations, seeds 0, 1 and 2
+(docs/results/tf_agents.md).
 """
 
 from __future__ import annotations
@@ -33,44 +34,47 @@ from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
 
 ROWS = 32
-ENOUGH = 0.9  # of the optimum
+NAMES = ("reinforce", "ppo", "alignment")
+ENOUGH = 0.9  # fraction of the optimum
 
 
 @option_record
 class TourConfig:
-    agents: str = option("reinforce,ppo,alignment", "which, comma-separated")
-    seeds: str = option(
-        "0,1,2", "of training, comma-separated", list_of=int, at_least=0, below=2**32
+    agents: tuple[str, ...] = option(NAMES, "Agents, comma-separated.", NAMES)
+    seeds: tuple[int, ...] = option(
+        (0, 1, 2), "Random seeds of training, comma-separated.", at_least=0, below=2**32
     )
-    vocab_size: int = option(6, "of the task: id 0 is padding, 1 stops", at_least=3)
-    max_new_tokens: int = option(4, "of the task, longest response", at_least=1)
-    iterations: int = option(200, "collections and trainings", at_least=1)
+    vocab_size: int = option(
+        6, "Vocabulary size of the task; token 0 is padding, 1 stops.", at_least=3
+    )
+    max_new_tokens: int = option(4, "Maximum response length of the task, tokens.", at_least=1)
+    iterations: int = option(200, "Iterations of collecting and training.", at_least=1)
 
 
 def main(config):
     mdp = repeat_prompt(config.vocab_size, config.max_new_tokens)
     optimum = float(best_returns(mdp).mean())
-    shares = []
-    for name in config.agents.split(","):
-        for seed in map(int, config.seeds.split(",")):
+    fractions = []
+    for name in config.agents:
+        for seed in config.seeds:
             keras.utils.set_random_seed(seed)
             start = time.perf_counter()
             environment = TextGenerationTFEnvironment(mdp, ROWS, seed)
             agent = AGENTS[name](environment)
             learn(agent, environment, config.iterations, 2 * config.max_new_tokens)
             earned = mean_return(agent.collect_policy, environment)
-            shares.append(earned / optimum)
+            fractions.append(earned / optimum)
             print(
-                f"{name}, seed {seed}: return {earned:.3f} of {optimum:.3f}, {shares[-1]:.1%}, "
+                f"{name}, seed {seed}: return {earned:.3f} of {optimum:.3f}, {fractions[-1]:.1%}, "
                 f"{time.perf_counter() - start:.0f} s",
                 flush=True,
             )
-    if min(shares) < ENOUGH:
-        sys.exit(f"less than {ENOUGH:.0%} of the optimum: {min(shares):.1%}")
+    if min(fractions) < ENOUGH:
+        sys.exit(f"less than {ENOUGH:.0%} of the optimum: {min(fractions):.1%}")
 
 
 def learn(agent, environment, iterations, steps):
-    """Collects so many steps of every row, trains on them, and begins anew."""
+    """Repeats: collects ``steps`` steps of every row, trains on them, and clears the buffer."""
     from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
     from tf_agents.replay_buffers.tf_uniform_replay_buffer import TFUniformReplayBuffer
 
@@ -88,7 +92,7 @@ def learn(agent, environment, iterations, steps):
 
 
 def mean_return(policy, environment, episodes=256):
-    """Mean undiscounted return of episodes, as TF-Agents' metric counts it."""
+    """Mean undiscounted return of episodes, by TF-Agents' metric."""
     from tf_agents.drivers.dynamic_episode_driver import DynamicEpisodeDriver
     from tf_agents.metrics.tf_metrics import AverageReturnMetric
 
@@ -135,7 +139,7 @@ def ppo(environment):
 
 
 def alignment(environment):
-    """Our PPO on a GPT of one block, without a penalty for leaving its reference."""
+    """Our PPO on a GPT of one block, without a KL penalty."""
     mdp = environment.mdp
     total = mdp.prompts.token_ids.shape[1] + mdp.max_new_tokens
     config = GPTConfig(mdp.vocab_size, 32, 1, 2, max_positions=total, initializer_range=0.1)
@@ -152,7 +156,7 @@ def alignment(environment):
     )
 
 
-AGENTS = {"reinforce": reinforce, "ppo": ppo, "alignment": alignment}
+AGENTS = dict(zip(NAMES, (reinforce, ppo, alignment), strict=True))
 
 
 def _actor_network(environment):
@@ -175,7 +179,7 @@ def _value_network(environment):
 
 
 def _reading(environment):
-    """What their networks make of an observation: one-hot tokens, and which of them are real."""
+    """Preprocessing of an observation for TF-Agents' networks: one-hot tokens, and the padding mask."""
     from tf_keras import layers
 
     size = environment.mdp.vocab_size

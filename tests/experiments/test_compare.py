@@ -92,11 +92,11 @@ def test_a_failure_is_told_and_not_taken_for_a_result(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"contestants": "ppo,sarsa"}, "Contestants are ppo, .* Received: 'sarsa'"),
         (
-            {"seeds": "0,one"},
-            "--seeds must be values separated by commas, each at least 0 and below",
+            {"contestants": ("ppo", "sarsa")},
+            "--contestants must be one of ppo, .* Received: .*'sarsa'",
         ),
+        ({"seeds": (0, -1)}, "--seeds must be at least 0 and below .* Received: seeds=-1"),
     ],
 )
 def test_contradictions_fail_in_a_sentence(options, sentence):
@@ -113,7 +113,7 @@ def test_report(tmp_path):
     run = {name: 1.0 for name in [*MEASURES, "gold_reward_sft", "length"]}
     better = run | {"gold_reward": 3.0}
     (tmp_path / "a").mkdir()
-    config = CompareConfig(run_dir=str(tmp_path), seeds="0,1")
+    config = CompareConfig(run_dir=str(tmp_path), seeds=(0, 1))
     compare.report(config, {"rloo": [run, run], "ppo": [better, run]})
     lines = (tmp_path / "report.md").read_text().splitlines()
     rows = [line.split(" | ") for line in lines if " ± " in line]
@@ -152,8 +152,8 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     config = CompareConfig(
         run_dir=str(tmp_path / "run"),
         demo=str(tmp_path / "demo"),
-        contestants="reinforce,dpo",
-        seeds="0,1",
+        contestants=("reinforce", "dpo"),
+        seeds=(0, 1),
         data=str(prompts),
         evaluate=judged,
     )

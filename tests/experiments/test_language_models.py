@@ -44,10 +44,10 @@ def small(monkeypatch):
 @pytest.mark.slow
 def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     options = {"data_dir": str(data), "run_dir": str(tmp_path / "run")}
-    main(LanguageModelsConfig(models="ngram", texts="wikitext-2", **options))
+    main(LanguageModelsConfig(models=("ngram",), texts=("wikitext-2",), **options))
     first = tmp_path / "run" / "wikitext-2" / "1-gram, maximum likelihood.json"
     first.write_text(first.read_text().replace('"tokens": 5', '"tokens": 55'))  # kept as it is
-    main(LanguageModelsConfig(models="ngram,LSTM", **options))
+    main(LanguageModelsConfig(models=("ngram", "LSTM"), **options))
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert len(report["wikitext-2"]) == len(report["tinyshakespeare"]) == 5 * 4 + 1
     assert report["wikitext-2"]["1-gram, maximum likelihood"]["tokens"] == 55
@@ -68,13 +68,13 @@ def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     words = load_tokenizer(model)
     best = int(np.argmax(from_pretrained(model)(np.array([words.encode(prompt)]))[0, -1]))
     assert capsys.readouterr().out.strip() == words.decode([best]) != ""
-    main(LanguageModelsConfig(models="ngram,LSTM", **options))
+    main(LanguageModelsConfig(models=("ngram", "LSTM"), **options))
     assert "train" not in capsys.readouterr().out.split("#")[0]
 
 
 def test_a_unigram_by_hand(data, tmp_path):
     options = {"data_dir": str(data), "run_dir": str(tmp_path / "run")}
-    main(LanguageModelsConfig(models="ngram", texts="tinyshakespeare", **options))
+    main(LanguageModelsConfig(models=("ngram",), texts=("tinyshakespeare",), **options))
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     whole = "to be or not to be\n" * 60
     cut = len(whole) * 9 // 10
@@ -86,10 +86,12 @@ def test_a_unigram_by_hand(data, tmp_path):
 
 
 def test_what_is_wrong_is_said(data, tmp_path):
-    with pytest.raises(ValueError, match="Texts are wikitext-2, .* Received: 'bible'"):
-        LanguageModelsConfig(texts="bible")
-    with pytest.raises(ValueError, match="Models are ngram, .* Received: 'RNN'"):
-        LanguageModelsConfig(models="RNN")
+    with pytest.raises(
+        ValueError, match="--texts must be one of wikitext-2, .* Received: .*'bible'"
+    ):
+        LanguageModelsConfig(texts=("bible",))
+    with pytest.raises(ValueError, match="--models must be one of ngram, .* Received: .*'RNN'"):
+        LanguageModelsConfig(models=("RNN",))
     (data / "wikitext-2" / "wiki.test.tokens").write_text(" \n")
     with pytest.raises(ValueError, match="wiki.test.tokens: a corpus needs text"):
         main(LanguageModelsConfig(data_dir=str(data), run_dir=str(tmp_path / "run")))

@@ -61,7 +61,7 @@ def config_of(folder, run_dir, **choices):
     )
     return TransferConfig(
         run_dir=str(run_dir),
-        models=f"BERT={folder}/run/models/classify",
+        models=(f"BERT={folder}/run/models/classify",),
         dropout=0.0,
         classes=task,
         **{"examples": f"24,{ALL}", "seeds": 2} | choices,
@@ -115,8 +115,8 @@ def test_a_result_follows_from_its_seed(folder, tmp_path, is_pretrained):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"models": "bert"}, "NAME=DIRECTORY. Received: 'bert'"),
-        ({"models": "a=b", "examples": "0"}, "each at least 1, or all. Received: examples=0"),
+        ({"models": ("bert",)}, "NAME=DIRECTORY. Received: 'bert'"),
+        ({"models": ("a=b",), "examples": "0"}, "each at least 1, or all. Received: examples=0"),
     ],
 )
 def test_mistakes_are_told(choice, message):
@@ -126,4 +126,4 @@ def test_mistakes_are_told(choice, message):
 
 def test_models_and_data_must_be_given():
     with pytest.raises(ValueError, match="--classes.data or --pairs.data, must be given"):
-        main(TransferConfig(models="a=b"))
+        main(TransferConfig(models=("a=b",)))

@@ -18,26 +18,26 @@ SMALL = Problem(3, 2)
 BETA = 0.5
 
 
-def distance(name, problem=SMALL, beta=BETA, cap=-1.0, **changes):
+def distance(name, problem=SMALL, beta=BETA, cap=None, **changes):
     policy = solve(problem, with_kl_in_reward(name, beta, cap), ExactOptimumConfig(**changes))
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 
 @pytest.mark.parametrize("name", ["vtrace", "reinforce_is"])
 def test_corrected_it_arrives_although_the_reference_samples(name):
-    assert distance(name, refresh_every=0, cap=1e9, steps=150, batch_size=256) < 0.02
+    assert distance(name, reference_samples=True, cap=1e9, steps=150, batch_size=256) < 0.02
 
 
 def test_uncorrected_it_does_not():
     start = total_variation(SMALL.probabilities(SMALL.policy()), SMALL.optimum(BETA))
     assert start > 0.2
-    assert distance("reinforce", refresh_every=0, steps=150, batch_size=256) > 0.1
+    assert distance("reinforce", reference_samples=True, steps=150, batch_size=256) > 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mark"), [("vtrace", 0.05), ("reinforce_is", 0.05)])
 def test_six_tokens_four_steps(name, mark):
-    assert distance(name, Problem(6, 4), 1.0, refresh_every=0, cap=1e9) <= mark
+    assert distance(name, Problem(6, 4), 1.0, reference_samples=True, cap=1e9) <= mark
 
 
 @pytest.mark.parametrize("name", ["reinforce", "vtrace"])
