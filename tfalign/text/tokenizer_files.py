@@ -136,7 +136,7 @@ def read_stop_ids(directory: Path, core: tokenizers.Tokenizer) -> tuple[int, ...
     return None
 
 
-def write(directory: str | os.PathLike, tokenizer) -> None:
+def write(directory: str | os.PathLike, tokenizer: Any) -> None:
     """Writes a tokenizer's files: all of them, or, on a full disk, none.
 
     Raises:
