@@ -17,7 +17,7 @@ from tfalign.types import Array, Shape
 
 
 def normalization(
-    kind: str, epsilon: float, name: str | None = None, dtype: Any = None
+    kind: str, epsilon: float, name: str | None = None, dtype: str | keras.DTypePolicy | None = None
 ) -> keras.layers.Layer:
     """LayerNorm (Ba et al. 2016) for "layer", RMSNorm (Zhang and Sennrich 2019) for "rms"."""
     if kind == "layer":

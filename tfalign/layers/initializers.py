@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 from keras import ops
@@ -19,7 +18,7 @@ _to_be_loaded = contextvars.ContextVar("to_be_loaded", default=False)
 class Normal(keras.initializers.RandomNormal):
     """N(0, stddev^2); zeros while ``weights_to_be_loaded``."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Array:
         if _to_be_loaded.get():
             return ops.zeros(shape, dtype)
         return super().__call__(shape, dtype)

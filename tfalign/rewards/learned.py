@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 
 from tfalign import backend
 from tfalign.models import GPT, ScalarRewardHead
+from tfalign.models.config import ModelConfig
 from tfalign.models.tasks import TaskModel
 from tfalign.types import Array
 
@@ -33,7 +34,9 @@ class RewardModel(TaskModel):
 
     backbone_class = GPT
 
-    def __init__(self, backbone: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(backbone, **kwargs)
         self.head = ScalarRewardHead(dtype=self.dtype_policy, name="head")
         self.head.build((None, self.config.width))
