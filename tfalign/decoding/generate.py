@@ -9,7 +9,7 @@ whose value a critic wants, passes by exactly once.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ def step(
     model: CausalLM,
     kernel: Array,
     sampler: Sampler | Greedy | RowSampler,
-    stop_tokens: tuple[int, ...],
+    stop_tokens: Sequence[int],
     pad_id: int,
     state: DecodeState,
     uniforms: Array,
