@@ -12,8 +12,10 @@ import math
 
 from keras import ops
 
+from tfalign.functional.arrays import Array
 
-def draw_tail(uniforms, head, vocab_size):
+
+def draw_tail(uniforms: Array, head: int, vocab_size: int) -> tuple[Array, Array]:
     """Tokens of the tail, one from each of K equal parts of its probability.
 
     Args:
@@ -41,7 +43,9 @@ def draw_tail(uniforms, head, vocab_size):
     return ops.cast(drawn, "int32"), log_counts
 
 
-def sampled_token_log_probs(hidden, table, tokens, candidates, log_counts):
+def sampled_token_log_probs(
+    hidden: Array, table: Array, tokens: Array, candidates: Array, log_counts: Array
+) -> Array:
     """Log-probabilities of tokens whose softmax is normalised by an estimate (Jean et al. 2015,
     section 3.1): with s the scores and candidates k each expected exp(log_count) times,
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from keras import ops
 
+from tfalign.types import Array
 
-def key_mask(padding_mask):
+
+def key_mask(padding_mask: Array) -> Array:
     """Padding mask: every query attends to the real keys.
 
     Args:
@@ -20,7 +22,7 @@ def key_mask(padding_mask):
     return ops.cast(padding_mask, "bool")[:, None, None, :]
 
 
-def causal_mask(length):
+def causal_mask(length: int | Array) -> Array:
     """Causal mask: a query attends to keys up to its own column: bool[1, 1, T, T].
 
     Args:
@@ -38,7 +40,7 @@ def causal_mask(length):
     return (column[None, :] <= column[:, None])[None, None]
 
 
-def banded_mask(length, window):
+def banded_mask(length: int | Array, window: int) -> Array:
     """Banded mask: a query attends to keys fewer than ``window`` columns away, on either side:
     bool[1, 1, T, T].
 
@@ -58,7 +60,7 @@ def banded_mask(length, window):
     return (ops.abs(column[None, :] - column[:, None]) < window)[None, None]
 
 
-def segment_mask(segment_ids):
+def segment_mask(segment_ids: Array) -> Array:
     """Mask of packed documents: tokens attend within their own document.
 
     Args:
@@ -71,7 +73,7 @@ def segment_mask(segment_ids):
     return (same & (segment_ids > 0)[:, None, :])[:, None]
 
 
-def column_distances(column, count, length):
+def column_distances(column: int | Array, count: int, length: int) -> Array:
     """Distances from each of N new columns back to the columns of a cache.
 
     Args:
@@ -86,7 +88,7 @@ def column_distances(column, count, length):
     return (first + ops.arange(count))[:, None, :, None] - ops.arange(length)
 
 
-def with_keys(attention_mask, *padding_masks):
+def with_keys(attention_mask: Array | None, *padding_masks: Array | None) -> Array | None:
     """An attention mask combined with a padding mask of the keys.
 
     Args:

@@ -9,8 +9,9 @@ from keras import ops
 
 from tfalign.functional.masking import masked_sum
 from tfalign.functional.preference_losses import kto_loss, kto_reference_point
+from tfalign.models import CausalLM
 from tfalign.objectives.response_log_probs import response_log_probs
-from tfalign.types import RankedResponses
+from tfalign.types import Array, LabelledResponses, Metrics, RankedResponses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,9 @@ class KTO:
     chunk: int | None = None
     needs_reference: ClassVar[bool] = True
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: CausalLM, batch: LabelledResponses, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over responses.
 
         Args:

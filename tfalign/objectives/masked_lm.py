@@ -6,7 +6,9 @@ from keras import ops
 
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.masking import masked_sum
+from tfalign.models import BERTPretrainer, MaskedLM
 from tfalign.objectives.classification import class_loss
+from tfalign.types import Array, MaskedTexts, Metrics
 
 
 class MaskedLanguageModelling:
@@ -16,7 +18,9 @@ class MaskedLanguageModelling:
     Only the masked columns are read out: M of them meet the vocabulary, not all T.
     """
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: MaskedLM, batch: MaskedTexts, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over masked tokens.
 
         Args:
@@ -40,7 +44,9 @@ class BERTPretraining:
     micro-batches and replicas add up to the whole batch's.
     """
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: BERTPretrainer, batch: MaskedTexts, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over masked tokens.
 
         Args:
@@ -72,7 +78,7 @@ class BERTPretraining:
         )
 
 
-def read_hidden_columns(model, states, batch):
+def read_hidden_columns(model: MaskedLM, states: Array, batch: MaskedTexts) -> Array:
     """float32[B, M, V], logits at the masked positions alone.
 
     Args:

@@ -14,6 +14,8 @@ from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
 from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
 from tfalign.functional.masking import masked_sum
+from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
+from tfalign.types import Array, Metrics, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,9 @@ class PolicyObjective:
     aggregate: Callable = token_mean
     chunk: int | None = None
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array | None, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         """The algorithm's per-token loss and metrics.
 
         Args:
@@ -52,7 +56,12 @@ class PolicyObjective:
         """
         raise NotImplementedError
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self,
+        model: Actor | SharedActorCritic | SeparateActorCritic,
+        batch: Rollout,
+        training: bool = True,
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over the batch, and what to divide it by.
 
         Args:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 from keras import ops
 
 from tfalign.functional.losses import binary_loss
 from tfalign.functional.masking import masked_sum
+from tfalign.types import Array, LabelledSteps, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +17,9 @@ class ProcessRewardModelling:
     """-log probability of each step's label, in mean over steps (Uesato et al. 2022; Lightman et al.
     2023, section 2.6)."""
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: keras.Model, batch: LabelledSteps, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over steps.
 
         Args:

@@ -8,7 +8,9 @@ from keras import ops
 
 from tfalign.functional.random import uniform
 from tfalign.functional.sampled_softmax import draw_tail, sampled_token_log_probs
+from tfalign.models import CausalLM
 from tfalign.objectives.language_modelling import LanguageModelling
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class SampledLanguageModelling(LanguageModelling):
     sampled: int = 2000
     seed: int = 0
 
-    def log_probs(self, model, hidden, targets, training):
+    def log_probs(self, model: CausalLM, hidden: Array, targets: Array, training: bool) -> Array:
         if not training:
             return super().log_probs(model, hidden, targets, training)
         numbers = ops.arange(self.sampled, dtype="int32")

@@ -9,6 +9,8 @@ from keras import ops
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.losses import smoothed_token_loss
 from tfalign.functional.masking import masked_sum
+from tfalign.models import Transformer
+from tfalign.types import Array, Metrics, SequencePairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +25,15 @@ class Translation:
 
     label_smoothing: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing must lie in [0, 1). Received: {self.label_smoothing}"
             )
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: Transformer, batch: SequencePairs, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over target tokens.
 
         Args:
