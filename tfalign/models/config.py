@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-Config = TypeVar("Config", bound="ModelConfig")
+_Config = TypeVar("_Config", bound="ModelConfig")
 
 
 class ModelConfig:
@@ -24,7 +24,7 @@ class ModelConfig:
         return self.max_positions
 
     @classmethod
-    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    def from_dict(cls: type[_Config], values: Mapping[str, Any]) -> _Config:
         """The configuration of a dict of its fields.
 
         Raises:
@@ -42,11 +42,11 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def replace(self: Config, **changes: Any) -> Config:
+    def replace(self: _Config, **changes: Any) -> _Config:
         return dataclasses.replace(self, **changes)
 
 
-def preset(presets: Mapping[str, Config], name: str, **changes: Any) -> Config:
+def preset(presets: Mapping[str, _Config], name: str, **changes: Any) -> _Config:
     """One of the named configurations, with some fields changed.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfalign.models.config import ModelConfig
 
-Shapes = dict[str, tuple[int, ...] | None]
+Shapes = dict[str, tuple[int, ...] | None]  # such a table
 
 _BLOCK = re.compile(r"blocks\.\d+\.")
 _PREFIX = "backbone."
