@@ -185,7 +185,7 @@ class SamplingOptions:
     greedy: bool = option(False, "Take the likeliest token instead of sampling.")
     seed: int = option(0, "Random seed of sampling.", at_least=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, None, 1.0, 0.0)
         if self.greedy and sampled:
             raise ValueError("greedy excludes temperature, top_k, top_p and min_p")

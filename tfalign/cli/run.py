@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tfalign import trainers
@@ -92,7 +93,7 @@ def _train(trainer: Trainer) -> None:
         print(f"report: {trainer.run.path}/report.md")
 
 
-def gold_of(data: str):
+def gold_of(data: str) -> Callable[[str, str], float] | None:
     """The reward that judges the embedded data and that nothing is trained on; None for other data."""
     if data != "embedded":
         return None

@@ -74,7 +74,7 @@ class Report:
     after_name: str = "ppo"
     samples: int = 12  # how many of the first prompts, and of the worst responses, are shown
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, policy in self.policies.items():
             sizes = {"responses": len(policy.responses)}
             judged = {part: getattr(policy, part) for part in ("scores", "gold", "kl", "lengths")}

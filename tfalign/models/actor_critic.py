@@ -6,11 +6,15 @@ which states are a response's log-probs computed, and what are those states wort
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfalign.models.heads import ValueHead
 from tfalign.models.tasks import CausalLM, Critic
+from tfalign.types import Array
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -21,21 +25,23 @@ class Actor(keras.Model):
         policy: CausalLM.
     """
 
-    def __init__(self, policy, **kwargs):
+    def __init__(self, policy: CausalLM, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.built = True
 
-    def call(self, token_ids, padding_mask, response_length):
+    def call(
+        self, token_ids: Array, padding_mask: Array, response_length: int
+    ) -> tuple[Array, None]:
         """As ``SharedActorCritic.call``, with None for the values."""
         given = (token_ids, padding_mask, response_length)
         return before_response(self.policy.backbone, *given), None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> Actor:
         return cls(**_with_models_restored(config, "policy"))
 
 
@@ -47,14 +53,16 @@ class SharedActorCritic(keras.Model):
         policy: CausalLM, which stays usable by itself; the weights are the same.
     """
 
-    def __init__(self, policy, **kwargs):
+    def __init__(self, policy: CausalLM, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.value_head = ValueHead(dtype=policy.dtype_policy, name="value_head")
         self.value_head.build((None, None, policy.config.width))
         self.built = True
 
-    def call(self, token_ids, padding_mask, response_length):
+    def call(
+        self, token_ids: Array, padding_mask: Array, response_length: int
+    ) -> tuple[Array, Array]:
         """The states before each response token.
 
         Args:
@@ -69,11 +77,11 @@ class SharedActorCritic(keras.Model):
         hidden = before_response(self.policy.backbone, token_ids, padding_mask, response_length)
         return hidden, self.value_head(hidden)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> SharedActorCritic:
         return cls(**_with_models_restored(config, "policy"))
 
 
@@ -86,26 +94,34 @@ class SeparateActorCritic(keras.Model):
         critic: Critic.
     """
 
-    def __init__(self, policy, critic, **kwargs):
+    def __init__(self, policy: CausalLM, critic: Critic, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.critic = critic
         self.built = True
 
-    def call(self, token_ids, padding_mask, response_length):
+    def call(
+        self, token_ids: Array, padding_mask: Array, response_length: int
+    ) -> tuple[Array, Array]:
         """As ``SharedActorCritic.call``."""
         given = (token_ids, padding_mask, response_length)
         return before_response(self.policy.backbone, *given), before_response(self.critic, *given)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy, critic=self.critic)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> SeparateActorCritic:
         return cls(**_with_models_restored(config, "policy", "critic"))
 
 
-def before_response(model, token_ids, padding_mask, response_length, training=None):
+def before_response(
+    model: Callable[..., Any],
+    token_ids: Array,
+    padding_mask: Array,
+    response_length: int,
+    training: bool | None = None,
+) -> Any:
     """A model's outputs at the states before each response token, computed for no others.
 
     Args:
@@ -127,7 +143,7 @@ def before_response(model, token_ids, padding_mask, response_length, training=No
     )
 
 
-def separate_critic(policy: CausalLM, initial: keras.Model | None = None):
+def separate_critic(policy: CausalLM, initial: keras.Model | None = None) -> Critic:
     """A ``Critic`` of the policy's shape, its backbone's weights copied from ``initial.backbone``
     (the reward model, as in Stiennon et al. 2020) or from the policy's."""
     source = policy.backbone if initial is None else initial.backbone
@@ -146,7 +162,7 @@ def _with_models_restored(config, *names):
     return config | {name: deserialize(config[name]) for name in names}
 
 
-def copy_weights(source, target):
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies weights between models of one shape, however they are sharded."""
     for variable, value in zip(target.weights, source.weights, strict=True):
         variable.assign(ops.copy(value.value))  # a buffer of its own: an update donates the other

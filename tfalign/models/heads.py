@@ -5,11 +5,14 @@ Padding never decides anything here: a head that reads one column is told which.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfalign.layers import activation_function
 from tfalign.layers.initializers import Normal
+from tfalign.types import Array
 
 
 class _Head(keras.layers.Layer):
@@ -32,10 +35,12 @@ class CausalLMHead(_Head):
         float32[..., V].
     """
 
-    def call(self, hidden, kernel):
+    def call(self, hidden: Array, kernel: Array) -> Array:
         return ops.cast(ops.matmul(hidden, kernel), "float32")
 
-    def compute_output_shape(self, hidden_shape, kernel_shape):
+    def compute_output_shape(
+        self, hidden_shape: tuple[int | None, ...], kernel_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*hidden_shape[:-1], kernel_shape[-1])
 
 
@@ -60,19 +65,23 @@ class MaskedLMHead(_Head):
 
     def __init__(
         self,
-        vocab_size,
-        activation="gelu",
-        norm_epsilon=1e-12,
-        initializer_range=0.02,
-        **kwargs,
-    ):
+        vocab_size: int,
+        activation: str = "gelu",
+        norm_epsilon: float = 1e-12,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.activation = activation
         self.norm_epsilon = norm_epsilon
         self.initializer_range = initializer_range
 
-    def build(self, hidden_shape, kernel_shape=None):
+    def build(
+        self,
+        hidden_shape: tuple[int | None, ...],
+        kernel_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
         self.dense = _dense(self, hidden_shape[-1], self.initializer_range, "dense")
         self.norm = keras.layers.LayerNormalization(
             epsilon=self.norm_epsilon, dtype=self.dtype_policy, name="norm"
@@ -82,14 +91,16 @@ class MaskedLMHead(_Head):
         self.norm.build(hidden_shape)
         self.built = True
 
-    def call(self, hidden, kernel):
+    def call(self, hidden: Array, kernel: Array) -> Array:
         x = self.norm(activation_function(self.activation)(self.dense(hidden)))
         return ops.cast(ops.matmul(x, kernel) + self.bias, "float32")
 
-    def compute_output_shape(self, hidden_shape, kernel_shape):
+    def compute_output_shape(
+        self, hidden_shape: tuple[int | None, ...], kernel_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*hidden_shape[:-1], self.vocab_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "vocab_size": self.vocab_size,
             "activation": self.activation,
@@ -115,27 +126,31 @@ class ClassifierHead(_Head):
         float32[..., C], logits.
     """
 
-    def __init__(self, num_classes, dropout=0.0, initializer_range=0.02, **kwargs):
+    def __init__(
+        self, num_classes: int, dropout: float = 0.0, initializer_range: float = 0.02, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout = dropout
         self.initializer_range = initializer_range
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
         self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
         self.dense = _dense(self, self.num_classes, self.initializer_range, "dense")
         self.dense.build(features_shape)
         self.built = True
 
-    def call(self, features, training=None):
+    def call(self, features: Array, training: bool | None = None) -> Array:
         if self.dropout:
             features = self.drop(features, training=training)
         return ops.cast(self.dense(features), "float32")
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*features_shape[:-1], self.num_classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_classes": self.num_classes,
             "dropout": self.dropout,
@@ -158,7 +173,7 @@ class NextSentenceHead(ClassifierHead):
     """float[B, W] -> float32[B, 2]: does the second segment follow the first
     (Devlin et al. 2019, section 3.1, task 2)? Class 0 is "it follows"."""
 
-    def __init__(self, num_classes=2, **kwargs):
+    def __init__(self, num_classes: int = 2, **kwargs: Any) -> None:
         super().__init__(num_classes, **kwargs)
 
 
@@ -174,17 +189,17 @@ class ValueHead(_Head):
         float32[...].
     """
 
-    def build(self, hidden_shape):
+    def build(self, hidden_shape: tuple[int | None, ...]) -> None:
         self.dense = keras.layers.Dense(
             1, kernel_initializer="zeros", dtype=self.dtype_policy, name="dense"
         )
         self.dense.build(hidden_shape)
         self.built = True
 
-    def call(self, hidden):
+    def call(self, hidden: Array) -> Array:
         return ops.cast(self.dense(hidden)[..., 0], "float32")
 
-    def compute_output_shape(self, hidden_shape):
+    def compute_output_shape(self, hidden_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return hidden_shape[:-1]
 
 
@@ -201,19 +216,21 @@ class ScalarRewardHead(_Head):
         float32[B].
     """
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
         start = Normal(stddev=(features_shape[-1] + 1) ** -0.5)
         self.dense = keras.layers.Dense(1, kernel_initializer=start, dtype="float32", name="dense")
         self.dense.build(features_shape)
         self.built = True
 
-    def call(self, features):
+    def call(self, features: Array) -> Array:
         return self.dense(features)[:, 0]
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return features_shape[:1]
 
-    def normalize(self, mean, std):
+    def normalize(self, mean: float, std: float) -> None:
         """Scales and shifts the linear map, so that scores of this mean and deviation become N(0, 1).
 
         Raises:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
+
+from tfalign.types import Array
 
 
 class Trace(NamedTuple):
@@ -15,7 +19,12 @@ class Trace(NamedTuple):
     positions: Any | None  # int32[B, T], where the blocks use them
 
 
-def trace_blocks(blocks, x, masks, positions=None):
+def trace_blocks(
+    blocks: Sequence[keras.layers.Layer],
+    x: Array,
+    masks: Sequence[Array],
+    positions: Array | None = None,
+) -> Trace:
     """The ``Trace`` of blocks that begin with x."""
     states = [x]
     for block, mask in zip(blocks, masks):
@@ -23,6 +32,6 @@ def trace_blocks(blocks, x, masks, positions=None):
     return Trace(tuple(states), tuple(masks), positions)
 
 
-def all_real(embedded):
+def all_real(embedded: Array) -> Array:
     """bool[B, T], true everywhere, for float[B, T, W]."""
     return ops.ones_like(embedded[..., 0], dtype="bool")

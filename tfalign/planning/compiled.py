@@ -46,7 +46,7 @@ class Program(NamedTuple):
     hindrances: list[str]  # see the function
 
 
-def watch(folder):
+def watch(folder: str | os.PathLike) -> None:
     """Makes XLA write down what it compiles, in text, from now on.
 
     Args:
@@ -56,7 +56,7 @@ def watch(folder):
     os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={folder} --xla_dump_hlo_as_text"
 
 
-def programs(folder, trips=1):
+def programs(folder: str | os.PathLike, trips: int = 1) -> list[Program]:
     """What was compiled so far, in order.
 
     Args:
@@ -85,7 +85,7 @@ def _program(file, trips):
     return Program(name, flops, temporary, arguments, sent, hindrances(text))
 
 
-def hindrances(text):
+def hindrances(text: str) -> list[str]:
     """What keeps an HLO module from running on an accelerator by itself: its lines that call the host, or
     have a dimension that is only known to be at most so much.
 
@@ -95,7 +95,7 @@ def hindrances(text):
     return [line.strip() for line in text.splitlines() if _HINDRANCE.search(line)]
 
 
-def flops_and_traffic(text, trips=1):
+def flops_and_traffic(text: str, trips: int = 1) -> tuple[float, float]:
     """Operations of the matrix products in an HLO module, and bytes that its collectives send.
 
     Args:

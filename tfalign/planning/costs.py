@@ -35,11 +35,11 @@ class Costs(NamedTuple):
     passing: dict[str, float]  # bytes that take each other's place, by component
 
     @property
-    def total_flops(self):
+    def total_flops(self) -> float:
         return sum(self.flops.values())
 
     @property
-    def total_memory(self):
+    def total_memory(self) -> float:
         return sum(self.resident.values()) + max(self.passing.values())
 
 
@@ -68,7 +68,7 @@ class Work:
     precision: str = "float32"
 
     @property
-    def columns(self):
+    def columns(self) -> int:
         return self.prompt + self.response
 
 
@@ -105,7 +105,7 @@ def _shape(config):
     )
 
 
-def count_parameters(config) -> int:
+def count_parameters(config: GPTConfig) -> int:
     """Weights of a CausalLM of a GPTConfig."""
     s = _shape(config)
     of_inputs = config.use_bias if config.attention_bias is None else config.attention_bias
@@ -120,26 +120,28 @@ def count_parameters(config) -> int:
     return count_tables(config) + positions + s.layers * block + norm
 
 
-def count_tables(config) -> int:
+def count_tables(config: GPTConfig) -> int:
     """Weights of a CausalLM's token embeddings and read-out."""
     s = _shape(config)
     return s.width * s.vocab * (1 if config.tied else 2)
 
 
-def count_matrices(config) -> int:
+def count_matrices(config: GPTConfig) -> int:
     """Weights of the matrices of all blocks."""
     s = _shape(config)
     return s.layers * s.matrices
 
 
-def count_adapters(config, rank) -> int:
+def count_adapters(config: GPTConfig, rank: int) -> int:
     """Weights of adapters of a rank on all Dense layers of the blocks."""
     s = _shape(config)
     attention = 2 * (s.width + s.queries) + 2 * (s.width + s.keys)
     return s.layers * rank * (attention + (s.inner + 1) * (s.width + s.hidden))
 
 
-def forward_flops(config, rows, columns, last=None, logits=0) -> float:
+def forward_flops(
+    config: GPTConfig, rows: int, columns: int, last: int | None = None, logits: int = 0
+) -> float:
     """Of the trunk, and of the read-out at some of its columns.
 
     Args:
@@ -155,7 +157,7 @@ def forward_flops(config, rows, columns, last=None, logits=0) -> float:
     return rows * (blocks + 2 * logits * s.width * s.vocab)
 
 
-def decode_flops(config, rows, prompt, new) -> float:
+def decode_flops(config: GPTConfig, rows: int, prompt: int, new: int) -> float:
     """Of the decode loop: the prompt but its last token, then ``new`` tokens, over the whole cache."""
     s = _shape(config)
     length = prompt + new - 1
@@ -166,19 +168,23 @@ def decode_flops(config, rows, prompt, new) -> float:
     return rows * (prefill + new * token)
 
 
-def decode_bytes(config, rows, prompt, new, precision="float32") -> float:
+def decode_bytes(
+    config: GPTConfig, rows: int, prompt: int, new: int, precision: str = "float32"
+) -> float:
     """What the decode loop reads: all weights and the whole cache, for every new token."""
     weights = BYTES[precision] * count_parameters(config)
     return new * (weights + cache_bytes(config, rows, prompt, new, precision))
 
 
-def cache_bytes(config, rows, prompt, new, precision="float32") -> float:
+def cache_bytes(
+    config: GPTConfig, rows: int, prompt: int, new: int, precision: str = "float32"
+) -> float:
     """Of the decode loop's keys and values."""
     s = _shape(config)
     return 2.0 * s.layers * rows * (prompt + new - 1) * s.keys * BYTES[precision]
 
 
-def costs_of(algorithm, models, work) -> Costs:
+def costs_of(algorithm: str, models: Models, work: Work) -> Costs:
     """Of a step of an algorithm.
 
     Args:
@@ -192,7 +198,7 @@ def costs_of(algorithm, models, work) -> Costs:
     return of.get(algorithm, preference_costs)(models.policy, work)
 
 
-def readout_flops(algorithm, phase, config, work) -> float:
+def readout_flops(algorithm: str, phase: str, config: GPTConfig, work: Work) -> float:
     """What of a phase's operations is the product with the vocabulary's table."""
     if phase == "reward" or algorithm == "reward":
         return 0.0
@@ -202,23 +208,28 @@ def readout_flops(algorithm, phase, config, work) -> float:
     return passes * rows * read * 2.0 * config.width * config.vocab_size
 
 
-def supervised_costs(config, work) -> Costs:
+def supervised_costs(config: GPTConfig, work: Work) -> Costs:
     """Of an update of pretraining or fine-tuning on rows of text."""
     return _update_costs(config, work, work.rows, work.columns, logits=work.columns - 1)
 
 
-def reward_costs(config, work) -> Costs:
+def reward_costs(config: GPTConfig, work: Work) -> Costs:
     """Of an update of a reward model on pairs."""
     return _update_costs(config, work, 2 * work.rows, work.columns)
 
 
-def preference_costs(config, work) -> Costs:
+def preference_costs(config: GPTConfig, work: Work) -> Costs:
     """Of an update of DPO and its like on pairs; the reference spoke once before, and is gone."""
     read = {"last": work.response, "logits": work.response}
     return _update_costs(config, work, 2 * work.rows, work.columns - 1, **read)
 
 
-def on_policy_costs(config, work, reward_config=None, critic_config=None) -> Costs:
+def on_policy_costs(
+    config: GPTConfig,
+    work: Work,
+    reward_config: GPTConfig | None = None,
+    critic_config: GPTConfig | None = None,
+) -> Costs:
     """Of an iteration of PPO or GRPO: rollouts and all updates on them.
 
     Args:
@@ -263,7 +274,13 @@ def on_policy_costs(config, work, reward_config=None, critic_config=None) -> Cos
 
 
 def kept_bytes(
-    config, rows, columns, last=None, logits=0, precision="float32", logits_kept=_LOGITS_KEPT
+    config: GPTConfig,
+    rows: int,
+    columns: int,
+    last: int | None = None,
+    logits: int = 0,
+    precision: str = "float32",
+    logits_kept: int = _LOGITS_KEPT,
 ) -> float:
     """What a forward pass keeps for the backward pass.
 
@@ -281,7 +298,14 @@ def kept_bytes(
     return rows * (BYTES[precision] * numbers + 4.0 * logits_kept * logits * s.vocab)
 
 
-def forward_bytes(config, rows, columns, last=None, logits=0, precision="float32") -> float:
+def forward_bytes(
+    config: GPTConfig,
+    rows: int,
+    columns: int,
+    last: int | None = None,
+    logits: int = 0,
+    precision: str = "float32",
+) -> float:
     """What a forward pass without a backward pass needs at its widest; arguments as ``kept_bytes``."""
     s = _shape(config)
     attention = 2 * s.queries + 2 * s.keys + 2 * s.heads * columns

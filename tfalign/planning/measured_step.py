@@ -10,6 +10,7 @@ import contextlib
 import math
 import resource
 import tempfile
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -20,6 +21,7 @@ from tfalign.models.layouts import distribution
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters
 from tfalign.objectives import DPO, LanguageModelling, RewardModelling
 from tfalign.planning import compiled
+from tfalign.planning.costs import Models, Work
 from tfalign.planning.options import ON_POLICY
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.training.algorithms import ALGORITHMS
@@ -46,7 +48,9 @@ class Measured(NamedTuple):
     growth: int  # bytes by which the process grew at most, the compiler's own included
 
 
-def measure(algorithm, models, work, mesh=None):
+def measure(
+    algorithm: str, models: Models, work: Work, mesh: Mapping[str, int] | None = None
+) -> Measured:
     """Runs a step with random weights and reads what XLA compiled for it.
 
     Args:
@@ -76,7 +80,7 @@ def measure(algorithm, models, work, mesh=None):
     return Measured(flops, parameters, resident, passing, sent, hindrances, growth)
 
 
-def bytes_of(variables):
+def bytes_of(variables: Iterable[keras.Variable]) -> list[int]:
     """Of each variable, on the first device."""
     if keras.backend.backend() == "jax":
         return [v.value.addressable_shards[0].data.nbytes for v in variables]

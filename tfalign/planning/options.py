@@ -74,6 +74,6 @@ class PlanOptions:
     precision: str = option("float32", "Keras dtype policy.", ("float32", "mixed_bfloat16"))
     check: bool = option(False, "Run a step and compare with what XLA compiled.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.critic == "separate" and self.algorithm != "ppo":
             raise ValueError(f"{self.algorithm} has no critic. Received: critic={self.critic}")

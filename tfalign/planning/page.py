@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tfalign.evaluation.markdown import table
+from tfalign.planning.measured_step import Measured
+from tfalign.planning.options import Device
+from tfalign.planning.scaling import Scaled
 
 
-def seconds_at_best(flops, read, device, precision):
+def seconds_at_best(
+    flops: Mapping[str, float], read: float, device: Device, precision: str
+) -> dict[str, float]:
     """Of each phase, at the device's peak; the decode loop must also read its weights and cache.
 
     Args:
@@ -23,7 +30,7 @@ def seconds_at_best(flops, read, device, precision):
     return seconds
 
 
-def page(planned, read, precision, device):
+def page(planned: Scaled, read: float, precision: str, device: Device) -> str:
     """A plan as Markdown: phases, memory, and whether it fits.
 
     Args:
@@ -68,7 +75,7 @@ def page(planned, read, precision, device):
     )
 
 
-def comparison(parameters, planned, measured):
+def comparison(parameters: int, planned: Scaled, measured: Measured) -> str:
     """A plan beside what was compiled, as Markdown.
 
     Args:

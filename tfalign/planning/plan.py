@@ -17,6 +17,7 @@ compiled. On a mesh (see ``models.layouts``) all numbers are of one device, with
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import keras
 
@@ -25,12 +26,12 @@ from tfalign.models.gpt import PRESETS
 from tfalign.models.layouts import parse_mesh
 from tfalign.planning import costs, scaling
 from tfalign.planning.measured_step import measure
-from tfalign.planning.options import DEVICES, RULE, Device
+from tfalign.planning.options import DEVICES, RULE, Device, PlanOptions
 from tfalign.planning.page import comparison, page
 from tfalign.training.algorithms import ALGORITHMS
 
 
-def print_plan(config):
+def print_plan(config: PlanOptions) -> None:
     """Prints the plan of a PlanOptions."""
     device, models, work = device_of(config), models_of(config), work_of(config)
     mesh = parse_mesh(config.mesh) if config.mesh else None
@@ -44,7 +45,7 @@ def print_plan(config):
         print(comparison(parameters, planned, measured))
 
 
-def device_of(config):
+def device_of(config: PlanOptions) -> Device:
     """The Device a config names or spells out.
 
     Raises:
@@ -64,7 +65,7 @@ def device_of(config):
     return Device(memory, bandwidth, speed, speed, link)
 
 
-def models_of(config):
+def models_of(config: PlanOptions) -> costs.Models:
     """The ``costs.Models`` of a config."""
     policy = shape_of(config.model)
     reward = None
@@ -73,7 +74,7 @@ def models_of(config):
     return costs.Models(policy, reward, policy if config.critic == "separate" else None)
 
 
-def shape_of(model):
+def shape_of(model: str) -> GPTConfig:
     """The GPTConfig of a preset or a directory.
 
     Raises:
@@ -87,7 +88,7 @@ def shape_of(model):
     return shape
 
 
-def work_of(config):
+def work_of(config: PlanOptions) -> costs.Work:
     """The ``costs.Work`` of a config."""
     epochs, minibatch = 1, None
     if config.algorithm in costs.ON_POLICY:
@@ -106,21 +107,25 @@ def work_of(config):
     )
 
 
-def plan(algorithm, models, work, mesh=None):
+def plan(
+    algorithm: str, models: costs.Models, work: costs.Work, mesh: Mapping[str, int] | None = None
+) -> scaling.Scaled:
     """The ``scaling.Scaled`` of a step: of each device of a mesh, or of one alone, that sends nothing."""
     if mesh is None:
         return scaling.Scaled(costs.costs_of(algorithm, models, work), {})
     return scaling.scale(algorithm, models, work, mesh)
 
 
-def decode_bytes(shape, work, mesh=None):
+def decode_bytes(
+    shape: GPTConfig, work: costs.Work, mesh: Mapping[str, int] | None = None
+) -> float:
     """What the decode loop reads, of each device of a mesh or of one alone."""
     if mesh is None:
         return costs.decode_bytes(shape, work.rows, work.prompt, work.response, work.precision)
     return scaling.decode_bytes(shape, work, mesh)
 
 
-def check_backend(mesh):
+def check_backend(mesh: Mapping[str, int] | None) -> None:
     """Raises a ValueError if a mesh's programs cannot be compiled in this process."""
     if mesh and keras.backend.backend() != "jax":
         raise ValueError(

@@ -9,11 +9,13 @@ A device computes its share of the rows with a model that has its share of the h
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from tfalign.models import GPTConfig
 from tfalign.models.layouts import check_mesh
 from tfalign.planning import costs
-from tfalign.planning.costs import BYTES, Costs, Models
+from tfalign.planning.costs import BYTES, Costs, Models, Work
 
 # JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs
 _KEPT_BY_JAX = 1.15
@@ -34,13 +36,13 @@ class Axes(NamedTuple):
     fsdp: int  # as ``rows`` where these cut the weights too, else 1
 
     @classmethod
-    def of(cls, mesh):
+    def of(cls, mesh: Mapping[str, int]) -> Axes:
         """Those of a dict of ``layouts.parse_mesh``."""
         axis, rows = next(iter(mesh.items()))
         return cls(rows, mesh["model"], rows if axis == "fsdp" else 1)
 
 
-def scale(algorithm, models, work, mesh) -> Scaled:
+def scale(algorithm: str, models: Models, work: Work, mesh: Mapping[str, int]) -> Scaled:
     """What a device takes of a step.
 
     Args:
@@ -69,7 +71,7 @@ def scale(algorithm, models, work, mesh) -> Scaled:
     )
 
 
-def share_of(config, axes):
+def share_of(config: GPTConfig, axes: Axes) -> GPTConfig:
     """A device's share of a model: its heads and hidden units, of the same width.
 
     Args:
@@ -87,7 +89,7 @@ def share_of(config, axes):
     )
 
 
-def held_weights(config, axes) -> float:
+def held_weights(config: GPTConfig, axes: Axes) -> float:
     """Weights a device holds of a CausalLM: matrices and token embeddings are cut, the rest is whole."""
     tables, matrices = costs.count_tables(config), costs.count_matrices(config)
     whole = costs.count_parameters(config) - tables - matrices
@@ -95,7 +97,7 @@ def held_weights(config, axes) -> float:
     return whole + tables / cut + matrices / (axes.model * axes.fsdp)
 
 
-def gathered_weights(config, axes, read_out) -> float:
+def gathered_weights(config: GPTConfig, axes: Axes, read_out: bool) -> float:
     """Weights that "fsdp" makes whole while they are used, until their gradient is known; the token
     embedding's table only as a read-out."""
     if axes.fsdp == 1:
@@ -104,7 +106,7 @@ def gathered_weights(config, axes, read_out) -> float:
     return table + costs.count_matrices(config) / axes.model
 
 
-def decode_bytes(config, work, mesh) -> float:
+def decode_bytes(config: GPTConfig, work: Work, mesh: Mapping[str, int]) -> float:
     """What a device's decode loop reads: weights made whole but for "model", and its share of the cache.
 
     Args:
@@ -119,7 +121,7 @@ def decode_bytes(config, work, mesh) -> float:
     return own.response * (weights + costs.cache_bytes(share_of(config, axes), *decoded))
 
 
-def sent_bytes(algorithm, models, work, axes) -> dict[str, float]:
+def sent_bytes(algorithm: str, models: Models, work: Work, axes: Axes) -> dict[str, float]:
     """What a device sends, by phase.
 
     Args:

@@ -43,7 +43,7 @@ class Limits:
         option(None, f"Key that requests must bring; none: the environment's ${KEY_VARIABLE}.")
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.key.isascii() and self.key.isprintable() and self.key == self.key.strip()):
             raise ValueError(
                 "--api_key must be printable ASCII, as an HTTP header can hold it, without spaces at"

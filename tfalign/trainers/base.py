@@ -72,7 +72,7 @@ class Trainer:
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         changes: Mapping[str, Any] | None = None,
-    ):
+    ) -> None:
         self.options = changed(options or self.options_class(), **(changes or {}))
         self.stage: str = stage or self.default_stage
         self.callbacks = tuple(callbacks)

@@ -118,7 +118,7 @@ class MaskedPretrainer(ScratchTrainer):
         save_results(self.run, self.stage, self.results)
         return self.results
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.model)
         self.report()
 

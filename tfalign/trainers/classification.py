@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class ClassificationTrainer(EncoderTrainer):
             records, self.tokenizer, self.classes, options.length, options.windows
         )
 
-    def measure(self):
+    def measure(self) -> dict[str, Any]:
         """Accuracy on whole held-out texts with Wilson's 95 % interval, beside the fraction that the most
         common training class has of them."""
         train, test = self.train_examples, self.test_examples
@@ -68,5 +69,5 @@ class ClassificationTrainer(EncoderTrainer):
             "most_common_class": float(np.mean(test.labels[first] == most_common)),
         } | (counts | {"test": scores.texts})
 
-    def save(self):
+    def save(self) -> None:
         super().save(labels=self.classes)

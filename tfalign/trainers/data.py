@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfalign import backend, data
+from tfalign.data.examples import Examples
 from tfalign.trainers.options import DataOptions
 
 EMBEDDED = "embedded"
@@ -20,7 +21,9 @@ _KINDS = {
 Data = str | Sequence[Any]
 
 
-def split_records(given: Data, kind: type, options: DataOptions, held_out: Data | None = None):
+def split_records(
+    given: Data, kind: type, options: DataOptions, held_out: Data | None = None
+) -> tuple[Sequence[Any], Sequence[Any]]:
     """Training and held-out records.
 
     Args:
@@ -105,7 +108,7 @@ def all_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
     return data.records_of_rows(given, kind, options.on_bad)
 
 
-def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any):
+def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any) -> Examples | None:
     """Encoded records, None of none; how many, and which were left out, is printed."""
     if not records:
         print(f"{what}: none")
@@ -115,7 +118,7 @@ def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any):
     return examples
 
 
-def held_out_batches(examples, rows: int, columns: Sequence[int]) -> list[Any]:
+def held_out_batches(examples: Examples | None, rows: int, columns: Sequence[int]) -> list[Any]:
     """Batches of held-out examples, which may be fewer than a batch's rows, or none (None)."""
     if examples is None:
         return []

@@ -47,7 +47,7 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
     def _older(self, copy, reward, config, limit):
         return self.remote
 
-    def train(self):
+    def train(self) -> dict[str, float]:
         try:
             return super().train()
         finally:

@@ -40,7 +40,7 @@ class EncoderTrainer(SupervisedTrainer):
     options_class = EncoderOptions
     kind: type  # of record
 
-    def __init__(self, model: str | os.PathLike | Pretrained, data: Data, **settings: Any):
+    def __init__(self, model: str | os.PathLike | Pretrained, data: Data, **settings: Any) -> None:
         self.results: dict[str, Any] = {}
         super().__init__(model, data, **settings)
 

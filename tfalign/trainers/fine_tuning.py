@@ -52,6 +52,6 @@ class FineTuner(SupervisedTrainer):
             len(train),
         )
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory

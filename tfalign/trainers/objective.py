@@ -53,7 +53,7 @@ class ObjectiveTrainer(BatchTrainer):
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
-    ):
+    ) -> None:
         names = {"model": model, "objective": objective}
         start = {name: type(one).__name__ for name, one in names.items()}
         super().__init__(start, options, run_dir, stage, callbacks, changes)

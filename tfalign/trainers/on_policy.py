@@ -68,7 +68,7 @@ class OnPolicyTrainer(Trainer):
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
-    ):
+    ) -> None:
         self.default_stage = algorithm if isinstance(algorithm, str) else "align"
         start = {
             "model": name_of(model),
@@ -183,7 +183,7 @@ class OnPolicyTrainer(Trainer):
     def _more_variables(self):
         return self.worker.variables
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory
 

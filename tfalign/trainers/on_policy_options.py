@@ -211,7 +211,7 @@ class DistributedOptions(OnPolicyOptions):
 
     actor_options: ActorOptions = record(ActorOptions())
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, alone in (
             ("refresh_every", self.responses.refresh_every, 1),
             ("cost_model", self.reward_options.cost_model, None),

@@ -51,7 +51,7 @@ class EvaluationOptions:
         at_least=1,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.eval_every is None and (self.keep_best or self.patience is not None):
             raise ValueError(
                 "keep_best and patience need eval_every. "
@@ -195,7 +195,7 @@ class RewardTrainOptions(SupervisedOptions):
         8, "Batches of responses on which scores are normalised.", at_least=1
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rankings and self.centering:
             raise ValueError(f"centering is of pairs. Received: rankings={self.rankings}")
 

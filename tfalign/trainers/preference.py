@@ -98,7 +98,7 @@ class PreferenceTrainer(SupervisedTrainer):
             for split, records in zip(("train", "test"), splits)
         ]
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfalign.data import BatchStream, Ramp, TextRecord, encode_texts
+from tfalign.data.examples import Examples
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
 from tfalign.text import train_byte_bpe
@@ -68,11 +69,11 @@ class Pretrainer(ScratchTrainer):
         rows = self.tokenizer.encode_batch([record.text for record in records[:_BEGINNINGS]])
         return list(dict.fromkeys(self.tokenizer.decode(ids[:_BEGINNING]) for ids in rows))
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.learner.model)
 
 
-def packed_batches(examples, rows: int, length: int) -> list[Any]:
+def packed_batches(examples: Examples | None, rows: int, length: int) -> list[Any]:
     """Packed batches of held-out examples, if there are any that fill one."""
     if examples is None or examples.lengths.sum() < rows * length:
         return []
@@ -111,7 +112,7 @@ def longest_row(length: int, ramp: str | None) -> int:
     return max([length, *(columns for _, _, columns in ramp_stages(ramp))])
 
 
-def ramped(ramp: str | None, stream: Callable, rows: int, length: int):
+def ramped(ramp: str | None, stream: Callable, rows: int, length: int) -> BatchStream | Ramp:
     """The stream of a training's batches, smaller ones first where a ramp asks for it.
 
     Args:

@@ -41,7 +41,7 @@ class SampleTexts:
         prompts: Iterable[Any],
         options: SampleOptions,
         seed: int,
-    ):
+    ) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._temperature, self._seed = options.sample_temperature, seed
         self._generator: Generator | None = None

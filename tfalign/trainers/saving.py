@@ -59,7 +59,9 @@ def save_model(
     backend.wait_for_others()
 
 
-def merge_and_save_adapters(directory: Path, model: keras.Model, base: str, lora: LoRA | None):
+def merge_and_save_adapters(
+    directory: Path, model: keras.Model, base: str, lora: LoRA | None
+) -> None:
     """Leaves adapters as ``peft`` has them, and merges them: the model has none any more then.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfalign.data import SimilarityRecord, encode_similarities
 from tfalign.evaluation.statistics import spearman
 from tfalign.models import SentenceEncoder
@@ -46,7 +48,7 @@ class SimilarityTrainer(EncoderTrainer):
     def _saved_model(self):
         return self.model.backbone
 
-    def measure(self):
+    def measure(self) -> dict[str, Any]:
         """Spearman's rank correlation of cosines with the held-out pairs' scores."""
         test = self.test_examples
         if test is None:

@@ -137,7 +137,7 @@ class ScratchTrainer(BatchTrainer):
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
-    ):
+    ) -> None:
         start = _names_of_data(data, held_out)
         super().__init__(start, options, run_dir, stage, callbacks, changes)
         with self._building():
@@ -168,7 +168,7 @@ class SupervisedTrainer(BatchTrainer):
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
-    ):
+    ) -> None:
         start = {"model": name_of(model)} | _names_of_data(data, held_out)
         super().__init__(start, options, run_dir, stage, callbacks, changes)
         with self._building():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -47,7 +49,7 @@ class TaggingTrainer(EncoderTrainer):
     def _encode(self, records):
         return encode_tags(records, self.tokenizer, self.tags, self.options.length)
 
-    def measure(self):
+    def measure(self) -> dict[str, Any]:
         """Precision, recall and F1 of whole held-out entities."""
         test = self.test_examples
         counts = {"train": len(self.train_examples), "test": 0}
@@ -65,7 +67,7 @@ class TaggingTrainer(EncoderTrainer):
         named = [self.tags[classes[column]] for column in at_words]
         return named + [OUTSIDE] * (len(test.records[index].words) - len(named))
 
-    def save(self):
+    def save(self) -> None:
         super().save(labels=self.tags)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from tfalign.functional.aggregation import fixed_length_mean, token_mean
 from tfalign.functional.importance import log_ratio_to_go
@@ -75,7 +76,7 @@ class Algorithm:
     overlong_share: float = 0.0
     arrange: Callable | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kl_in not in ("reward", "loss"):
             raise ValueError(f'kl_in is "reward" or "loss". Received: kl_in={self.kl_in!r}')
         if self.arrange is not None and self.kl_in == "reward":
@@ -101,11 +102,11 @@ class Algorithm:
             )
 
     @property
-    def needs_critic(self):
+    def needs_critic(self) -> bool:
         return self.credit.needs_values
 
     @property
-    def loss(self):
+    def loss(self) -> PolicyObjective:
         """The objective, with the KL penalty where that is in the loss."""
         if not self._has_kl_in_loss:
             return self.objective
@@ -217,7 +218,7 @@ POLICY_GRADIENTS = tuple(name for name, chosen in ALGORITHMS.items() if chosen.a
 """Those that follow advantages; the others compare whole responses."""
 
 
-def algorithm(name, **changes):
+def algorithm(name: str | Algorithm, **changes: Any) -> Algorithm:
     """An algorithm with some of its numbers changed.
 
     Args:

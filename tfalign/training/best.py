@@ -35,7 +35,7 @@ class Best:
         variables: list of keras.Variable, the weights kept.
     """
 
-    def __init__(self, model: keras.Model, keeps_weights: bool):
+    def __init__(self, model: keras.Model, keeps_weights: bool) -> None:
         self._weights = model.trainable_variables if keeps_weights else []
         self.variables = [_copy(weight) for weight in self._weights]
         self.step: int | None = None

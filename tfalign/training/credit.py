@@ -58,7 +58,7 @@ class Credit:
     needs_group = False
     takes_baseline = False
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         """Rewards, advantages and returns.
 
         Args:
@@ -89,7 +89,7 @@ class GAE(Credit):
     whiten_advantages: bool = True
     needs_values = True
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         if self.whiten_rewards:
             rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
@@ -117,7 +117,7 @@ class RewardToGo(Credit):
     whiten_advantages: bool = False
     takes_baseline = True
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         returns = rewards_to_go(rewards, scored.mask, self.gamma)
         baseline = ops.expand_dims(scored.baseline, -1)
@@ -131,7 +131,7 @@ class RewardToGo(Credit):
 class NoCredit(Credit):
     """No credit assignment, for objectives that compare whole responses: advantages of 0."""
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         return Credited(rewards, ops.zeros_like(rewards), rewards_to_go(rewards, scored.mask))
 
@@ -147,7 +147,7 @@ class RewardsAlone(Credit):
     whiten_rewards: bool = False
     needs_values = True
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         if self.whiten_rewards:
             rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
@@ -181,7 +181,7 @@ class GroupRelative(_WholeResponse):
     A group of equal scores gets exactly 0.
     """
 
-    def relative(self, totals, group_size):
+    def relative(self, totals: Array, group_size: int) -> Array:
         return grpo_advantages(totals, group_size)
 
 
@@ -189,7 +189,7 @@ class GroupRelative(_WholeResponse):
 class GroupCentred(_WholeResponse):
     """Dr. GRPO: less the group's mean, not divided by its spread (Liu et al. 2025, section 3.2)."""
 
-    def relative(self, totals, group_size):
+    def relative(self, totals: Array, group_size: int) -> Array:
         return dr_grpo_advantages(totals, group_size)
 
 
@@ -197,7 +197,7 @@ class GroupCentred(_WholeResponse):
 class LeaveOneOut(_WholeResponse):
     """RLOO: less the mean of the others of the group (Ahmadian et al. 2024, eq. 7)."""
 
-    def relative(self, totals, group_size):
+    def relative(self, totals: Array, group_size: int) -> Array:
         return rloo_advantages(totals, group_size)
 
 

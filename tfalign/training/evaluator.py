@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -21,14 +21,14 @@ class Evaluator:
         objective: ``(model, batch, training) -> (loss_sum, weight, metrics)``.
     """
 
-    def __init__(self, model, objective):
+    def __init__(self, model: keras.Model, objective: Callable) -> None:
         def sums(batch):
             loss, weight, metrics = objective(model, batch, training=False)
             return {"loss": (loss, weight)} | metrics
 
         self.compiled = backend.jit(sums, model.variables)
 
-    def __call__(self, batches, prefix="eval_"):
+    def __call__(self, batches: Iterable[Any], prefix: str = "eval_") -> dict[str, float]:
         """Weighted means over all batches.
 
         Args:
@@ -54,7 +54,7 @@ class Outputs:
         function: ``(model, batch) -> array[B, ...]``.
     """
 
-    def __init__(self, model: keras.Model, function: Callable[[keras.Model, Any], Any]):
+    def __init__(self, model: keras.Model, function: Callable[[keras.Model, Any], Any]) -> None:
         self.compiled = backend.jit(lambda batch: function(model, batch), model.variables)
 
     def __call__(self, examples: Examples, rows: int, columns: Sequence[int]) -> list[np.ndarray]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tfalign.functional.magnitude import is_finite
 
 
@@ -15,7 +18,7 @@ class FixedKL:
         ValueError: if the coefficient is negative or not finite.
     """
 
-    def __init__(self, coefficient=0.05):
+    def __init__(self, coefficient: float = 0.05) -> None:
         if not (coefficient >= 0 and is_finite(coefficient)):
             raise ValueError(
                 "The KL coefficient must be a finite number, not negative. "
@@ -23,13 +26,13 @@ class FixedKL:
             )
         self.coefficient = coefficient
 
-    def update(self, kl, num_episodes):
+    def update(self, kl: float, num_episodes: int) -> None:
         """Called after every update with the mean KL of its responses."""
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"coefficient": self.coefficient}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.coefficient = state["coefficient"]
 
 
@@ -47,7 +50,9 @@ class AdaptiveKL(FixedKL):
         ValueError: if the target or the horizon is not positive.
     """
 
-    def __init__(self, coefficient=0.15, target=6.0, horizon=10_000):
+    def __init__(
+        self, coefficient: float = 0.15, target: float = 6.0, horizon: float = 10_000
+    ) -> None:
         super().__init__(coefficient)
         if not (target > 0 and horizon > 0):
             raise ValueError(
@@ -57,7 +62,7 @@ class AdaptiveKL(FixedKL):
         self.target = target
         self.horizon = horizon
 
-    def update(self, kl, num_episodes):
+    def update(self, kl: float, num_episodes: int) -> None:
         """Moves the coefficient; a KL that is not finite leaves it where it is.
 
         Args:

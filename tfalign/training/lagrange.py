@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from tfalign.functional.magnitude import is_finite
+from tfalign.types import Array
 
 
 class CostLimit:
@@ -27,7 +31,9 @@ class CostLimit:
         ValueError: if rate or price is out of its range, or the limit not finite.
     """
 
-    def __init__(self, cost, limit, rate=0.05, price=0.0):
+    def __init__(
+        self, cost: Callable[..., Array], limit: float, rate: float = 0.05, price: float = 0.0
+    ) -> None:
         if not (rate > 0 and price >= 0):
             raise ValueError(
                 "rate must be positive and price not negative. "
@@ -40,18 +46,18 @@ class CostLimit:
         self.rate = rate
         self.price = price
 
-    def __call__(self, token_ids, padding_mask, response_mask):
+    def __call__(self, token_ids: Array, padding_mask: Array, response_mask: Array) -> Array:
         """float32[B], the cost per row, not yet weighted."""
         return np.asarray(self.cost(token_ids, padding_mask, response_mask))
 
-    def update(self, mean_cost):
+    def update(self, mean_cost: float) -> None:
         """Updates the Lagrange multiplier after a batch of this mean cost, if that is finite."""
         if not is_finite(mean_cost):
             return
         self.price = max(0.0, self.price + self.rate * (float(mean_cost) - self.limit))
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"price": self.price}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.price = state["price"]

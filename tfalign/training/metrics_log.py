@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -41,7 +42,7 @@ class MetricsLog(AbstractContextManager):
         resume_step: int >= 0, the restored step; 0 for a stage that begins.
     """
 
-    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0):
+    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0) -> None:
         if resume_step < 0:
             raise ValueError(
                 f"resume_step must not be negative. Received: resume_step={resume_step}"
@@ -89,7 +90,7 @@ class EventFile:
         purge_step: TensorBoard forgets what earlier files say of this step and later ones.
     """
 
-    def __init__(self, directory: str | os.PathLike, purge_step: int):
+    def __init__(self, directory: str | os.PathLike, purge_step: int) -> None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads a folder's files in the order of their names, so time comes first.
@@ -138,10 +139,10 @@ class EventFile:
 class NoLog(AbstractContextManager):
     """Log of a process that writes neither metrics nor samples."""
 
-    def write(self, step, *values):
+    def write(self, step: int, *values: Any) -> None:
         """Does nothing."""
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         """Does nothing."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from tfalign.objectives import CPO, DPO, IPO, KTO, ORPO, RobustDPO, SimPO, SLiC
 
@@ -25,7 +26,7 @@ class PreferenceLoss:
     source: str
 
     @property
-    def needs_pairs(self):
+    def needs_pairs(self) -> bool:
         """Whether it learns from pairs; else from single responses labelled desirable or undesirable."""
         return not isinstance(self.objective, KTO)
 
@@ -47,7 +48,7 @@ PREFERENCE_LOSSES = {
 }
 
 
-def preference_loss(name, **changes):
+def preference_loss(name: str, **changes: Any) -> PreferenceLoss:
     """A loss with some of its numbers changed.
 
     Args:

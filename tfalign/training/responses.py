@@ -6,8 +6,10 @@ It runs where the learner is, or in processes of their own (``training.dealing``
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -15,7 +17,8 @@ from tfalign.decoding import Generator, Sampler
 from tfalign.functional.advantages import group_has_spread
 from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
-from tfalign.types import Array, Generation
+from tfalign.training.lagrange import CostLimit
+from tfalign.types import Array, Generation, Prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class RolloutConfig:
     redraws: int = 0
     drop_zero_spread: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         compares = self.redraws > 0 or self.drop_zero_spread
         if self.group_size < 1 or (compares and self.group_size < 2):
             raise ValueError(
@@ -88,7 +91,14 @@ class Responder:
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
     """
 
-    def __init__(self, policy, reward, config, value_head=None, cost_limit=None):
+    def __init__(
+        self,
+        policy: keras.Model,
+        reward: Callable[..., Array],
+        config: RolloutConfig,
+        value_head: keras.layers.Layer | None = None,
+        cost_limit: CostLimit | None = None,
+    ) -> None:
         self.reward = reward
         self.config = config
         self.cost_limit = cost_limit
@@ -101,7 +111,9 @@ class Responder:
             value_head,
         )
 
-    def __call__(self, prompts, seed, row_ids=None):
+    def __call__(
+        self, prompts: Prompts, seed: int, row_ids: Array | None = None
+    ) -> ScoredResponses:
         """Samples and scores; groups without spread are resampled while ``redraws`` lasts.
 
         Args:
@@ -127,7 +139,7 @@ class Responder:
             answers = _replaced(answers, fresh, stale)
         return answers
 
-    def score(self, prompts, generation):
+    def score(self, prompts: Prompts, generation: Generation) -> ScoredResponses:
         """Rewards, and costs where there is a limit, of given responses.
 
         Args:
@@ -169,18 +181,25 @@ class OlderResponder(Responder):
         variables: dict of what a checkpoint must hold, see ``RunState``.
     """
 
-    def __init__(self, copy, reward, config, cost_limit=None, corrected=True):
+    def __init__(
+        self,
+        copy: keras.Model,
+        reward: Callable[..., Array],
+        config: RolloutConfig,
+        cost_limit: CostLimit | None = None,
+        corrected: bool = True,
+    ) -> None:
         super().__init__(copy, reward, config, None, cost_limit)
         self.copy = copy
         self.corrected = corrected
         self.variables = {"sampler": copy.variables}
 
-    def refresh(self, policy):
+    def refresh(self, policy: keras.Model) -> None:
         """Copies the policy's weights to the copy."""
         copy_weights(policy, self.copy)
 
 
-def repeated(prompts, row_ids, size):
+def repeated(prompts: Prompts, row_ids: Array | None, size: int) -> tuple[Prompts, Array | None]:
     """Every prompt, and its stream of random numbers, once for each of its ``size`` completions:
     (Prompts, row_ids int32[...] or None)."""
     if size == 1:
@@ -190,7 +209,7 @@ def repeated(prompts, row_ids, size):
     return prompts, (size * row_ids[:, None] + np.arange(size)).ravel()
 
 
-def join(prompts, generation):
+def join(prompts: Prompts, generation: Generation) -> tuple[Array, Array]:
     """Prompt and response side by side: (token_ids int32[B, T], padding_mask bool[B, T])."""
     order = np.argsort(np.asarray(prompts.mask), axis=1, kind="stable")
     left = np.take_along_axis(np.asarray(prompts.token_ids), order, axis=1)
@@ -200,7 +219,7 @@ def join(prompts, generation):
     return token_ids.astype("int32"), padding_mask.astype("bool")
 
 
-def has_spread(scores, group_size):
+def has_spread(scores: Array, group_size: int) -> Array:
     """bool[B], whether the scores of a response's group differ; all true without groups."""
     if group_size == 1:
         return ops.ones_like(scores, "bool")

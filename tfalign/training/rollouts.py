@@ -9,8 +9,10 @@ again, and without a need for values there are none.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -22,9 +24,17 @@ from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.actor_critic import before_response
-from tfalign.training.credit import GAE, Scored
-from tfalign.training.responses import Responder, has_spread, repeated
-from tfalign.types import Array, Rollout
+from tfalign.models.lora import WithoutAdapters
+from tfalign.training.credit import GAE, Credit, Scored
+from tfalign.training.lagrange import CostLimit
+from tfalign.training.responses import (
+    Responder,
+    RolloutConfig,
+    ScoredResponses,
+    has_spread,
+    repeated,
+)
+from tfalign.types import Array, Generation, Prompts, Rollout
 
 
 class Compared(NamedTuple):
@@ -56,15 +66,15 @@ class RolloutWorker:
 
     def __init__(
         self,
-        actor_critic,
-        reference,
-        reward,
-        config,
-        credit=None,
-        baseline=None,
-        cost_limit=None,
-        older=None,
-    ):
+        actor_critic: keras.Model,
+        reference: keras.Model | WithoutAdapters,
+        reward: Callable[..., Array],
+        config: RolloutConfig,
+        credit: Credit | None = None,
+        baseline: Callable[..., Array] | None = None,
+        cost_limit: CostLimit | None = None,
+        older: Callable[..., ScoredResponses] | None = None,
+    ) -> None:
         self.actor_critic = actor_critic
         self.reference = reference
         self.config = config
@@ -87,7 +97,9 @@ class RolloutWorker:
         self.comparison = backend.jit_rows(self._compare, reference.variables + touched)
         self.crediting = backend.jit(self._credit)
 
-    def __call__(self, prompts, seed, kl_coefficient, row_ids=None):
+    def __call__(
+        self, prompts: Prompts, seed: int, kl_coefficient: float, row_ids: Array | None = None
+    ) -> tuple[Rollout, dict[str, float]]:
         """Responses to a batch of prompts.
 
         Args:
@@ -127,7 +139,7 @@ class RolloutWorker:
             statistics["price"] = float(self.cost_limit.price)
         return rollout, statistics
 
-    def learn(self, statistics):
+    def learn(self, statistics: Mapping[str, float]) -> None:
         """Updates the baseline and the cost limit with the statistics of a batch that was used."""
         if self.baseline is not None:
             self.baseline.update(statistics["return"])
@@ -135,17 +147,17 @@ class RolloutWorker:
             self.cost_limit.update(statistics["cost"])
 
     @property
-    def cost_limit(self):
+    def cost_limit(self) -> CostLimit | None:
         """``lagrange.CostLimit``, or None."""
         return self.responder.cost_limit
 
     @property
-    def variables(self):
+    def variables(self) -> dict[str, Sequence[keras.Variable]]:
         """dict of Keras variables a checkpoint must hold besides the learner's, see ``RunState``."""
         return {} if self.older is None else self.older.variables
 
     @property
-    def stateful(self):
+    def stateful(self) -> dict[str, Any]:
         """dict of what a checkpoint must hold besides the weights, see ``RunState``."""
         members = {"baseline": self.baseline, "cost_limit": self.cost_limit}
         return {name: member for name, member in members.items() if member is not None}
@@ -164,7 +176,15 @@ class RolloutWorker:
                 f"Received: group_size={self.config.group_size}"
             )
 
-    def finish(self, token_ids, padding_mask, generation, scores, kl_coefficient, baseline):
+    def finish(
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        generation: Generation,
+        scores: Array,
+        kl_coefficient: Array | float,
+        baseline: Array,
+    ) -> tuple[Rollout, dict[str, Array]]:
         """From scored responses to a rollout.
 
         Args:

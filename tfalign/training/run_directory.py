@@ -87,7 +87,7 @@ class RunDirectory(AbstractContextManager):
         processes: Processes = ALONE,
         names: Callable[[str], str] = "--{}".format,
         advice: Mapping[str, str] | None = None,
-    ):
+    ) -> None:
         self.path = local_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))
@@ -211,7 +211,9 @@ class FollowedRun(RunDirectory):
         processes: as ``RunDirectory``.
     """
 
-    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes):
+    def __init__(
+        self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes
+    ) -> None:
         self.path = local_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))

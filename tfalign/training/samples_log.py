@@ -28,7 +28,7 @@ class SamplesLog(AbstractContextManager):
         resume_step: int >= 0, the restored step; 0 for a stage that begins.
     """
 
-    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0):
+    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0) -> None:
         directory = local_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / SAMPLES

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import importlib
 
+import keras
+
 from tfalign.models.huggingface.tables import Architecture
 
 _MODULES = (
@@ -71,7 +73,7 @@ def _check_model_type(entries, architecture):
         )
 
 
-def fitting(model) -> Architecture:
+def fitting(model: keras.Model) -> Architecture:
     """The first architecture of the model's class that can express its configuration; those of the
     kind its backbone was loaded from come first.
 
@@ -93,7 +95,7 @@ def fitting(model) -> Architecture:
     )
 
 
-def trunk_of(model):
+def trunk_of(model: keras.Model) -> keras.Model:
     """What the family's rows start from: ``backbone``, or the model itself."""
     return getattr(model, "backbone", model)
 

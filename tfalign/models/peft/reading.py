@@ -36,7 +36,7 @@ class _Whole(NamedTuple):
     array: np.ndarray
 
 
-def load_adapters(model, directory: str | os.PathLike) -> None:
+def load_adapters(model: keras.Model, directory: str | os.PathLike) -> None:
     """Gives a model the adapters of a directory, and what was saved whole with them, such as a head;
     the rest is frozen.
 
