@@ -65,6 +65,7 @@ def test_the_correlation_by_hand(encoder):
     assert trainer.measure() == {"spearman": pytest.approx(expected), "pairs": 3}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_if_it_had_not_been(encoder, resumed):
     def make(run_dir, callbacks):
         return tfalign.SimilarityTrainer(

@@ -61,6 +61,7 @@ def test_scores_by_hand_with_a_model_that_always_says_one_tag(encoder):
     assert results["precision"] == 0.25 and results["recall"] == 1.0 and results["f1"] == 0.4
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_if_it_had_not_been(encoder, resumed):
     def make(run_dir, callbacks):
         return tfalign.TaggingTrainer(
