@@ -53,6 +53,7 @@ setup(
         "scipy>=1.11",
         "tensorboard>=2.19",
         "tqdm>=4.66",
+        "typing_extensions>=4.1",
         "wrapt>=1.14",
         "pyyaml>=6",
     ],

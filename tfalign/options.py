@@ -37,6 +37,8 @@ import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from typing_extensions import dataclass_transform
+
 Record = TypeVar("Record")
 Number = int | float
 
@@ -124,6 +126,7 @@ def record(default: Any, help: str = "", *, prefix: str | None = "") -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "prefix": prefix})
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(option, record))
 def option_record(cls: type[Record]) -> type[Record]:
     """Makes a class a frozen dataclass that checks its options: types and ranges before its own
     ``__post_init__``, choices after it."""
