@@ -68,6 +68,7 @@ def test_texts_in_and_out(exported):
         assert shown == texts
 
 
+@pytest.mark.slow
 def test_ids_of_fewer_rows_and_columns(exported):
     model, folder = exported
     serve = tf.saved_model.load(str(folder)).signatures["generate_ids"]
