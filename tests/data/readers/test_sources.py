@@ -73,6 +73,7 @@ def test_places_on_other_systems_are_refused(tmp_path, monkeypatch, place, sourc
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.tensorflow  # TFDS is
 def test_folders_of_datasets_on_other_systems_are_refused():
     for read in (
         lambda: read_records("tfds:gsm8k", TextRecord, data_dir="gs://bucket/data"),
