@@ -55,15 +55,15 @@ PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kin
 # factor of the first's behaviour at another level, is the first about another customer's case, an
 # answer like the first to another request, or the first overdone or without its end.
 PAIRS = {
-    "apart": 0.1,
-    "other_level": 0.3,
-    "other_case": 0.3,
-    "other_request": 0.15,
-    "overdone": 0.15,
+    "apart": 0.05,
+    "other_level": 0.28,
+    "other_case": 0.35,
+    "other_request": 0.2,
+    "overdone": 0.12,
 }
 # How likely each factor is the one at another level: those that the other kinds of pairs hardly show
 # more so, or a reward model learns from answers that are overdone that the shorter is the better.
-LEVELS = Behaviour(courteous=3, addresses=1, next_step=3, concise=1, safe=2)
+LEVELS = Behaviour(courteous=3, addresses=2, next_step=3, concise=1, safe=1)
 
 
 def dialogues_of(kind: str) -> tuple[str, str | None]:
