@@ -186,7 +186,7 @@ def test_each_factor_is_good_at_its_rate_independently_of_the_others(language):
 def test_another_level_is_good_for_bad_and_bad_for_good_of_one_factor():
     rng, changed = random.Random(0), []
     for behaviour in (GOOD, Behaviour("rude", "generic", "none", "rambling", "blame")) * 500:
-        other = grammar.draw_other_level(rng, behaviour)
+        other = grammar.draw_other_level(rng, behaviour, Behaviour(1, 1, 1, 1, 1))
         (factor,) = (
             name for name in GOOD._fields if getattr(behaviour, name) != getattr(other, name)
         )
@@ -292,7 +292,8 @@ def test_preferences_are_as_noisy_as_the_logistic_choice_says():
     spread = statistics.mean(rate * (1 - rate) for rate in expected) / len(expected)
     difference = statistics.mean(agreed) - statistics.mean(expected)
     assert abs(difference) < 4 * spread**0.5
-    assert 0.88 < statistics.mean(agreed) < 0.97  # noisy, yet mostly right, at TEMPERATURE 0.25
+    # Noisy, yet mostly right, at TEMPERATURE 0.25; most pairs are far apart by gold.
+    assert 0.88 < statistics.mean(agreed) < 0.98
     close = [a for a, rate in zip(agreed, expected) if rate < 0.75]
     assert statistics.mean(close) == pytest.approx(0.62, abs=0.1)
 

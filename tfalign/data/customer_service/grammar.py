@@ -140,14 +140,14 @@ def draw_behaviour(rng: random.Random, good_rates: Behaviour) -> Behaviour:
 
 
 def draw_other_level(
-    rng: random.Random, behaviour: Behaviour, weights: Behaviour = Behaviour(1, 1, 1, 1, 1)
+    rng: random.Random, behaviour: Behaviour, weights: Sequence[float]
 ) -> Behaviour:
     """The behaviour with one factor good where it was bad, or else bad.
 
     Args:
         rng: the source of chance.
         behaviour: the level of each factor.
-        weights: how likely each factor is the one, in proportion.
+        weights: how likely each factor is the one, in the order of ``Behaviour``, in proportion.
     """
     (factor,) = rng.choices(Behaviour._fields, weights)
     good, bad = getattr(GOOD, factor), getattr(BAD_LEVELS, factor)
