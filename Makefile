@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-jax lint parity clean
+.PHONY: demo test test-slow test-jax lint docs parity clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.pipeline --config=demo $(FLAGS)
@@ -25,6 +25,10 @@ test-jax: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# the pages of docs/ and the API reference as a site, in build/site; any warning is an error
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 
 # an installed environment is made again when what it should hold has changed
 $(VENV)/.installed: setup.py

@@ -16,6 +16,7 @@ HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 RAY = ["ray>=2.40"]
 TRANSLATE = ["sacrebleu>=2.4"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
 TEST = [
     "httpx>=0.27",
     "hypothesis>=6.100",
@@ -23,7 +24,6 @@ TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
-    "scipy>=1.11",
 ]
 
 setup(
@@ -50,8 +50,10 @@ setup(
         "jinja2>=3.1.6",
         "ml_dtypes>=0.4",
         "matplotlib>=3.8",
+        "scipy>=1.11",
         "tensorboard>=2.19",
         "tqdm>=4.66",
+        "typing_extensions>=4.1",
         "wrapt>=1.14",
         "pyyaml>=6",
     ],
@@ -62,7 +64,8 @@ setup(
         "serve": SERVE,
         "ray": RAY,
         "translate": TRANSLATE,
+        "docs": DOCS,
         "test": TEST,
-        "all": AGENTS + HUB + SERVE + RAY + TRANSLATE + TEST,
+        "all": AGENTS + HUB + SERVE + RAY + TRANSLATE + TEST + DOCS,
     },
 )

@@ -8,13 +8,14 @@
     python -m experiments.align --algorithm=vtrace --refresh_every=8 --model=DIR --reward=DIR
     python -m experiments.align --model=DIR --reward=DIR1,DIR2,DIR3 --ensemble=worst
 
-The third reads JSON lines with "prompt"; the fourth holds a second model's mean score under a limit;
-in the fifth the policy of up to seven batches ago samples, as where sampling runs beside training;
-the sixth trusts the least of three rewards.
-The default is PPO as Ziegler et al. 2019 and Stiennon et al. 2020 have it, with the details of "The N
-implementation details of RLHF with PPO"; the learning rate is larger than theirs, as the models are
-smaller. The others and their papers' numbers stand in ``tfalign.training.algorithms``; an option of
--1 or "" is the algorithm's own number, and one that it has no use for is refused. Writes
+The third command reads JSON lines with "prompt"; the fourth keeps a cost model's mean score below a limit; in
+the fifth a policy of up to seven batches ago samples, as in asynchronous training; the sixth uses the lowest of
+three rewards.
+
+The default is PPO as in Ziegler et al. 2019 and Stiennon et al. 2020, with the details of "The N
+implementation details of RLHF with PPO" (Huang et al. 2024); the learning rate is larger than theirs because
+the models are smaller. The other algorithms and their papers' numbers are in ``tfalign.training.algorithms``:
+they hold for options that are not given, and an option that the algorithm does not use is refused. Writes
 RUN_DIR/models/ALGORITHM. About two minutes on two CPU cores for the embedded data.
 """
 

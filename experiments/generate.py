@@ -1,4 +1,4 @@
-"""Continues prompts with a trained model, token by token as they are drawn.
+"""Continues prompts with a trained model, token by token as they are sampled.
 
     python -m experiments.generate --model=runs/demo/models/ppo \\
         --prompt="Customer: Where is my order 147?\\nAgent:"
@@ -6,8 +6,8 @@
     python -m experiments.generate --prompt="the game was" --max_new_tokens=20 \\
         --model=runs/language_models/wikitext-2/LSTM/models/LSTM
 
-Without ``--prompt``, every line typed is a prompt (``\\n`` in it is a line break) until an empty
-line or the end of input.
+Without ``--prompt``, every typed line is a prompt (``\\n`` in it is a line break), until an empty line or the
+end of input.
 """
 
 from experiments.launch import launch_job

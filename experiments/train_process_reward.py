@@ -1,11 +1,11 @@
-"""Learns a process reward model: is each step of an answer right?
+"""Trains a process reward model, which judges each step of a response.
 
     python -m experiments.train_process_reward --model=DIR --data=steps.jsonl --run_dir=runs/steps
 
 Reads JSON lines with "prompt", "steps" (a list of texts) and "labels" (a list of true and false); steps
-are separated by a line break, which must be one token. The trunk starts from the given language model
+are separated by a line break, which must be one token. The backbone starts from the given language model
 (Uesato et al. 2022; Lightman et al. 2023). Writes RUN_DIR/models/process_reward, which
-``rewards.ProcessReward`` makes a reward of.
+``rewards.ProcessReward`` uses as a reward.
 """
 
 from experiments.launch import launch_job

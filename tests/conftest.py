@@ -44,6 +44,24 @@ def pytest_configure(config):
     hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "fast")
 
 
+def pytest_collectstart(collector):
+    """A model that a module makes when it is imported has the same weights in every run."""
+    if isinstance(collector, pytest.Module):
+        _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """So has one that a test or a fixture makes, whatever ran before it."""
+    _seed()
+
+
+def _seed():
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def fuzz_cases(request):
     """``fast -> int``: how many cases a fuzz test tries: --fuzz, else three times ``fast`` if --slow."""
@@ -55,20 +73,21 @@ def fuzz_cases(request):
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """What alignment starts from: (directory of a tiny policy, file of prompts, tokenizer)."""
-    from experiments import stages
+    import keras
+
+    from tfalign.models import CausalLM
     from tfalign.text import train_byte_bpe
-    from tfalign.trainers.base import HARMLESS
-    from tfalign.training.run_directory import RunDirectory
+    from tfalign.trainers.saving import save_model
 
     folder = tmp_path_factory.mktemp("start")
+    policy = folder / "run" / "models" / "policy"
     tokenizer = train_byte_bpe([], 259)
-    stages.seed_everything(0)
-    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
-    run = RunDirectory(folder / "run", {}, HARMLESS)
-    stages.save_model(run, "policy", model, tokenizer)
+    keras.utils.set_random_seed(0)
+    sizes = {"vocab_size": 259, "num_layers": 1, "width": 16}
+    save_model(policy, CausalLM.from_preset("tiny_llama", max_positions=16, **sizes), tokenizer)
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
-    return str(stages.model_directory(run, "policy")), str(prompts), tokenizer
+    return str(policy), str(prompts), tokenizer
 
 
 def pytest_ignore_collect(collection_path, config):

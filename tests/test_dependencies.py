@@ -36,6 +36,7 @@ PARTS = [
     (5, "evaluation", r"tfalign\.evaluation(\..+)?"),
     (5, "serving", r"tfalign\.serving(\..+)?"),
     (5, "pretrained", r"tfalign\.pretrained"),
+    (6, "planning", r"tfalign\.planning(\..+)?"),
     (6, "trainers", r"tfalign\.trainers(\..+)?"),
     (6, "environments", r"tfalign\.environments(\..+)?"),
     (7, "the package's root", r"tfalign"),

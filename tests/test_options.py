@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tfalign import options
 from tfalign.cli.config_files import read_file
 from tfalign.cli.flags import help_of
-from tfalign.options import Range, build, option, option_record
+from tfalign.options import Range, build, leaves, option, option_record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WITH_OPTIONS = [
@@ -203,3 +203,23 @@ def test_every_whole_number_of_an_experiment_says_its_range(file):
         ):
             bounds = {keyword.arg for keyword in node.value.keywords}
             assert bounds & _BOUNDS, f"{file.name}:{node.lineno}: {ast.unparse(node.target)}"
+
+
+@option_record
+class Demanding:
+    data: str = option("", "Data.")
+    steps: int = option(1, "Steps.")
+
+    def __post_init__(self):
+        if not self.data:
+            raise ValueError("--data must be given")
+
+
+def test_a_record_may_ask_for_an_option():
+    """It is listed without being made, and made once, of a file's values and those that replace them."""
+    assert [leaf.name for leaf in leaves(Demanding)] == ["data", "steps"]
+    file = {"steps": 2, "data": "b"}
+    assert build(Demanding, file, over={"data": "a"}) == Demanding("a", 2)
+    assert build(Demanding, {"steps": 2}, over={"data": "a"}) == Demanding("a", 2)
+    with pytest.raises(ValueError, match="--data must be given"):
+        build(Demanding, {"steps": 2})

@@ -20,8 +20,10 @@ from wrapt import when_imported
 if TYPE_CHECKING:
     from tfalign.pretrained import Pretrained, load
     from tfalign.trainers import (
+        ClassificationTrainer,
         DistributedOnPolicyTrainer,
         FineTuner,
+        MaskedPretrainer,
         OnPolicyTrainer,
         Pipeline,
         PolicyEvaluator,
@@ -29,13 +31,17 @@ if TYPE_CHECKING:
         Pretrainer,
         ProcessRewardTrainer,
         RewardTrainer,
+        SimilarityTrainer,
+        TaggingTrainer,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClassificationTrainer",
     "DistributedOnPolicyTrainer",
     "FineTuner",
+    "MaskedPretrainer",
     "OnPolicyTrainer",
     "Pipeline",
     "PolicyEvaluator",
@@ -44,6 +50,8 @@ __all__ = [
     "Pretrainer",
     "ProcessRewardTrainer",
     "RewardTrainer",
+    "SimilarityTrainer",
+    "TaggingTrainer",
     "load",
 ]
 

@@ -37,6 +37,8 @@ import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from typing_extensions import dataclass_transform
+
 Record = TypeVar("Record")
 Number = int | float
 
@@ -76,16 +78,8 @@ class Range:
         >>> str(Range())
         'a finite number'
         """
-        bounds = [
-            f"{words} {bound}"
-            for words, bound in (
-                ("at least", self.at_least),
-                ("above", self.above),
-                ("at most", self.at_most),
-                ("below", self.below),
-            )
-            if bound is not None
-        ]
+        named = ((name, getattr(self, name)) for name in ("at_least", "above", "at_most", "below"))
+        bounds = [f"{name.replace('_', ' ')} {at}" for name, at in named if at is not None]
         return ", or ".join([" and ".join(bounds) or "a finite number", *map(str, self.also)])
 
 
@@ -132,6 +126,7 @@ def record(default: Any, help: str = "", *, prefix: str | None = "") -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "prefix": prefix})
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(option, record))
 def option_record(cls: type[Record]) -> type[Record]:
     """Makes a class a frozen dataclass that checks its options: types and ranges before its own
     ``__post_init__``, choices after it."""
@@ -179,7 +174,7 @@ def leaves(kind: type, default: Any = None) -> list[Leaf]:
     Raises:
         TypeError: if two have one name.
     """
-    found = list(_leaves(kind, kind() if default is None else default, "", (), ""))
+    found = list(_leaves(kind, kind if default is None else default, "", (), ""))
     names = [leaf.name for leaf in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -187,21 +182,32 @@ def leaves(kind: type, default: Any = None) -> list[Leaf]:
     return found
 
 
-def build(kind: type[Record], values: Mapping[str, Any], default: Record | None = None) -> Record:
+def build(
+    kind: type[Record],
+    values: Mapping[str, Any],
+    default: Record | None = None,
+    over: Mapping[str, Any] = types.MappingProxyType({}),
+) -> Record:
     """A record from names and values.
 
     Args:
         kind: the record's class.
         values: name of an option to its value, or of a record in it to a dict of such.
-        default: whose values hold where none is given; ``kind()`` where None.
+        default: whose values hold where none is given; the fields' own where None.
+        over: values that replace others, as flags do those of a file.
 
     Raises:
         ValueError: naming an unknown option and the one that may have been meant, one given twice, or one
             whose value it does not take.
     """
-    default = kind() if default is None else default
+    default = kind if default is None else default
     known = {leaf.name: leaf for leaf in leaves(kind, default)}
-    given: dict[tuple[str, ...], Any] = {}
+    given = _by_path(kind, values, known) | _by_path(kind, over, known)
+    return _replaced(kind, default, given, "")
+
+
+def _by_path(kind, values, known):
+    given = {}
     for name, value in _flat(kind, values):
         if name not in known:
             raise ValueError(unknown("option", name, known))
@@ -209,7 +215,7 @@ def build(kind: type[Record], values: Mapping[str, Any], default: Record | None 
         if leaf.path in given:
             raise ValueError(f"The option {name} is given twice")
         given[leaf.path] = check(name, value, leaf.field, leaf.hint)
-    return _replaced(kind, default, given, "")
+    return given
 
 
 def changed(options: Record, **values: Any) -> Record:
@@ -337,7 +343,7 @@ def _leaves(kind, default, prefix, path, heading) -> Iterator[Leaf]:
         if _holds_record(field):
             inner, more = _record_in(kind, field)
             under = field.metadata["help"] or (inner.__doc__ or "").strip().split("\n")[0]
-            yield from _leaves(inner, value or inner(), prefix + more, where, under.rstrip(".:"))
+            yield from _leaves(inner, value or inner, prefix + more, where, under.rstrip(".:"))
         else:
             hint = _hints(kind)[field.name]
             yield Leaf(prefix + field.name, where, kind, heading, field, hint, value)
@@ -368,18 +374,19 @@ def _records_of(kind):
 
 
 def _replaced(kind, default, given, where):
-    """``default`` with the values by path; what is wrong between options is told with ``where``."""
+    """``default``, a record or its class, with the values by path; what is wrong between options is told
+    with ``where``."""
     changes = {}
     for field in dataclasses.fields(kind):
         inner = {path[1:]: value for path, value in given.items() if path[0] == field.name}
         if inner and _holds_record(field):
             record_class, prefix = _record_in(kind, field)
-            start = getattr(default, field.name) or record_class()
+            start = getattr(default, field.name) or record_class
             changes[field.name] = _replaced(record_class, start, inner, where + prefix)
         elif inner:
             changes[field.name] = inner[()]
     try:
-        return dataclasses.replace(default, **changes)
+        return kind(**changes) if default is kind else dataclasses.replace(default, **changes)
     except ValueError as error:
         if where:
             raise ValueError(f"{where.rstrip('.')}: {error}") from error

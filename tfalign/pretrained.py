@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import numpy as np
 
 from tfalign import backend
 from tfalign.data import CompletionRecord, PromptRecord, encode_completions, encode_prompts
-from tfalign.decoding import Sampler, generate
+from tfalign.decoding import Sampler, Streamer, generate
 from tfalign.files import hidden, local_path
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.models import CausalLM, from_pretrained
-from tfalign.models.tasks import TaskModel
+from tfalign.models.huggingface.registry import trunk_of
+from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.rewards import RewardModel
-from tfalign.text import Message, Tokenizer
+from tfalign.text import Message, StreamDecoder, Tokenizer
 from tfalign.text.keras_hub import KerasHubTokenizer
 from tfalign.types import LanguageModelBatch
 
@@ -71,6 +72,8 @@ class Pretrained:
     True
     >>> [len(texts) for texts in [model.generate(["hello", "world"], max_new_tokens=4)]]
     [2]
+    >>> "".join(model.stream("hello", seed=3)) == model.generate("hello", seed=3)
+    True
     >>> model.log_prob("hello", " world") < 0
     True
     """
@@ -85,6 +88,7 @@ class Pretrained:
         self.tokenizer = tokenizer
         self.directory = directory
         self._log_probs = None
+        self._streaming = None
 
     def generate(
         self,
@@ -137,6 +141,46 @@ class Pretrained:
         rows = zip(np.asarray(generation.tokens), np.asarray(generation.mask))
         return self.tokenizer.decode_batch([row[mask].tolist() for row, mask in rows])
 
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """The response to one prompt in pieces, as its tokens are drawn; joined they are ``generate``'s.
+
+        Args, Raises: see ``generate``.
+        """
+        self._require(CausalLM, "stream")
+        (ids,) = encode_prompts([PromptRecord(_prompt(prompt))], self.tokenizer).tokens
+        positions = self.model.config.max_positions
+        if positions is not None and len(ids) + max_new_tokens > positions:
+            raise ValueError(
+                f"The prompt has {len(ids)} tokens; with max_new_tokens={max_new_tokens} the model "
+                f"takes {positions - max_new_tokens}"
+            )
+        streamer = self._streamer(max_new_tokens, Sampler(temperature, top_k, top_p, min_p))
+        return self._pieces(streamer(ids, seed=seed))
+
+    def _streamer(self, max_new_tokens, sampler):
+        """The Streamer of the settings, compiled once for as long as they stay."""
+        if self._streaming is None or self._streaming[0] != (max_new_tokens, sampler):
+            streamer = Streamer(self.model, max_new_tokens, sampler, self.tokenizer.stop_ids)
+            self._streaming = (max_new_tokens, sampler), streamer
+        return self._streaming[1]
+
+    def _pieces(self, tokens):
+        decoder = StreamDecoder(self.tokenizer)
+        for token in tokens:
+            if token not in self.tokenizer.stop_ids:
+                yield decoder.push(token)
+        yield decoder.flush()
+
     def chat(self, messages: Prompt, **choices: Any) -> str:
         """The assistant's next turn in a conversation.
 
@@ -186,10 +230,13 @@ class Pretrained:
 
     def copy_of_model(self) -> keras.Model:
         """A second model of the same weights, with variables of its own."""
-        if not isinstance(self.model, TaskModel):  # KerasHub's
+        if not isinstance(self.model, PretrainedModel):  # KerasHub's
             return from_pretrained(self.directory, dtype=self.model.dtype_policy)
         copy = type(self.model).from_config(self.model.get_config())
         copy.set_weights(self.model.get_weights())
+        for name in ("model_type", "origin"):  # by which it is saved as what it was read as
+            if hasattr(trunk_of(self.model), name):
+                setattr(trunk_of(copy), name, getattr(trunk_of(self.model), name))
         return copy
 
     def _require(self, kind, method):

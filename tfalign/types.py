@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from tfalign.options import option, option_record
 
 Array = Any  # numpy.ndarray, or a tensor of the Keras backend
+Shape = tuple[int | None, ...]  # of a tensor; None where a size is not known yet
+Metrics = dict[str, tuple[Array, Array]]  # of an objective: name to (sum, weight), float32[] each
 
 
 class Prompts(NamedTuple):

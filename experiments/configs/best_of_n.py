@@ -1,7 +1,7 @@
 """Best of up to 64 on the demo's fine-tuned policy, by its reward model.
 
     python -m experiments.pipeline --config=demo
-    python -m experiments.best_of_n --config=best_of_n
+    python -m experiments.studies.best_of_n --config=best_of_n
 
 Stiennon et al. 2020 (figure 7) and Gao et al. 2022 go from 1 to some thousands; Touvron et al. 2023
 (section 3.2.3) to 100. 64 prompts with 256 samples each: 64 to choose from, 64 to beat, 192 in all to

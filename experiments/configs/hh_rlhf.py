@@ -1,6 +1,6 @@
 """Reward model and PPO on Anthropic's helpful-base preferences (Bai et al. 2022).
 
-    python -m experiments.prepare_hh_rlhf --source=$DATA/hh-rlhf/helpful-base.test.jsonl.gz
+    python -m experiments.tasks.prepare_hh_rlhf --source=$DATA/hh-rlhf/helpful-base.test.jsonl.gz
     python -m experiments.pipeline --config=hh_rlhf
 
 Dialogues of more than 256 tokens, and prompts of more than 160, are left out and counted.
@@ -9,7 +9,7 @@ answer does (64%); PPO raises its score by 0.4 standard deviations at 3.4 nats. 
 CPU cores that had other work.
 """
 
-from experiments.prepared import both_splits
+from experiments.tasks.prepared import both_splits
 
 _DATA = "runs/hh_rlhf_data"
 _LIMITS = {"max_prompt_tokens": 160, "max_new_tokens": 64}

@@ -1,8 +1,8 @@
 """Positive movie reviews by PPO, as in Ziegler et al. 2019's sentiment task.
 
-    python -m experiments.prepare_movie_reviews --source=$DATA/movie_reviews/movie_reviews.zip
+    python -m experiments.tasks.prepare_movie_reviews --source=$DATA/movie_reviews/movie_reviews.zip
     python -m experiments.pipeline --config=movie_reviews
-    python -m experiments.classify_movie_reviews
+    python -m experiments.tasks.classify_movie_reviews
 
 A small GPT learns to write reviews; the reward is a sentiment classifier learned from the labels of
 some reviews; PPO makes passages more positive. The judge is naive Bayes on the labels of other
@@ -11,7 +11,7 @@ the classifier is being fooled. Seed 0: the judge prefers PPO's passages to the 
 in 69% of 512 held-out prompts, at 7.4 nats. Some 23 minutes on two CPU cores that had other work.
 """
 
-from experiments.prepared import both_splits
+from experiments.tasks.prepared import both_splits
 
 _DATA = "runs/movie_reviews_data"
 _LIMITS = {"max_prompt_tokens": 16, "max_new_tokens": 48}

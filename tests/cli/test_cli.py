@@ -10,8 +10,8 @@ import sys
 import pytest
 from absl import flags
 
-from experiments.best_of_n import BestOfNConfig
 from experiments.configs import best_of_n, hh_rlhf, movie_reviews, preference
+from experiments.studies.best_of_n import BestOfNConfig
 from tfalign.cli import main, records
 from tfalign.cli.configs import demo, smoke
 from tfalign.cli.flags import define_flags, parsed

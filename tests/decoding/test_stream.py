@@ -52,7 +52,7 @@ def test_the_cache_has_columns_for_the_prompt_and_the_response_alone(
 
     monkeypatch.setattr(model.backbone, "new_cache", noted)
     next(Streamer(model, max_new_tokens)([1] * length))
-    assert asked == [columns + max_new_tokens - 1]
+    assert set(asked) == {columns + max_new_tokens - 1}
 
 
 @of_llama

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.environments import (
     HostReward,
     KLPenalty,
@@ -69,7 +70,9 @@ FACES = {
 }
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, _pickled], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "again", with_slow([copy.deepcopy, _pickled], [copy.deepcopy]), ids=["deepcopy", "pickle"]
+)
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_copy_goes_on_alike_and_by_itself(process, face, again):
@@ -116,8 +119,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     "context, warm, said",
     [
-        ("spawn", "warm", "[4.0, 0.0]"),
-        ("fork", "cold", "[4.0, 0.0]"),
+        pytest.param("spawn", "warm", "[4.0, 0.0]", marks=pytest.mark.slow),
+        pytest.param("fork", "cold", "[4.0, 0.0]", marks=pytest.mark.slow),
         ("fork", "warm", "forked after TensorFlow had started"),
     ],
 )

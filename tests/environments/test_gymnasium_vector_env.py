@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from tests.sampling import with_slow
 from tfalign.environments import (
     ScriptedUser,
     TextGenerationEnv,
@@ -53,7 +54,7 @@ def _same(ours, theirs):
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("mode", with_slow(AutoresetMode, [AutoresetMode.NEXT_STEP]))
 def test_equals_gymnasiums_own_vector_of_single_environments(mode, name):
     mdp = PROCESSES[name]
     ours = TextGenerationVectorEnv(B, mdp, mode, render_mode="ansi")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from tests.sampling import with_slow
 from tfalign.environments import (
     HostReward,
     ScriptedUser,
@@ -59,7 +60,7 @@ def test_it_sees_texts():
     assert rewards == [0.0, 0.0, 1.5] and asked == [("f", "befe")]
 
 
-@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("mode", with_slow(AutoresetMode, [AutoresetMode.NEXT_STEP]))
 def test_the_vector_wrapper_is_the_wrapper_of_every_row(mode):
     ours = VectorHostReward(TextGenerationVectorEnv(B, _mdp(), mode), _hundred_a_token)
     over_sync = VectorHostReward(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.environments import (
     KLPenalty,
@@ -41,7 +42,7 @@ PROMPTS = Prompts(
 )
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=with_slow(["gpt2", "llama"], ["llama"]))
 def worker(request):
     keras.utils.set_random_seed(0)
     config = {"gpt2": GPT2, "llama": LLAMA}[request.param]

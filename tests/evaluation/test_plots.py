@@ -53,15 +53,22 @@ def test_learning_curves_draw_the_panels_that_have_data(tmp_path, figures, count
     curves = {
         "sft": {"loss": series(count), "eval_loss": series(2), "time": series(count)},
         "ppo": {"kl": series(count)},
-        "unknown": {"loss": series(count)},
+        "stage2": {"loss": series(count), "unknown": series(count)},
     }
     assert learning_curves.learning_curves(tmp_path / "a.png", curves)
     panels = figures[0].axes
-    assert [axes.get_title("left") for axes in panels] == ["Fine-tuning", "PPO: KL to reference"]
+    assert [axes.get_title("left") for axes in panels] == [
+        "Fine-tuning: loss",
+        "PPO: KL to reference",
+        "STAGE2: loss",
+    ]
     np.testing.assert_array_equal(panels[1].lines[0].get_ydata(), curves["ppo"]["kl"].values)
-    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["train", "test"]
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == [
+        "train",
+        "held out",
+    ]
     width, height, dpi = png_size_and_dpi(tmp_path / "a.png")
-    assert (width, height) == (990, 382)
+    assert (width, height) == (1485, 382)
     assert dpi == pytest.approx(150, abs=0.1)
 
 
@@ -118,7 +125,9 @@ def test_reliability_draws_the_filled_bins(tmp_path, figures):
 
 
 def test_nothing_to_draw_writes_nothing(tmp_path):
-    assert not learning_curves.learning_curves(tmp_path / "a.png", {"other": {"loss": series(3)}})
+    assert not learning_curves.learning_curves(
+        tmp_path / "a.png", {"other": {"gradient_norm": series(3)}}
+    )
     assert not plots.reward_against_kl(tmp_path / "a.png", {"score": series(3)}, {"score": "S"})
     assert not plots.reward_against_kl(tmp_path / "a.png", {"kl": series(3)}, {"score": "S"})
     assert not plots.score_distributions(tmp_path / "a.png", {})

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from experiments.arithmetic import ArithmeticConfig, main
+from experiments.tasks.arithmetic import ArithmeticConfig, main
 from tfalign.options import changed
 from tfalign.trainers.options import FineTuneOptions
 
@@ -15,19 +15,9 @@ from tfalign.trainers.options import FineTuneOptions
 def test_a_small_run_reports_and_is_not_run_again(tmp_path):
     few = {"length": 10, "batch_size": 8, "steps": 3, "warmup_steps": 1, "log_every": 1}
     sft = changed(FineTuneOptions(), **few)
-    config = ArithmeticConfig(
-        run_dir=str(tmp_path),
-        preset="tiny_llama",
-        width=16,
-        num_layers=1,
-        pupils=1,
-        sft=sft,
-        problems=4,
-        group_size=2,
-        steps=3,
-        warmup_steps=1,
-        log_every=1,
-    )
+    model = {"preset": "tiny_llama", "width": 16, "num_layers": 1, "pupils": 1}
+    grpo = {"batch_size": 8, "group_size": 2, "steps": 3, "warmup_steps": 1, "log_every": 1}
+    config = changed(ArithmeticConfig(sft=sft), run_dir=str(tmp_path), **model, **grpo)
     main(config)
     report = json.loads((tmp_path / "report.json").read_text())
     for stage in ("sft", "grpo"):

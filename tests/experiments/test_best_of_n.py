@@ -1,17 +1,17 @@
-"""``experiments.best_of_n``: its measures on draws whose answer is known, and a run that goes on."""
+"""``experiments.studies.best_of_n``: its measures on draws whose answer is known, and a run that goes on."""
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
-from experiments import samples, stages
-from experiments.best_of_n import BestOfNConfig, EndedOrLess, main, measure
-from tfalign.models import GPTConfig
+from experiments.studies import samples
+from experiments.studies.best_of_n import BestOfNConfig, EndedOrLess, main, measure
+from tfalign.models import CausalLM, GPTConfig
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
-from tfalign.trainers.base import HARMLESS
-from tfalign.training.run_directory import RunDirectory
+from tfalign.trainers.saving import save_model
 
 
 @pytest.mark.parametrize("n", [1, 4, 16])
@@ -51,21 +51,20 @@ def test_an_n_that_cannot_be():
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     tokenizer = train_byte_bpe(["q one two"] * 4, 280)
-    run = RunDirectory(tmp_path / "models_of", {}, HARMLESS)
-    stages.seed_everything(0)
-    sizes = {"width": 16, "num_layers": 1}
-    model = stages.new_model("tiny_llama", tokenizer.vocab_size, 32, "float32", **sizes)
-    stages.save_model(run, "sft", model, tokenizer)
+    keras.utils.set_random_seed(0)
+    sizes = {"vocab_size": tokenizer.vocab_size, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny_llama", max_positions=32, **sizes)
+    save_model(tmp_path / "sft", model, tokenizer)
     reward = RewardModel(GPTConfig(tokenizer.vocab_size, 16, 1, 2, max_positions=32))
-    stages.save_model(run, "reward_model", reward, tokenizer)
+    save_model(tmp_path / "reward_model", reward, tokenizer)
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"q{i}"}) + "\n" for i in range(60)))
 
     def config(run_dir):
         return BestOfNConfig(
             run_dir=str(tmp_path / run_dir),
-            policy=str(run.path / "models" / "sft"),
-            reward_model=str(run.path / "models" / "reward_model"),
+            model=str(tmp_path / "sft"),
+            reward=str(tmp_path / "reward_model"),
             data=str(prompts),
             num_prompts=4,
             max_n=2,

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compare, stages
-from experiments.compare import CONTESTANTS, MEASURES, CompareConfig, Contestant, main, measure
+from experiments.studies import compare
+from experiments.studies.compare import (
+    CONTESTANTS,
+    MEASURES,
+    CompareConfig,
+    Contestant,
+    main,
+    measure,
+)
 from tfalign.cli.records import AlignJob, PreferenceJob
+from tfalign.models import CausalLM
 from tfalign.options import build
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
@@ -18,6 +26,7 @@ from tfalign.trainers.base import HARMLESS
 from tfalign.trainers.evaluation import PolicyEvaluator
 from tfalign.trainers.evaluation import compare as write_comparison
 from tfalign.trainers.options import EvaluateOptions
+from tfalign.trainers.saving import save_model
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.preferences import PREFERENCE_LOSSES
 from tfalign.training.run_directory import RunDirectory
@@ -28,7 +37,7 @@ def test_a_contestant_has_options_that_its_experiment_takes(name):
     contestant = CONTESTANTS[name]
     config_class = {  # TF-Agents' has the options of align, tested beside it
         "align": AlignJob,
-        "tf_agents_align": AlignJob,
+        "tours.tf_agents_align": AlignJob,
         "preference": PreferenceJob,
     }[contestant.experiment]
     build(config_class, contestant.options)
@@ -83,11 +92,11 @@ def test_a_failure_is_told_and_not_taken_for_a_result(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"contestants": "ppo,sarsa"}, "Contestants are ppo, .* Received: 'sarsa'"),
         (
-            {"seeds": "0,one"},
-            "--seeds must be values separated by commas, each at least 0 and below",
+            {"contestants": ("ppo", "sarsa")},
+            "--contestants must be one of ppo, .* Received: .*'sarsa'",
         ),
+        ({"seeds": (0, -1)}, "--seeds must be at least 0 and below .* Received: seeds=-1"),
     ],
 )
 def test_contradictions_fail_in_a_sentence(options, sentence):
@@ -104,7 +113,7 @@ def test_report(tmp_path):
     run = {name: 1.0 for name in [*MEASURES, "gold_reward_sft", "length"]}
     better = run | {"gold_reward": 3.0}
     (tmp_path / "a").mkdir()
-    config = CompareConfig(run_dir=str(tmp_path), seeds="0,1")
+    config = CompareConfig(run_dir=str(tmp_path), seeds=(0, 1))
     compare.report(config, {"rloo": [run, run], "ppo": [better, run]})
     lines = (tmp_path / "report.md").read_text().splitlines()
     rows = [line.split(" | ") for line in lines if " ± " in line]
@@ -116,11 +125,12 @@ def test_report(tmp_path):
 
 @pytest.mark.slow
 def test_a_small_run_of_everything(tmp_path, monkeypatch):
-    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
+    models = tmp_path / "demo" / "models"
     tokenizer = train_byte_bpe([], 259)
-    model = stages.new_model("tiny_llama", 259, 32, "float32", num_layers=1, width=16)
-    stages.save_model(demo, "sft", model, tokenizer)
-    stages.save_model(demo, "reward_model", RewardModel(model.config), tokenizer)
+    sizes = {"vocab_size": 259, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny_llama", max_positions=32, **sizes)
+    save_model(models / "sft", model, tokenizer)
+    save_model(models / "reward_model", RewardModel(model.config), tokenizer)
     prompts, pairs = tmp_path / "prompts.jsonl", tmp_path / "pairs.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(80)))
     pairs.write_text(
@@ -142,8 +152,8 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     config = CompareConfig(
         run_dir=str(tmp_path / "run"),
         demo=str(tmp_path / "demo"),
-        contestants="reinforce,dpo",
-        seeds="0,1",
+        contestants=("reinforce", "dpo"),
+        seeds=(0, 1),
         data=str(prompts),
         evaluate=judged,
     )
@@ -160,7 +170,6 @@ def test_a_small_run_of_everything(tmp_path, monkeypatch):
     main(config)
     assert first.stat().st_mtime_ns == written
     alone = RunDirectory(tmp_path / "alone", {}, HARMLESS)  # no stage before, no metrics
-    models = demo.path / "models"
     after = tmp_path / "run" / "dpo" / "0" / "models" / "dpo"
     sft, reward = models / "sft", models / "reward_model"
     evaluator = PolicyEvaluator(sft, reward, str(prompts), options=judged)

@@ -9,10 +9,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments import language_models
-from experiments.language_models import LanguageModelsConfig, main
-from tfalign.cli.records import GenerateJob
-from tfalign.cli.run import generate
+from experiments.studies import language_models
+from experiments.studies.language_models import LanguageModelsConfig, main
+from tfalign.cli.records import GenerateJob, SamplingOptions
+from tfalign.cli.talk import generate
 from tfalign.models import RecurrentConfig, from_pretrained
 from tfalign.pretrained import load_tokenizer
 
@@ -41,12 +41,13 @@ def small(monkeypatch):
         monkeypatch.setitem(networks, "LSTM", network)
 
 
+@pytest.mark.slow
 def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     options = {"data_dir": str(data), "run_dir": str(tmp_path / "run")}
-    main(LanguageModelsConfig(models="ngram", texts="wikitext-2", **options))
+    main(LanguageModelsConfig(models=("ngram",), texts=("wikitext-2",), **options))
     first = tmp_path / "run" / "wikitext-2" / "1-gram, maximum likelihood.json"
     first.write_text(first.read_text().replace('"tokens": 5', '"tokens": 55'))  # kept as it is
-    main(LanguageModelsConfig(models="ngram,LSTM", **options))
+    main(LanguageModelsConfig(models=("ngram", "LSTM"), **options))
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert len(report["wikitext-2"]) == len(report["tinyshakespeare"]) == 5 * 4 + 1
     assert report["wikitext-2"]["1-gram, maximum likelihood"]["tokens"] == 55
@@ -59,17 +60,21 @@ def test_the_table_is_filled_bit_by_bit(data, small, tmp_path, capsys):
     model = tmp_path / "run" / "wikitext-2" / "LSTM" / "models" / "LSTM"
     capsys.readouterr()
     prompt = "the cat sat on the"
-    generate(GenerateJob(str(model), prompt=prompt, max_new_tokens=1, greedy=True))
+    generate(
+        GenerateJob(
+            str(model), prompt=prompt, max_new_tokens=1, sampling=SamplingOptions(greedy=True)
+        )
+    )
     words = load_tokenizer(model)
     best = int(np.argmax(from_pretrained(model)(np.array([words.encode(prompt)]))[0, -1]))
     assert capsys.readouterr().out.strip() == words.decode([best]) != ""
-    main(LanguageModelsConfig(models="ngram,LSTM", **options))
+    main(LanguageModelsConfig(models=("ngram", "LSTM"), **options))
     assert "train" not in capsys.readouterr().out.split("#")[0]
 
 
 def test_a_unigram_by_hand(data, tmp_path):
     options = {"data_dir": str(data), "run_dir": str(tmp_path / "run")}
-    main(LanguageModelsConfig(models="ngram", texts="tinyshakespeare", **options))
+    main(LanguageModelsConfig(models=("ngram",), texts=("tinyshakespeare",), **options))
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     whole = "to be or not to be\n" * 60
     cut = len(whole) * 9 // 10
@@ -81,10 +86,12 @@ def test_a_unigram_by_hand(data, tmp_path):
 
 
 def test_what_is_wrong_is_said(data, tmp_path):
-    with pytest.raises(ValueError, match="Texts are wikitext-2, .* Received: 'bible'"):
-        LanguageModelsConfig(texts="bible")
-    with pytest.raises(ValueError, match="Models are ngram, .* Received: 'RNN'"):
-        LanguageModelsConfig(models="RNN")
+    with pytest.raises(
+        ValueError, match="--texts must be one of wikitext-2, .* Received: .*'bible'"
+    ):
+        LanguageModelsConfig(texts=("bible",))
+    with pytest.raises(ValueError, match="--models must be one of ngram, .* Received: .*'RNN'"):
+        LanguageModelsConfig(models=("RNN",))
     (data / "wikitext-2" / "wiki.test.tokens").write_text(" \n")
     with pytest.raises(ValueError, match="wiki.test.tokens: a corpus needs text"):
         main(LanguageModelsConfig(data_dir=str(data), run_dir=str(tmp_path / "run")))

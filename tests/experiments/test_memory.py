@@ -1,4 +1,4 @@
-"""``experiments.memory``: what it says is saved is saved in the program that XLA compiled."""
+"""``experiments.benchmarks.memory``: what it says is saved is saved in the program that XLA compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import pytest
 
 @pytest.mark.slow
 def test_each_way_saves_what_it_is_for():
-    command = [sys.executable, "-m", "experiments.memory", "--preset=tiny", "--batch_size=8"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.benchmarks.memory",
+        "--preset=tiny",
+        "--batch_size=8",
+    ]
     process = subprocess.run(
         [*command, "--length=128", "--chunk=64"], capture_output=True, text=True, check=False
     )

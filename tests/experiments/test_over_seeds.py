@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from experiments.over_seeds import OverSeedsConfig, interval, main
+from experiments.studies.over_seeds import OverSeedsConfig, interval, main
 
 
 def report(rate):
@@ -41,7 +41,7 @@ def test_students_interval_by_hand():
 
 def test_runs_are_summarised(tmp_path):
     runs = [write(tmp_path / f"r{i}", json.dumps(report(0.8 + 0.02 * i))) for i in range(3)]
-    main(OverSeedsConfig(run_dir=str(tmp_path), runs=",".join(runs)))
+    main(OverSeedsConfig(run_dir=str(tmp_path), runs=tuple(runs)))
     summary = json.loads((tmp_path / "over_seeds.json").read_text())
     assert summary["win rate"]["mean"] == pytest.approx(0.82)
     assert summary["win rate"]["min"] == 0.8
@@ -55,7 +55,7 @@ def test_runs_are_summarised(tmp_path):
 def test_a_report_that_lacks_something_is_named(tmp_path, content, message):
     run = write(tmp_path / "bad", content)
     with pytest.raises(ValueError, match=message):
-        main(OverSeedsConfig(run_dir=str(tmp_path), runs=run))
+        main(OverSeedsConfig(run_dir=str(tmp_path), runs=(run,)))
 
 
 def test_no_runs_are_refused(tmp_path):

@@ -7,15 +7,21 @@ import json
 import numpy as np
 import pytest
 
-from experiments import overoptimisation, stages
-from experiments.overoptimisation import OveroptimisationConfig, _Base, _curve, _summary, main
+from experiments.studies import overoptimisation
+from experiments.studies.overoptimisation import (
+    OveroptimisationConfig,
+    _Base,
+    _curve,
+    _summary,
+    main,
+)
 from tfalign.evaluation.overoptimisation import fit_best_of_n
+from tfalign.models import CausalLM
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe
-from tfalign.trainers.base import HARMLESS
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.options import RewardTrainOptions
-from tfalign.training.run_directory import RunDirectory
+from tfalign.trainers.saving import save_model
 
 
 def test_summary_of_a_known_law():
@@ -39,10 +45,10 @@ def test_a_small_run_reports(tmp_path, monkeypatch):
     ]
     data = tmp_path / "preferences.jsonl"
     data.write_text("\n".join(map(json.dumps, preferences)))
-    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
     tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
-    model = stages.new_model("tiny", tokenizer.vocab_size, 64, "float32", num_layers=1, width=16)
-    stages.save_model(demo, "sft", model, tokenizer)
+    sizes = {"vocab_size": tokenizer.vocab_size, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny", max_positions=64, **sizes)
+    save_model(tmp_path / "demo" / "models" / "sft", model, tokenizer)
     quick = {"on_bad": "skip", "batch_size": 4, "log_every": 1}
     quick |= {"max_prompt_tokens": 8, "max_new_tokens": 8}
     config = OveroptimisationConfig(

@@ -118,6 +118,7 @@ def pretraining(*flags):
     )
 
 
+@pytest.mark.slow
 def test_a_directory_that_a_process_has_is_refused(tmp_path):
     with RunDirectory(tmp_path / "run", {}):
         process = start(tmp_path / "run", tmp_path)

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from experiments import classify_movie_reviews, prepare_hh_rlhf, prepare_movie_reviews
-from experiments.prepared import both_splits
+from experiments.tasks import classify_movie_reviews, prepare_hh_rlhf, prepare_movie_reviews
+from experiments.tasks.prepared import both_splits
 from tfalign.evaluation.naive_bayes import NaiveBayes
 
 

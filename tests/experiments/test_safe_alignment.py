@@ -7,16 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from experiments import stages
-from experiments.safe_alignment import SafeAlignmentConfig, main, write_pairs
+from experiments.tasks.safe_alignment import SafeAlignmentConfig, main, write_pairs
 from tfalign.data.customer_service.examples import generate_examples
 from tfalign.data.customer_service.gold import gold_components, weighted
+from tfalign.models import CausalLM
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe
-from tfalign.trainers.base import HARMLESS
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.options import EvaluateOptions, RewardTrainOptions
-from tfalign.training.run_directory import RunDirectory
+from tfalign.trainers.saving import save_model
 
 LIMITS = {"max_prompt_tokens": 96, "max_new_tokens": 4}
 QUICK = LIMITS | {"on_bad": "skip", "batch_size": 4, "log_every": 1}
@@ -53,10 +52,10 @@ def test_one_label_knows_nothing_of_the_other(pairs, tmp_path):
 
 @pytest.mark.slow
 def test_a_small_run_reports(pairs, tmp_path):
-    demo = RunDirectory(tmp_path / "demo", {}, HARMLESS)
     tokenizer = train_byte_bpe(["Customer: Hello\nAgent: Hello"] * 2, 270)
-    model = stages.new_model("tiny_llama", tokenizer.vocab_size, 256, "float32", width=16)
-    stages.save_model(demo, "sft", model, tokenizer)
+    sizes = {"vocab_size": tokenizer.vocab_size, "width": 16}
+    model = CausalLM.from_preset("tiny_llama", max_positions=256, **sizes)
+    save_model(tmp_path / "demo" / "models" / "sft", model, tokenizer)
     config = SafeAlignmentConfig(
         run_dir=str(tmp_path / "run"),
         demo=str(tmp_path / "demo"),

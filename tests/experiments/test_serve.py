@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
 
-from experiments.load_test import LoadTestConfig, overrun, start, told_to_end
+from experiments.benchmarks.load_test import LoadTestConfig, overrun, start, told_to_end
 from tfalign.cli.records import ExportJob, ServeJob
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.options import build

@@ -1,4 +1,4 @@
-"""``experiments.staleness``: who is compared, and the picture."""
+"""``experiments.studies.staleness``: who is compared, and the picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.staleness import StalenessConfig, contestants, report
+from experiments.studies.staleness import StalenessConfig, contestants, report
 
 
 def test_responses_are_as_old_as_the_picture_says():
     """A bound alone says nothing of the age: every line but ``align`` asks for that age itself."""
-    found = contestants(StalenessConfig(staleness="0,4", actors=3))
+    found = contestants(StalenessConfig(staleness=(0, 4), actors=3))
     lines = [(line, age) for line in ("corrected", "not corrected") for age in ("0", "4")]
     assert set(found) == {("align", "0"), *lines}
     assert found["align", "0"].experiment == "align"
@@ -32,9 +32,13 @@ def test_the_report_has_every_number(tmp_path):
     assert (tmp_path / "plots" / "staleness.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("choice", [{"staleness": "1,-2"}, {"seeds": "a"}])
-def test_what_is_no_number_is_told(choice):
-    with pytest.raises(
-        ValueError, match="must be values separated by commas, each at least 0.* Received: "
-    ):
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"staleness": (1, -2)}, "--staleness must be at least 0. Received: staleness=-2"),
+        ({"seeds": ("a",)}, "seeds must be of type int. Received: 'a'"),
+    ],
+)
+def test_what_is_no_number_is_told(choice, message):
+    with pytest.raises(ValueError, match=message):
         StalenessConfig(**choice)

@@ -7,20 +7,19 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import stages
 from tfalign.environments.tasks import best_returns, repeat_prompt
-from tfalign.models import GPTConfig
+from tfalign.models import CausalLM, GPTConfig
 from tfalign.options import build
 from tfalign.rewards import RewardModel
 from tfalign.text import train_byte_bpe
-from tfalign.trainers.base import HARMLESS
+from tfalign.trainers.saving import save_model
 from tfalign.training.loop import run_steps
-from tfalign.training.run_directory import RunDirectory
 
 if importlib.util.find_spec("tf_agents") is None:
     pytest.skip("needs pip install 'tfalign[agents]'", allow_module_level=True)
 
-from experiments import environment_speed, tf_agents_align, tf_agents_tour  # noqa: E402
+from experiments.benchmarks import environment_speed  # noqa: E402
+from experiments.tours import tf_agents_align, tf_agents_tour  # noqa: E402
 from tfalign.environments import TextGenerationTFEnvironment  # noqa: E402
 
 
@@ -42,19 +41,19 @@ def test_an_agent_reaches_ninety_percent_of_the_optimum(name):
 @pytest.mark.slow  # 40 s: three processes' worth of compilation
 def test_alignment_under_tf_agents_goes_on_where_it_was(tmp_path, monkeypatch):
     tokenizer = train_byte_bpe([], 259)
-    stages.seed_everything(0)
-    model = stages.new_model("tiny_llama", 259, 16, "float32", num_layers=1, width=16)
-    places = RunDirectory(tmp_path / "start", {}, HARMLESS)
-    stages.save_model(places, "policy", model, tokenizer)
+    keras.utils.set_random_seed(0)
+    sizes = {"vocab_size": 259, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny_llama", max_positions=16, **sizes)
+    save_model(tmp_path / "policy", model, tokenizer)
     reward_model = RewardModel(GPTConfig(259, 16, 1, 2, max_positions=16))
-    stages.save_model(places, "reward_model", reward_model, tokenizer)
+    save_model(tmp_path / "reward_model", reward_model, tokenizer)
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Q{i:02d}"}) + "\n" for i in range(40)))
 
     given = {
         "run_dir": str(tmp_path / "run"),
-        "model": str(stages.model_directory(places, "policy")),
-        "reward": str(stages.model_directory(places, "reward_model")),
+        "model": str(tmp_path / "policy"),
+        "reward": str(tmp_path / "reward_model"),
         "data": str(prompts),
         "max_prompt_tokens": 4,
         "max_new_tokens": 4,
@@ -83,7 +82,7 @@ def test_alignment_under_tf_agents_goes_on_where_it_was(tmp_path, monkeypatch):
 @pytest.mark.slow  # 40 s
 def test_every_path_of_the_benchmark_takes_the_steps_it_says():
     shape = {"vocab": 31, "width": 16, "layers": 1, "heads": 4, "batch": 4, "prompt": 3, "new": 14}
-    measured = environment_speed.measure(shape | {"demo": ""}, repeats=1)
+    measured = environment_speed.measure(shape | {"demo": None}, repeats=1)
     assert measured["tokens"] == 4 * 14
     paths = {"decode", "fused", "unscored", "driver"} | {"python", "python_batch", "python_network"}
     assert set(measured["steps_per_second"]) == paths

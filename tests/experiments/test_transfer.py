@@ -1,4 +1,4 @@
-"""``experiments.transfer``: a model that knows the task already needs fewer examples than a random one."""
+"""``experiments.studies.transfer``: a model that knows the task already needs fewer examples than a random one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.classify import ClassifyConfig
-from experiments.classify import main as classify
-from experiments.transfer import (
+from experiments.studies.transfer import (
     ALL,
     ClassesConfig,
     FineTuning,
@@ -20,7 +18,9 @@ from experiments.transfer import (
     tasks_of,
 )
 from tfalign.models import BERT, BERTConfig
+from tfalign.options import changed
 from tfalign.text import train_word_piece
+from tfalign.trainers import ClassificationTrainer
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +44,13 @@ def folder(tmp_path_factory):
     BERT(config).save_pretrained(folder / "bert")
     source = f"{folder}/texts.jsonl::{folder}/texts.jsonl"
     training = {"length": 16, "steps": 80, "learning_rate": 1e-2, "dropout": 0.0}
-    classify(
-        ClassifyConfig(
-            run_dir=str(folder / "run"), model=str(folder / "bert"), data=source, **training
-        )
-    )
+    ClassificationTrainer(folder / "bert", source, run_dir=folder / "run", **training).train()
     return folder
 
 
 def config_of(folder, run_dir, **choices):
-    task = ClassesConfig(
+    task = changed(
+        ClassesConfig(),
         data=f"{folder}/texts.jsonl::{folder}/texts.jsonl",
         length=16,
         windows=1,
@@ -64,7 +61,7 @@ def config_of(folder, run_dir, **choices):
     )
     return TransferConfig(
         run_dir=str(run_dir),
-        models=f"BERT={folder}/run/models/classify",
+        models=(f"BERT={folder}/run/models/classify",),
         dropout=0.0,
         classes=task,
         **{"examples": f"24,{ALL}", "seeds": 2} | choices,
@@ -74,7 +71,8 @@ def config_of(folder, run_dir, **choices):
 @pytest.mark.slow
 def test_the_table_shows_what_was_known_before(folder, tmp_path):
     source = f"{folder}/pairs.jsonl::{folder}/pairs.jsonl"
-    pairs = PairsConfig(data=source, length=16, batch_size=8, steps=4, warmup_steps=1)
+    few = {"length": 16, "batch_size": 8, "steps": 4, "warmup_steps": 1}
+    pairs = changed(PairsConfig(), data=source, **few)
     config = config_of(folder, tmp_path, pairs=pairs)
     main(config)
     results = json.loads((tmp_path / "transfer.json").read_text())
@@ -117,11 +115,15 @@ def test_a_result_follows_from_its_seed(folder, tmp_path, is_pretrained):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"models": "bert"}, "NAME=DIRECTORY. Received: 'bert'"),
-        ({"models": "a=b", "examples": "0"}, "each at least 1, or all. Received: examples=0"),
-        ({"models": "a=b"}, "--classes.data or --pairs.data must be given"),
+        ({"models": ("bert",)}, "NAME=DIRECTORY. Received: 'bert'"),
+        ({"models": ("a=b",), "examples": "0"}, "each at least 1, or all. Received: examples=0"),
     ],
 )
 def test_mistakes_are_told(choice, message):
     with pytest.raises(ValueError, match=message):
         TransferConfig(**choice)
+
+
+def test_models_and_data_must_be_given():
+    with pytest.raises(ValueError, match="--classes.data or --pairs.data, must be given"):
+        main(TransferConfig(models=("a=b",)))

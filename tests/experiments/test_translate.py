@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from experiments.translate import TranslateConfig, main
+from experiments.tasks.translate import TranslateConfig, main
+from tfalign.options import changed
 
 pytest.importorskip("sacrebleu")
 SMALL = {"width": 16, "num_layers": 1, "num_heads": 2, "batch_size": 4, "steps": 2, "log_every": 1}
@@ -18,8 +19,8 @@ def test_a_small_run_on_ones_own_data(tmp_path):
     lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
     (tmp_path / "train.jsonl").write_text(lines)
     source = f"{tmp_path}/train.jsonl::{tmp_path}/train.jsonl"
-    config = TranslateConfig(run_dir=str(tmp_path / "run"), data=source, vocab_size=300, **SMALL)
-    main(config)
+    given = {"run_dir": str(tmp_path / "run"), "data": source, "vocab_size": 300}
+    main(changed(TranslateConfig(), **given, **SMALL))
     results = json.loads((tmp_path / "run" / "translate.json").read_text())
     assert results["test"] == 10 and results["beam_less_likely_than_greedy"] == 0
     for way in ("greedy", "beam"):

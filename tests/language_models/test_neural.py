@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.sampling import with_slow
 from tfalign.data import BatchStream, one_text
 from tfalign.decoding import Greedy
 from tfalign.evaluation.perplexity import perplexity
@@ -41,7 +42,7 @@ def new_model(name):
     return NeuralLanguageModel(model)
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=with_slow(CONFIGS, ["GPT", "LSTM"]))
 def model(request):
     return new_model(request.param)
 

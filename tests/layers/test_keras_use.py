@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.layers import (
     CrossAttentionBlock,
     FeedForward,
@@ -185,7 +186,7 @@ def _export(model, folder):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_slow(MODELS, ["GPT", "Transformer"]))
 def test_a_model_is_exported_before_any_call(name, tmp_path):
     import tensorflow as tf
 

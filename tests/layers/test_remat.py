@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.layers import ResidualBlock
 from tfalign.models import (
     BERTConfig,
@@ -52,7 +53,7 @@ def updated(make, batch, monkeypatch, remat):
     return {name: float(value) for name, value in metrics.items()}, model.get_weights()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_slow(MODELS, ["gpt"]))
 def test_an_update_is_the_same(name, monkeypatch):
     make, batch = MODELS[name]
     metrics, weights = updated(make, batch, monkeypatch, remat=False)

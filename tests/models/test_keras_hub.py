@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from tests.sampling import with_slow
+
 pytest.importorskip("keras_hub")
 
 import keras
@@ -42,7 +44,11 @@ def mistral():
     return keras_hub.models.MistralCausalLM(backbone)
 
 
-@pytest.fixture(scope="module", params=[gpt2, llama, mistral], ids=lambda make: make.__name__)
+@pytest.fixture(
+    scope="module",
+    params=with_slow([gpt2, llama, mistral], [llama]),
+    ids=["gpt2", "llama", "mistral"],
+)
 def model(request):
     model, random = KerasHubCausalLM(request.param()), np.random.default_rng(1)
     for variable in model.trainable_variables:

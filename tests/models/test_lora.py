@@ -114,6 +114,7 @@ def test_training_moves_adapters_alone(kind):
             np.testing.assert_array_equal(variable, frozen[variable.path], err_msg=variable.path)
 
 
+@pytest.mark.slow
 def test_the_decode_loop_uses_them_and_forgets_them():
     model, _ = adapted("LoRA")
 

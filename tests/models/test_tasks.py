@@ -155,6 +155,7 @@ def test_users_own_fit_of_a_classifier_with_a_mask():
     assert last < 0.3 * first and accuracy > 0.95
 
 
+@pytest.mark.slow
 def test_users_own_fit_of_an_encoder_decoder():
     """Copy the source; the target so far is shifted right behind a start token 0."""
     keras.utils.set_random_seed(0)

@@ -68,6 +68,7 @@ def test_texts_in_and_out(exported):
         assert shown == texts
 
 
+@pytest.mark.slow
 def test_ids_of_fewer_rows_and_columns(exported):
     model, folder = exported
     serve = tf.saved_model.load(str(folder)).signatures["generate_ids"]
@@ -89,6 +90,7 @@ def test_what_does_not_fit_is_refused(exported, prompts, message):
         serve(prompts=tf.constant(prompts, tf.string), seed=tf.constant(0, tf.int64))
 
 
+@pytest.mark.slow
 def test_eight_bit_kernels_are_saved_in_eight_bits(tmp_path):
     config = CONFIG.replace(width=64, num_heads=4)
     choices = {"batch_size": 1, "max_prompt_tokens": 8, "max_new_tokens": 3}

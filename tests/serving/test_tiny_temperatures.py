@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.sampling import with_slow
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.serving.litert import export_litert
@@ -20,7 +21,7 @@ def model():
     return CausalLM(GPTConfig(259, 16, 1, 2, max_positions=16, initializer_range=0.3))
 
 
-@pytest.mark.parametrize("temperature", [1e-38, 1e-45])
+@pytest.mark.parametrize("temperature", with_slow([1e-38, 1e-45], [1e-38]))
 def test_a_saved_model(model, temperature, tmp_path):
     sizes = {"batch_size": 1, "max_prompt_tokens": 4, "max_new_tokens": NEW}
     sampler = Sampler(temperature, top_k=50, top_p=0.9)

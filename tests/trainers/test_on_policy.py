@@ -43,6 +43,7 @@ class FailsNowAndThen:
         return fail() if fail else len(response)
 
 
+@pytest.mark.slow
 def test_a_run_survives_bad_batches_by_choice(start, tmp_path):
     failures = {2: lambda: np.nan, 3: lambda: -np.inf, 5: raises}
     rule = FailsNowAndThen(failures)

@@ -3,21 +3,21 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments import stages
+from tfalign.models import CausalLM
 from tfalign.objectives import DPO, IPO, SimPO
 from tfalign.options import changed
 from tfalign.text import train_byte_bpe
 from tfalign.trainers import PreferenceTrainer
-from tfalign.trainers.base import HARMLESS
 from tfalign.trainers.options import PREFERENCE_LOSSES as NAMES
 from tfalign.trainers.options import PreferenceOptions
 from tfalign.trainers.preference import chosen_loss
+from tfalign.trainers.saving import save_model
 from tfalign.training.preferences import PREFERENCE_LOSSES
-from tfalign.training.run_directory import RunDirectory
 
 
 def chosen(**options):
@@ -60,13 +60,11 @@ def test_contradictions_fail_in_a_sentence(options, sentence):
 def policy(tmp_path_factory):
     """A directory of a tiny model, and a file of preferences: "good" is better than "bad"."""
     folder = tmp_path_factory.mktemp("preference")
-    run = RunDirectory(folder, {}, HARMLESS)
-    stages.seed_everything(0)
+    keras.utils.set_random_seed(0)
     tokenizer = train_byte_bpe(["good bad q"] * 9, 300)
-    model = stages.new_model(
-        "tiny_llama", tokenizer.vocab_size, 32, "float32", width=16, num_layers=1
-    )
-    stages.save_model(run, "sft", model, tokenizer)
+    sizes = {"vocab_size": tokenizer.vocab_size, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny_llama", max_positions=32, **sizes)
+    save_model(folder / "models" / "sft", model, tokenizer)
     rows = [{"prompt": f"q{i} ", "chosen": "good", "rejected": "bad"} for i in range(60)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "pairs.jsonl").write_text(text)

@@ -2,19 +2,19 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
-from experiments import stages
+from tfalign.models import CausalLM
 from tfalign.pretrained import load_tokenizer
 from tfalign.rewards import Ensemble, ProcessReward, ProcessRewardModel
 from tfalign.text import train_byte_bpe
 from tfalign.trainers import OnPolicyTrainer, ProcessRewardTrainer, RewardTrainer
-from tfalign.trainers.base import HARMLESS
 from tfalign.trainers.on_policy_options import RewardOptions
 from tfalign.trainers.options import RewardTrainOptions
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
-from tfalign.training.run_directory import RunDirectory
+from tfalign.trainers.saving import save_model
 
 TRAINING = {"steps": 20, "batch_size": 8, "warmup_steps": 1, "learning_rate": 1e-2, "log_every": 20}
 LIMITS = {"max_prompt_tokens": 8, "max_new_tokens": 8}
@@ -24,12 +24,11 @@ LIMITS = {"max_prompt_tokens": 8, "max_new_tokens": 8}
 def folder(tmp_path_factory):
     """A tiny model, rankings in which good > fair > bad, and steps of which "bad" is wrong."""
     folder = tmp_path_factory.mktemp("rewards")
-    stages.seed_everything(0)
+    keras.utils.set_random_seed(0)
     tokenizer = train_byte_bpe(["good fair bad q"] * 9, 300)
-    model = stages.new_model(
-        "tiny_llama", tokenizer.vocab_size, 40, "float32", width=16, num_layers=1
-    )
-    stages.save_model(RunDirectory(folder, {}, HARMLESS), "sft", model, tokenizer)
+    sizes = {"vocab_size": tokenizer.vocab_size, "width": 16, "num_layers": 1}
+    model = CausalLM.from_preset("tiny_llama", max_positions=40, **sizes)
+    save_model(folder / "models" / "sft", model, tokenizer)
     ranked = [
         {"prompt": f"q{i} ", "completions": ["good", "fair", "bad"][: 2 + i % 2]} for i in range(60)
     ]

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from tfalign.cli.records import GenerateJob
-from tfalign.cli.run import generate
+from tfalign.cli.records import GenerateJob, SamplingOptions
+from tfalign.cli.talk import generate
 from tfalign.decoding import Greedy, Streamer
 from tfalign.models import CausalLM, GPTConfig, from_pretrained
 from tfalign.options import changed
@@ -50,7 +50,11 @@ def test_generation_stops_at_each(counting, capsys):
     said = [first + 1, first + 2, first + 3]
     streamer = Streamer(from_pretrained(folder), 20, Greedy(), tokenizer.stop_ids)
     assert [*streamer([first])] == [*said, stop]
-    generate(GenerateJob(str(folder), prompt="a", max_new_tokens=20, greedy=True))
+    generate(
+        GenerateJob(
+            str(folder), prompt="a", max_new_tokens=20, sampling=SamplingOptions(greedy=True)
+        )
+    )
     assert capsys.readouterr().out == tokenizer.decode(said) + "\n"
 
 

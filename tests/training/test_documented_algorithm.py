@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from experiments import exact_optimum, exact_preferences
-from experiments.enumerable import Problem, total_variation
-from experiments.exact_optimum import ExactOptimumConfig, with_kl_in_reward
+from experiments.studies import exact_optimum, exact_preferences
+from experiments.studies.enumerable import Problem, total_variation
+from experiments.studies.exact_optimum import ExactOptimumConfig, with_kl_in_reward
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.preferences import PREFERENCE_LOSSES, preference_loss
 
@@ -22,6 +22,7 @@ def run_block(name):
     exec(compile(code, str(DOCUMENT), "exec"), {"__name__": "documented"})
 
 
+@pytest.mark.slow
 def test_the_new_algorithm_of_the_document(monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "ppo_penalty", None)  # and taken out again
     run_block("ppo_penalty")

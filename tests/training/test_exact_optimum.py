@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.enumerable import Problem, total_variation
-from experiments.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
+from experiments.studies.enumerable import Problem, total_variation
+from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.decoding import Greedy, generate
 from tfalign.functional.kl import k2, k3
 from tfalign.models import Actor
@@ -34,7 +34,9 @@ def distance(problem, name, beta, **changes):
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ppo", 40), ("rloo", 100)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [pytest.param("ppo", 40, marks=pytest.mark.slow), ("rloo", 100)]
+)
 def test_a_small_problem_is_solved(name, steps):
     assert distance(SMALL, name, 0.5, steps=steps, batch_size=128) < 0.02
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.data import BatchStream, TextRecord, encode_texts
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
@@ -82,7 +83,7 @@ def test_loss_is_the_mean_over_all_target_tokens(whole):
     assert scalars["tokens_per_row"] == 24 / 4
 
 
-@pytest.mark.parametrize("accumulate", [2, 4])
+@pytest.mark.parametrize("accumulate", with_slow([2, 4], [4]))
 def test_accumulation_is_the_big_batch(whole, accumulate):
     gradients, scalars = sgd_step(RAGGED, accumulate=accumulate)
     assert_close(gradients, whole[0], 1e-6)
@@ -146,6 +147,7 @@ def test_a_batch_that_cannot_be_cut_is_told():
         Learner(new_model(), LanguageModelling(), keras.optimizers.SGD(0.1), accumulate=0)
 
 
+@pytest.mark.slow
 def test_one_program_a_bucket_whatever_the_lengths_and_the_rate():
     rng = np.random.default_rng(4)
     texts = [" ".join(map(str, rng.integers(3, V, n))) for n in [1, 2, 3, 4, 5, 6, 7, 8] * 3]
@@ -219,6 +221,7 @@ def test_clipping():
         np.testing.assert_allclose(step, 0.1, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_mixed_bfloat16_trains_float32_weights():
     model = new_model(dtype="mixed_bfloat16")
     learner = Learner(model, LanguageModelling(), adamw(0.02))

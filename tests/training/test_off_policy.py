@@ -7,37 +7,37 @@ has moved from it.
 import numpy as np
 import pytest
 
-from experiments.enumerable import Problem, TabularCritic, total_variation
-from experiments.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
+from experiments.studies.enumerable import Problem, TabularCritic, total_variation
+from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.training.algorithms import algorithm
-from tfalign.training.responses import RolloutConfig
+from tfalign.training.responses import OlderResponder, RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
 
 SMALL = Problem(3, 2)
 BETA = 0.5
 
 
-def distance(name, problem=SMALL, beta=BETA, cap=-1.0, **changes):
+def distance(name, problem=SMALL, beta=BETA, cap=None, **changes):
     policy = solve(problem, with_kl_in_reward(name, beta, cap), ExactOptimumConfig(**changes))
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 
 @pytest.mark.parametrize("name", ["vtrace", "reinforce_is"])
 def test_corrected_it_arrives_although_the_reference_samples(name):
-    assert distance(name, refresh_every=0, cap=1e9, steps=150, batch_size=256) < 0.02
+    assert distance(name, reference_samples=True, cap=1e9, steps=150, batch_size=256) < 0.02
 
 
 def test_uncorrected_it_does_not():
     start = total_variation(SMALL.probabilities(SMALL.policy()), SMALL.optimum(BETA))
     assert start > 0.2
-    assert distance("reinforce", refresh_every=0, steps=150, batch_size=256) > 0.1
+    assert distance("reinforce", reference_samples=True, steps=150, batch_size=256) > 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mark"), [("vtrace", 0.05), ("reinforce_is", 0.05)])
 def test_six_tokens_four_steps(name, mark):
-    assert distance(name, Problem(6, 4), 1.0, refresh_every=0, cap=1e9) <= mark
+    assert distance(name, Problem(6, 4), 1.0, reference_samples=True, cap=1e9) <= mark
 
 
 @pytest.mark.parametrize("name", ["reinforce", "vtrace"])
@@ -48,14 +48,9 @@ def test_kl_and_values_are_of_today_and_log_probs_of_the_sampler(name):
     critic = TabularCritic(SMALL.num_prefixes, SMALL.vocab_size)
     critic.backbone.table.assign(np.arange(SMALL.num_prefixes, dtype="float32")[:, None])
     model = SeparateActorCritic(policy, critic) if chosen.needs_critic else Actor(policy)
-    worker = RolloutWorker(
-        model,
-        SMALL.policy(),
-        SMALL.reward,
-        RolloutConfig(2, stop_tokens=(SMALL.stop_token,)),
-        chosen.credit,
-        sampler=sampler,
-    )
+    config = RolloutConfig(2, stop_tokens=(SMALL.stop_token,))
+    older = OlderResponder(sampler, SMALL.reward, config)
+    worker = RolloutWorker(model, SMALL.policy(), SMALL.reward, config, chosen.credit, older=older)
     rollout, statistics = worker(SMALL.prompts(64), seed=0, kl_coefficient=BETA)
     mask = np.asarray(rollout.response_mask)
     tokens = np.where(mask, np.asarray(rollout.token_ids)[:, -2:], 0)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from experiments.enumerable import Problem, TabularCritic
+from experiments.studies.enumerable import Problem, TabularCritic
+from tests.sampling import with_slow
 from tfalign import backend
 from tfalign.functional.advantages import vtrace
 from tfalign.functional.aggregation import sequence_mean
@@ -143,7 +144,7 @@ def to_go(rewards):
     return rewards[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+@pytest.mark.parametrize("name", with_slow(POLICY_GRADIENTS, ["ppo", "grpo", "rloo", "vtrace"]))
 def test_samples_give_the_enumerated_gradient_within_three_standard_errors(name):
     chosen = chosen_algorithm(name)
     worker = worker_of(chosen)
@@ -165,7 +166,7 @@ def test_samples_give_the_enumerated_gradient_within_three_standard_errors(name)
     assert error[0] < 0.15 * np.linalg.norm(mean)  # a wrong sign or factor would show
 
 
-@pytest.mark.parametrize("name", CLIPPED)
+@pytest.mark.parametrize("name", with_slow(CLIPPED, ["ppo", "dapo"]))
 def test_at_ratio_one_the_clip_changes_nothing(name):
     """So what was shown above of the clipped gradient holds without a clip."""
     chosen = chosen_algorithm(name)

@@ -9,14 +9,15 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.enumerable import Problem, total_variation
-from experiments.exact_preferences import (
+from experiments.studies.enumerable import Problem, total_variation
+from experiments.studies.exact_preferences import (
     ExactPreferencesConfig,
     bradley_terry,
     method,
     reference_responses,
     solve,
 )
+from tests.sampling import with_slow
 from tfalign.objectives import CPO, DPO, IPO, KTO, ORPO, SimPO, SLiC
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay
@@ -38,7 +39,7 @@ def distance(problem, name, beta, **changes):
     return total_variation(problem.probabilities(policy), problem.optimum(beta))
 
 
-@pytest.mark.parametrize("name", ["dpo", "ipo", "robust_dpo"])
+@pytest.mark.parametrize("name", with_slow(["dpo", "ipo", "robust_dpo"], ["ipo"]))
 def test_a_small_problem_is_solved(name):
     assert distance(SMALL, name, 0.5, steps=150, batch_size=64) < 0.01
 
@@ -133,7 +134,7 @@ def logit_of_the_first(policy):
     return np.log(p[0] / p[1])
 
 
-@pytest.mark.parametrize("name", OPTIMA)
+@pytest.mark.parametrize("name", with_slow(OPTIMA, ["simpo"]))
 def test_the_others_arrive_at_their_own_optimum(name):
     objective, optimum = OPTIMA[name]
     policy = solve(
@@ -177,6 +178,7 @@ def test_kto_arrives_where_its_forces_balance():
     assert logit_of_the_first(policy) == pytest.approx(root(imbalance, -20, 20), abs=0.01)
 
 
+@pytest.mark.slow
 def test_kto_keeps_to_what_most_like():
     """A response that more dislike than like is driven out, whatever the reference."""
     p = TWO.probabilities(kto_policy((4, 7), KTO(beta=0.5)))

@@ -179,6 +179,14 @@ def test_same_seed_same_rollout_and_one_program_for_all_coefficients(shared):
     assert [program.traces for program in programs] == [1, 1, 1]
 
 
+def test_statistics_are_scalars(case):
+    worker, rollout, _ = case
+    answers = worker.responder(prompts(), 11)
+    baseline = np.zeros(len(answers.scores), "float32")
+    _, statistics = worker.finish(*answers[1:3], answers[0], answers[3], np.float32(0.05), baseline)
+    assert {name: np.shape(value) for name, value in statistics.items() if np.shape(value)} == {}
+
+
 def test_rows_do_not_depend_on_their_batch(shared):
     worker, rollout, _ = shared
     order = np.array([3, 0, 7, 1, 6, 2, 5, 4])
@@ -400,6 +408,7 @@ def test_groups_of_equal_scores_are_drawn_again(grouped):
     np.testing.assert_array_equal(once_more.token_ids, again.token_ids)
 
 
+@pytest.mark.slow
 def test_redraws_are_bounded():
     calls = []
 
@@ -442,6 +451,7 @@ def test_what_counts_in_the_loss():
     assert counted(overlong_buffer=4)[1] == [0.5, -0.5, 1, -1]
 
 
+@pytest.mark.slow
 def test_greedy_baseline_scores_the_greedy_response():
     baseline = GreedyBaseline()
     worker = RolloutWorker(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.enumerable import Problem, total_variation
+from experiments.studies.enumerable import Problem, total_variation
 from tfalign.models import Actor
 from tfalign.objectives import OnlineDPO, Reinforce
 from tfalign.training.algorithms import ALGORITHMS, algorithm
@@ -84,6 +84,7 @@ def trained(name, steps, reward=SMALL.reward, batch_size=128, **changes):
     return policy, metrics
 
 
+@pytest.mark.slow
 def test_online_dpo_arrives_at_the_exact_optimum():
     """A reward with Gumbel noise ranks two responses as Bradley and Terry would."""
     rng = np.random.default_rng(0)

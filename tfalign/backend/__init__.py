@@ -78,7 +78,7 @@ else:
     )
 
 
-def is_chief():
+def is_chief() -> bool:
     """Whether this process is the one that writes files."""
     return process_index() == 0
 

@@ -4,6 +4,8 @@ threaded through by hand."""
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import keras
@@ -34,7 +36,7 @@ class jit:
     are spread over it, and every device holds all that comes out.
     """
 
-    def __init__(self, function, variables=()):
+    def __init__(self, function: Callable, variables: Sequence[keras.Variable] = ()) -> None:
         self.traces = 0
         self._function = function
         self._variables = list({id(v): v for v in variables}.values())
@@ -46,7 +48,7 @@ class jit:
         program.__name__ = getattr(function, "__name__", "program")  # what profiles and dumps say
         self._compiled = jax.jit(program, donate_argnums=0)
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         args = jax_devices.spread(args)
         if self._changed is None:
             self._changed = self._find_changed(args)
@@ -89,7 +91,7 @@ class jit:
 class jit_batch(jit):
     """As ``jit``, for a function of a batch. Raises a ValueError if the mesh does not divide its rows."""
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         jax_devices.check_rows(args)
         return super().__call__(*args)
 
@@ -97,7 +99,9 @@ class jit_batch(jit):
 jit_rows = jit_batch  # a program spans all devices: a row need not depend on itself alone
 
 
-def value_and_grad(function, variables):
+def value_and_grad(
+    function: Callable, variables: Sequence[keras.Variable]
+) -> tuple[jax.Array, Any, list[jax.Array]]:
     """As in ``backend.tensorflow``."""
     if not _open_scopes:
         return _eagerly(value_and_grad, function, variables)
@@ -117,12 +121,12 @@ def value_and_grad(function, variables):
     return value, auxiliary, gradients
 
 
-def input_gradient(function, x):
+def input_gradient(function: Callable, x: Any) -> tuple[jax.Array, jax.Array]:
     """As in ``backend.tensorflow``."""
     return jax.value_and_grad(function)(x)
 
 
-def fori_loop(lower, upper, body, initial):
+def fori_loop(lower: int, upper: int, body: Callable, initial: Any) -> Any:
     """As in ``backend.tensorflow``."""
     if not _open_scopes:
         values = initial
@@ -143,7 +147,9 @@ def fori_loop(lower, upper, body, initial):
     return values
 
 
-def if_true(predicate, function, variables):
+def if_true(
+    predicate: jax.Array, function: Callable[[], Any], variables: Sequence[keras.Variable]
+) -> None:
     """As in ``backend.tensorflow``."""
     if not _open_scopes:
         if predicate:
@@ -165,17 +171,17 @@ def if_true(predicate, function, variables):
         variable.assign(value)
 
 
-def read(variable):
+def read(variable: keras.Variable) -> jax.Array:
     """As in ``backend.tensorflow``."""
     return variable.value
 
 
-def has_value(x):
+def has_value(x: Any) -> bool:
     """As in ``backend.tensorflow``."""
     return not isinstance(x, jax.core.Tracer)
 
 
-def assign_part(variable, values, start, axis):
+def assign_part(variable: keras.Variable, values: Any, start: int, axis: int) -> None:
     """As in ``backend.tensorflow``."""
     values = jax.numpy.asarray(values, variable.dtype)
     if values.shape != tuple(variable.shape):

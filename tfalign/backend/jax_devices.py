@@ -3,6 +3,8 @@ variables are spread, and the compiler does the rest. And what processes tell ea
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import keras
 import numpy as np
@@ -11,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from keras import tree
 
 
-def spread(arguments):
+def spread(arguments: Any) -> Any:
     """Arguments on the mesh, if there is one: rows spread where it divides them, all else whole."""
     mesh, axis = _mesh()
     if mesh is None:
@@ -25,7 +27,7 @@ def spread(arguments):
     return tree.map_structure(place, arguments, none_is_leaf=False)
 
 
-def whole(outputs):
+def whole(outputs: Any) -> Any:
     """Within a program: outputs that every device shall hold."""
     mesh, _ = _mesh()
     if mesh is None:
@@ -36,7 +38,7 @@ def whole(outputs):
     )
 
 
-def check_rows(arguments):
+def check_rows(arguments: Any) -> None:
     """Raises a ValueError if the mesh does not divide the rows of an argument."""
     mesh, axis = _mesh()
     for x in tree.flatten(arguments) if mesh is not None else ():
@@ -47,17 +49,17 @@ def check_rows(arguments):
             )
 
 
-def strategy():
+def strategy() -> None:
     """None: there is no ``tf.distribute`` here."""
     return None
 
 
-def process_index():
+def process_index() -> int:
     """As in ``backend.tensorflow_devices``."""
     return jax.process_index()
 
 
-def gather_from_processes(value):
+def gather_from_processes(value: int) -> list[int]:
     """As in ``backend.tensorflow_devices``."""
     if jax.process_count() == 1:
         return [value]
@@ -65,13 +67,13 @@ def gather_from_processes(value):
     return multihost_utils.process_allgather(halves).ravel().view(np.int64).tolist()
 
 
-def wait_for_others():
+def wait_for_others() -> None:
     """As in ``backend.tensorflow_devices``."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("tfalign")
 
 
-def to_numpy(variable):
+def to_numpy(variable: keras.Variable) -> np.ndarray:
     """As in ``backend.tensorflow_devices``."""
     value = variable.value
     if not (value.is_fully_addressable or value.is_fully_replicated):
@@ -79,7 +81,7 @@ def to_numpy(variable):
     return np.asarray(value)
 
 
-def own_parts(variable):
+def own_parts(variable: keras.Variable) -> list[tuple[tuple[int, ...], np.ndarray]]:
     """As in ``backend.tensorflow_devices``."""
     value = variable.value
     if value.is_fully_addressable or value.is_fully_replicated:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 from keras import ops, tree
 
@@ -50,7 +53,7 @@ class jit:
         RuntimeError: in a call, in a process forked from one in which TensorFlow had started.
     """
 
-    def __init__(self, function, variables=()):
+    def __init__(self, function: Callable, variables: Sequence[keras.Variable] = ()) -> None:
         del variables
         self.traces = 0
 
@@ -61,7 +64,7 @@ class jit:
 
         self._compiled = tf.function(traced, jit_compile=True, autograph=False)
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         if _Fork.has_no_threads:
             raise RuntimeError(
                 "This process was forked after TensorFlow had started, and would wait for ever: begin "
@@ -73,7 +76,9 @@ class jit:
 jit_batch = jit  # several replicas share a batch by ``training.replicas``
 
 
-def value_and_grad(function, variables):
+def value_and_grad(
+    function: Callable, variables: Sequence[keras.Variable]
+) -> tuple[tf.Tensor, Any, list[tf.Tensor]]:
     """Value, auxiliary output and gradients of a scalar function of no arguments.
 
     Args:
@@ -91,7 +96,7 @@ def value_and_grad(function, variables):
     return value, auxiliary, [tf.convert_to_tensor(g) for g in gradients]
 
 
-def input_gradient(function, x):
+def input_gradient(function: Callable, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """A scalar function's value and its gradient for its one argument.
 
     Args:
@@ -108,7 +113,7 @@ def input_gradient(function, x):
     return value, tape.gradient(value, x)
 
 
-def fori_loop(lower, upper, body, initial):
+def fori_loop(lower: int, upper: int, body: Callable, initial: Any) -> Any:
     """A loop within a compiled function, whose body may assign Keras variables.
 
     Args:
@@ -123,7 +128,9 @@ def fori_loop(lower, upper, body, initial):
     return ops.fori_loop(lower, upper, body, initial)
 
 
-def if_true(predicate, function, variables):
+def if_true(
+    predicate: tf.Tensor, function: Callable[[], Any], variables: Sequence[keras.Variable]
+) -> None:
     """Calls a function that assigns Keras variables, within a program, where a predicate holds.
 
     A branch rather than a choice between old and new values: the program has no second copy of them.
@@ -142,17 +149,17 @@ def if_true(predicate, function, variables):
     tf.cond(predicate, call, lambda: False)
 
 
-def read(variable):
+def read(variable: keras.Variable) -> tf.Tensor:
     """A Keras variable's value as it is now, whatever is assigned to it later."""
     return tf.convert_to_tensor(variable.value)
 
 
-def has_value(x):
+def has_value(x: Any) -> bool:
     """Whether an array can be looked at now: it is not part of a program that is still being traced."""
     return not tf.is_symbolic_tensor(x)
 
 
-def assign_part(variable, values, start, axis):
+def assign_part(variable: keras.Variable, values: Any, start: int, axis: int) -> None:
     """Sets part of a Keras variable, without a second copy of it where the backend can.
 
     Args:

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
 from tfalign.backend.tensorflow import jit
 
 
-def strategy():
+def strategy() -> tf.distribute.Strategy | None:
     """The ``tf.distribute.Strategy`` in whose scope this is called; None for one device."""
     return tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
 
 
-def jit_rows(function, variables=()):
+def jit_rows(function: Callable, variables: Sequence[keras.Variable] = ()) -> Callable:
     """As ``jit``, for a function whose every row depends on that row of its arguments alone.
 
     Made in the scope of a strategy, each replica does its share of the rows, and every process
@@ -34,7 +38,7 @@ def jit_rows(function, variables=()):
     return jit(function, variables) if current is None else _RowsOnReplicas(current, function)
 
 
-def process_index():
+def process_index() -> int:
     """Which of the processes that train together this one is; the first is 0."""
     resolver = _resolver()
     if resolver is None:
@@ -43,7 +47,7 @@ def process_index():
     return (resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0)
 
 
-def gather_from_processes(value):
+def gather_from_processes(value: int) -> list[int]:
     """What every process says, once all have come here.
 
     Args:
@@ -72,18 +76,18 @@ def _gather_program(strategy):
     return tf.function(gathered)
 
 
-def wait_for_others():
+def wait_for_others() -> None:
     """Returns when every process has come here."""
     gather_from_processes(0)
 
 
-def to_numpy(variable):
+def to_numpy(variable: keras.Variable) -> np.ndarray:
     """A Keras variable's value as a NumPy array, whole. Where its parts lie on several machines every
     process must ask, in the same order."""
     return ops.convert_to_numpy(ops.copy(variable.value))  # a mirrored scalar's own way fails
 
 
-def own_parts(variable):
+def own_parts(variable: keras.Variable) -> list[tuple[tuple[int, ...], np.ndarray]]:
     """What this process is to write of a variable, so that all of it is written once.
 
     Returns:
@@ -92,7 +96,7 @@ def own_parts(variable):
     return [] if process_index() else [((0,) * len(variable.shape), to_numpy(variable))]
 
 
-def share_rows(strategy, arguments):
+def share_rows(strategy: tf.distribute.Strategy, arguments: Any) -> Any:
     """Every replica's share of the rows, as ``Strategy.run`` takes it.
 
     Args:

@@ -44,7 +44,7 @@ def launch_job(
         about: what ``--help`` begins with; the record's docstring where None.
         configs: named configs of ``--config``; the library's where None.
     """
-    from tfalign.cli.launch import launch
+    from tfalign.cli import launch
 
     job = JOBS[name]
     record = getattr(importlib.import_module("tfalign.cli.records"), job.record)
@@ -53,7 +53,16 @@ def launch_job(
         getattr(importlib.import_module(job.module), job.function)(options)
 
     about = about or record.__doc__ or ""
-    launch(record, run, about, argv, command, configs or job.configs, job.own_numbers)
+    launch.launch(
+        record,
+        run,
+        about,
+        argv,
+        command,
+        configs or job.configs,
+        job.own_numbers,
+        getattr(launch, job.process_kind),
+    )
 
 
 def _overview():

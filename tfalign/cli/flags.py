@@ -34,13 +34,12 @@ def parsed(
     Raises:
         ValueError: naming an unknown option, or a value of the wrong type or out of its range.
     """
-    record = build(kind, config or {})
     given = {
         leaf.name: flag_values[leaf.name].value
         for leaf in leaves(kind)
         if flag_values[leaf.name].present
     }
-    return build(kind, given, record)
+    return build(kind, config or {}, over=given)
 
 
 def help_of(field: dataclasses.Field) -> str:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 from tfalign.cli.flags import value_type
 from tfalign.options import Leaf, leaves
@@ -24,7 +23,7 @@ def show(text: str) -> None:
 
 
 def help_text(
-    command: str, about: str, kind: type, own_numbers: Mapping[str, Any] | None = None
+    command: str, about: str, kind: type, own_numbers: Mapping[str, str] | None = None
 ) -> str:
     """What ``--help`` prints.
 
@@ -32,7 +31,7 @@ def help_text(
         command: such as "tfalign align".
         about: what the job does.
         kind: its option record.
-        own_numbers: name of an option whose default is None to the number that then holds.
+        own_numbers: name of an option whose default is None to what then holds, such as "ppo: 0.2".
     """
     lines = [f"{command}: {about.strip()}", "", f"usage: {command} [--FLAG=VALUE ...]"]
     heading = None
@@ -49,7 +48,7 @@ def _heading(leaf: Leaf) -> str:
     return leaf.heading or "Main options"
 
 
-def _entry(leaf: Leaf, own: Any) -> list[str]:
+def _entry(leaf: Leaf, own: str | None) -> list[str]:
     width = min(shutil.get_terminal_size((100, 24)).columns, 110)
     flag = f"  --{leaf.name}"
     text = f"{leaf.field.metadata['help']} {_facts(leaf, own)}"
@@ -60,7 +59,7 @@ def _entry(leaf: Leaf, own: Any) -> list[str]:
     return [flag.ljust(_INDENT) + first, *(" " * _INDENT + line for line in rest)]
 
 
-def _facts(leaf: Leaf, own: Any) -> str:
+def _facts(leaf: Leaf, own: str | None) -> str:
     """Type, choices, range and default, in brackets."""
     facts = []
     choices = leaf.field.metadata["choices"]
@@ -68,7 +67,7 @@ def _facts(leaf: Leaf, own: Any) -> str:
     if leaf.field.metadata["range"] is not None:
         facts.append(str(leaf.field.metadata["range"]))
     if own is not None:
-        facts.append(f"default: {own}, the algorithm's own")
+        facts.append(own)
     elif leaf.default is not None and leaf.default != () and leaf.default != "":
         facts.append(f"default: {_shown(leaf.default)}")
     return f"[{'; '.join(facts)}]"

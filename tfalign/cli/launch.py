@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ Configs = Mapping[str, Callable[[], Mapping[str, Any]]]
 class ProcessOptions:
     """Config file, memory, errors."""
 
-    config: str = option("", "Options from a JSON or YAML file, or a named config.")
+    config: str | None = option(None, "Options from a JSON or YAML file, or a named config.")
     keep_freed_memory: bool = option(
         True, "Keep up to 1 GiB of freed memory in the process (glibc): fewer page faults."
     )
@@ -37,6 +38,13 @@ class Process:
     devices: DeviceOptions = record(DeviceOptions())
 
 
+@option_record
+class WithoutDevices:
+    """The same of a job that chooses its devices itself, or uses none."""
+
+    process: ProcessOptions = record(ProcessOptions())
+
+
 def launch(
     kind: type,
     run: Callable[[Any], None],
@@ -44,7 +52,8 @@ def launch(
     argv: Sequence[str] | None = None,
     command: str | None = None,
     configs: Configs | None = None,
-    own_numbers: Callable[[Sequence[str]], Mapping[str, Any]] = lambda argv: {},
+    own_numbers: Callable[[Sequence[str]], Mapping[str, str]] = lambda argv: {},
+    process_kind: type = Process,
 ) -> None:
     """Parses flags, builds the job's options and calls ``run`` with them.
 
@@ -60,17 +69,18 @@ def launch(
         command: how it is called, for ``--help``.
         configs: named configs of ``--config``.
         own_numbers: ``argv ->`` see ``help_text``.
+        process_kind: what the job takes beside its own options: ``Process``, or ``WithoutDevices``.
     """
     argv = list(sys.argv if argv is None else argv)
     command = command or _command()
     if is_asked_for(argv):
-        process = help_text("", "", Process).split("\n", 4)[4]
+        process = help_text("", "", process_kind).split("\n", 4)[4]
         show(help_text(command, about, kind, own_numbers(argv)) + process)
         return
     flag_values = flags.FlagValues()
     show_traceback = "--traceback" in argv
     try:
-        options, process = _read(kind, argv, flag_values, configs or {})
+        options, process = _read(kind, process_kind, argv, flag_values, configs or {})
         _run(run, options, process)
     except (ValueError, OSError, flags.Error) as error:
         if show_traceback:
@@ -82,13 +92,13 @@ def launch(
         sys.exit(2)
 
 
-def _read(kind, argv, flag_values, configs):
-    for one in (kind, Process):
+def _read(kind, process_kind, argv, flag_values, configs):
+    for one in (kind, process_kind):
         define_flags(one, flag_values)
     _, *others = flag_values(argv)
     if others:
         raise ValueError(f"Arguments are given as --flag=value. Received: {others[0]}")
-    process = parsed(Process, flag_values)
+    process = parsed(process_kind, flag_values)
     return parsed(kind, flag_values, _config(process.process.config, configs)), process
 
 
@@ -109,7 +119,10 @@ def _run(run, options, process):
     if process.process.keep_freed_memory:
         allocator.keep_freed_memory()
 
-    with interruption.handled(), devices.scope(process.devices, to_dict(options)):
+    scope = contextlib.nullcontext()
+    if isinstance(process, Process):
+        scope = devices.scope(process.devices, to_dict(options))
+    with interruption.handled(), scope:
         interruption.handle_again()
         run(options)
 

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
+from tfalign.planning.options import PlanOptions
 from tfalign.serving.settings import Limits
+from tfalign.trainers.encoder_options import (
+    ClassificationOptions,
+    MaskedPretrainOptions,
+    SimilarityOptions,
+    TaggingOptions,
+)
 from tfalign.trainers.on_policy_options import ALGORITHMS, DistributedOptions, OnPolicyOptions
 from tfalign.trainers.options import (
     EvaluateOptions,
@@ -32,7 +39,7 @@ class PretrainJob:
 
     run_dir: str = _run_dir("pretrain")
     data: str = option("embedded", _DATA.format('records with "text"'))
-    options: PretrainOptions = record(PretrainOptions())
+    options: PretrainOptions = record(PretrainOptions(), "Pretraining")
 
 
 @option_record
@@ -42,7 +49,7 @@ class FineTuneJob:
     run_dir: str = _run_dir("sft")
     model: str = option("runs/pretrain/models/pretrain", "Directory of the model to fine-tune.")
     data: str = option("embedded", _DATA.format('records with "prompt" and "completion"'))
-    options: FineTuneOptions = record(FineTuneOptions())
+    options: FineTuneOptions = record(FineTuneOptions(), "Fine-tuning")
 
 
 @option_record
@@ -54,7 +61,7 @@ class RewardJob:
         "runs/sft/models/sft", "Language model or encoder whose backbone and tokenizer are used."
     )
     data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
-    options: RewardTrainOptions = record(RewardTrainOptions())
+    options: RewardTrainOptions = record(RewardTrainOptions(), "Reward modelling")
 
 
 @option_record
@@ -64,7 +71,7 @@ class ProcessRewardJob:
     run_dir: str = _run_dir("process_reward")
     model: str = option("runs/sft/models/sft", "Language model whose backbone is used.")
     data: str = option("steps.jsonl", 'A file of records with "prompt", "steps" and "labels".')
-    options: ProcessRewardOptions = record(ProcessRewardOptions())
+    options: ProcessRewardOptions = record(ProcessRewardOptions(), "Process reward modelling")
 
 
 @option_record
@@ -98,7 +105,57 @@ class PreferenceJob:
     run_dir: str = _run_dir("preference")
     model: str = option("runs/sft/models/sft", "Directory of the policy, and of its reference.")
     data: str = option("embedded", _DATA.format('records with "prompt", "chosen", "rejected"'))
-    options: PreferenceOptions = record(PreferenceOptions())
+    options: PreferenceOptions = record(PreferenceOptions(), "Preferences")
+
+
+@option_record
+class MaskedPretrainJob:
+    """Pretrains a BERT and its tokenizer on text."""
+
+    run_dir: str = _run_dir("pretrain_bert")
+    data: str = option(
+        "embedded",
+        "TRAIN::TEST, text files (.gz too): wikitext's, or blank lines between documents; or a source of "
+        'records with "text".',
+    )
+    options: MaskedPretrainOptions = record(MaskedPretrainOptions(), "Masked pretraining")
+
+
+_ENCODER = "Hugging Face directory of an encoder, with its tokenizer."
+_TWO = "TRAIN::TEST names both splits."
+
+
+@option_record
+class ClassifyJob:
+    """Fine-tunes an encoder to classify texts."""
+
+    run_dir: str = _run_dir("classify")
+    model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
+    data: str = option("texts.jsonl", f'A source of records with "text" and "label"; {_TWO}')
+    options: ClassificationOptions = record(ClassificationOptions(), "Classification")
+
+
+@option_record
+class TagJob:
+    """Fine-tunes an encoder to tag words: named entities."""
+
+    run_dir: str = _run_dir("tag")
+    model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
+    data: str = option("sentences.jsonl", f'A source of records with "words" and "tags"; {_TWO}')
+    options: TaggingOptions = record(TaggingOptions(), "Tagging")
+
+
+@option_record
+class SimilarityJob:
+    """Fine-tunes an encoder to embed sentences, or measures it as it is."""
+
+    run_dir: str = _run_dir("similarity")
+    model: str = option("runs/pretrain_bert/models/pretrain_bert", _ENCODER)
+    data: str = option(
+        "pairs.jsonl", f'A source of records with "first", "second" and "score"; {_TWO}'
+    )
+    train: bool = option(True, "Train first; else the model is measured as it is.")
+    options: SimilarityOptions = record(SimilarityOptions(), "Sentence similarity")
 
 
 @option_record
@@ -110,7 +167,28 @@ class EvaluateJob:
     after: str = option("runs/align/models/ppo", "Directory of the policy after alignment.")
     reward: str = option("runs/reward/models/reward_model", "The reward, as of `tfalign align`.")
     data: str = option("embedded", _DATA.format('records with "prompt"'))
-    options: EvaluateOptions = record(EvaluateOptions())
+    options: EvaluateOptions = record(EvaluateOptions(), "Evaluation")
+
+
+@option_record
+class SamplingOptions:
+    """Sampling."""
+
+    temperature: float = option(1.0, "Sampling temperature.", above=0)
+    top_k: int | None = option(None, "Keep the k likeliest tokens; none: all.", at_least=1)
+    top_p: float = option(
+        1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
+    )
+    min_p: float = option(
+        0.0, "Keep tokens of this fraction of the likeliest's probability.", at_least=0, at_most=1
+    )
+    greedy: bool = option(False, "Take the likeliest token instead of sampling.")
+    seed: int = option(0, "Random seed of sampling.", at_least=0)
+
+    def __post_init__(self) -> None:
+        sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, None, 1.0, 0.0)
+        if self.greedy and sampled:
+            raise ValueError("greedy excludes temperature, top_k, top_p and min_p")
 
 
 @option_record
@@ -118,23 +196,28 @@ class GenerateJob:
     """Continues prompts with a model, token by token."""
 
     model: str = option("runs/demo/models/ppo", "Directory of the model.")
-    prompt: str = option("", "Prompt; empty: lines typed, until an empty one.")
+    prompt: str | None = option(
+        None, "Prompt, \\n for a line break; none: lines typed, until an empty one."
+    )
     max_new_tokens: int = option(64, "Maximum response length, tokens.", at_least=1)
-    greedy: bool = option(False, "Take the likeliest token instead of sampling.")
-    temperature: float = option(1.0, "Sampling temperature.", above=0)
-    top_k: int = option(0, "Keep the k likeliest tokens; 0 keeps all.", at_least=0)
-    top_p: float = option(
-        1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
-    )
-    min_p: float = option(
-        0.0, "Keep tokens of this fraction of the likeliest's probability.", at_least=0, at_most=1
-    )
-    seed: int = option(0, "Random seed of sampling.", at_least=0)
+    sampling: SamplingOptions = record(SamplingOptions())
 
-    def __post_init__(self):
-        sampled = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)
-        if self.greedy and sampled:
-            raise ValueError("greedy excludes temperature, top_k, top_p and min_p")
+
+@option_record
+class ChatJob:
+    """Chats with a model whose tokenizer has a chat template, until an empty line."""
+
+    model: str = option("runs/sft/models/sft", "Directory of the model.")
+    system: str | None = option(None, "System message.")
+    max_new_tokens: int = option(256, "Maximum length of an answer, tokens.", at_least=1)
+    sampling: SamplingOptions = record(SamplingOptions())
+
+
+@option_record
+class ReportJob:
+    """Writes a run's report anew from its metrics: a table of all stages, and the learning curves."""
+
+    run_dir: str = option("runs/demo", "Run directory.")
 
 
 @option_record
@@ -157,11 +240,16 @@ class ExportJob:
 
 
 @option_record
+class PlanJob(PlanOptions):
+    """Says what a run will need before it is started: parameters, memory, operations, seconds at best."""
+
+
+@option_record
 class PipelineJob:
     """Pretrains, fine-tunes, learns a reward, aligns and evaluates, in one run directory."""
 
     run_dir: str = _run_dir("pipeline")
-    options: PipelineOptions = record(PipelineOptions())
+    options: PipelineOptions = record(PipelineOptions(), "All stages")
 
 
 @option_record
@@ -169,7 +257,7 @@ class ServeJob:
     """Serves a model over HTTP with OpenAI's interface: completions and chat, streamed or whole."""
 
     model: str = option("runs/demo/models/ppo", "Directory of the model.")
-    name: str = option("", "What the model is called; empty: the directory's name.")
+    name: str | None = option(None, "What the model is called; none: the directory's name.")
     host: str = option("127.0.0.1", "Address to listen at.")
     port: int = option(8000, "Port to listen at; 0 takes a free one.", at_least=0, at_most=65535)
     rows: int = option(32, "Responses decoded at once.", at_least=1, at_most=4096)
@@ -189,4 +277,4 @@ class DemoJob:
     """Pretrains, fine-tunes, learns a reward, aligns and evaluates on embedded customer-service data."""
 
     run_dir: str = _run_dir("demo")
-    options: PipelineOptions = record(_DEMO.options)
+    options: PipelineOptions = record(_DEMO.options, "All stages")

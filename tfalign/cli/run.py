@@ -3,59 +3,97 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 from tfalign import trainers
 from tfalign.cli import records
 from tfalign.pretrained import load
+from tfalign.trainers.base import Trainer
 
 
 def pretrain(job: records.PretrainJob) -> None:
     """Pretrains a GPT."""
-    trainers.Pretrainer(job.data, options=job.options, run_dir=job.run_dir).train()
+    _train(trainers.Pretrainer(job.data, **_of(job)))
 
 
 def fine_tune(job: records.FineTuneJob) -> None:
     """Fine-tunes a language model."""
-    trainers.FineTuner(job.model, job.data, options=job.options, run_dir=job.run_dir).train()
+    _train(trainers.FineTuner(job.model, job.data, **_of(job)))
 
 
 def train_reward(job: records.RewardJob) -> None:
     """Trains a reward model."""
-    trainers.RewardTrainer(job.model, job.data, options=job.options, run_dir=job.run_dir).train()
+    _train(trainers.RewardTrainer(job.model, job.data, **_of(job)))
 
 
 def train_process_reward(job: records.ProcessRewardJob) -> None:
     """Trains a process reward model."""
-    trainers.ProcessRewardTrainer(
-        job.model, job.data, options=job.options, run_dir=job.run_dir
-    ).train()
+    _train(trainers.ProcessRewardTrainer(job.model, job.data, **_of(job)))
 
 
 def align(job: records.AlignJob) -> None:
     """Aligns a policy with a reward."""
-    _align(trainers.OnPolicyTrainer, job)
+    _train(_aligning(trainers.OnPolicyTrainer, job))
 
 
 def align_distributed(job: records.AlignDistributedJob) -> None:
     """Aligns a policy with responses from several processes."""
-    _align(trainers.DistributedOnPolicyTrainer, job)
+    _train(_aligning(trainers.DistributedOnPolicyTrainer, job))
 
 
-def _align(trainer, job):
+def _aligning(trainer, job):
     given = (job.model, job.reward, job.data, job.algorithm)
-    settings = {"gold": gold_of(job.data), "options": job.options, "run_dir": job.run_dir}
-    trainer(*given, **settings).train()
+    return trainer(*given, gold=gold_of(job.data), **_of(job))
 
 
 def preference(job: records.PreferenceJob) -> None:
     """Aligns a policy with preferences."""
-    trainers.PreferenceTrainer(
-        job.model, job.data, options=job.options, run_dir=job.run_dir
-    ).train()
+    _train(trainers.PreferenceTrainer(job.model, job.data, **_of(job)))
 
 
-def gold_of(data: str):
+def pretrain_bert(job: records.MaskedPretrainJob) -> None:
+    """Pretrains a BERT."""
+    _train(trainers.MaskedPretrainer(job.data, **_of(job)))
+
+
+def classify(job: records.ClassifyJob) -> None:
+    """Fine-tunes a classifier."""
+    _train(trainers.ClassificationTrainer(job.model, job.data, **_of(job)))
+
+
+def tag(job: records.TagJob) -> None:
+    """Fine-tunes a tagger."""
+    _train(trainers.TaggingTrainer(job.model, job.data, **_of(job)))
+
+
+def similarity(job: records.SimilarityJob) -> None:
+    """Fine-tunes a sentence encoder, or measures it as it is."""
+    trainer = trainers.SimilarityTrainer(job.model, job.data, **_of(job))
+    if job.train:
+        _train(trainer)
+    else:
+        trainer.report()
+
+
+def _of(job: Any) -> dict[str, Any]:
+    """What every trainer takes of a job."""
+    return {"options": job.options, "run_dir": job.run_dir}
+
+
+def _train(trainer: Trainer) -> None:
+    """A whole training, and its report."""
+    from tfalign import backend
+    from tfalign.trainers.evaluation import command
+    from tfalign.trainers.reporting import report_run
+
+    trainer.train()
+    if backend.is_chief():
+        report_run(trainer.run.path, command())
+        print(f"report: {trainer.run.path}/report.md")
+
+
+def gold_of(data: str) -> Callable[[str, str], float] | None:
     """The reward that judges the embedded data and that nothing is trained on; None for other data."""
     if data != "embedded":
         return None
@@ -96,44 +134,12 @@ def pipeline(job: records.PipelineJob) -> None:
     print(f"report: {job.run_dir}/report.md")
 
 
-def generate(job: records.GenerateJob) -> None:
-    """Prints continuations as their tokens come."""
-    from tfalign.decoding import Greedy, Sampler, Streamer
-    from tfalign.text import StreamDecoder
+def report(job: records.ReportJob) -> None:
+    """Writes a run's report from its metrics."""
+    from tfalign.trainers.reporting import report_run
 
-    pretrained = load(job.model)
-    model, tokenizer = pretrained.model, pretrained.tokenizer
-    sampler = Greedy() if job.greedy else Sampler(job.temperature, job.top_k, job.top_p, job.min_p)
-    streamer = Streamer(model, job.max_new_tokens, sampler, tokenizer.stop_ids)
-    positions = model.config.max_positions
-    longest = None if positions is None else positions - job.max_new_tokens
-    for index, prompt in enumerate(_prompts(job.prompt)):
-        ids = [*tokenizer.head_ids, *tokenizer.encode(prompt)]
-        if longest is not None and len(ids) > longest:
-            raise ValueError(
-                f"The prompt has {len(ids)} tokens; with max_new_tokens={job.max_new_tokens} "
-                f"the model takes {longest}"
-            )
-        decoder = StreamDecoder(tokenizer)
-        for token in streamer(ids, seed=job.seed + index):
-            if token not in tokenizer.stop_ids:
-                print(decoder.push(token), end="", flush=True)
-        print(decoder.flush())
-
-
-def _prompts(given: str) -> Iterator[str]:
-    """The prompt given, or those typed until an empty line; \\n in one is a line break."""
-    if given:
-        yield given.replace("\\n", "\n")
-        return
-    while True:
-        try:
-            line = input("> ")
-        except EOFError:
-            return
-        if not line:
-            return
-        yield line.replace("\\n", "\n")
+    report_run(job.run_dir)
+    print(f"report: {job.run_dir}/report.md")
 
 
 def export(job: records.ExportJob) -> None:

@@ -40,6 +40,7 @@ from tfalign.data.judged import (
 from tfalign.data.masking import MaskedTextStream
 from tfalign.data.ramp import Ramp
 from tfalign.data.readers import (
+    is_source,
     json_object,
     read_records,
     records_of_rows,
@@ -68,6 +69,7 @@ from tfalign.data.sentences import (
     encode_documents,
     read_documents,
     sentence_pairs,
+    sentences_of,
     single_texts,
 )
 from tfalign.data.spelled import spelled_pairs
@@ -124,6 +126,7 @@ __all__ = [
     "encode_tags",
     "encode_texts",
     "encode_translations",
+    "is_source",
     "load_customer_service",
     "json_object",
     "next_token_targets",
@@ -134,6 +137,7 @@ __all__ = [
     "read_records",
     "records_of_rows",
     "sentence_pairs",
+    "sentences_of",
     "separator_id",
     "single_texts",
     "spelled_pairs",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfalign.data.checks import is_whole, whole_number
 from tfalign.data.encoding import padding_id, sequence_ends
 from tfalign.data.examples import Examples, Ragged
+from tfalign.data.records import ClassRecord, SimilarityRecord, TaggedRecord
+from tfalign.text import Tokenizer
 from tfalign.types import ClassifiedTexts, SimilarTexts, TaggedTexts
 
 
@@ -32,14 +35,14 @@ class ClassExamples(Examples):
     texts: np.ndarray
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return self.tokens.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (self.tokens.tokens, self.tokens.lengths, self.labels)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> ClassifiedTexts:
         return ClassifiedTexts(
             *self.tokens.padded(indices, columns, self.pad_id), self.labels[indices]
         )
@@ -58,14 +61,14 @@ class TaggedExamples(Examples):
     tags: Ragged
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return self.tokens.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (self.tokens.tokens, self.tokens.lengths, self.tags.tokens)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> TaggedTexts:
         tags, _ = self.tags.padded(indices, columns, -1)
         token_ids, mask = self.tokens.padded(indices, columns, self.pad_id)
         return TaggedTexts(token_ids, mask, np.maximum(tags, 0), tags >= 0)
@@ -85,19 +88,19 @@ class SimilarityExamples(Examples):
     similarity: np.ndarray
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return np.maximum(self.first.lengths, self.second.lengths)
 
     @property
-    def token_counts(self):
+    def token_counts(self) -> np.ndarray:
         return self.first.lengths + self.second.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         first, second = self.first, self.second
         return (first.tokens, first.lengths, second.tokens, second.lengths, self.similarity)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> SimilarTexts:
         return SimilarTexts(
             *self.first.padded(indices, columns, self.pad_id),
             *self.second.padded(indices, columns, self.pad_id),
@@ -105,7 +108,13 @@ class SimilarityExamples(Examples):
         )
 
 
-def encode_classes(records, tokenizer, classes, max_tokens, windows=1):
+def encode_classes(
+    records: Sequence[ClassRecord],
+    tokenizer: Tokenizer,
+    classes: Sequence[str],
+    max_tokens: int,
+    windows: int = 1,
+) -> ClassExamples:
     """Texts and their classes.
 
     Args:
@@ -142,7 +151,9 @@ def encode_classes(records, tokenizer, classes, max_tokens, windows=1):
     )
 
 
-def encode_tags(records, tokenizer, tags, max_tokens):
+def encode_tags(
+    records: Sequence[TaggedRecord], tokenizer: Tokenizer, tags: Sequence[str], max_tokens: int
+) -> TaggedExamples:
     """Sentences and the tags of their words; words are tokenised one by one, and those behind
     ``max_tokens`` have no tag to be learned.
 
@@ -179,7 +190,9 @@ def encode_tags(records, tokenizer, tags, max_tokens):
     )
 
 
-def encode_similarities(records, tokenizer, highest, max_tokens):
+def encode_similarities(
+    records: Sequence[SimilarityRecord], tokenizer: Tokenizer, highest: float, max_tokens: int
+) -> SimilarityExamples:
     """Pairs of sentences, their scores divided by the highest there can be.
 
     Args:

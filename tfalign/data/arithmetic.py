@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _TEST_FRACTION = 0.1
 _PROBLEM = re.compile(r"([0-9]+)([+-])([0-9]+)=")
 
 
-def arithmetic_problems(split):
+def arithmetic_problems(split: str) -> list[CompletionRecord]:
     """Every problem of a split with its answer, in a fixed order.
 
     Args:
@@ -48,7 +49,9 @@ def arithmetic_problems(split):
     return split_by_prompt(records, _TEST_FRACTION)[split == "test"]
 
 
-def solved_by_pupils(problems, pupils, right_share, seed=0):
+def solved_by_pupils(
+    problems: Sequence[CompletionRecord], pupils: int, right_share: float, seed: int = 0
+) -> list[CompletionRecord]:
     """Every problem with the answers of a few pupils, who count one or two too far.
 
     Args:
@@ -78,7 +81,7 @@ def solved_by_pupils(problems, pupils, right_share, seed=0):
     ]
 
 
-def solve(prompt):
+def solve(prompt: str) -> str:
     """The right answer to a problem.
 
     Args:

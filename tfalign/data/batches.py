@@ -9,12 +9,18 @@ from __future__ import annotations
 import copy
 import itertools
 import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfalign.data.checks import whole_number
+from tfalign.data.examples import Examples
 from tfalign.data.layouts import Buckets, Packing, Windows
-from tfalign.types import PreferencePairs, Prompts
+from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class BatchStream:
@@ -54,15 +60,15 @@ class BatchStream:
 
     def __init__(
         self,
-        examples,
-        batch_size,
-        bucket_lengths=None,
-        packed_length=None,
-        window_length=None,
-        seed=None,
-        epochs=None,
-        drop_remainder=True,
-    ):
+        examples: Examples,
+        batch_size: int,
+        bucket_lengths: Sequence[int] | None = None,
+        packed_length: int | None = None,
+        window_length: int | None = None,
+        seed: int | None = None,
+        epochs: int | None = None,
+        drop_remainder: bool = True,
+    ) -> None:
         if [bucket_lengths, packed_length, window_length].count(None) != 2:
             raise ValueError(
                 "Exactly one of bucket_lengths, packed_length and window_length must be given. "
@@ -97,14 +103,14 @@ class BatchStream:
             )
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         """int, batches of the current epoch; packing makes it differ a little between epochs."""
         return len(self._steps())
 
-    def __iter__(self):
+    def __iter__(self) -> BatchStream:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple:
         if self._exhausted():
             raise StopIteration
         while self._position == len(self._steps()):
@@ -115,7 +121,7 @@ class BatchStream:
         self.indices = step.indices
         return self._layout.batch(step)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Where the stream stands, as JSON can hold it.
 
         Returns:
@@ -124,7 +130,7 @@ class BatchStream:
         """
         return {"epoch": self._epoch, "batch": self._position, "fingerprint": self._fingerprint}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes to where ``state`` was taken; the next batch is the one that followed it.
 
         Raises:
@@ -137,7 +143,7 @@ class BatchStream:
             )
         self._go_to(state["epoch"], state["batch"])
 
-    def as_tf_dataset(self, arrange=None):
+    def as_tf_dataset(self, arrange: Callable[[Any], Any] | None = None) -> tf.data.Dataset:
         """The same batches as a ``tf.data.Dataset``, for instance for ``model.fit``.
 
         A pass over the dataset is an epoch of the stream, the next pass the next epoch, however
@@ -199,7 +205,9 @@ class BatchStream:
         return self._plan
 
 
-def next_token_targets(batch):
+def next_token_targets(
+    batch: LanguageModelBatch,
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """A language-model batch as Keras' ``fit`` wants it: (inputs, targets, sample weights).
 
     Args:
@@ -222,7 +230,7 @@ def next_token_targets(batch):
     return inputs, targets, weights
 
 
-def count_tokens(batch):
+def count_tokens(batch: Any) -> int:
     """int, the real tokens in a batch of any kind, prompt and answer."""
     if isinstance(batch, PreferencePairs):
         return int(np.count_nonzero(batch.chosen_mask) + np.count_nonzero(batch.rejected_mask))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from tfalign.data.records import (
     CompletionRecord,
@@ -19,7 +21,7 @@ _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": ASSISTANT}
 
 
-def as_conversation(record):
+def as_conversation(record: Any) -> Any:
     """The record with a conversation for its prompt, for a model that has a chat template.
 
     A transcript of "\\n\\nHuman:" and "\\n\\nAssistant:" turns, as in hh-rlhf, is taken apart; any other text
@@ -44,7 +46,7 @@ def as_conversation(record):
     return dataclasses.replace(record, prompt=prompt, **answers)
 
 
-def as_prompts(records):
+def as_prompts(records: Iterable[Any]) -> list[PromptRecord]:
     """What is asked, without the answers, each once: PromptRecords.
 
     >>> as_prompts([PreferenceRecord("a", "b", "c"), PreferenceRecord("a", "d", "e")])
@@ -56,7 +58,7 @@ def as_prompts(records):
     return list(first.values())
 
 
-def as_conversations(records):
+def as_conversations(records: Iterable[CompletionRecord]) -> list[ConversationRecord]:
     """CompletionRecords as whole conversations: ConversationRecords."""
     return [
         ConversationRecord(
@@ -66,7 +68,7 @@ def as_conversations(records):
     ]
 
 
-def as_completions(records):
+def as_completions(records: Iterable[ConversationRecord]) -> list[CompletionRecord]:
     """Every turn of the assistant as the answer to all before it: CompletionRecords.
 
     >>> talk = (Message("user", "Hi."), Message("assistant", "Yes?"), Message("user", "Bye."))
@@ -81,13 +83,13 @@ def as_completions(records):
     ]
 
 
-def chosen_completions(records):
+def chosen_completions(records: Iterable[PreferenceRecord]) -> list[CompletionRecord]:
     """The preferred answers of PreferenceRecords, to be imitated: CompletionRecords. What they were
     preferred to is lost."""
     return [CompletionRecord(r.prompt, r.chosen, r.source) for r in records]
 
 
-def unpaired(records):
+def unpaired(records: Iterable[PreferenceRecord]) -> list[LabelledRecord]:
     """Preferences as single answers, one liked and one not: LabelledRecords, twice as many. That one
     was liked better does not mean that the other was not liked.
 
@@ -101,7 +103,7 @@ def unpaired(records):
     ]
 
 
-def paired(records):
+def paired(records: Iterable[LabelledRecord]) -> list[PreferenceRecord]:
     """Single answers as preferences: PreferenceRecords, for every prompt each liked answer with each
     that was not. Prompts with answers of one kind are lost.
 

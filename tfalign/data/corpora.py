@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfalign.data.examples import LanguageModelExamples, Ragged
 from tfalign.data.readers import text_lines
 from tfalign.files import ASCII_SPACE
+from tfalign.text import Tokenizer
 
 
-def read_corpus(path):
+def read_corpus(path: str | os.PathLike) -> list[str]:
     """The lines of a text file.
 
     Args:
@@ -28,7 +32,7 @@ def read_corpus(path):
     return lines
 
 
-def encode_lines(lines, tokenizer):
+def encode_lines(lines: Sequence[str], tokenizer: Tokenizer) -> np.ndarray:
     """A corpus as one row of tokens in which EOS stands before, between and after lines.
 
     Args:
@@ -42,7 +46,7 @@ def encode_lines(lines, tokenizer):
     return np.array([tokenizer.eos_id, *(token for row in rows for token in row)], np.int32)
 
 
-def encode_running_text(lines, tokenizer):
+def encode_running_text(lines: Sequence[str], tokenizer: Tokenizer) -> np.ndarray:
     """A corpus as one row of tokens, its line feeds among them, with EOS before it alone.
 
     Args:
@@ -55,7 +59,7 @@ def encode_running_text(lines, tokenizer):
     return np.array([tokenizer.eos_id, *tokenizer.encode("".join(lines))], np.int32)
 
 
-def one_text(token_ids):
+def one_text(token_ids: np.ndarray) -> LanguageModelExamples:
     """A row of tokens as the one example of a ``BatchStream``, every token but the first a target.
 
     Args:

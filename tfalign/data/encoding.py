@@ -9,6 +9,9 @@ conversation, and the answer to it, are written by the tokenizer's chat template
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from tfalign.data.examples import (
@@ -17,11 +20,25 @@ from tfalign.data.examples import (
     PromptExamples,
     Ragged,
 )
-from tfalign.data.records import BadRecordError, BadRecordPolicy, summarise
-from tfalign.text import encode_answer, encode_conversation, encode_joined
+from tfalign.data.records import (
+    BadRecord,
+    BadRecordError,
+    BadRecordPolicy,
+    CompletionRecord,
+    ConversationRecord,
+    PreferenceRecord,
+    TextRecord,
+    summarise,
+)
+from tfalign.text import Conversation, Tokenizer, encode_answer, encode_conversation, encode_joined
 
 
-def encode_texts(records, tokenizer, max_tokens=None, on_bad="stop"):
+def encode_texts(
+    records: Sequence[TextRecord],
+    tokenizer: Tokenizer,
+    max_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> LanguageModelExamples:
     """Documents, each [BOS] text EOS; every token with one before it is a target.
 
     Args:
@@ -45,7 +62,13 @@ def encode_texts(records, tokenizer, max_tokens=None, on_bad="stop"):
     return _language_model_examples(records, rows, targets, tokenizer, checks, on_bad)
 
 
-def encode_completions(records, tokenizer, max_tokens=None, max_prompt_tokens=None, on_bad="stop"):
+def encode_completions(
+    records: Sequence[CompletionRecord],
+    tokenizer: Tokenizer,
+    max_tokens: int | None = None,
+    max_prompt_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> LanguageModelExamples:
     """Prompts with answers, [BOS] prompt answer EOS; the answer's tokens and EOS are targets.
 
     Args:
@@ -73,7 +96,12 @@ def encode_completions(records, tokenizer, max_tokens=None, max_prompt_tokens=No
     return _language_model_examples(records, rows, targets, tokenizer, checks, on_bad)
 
 
-def encode_conversations(records, tokenizer, max_tokens=None, on_bad="stop"):
+def encode_conversations(
+    records: Sequence[ConversationRecord],
+    tokenizer: Tokenizer,
+    max_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> LanguageModelExamples:
     """Whole conversations, as the tokenizer's chat template writes them; what the assistant says is
     a target, with the end of its turns.
 
@@ -111,7 +139,13 @@ def _language_model_examples(records, rows, targets, tokenizer, checks, on_bad, 
     )
 
 
-def encode_preferences(records, tokenizer, max_tokens=None, max_prompt_tokens=None, on_bad="stop"):
+def encode_preferences(
+    records: Sequence[PreferenceRecord],
+    tokenizer: Tokenizer,
+    max_tokens: int | None = None,
+    max_prompt_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> PreferenceExamples:
     """Pairs of [BOS] prompt answer EOS.
 
     Args:
@@ -149,7 +183,12 @@ def encode_preferences(records, tokenizer, max_tokens=None, max_prompt_tokens=No
     )
 
 
-def encode_prompts(records, tokenizer, max_prompt_tokens=None, on_bad="stop"):
+def encode_prompts(
+    records: Sequence[Any],
+    tokenizer: Tokenizer,
+    max_prompt_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> PromptExamples:
     """Prompts, each [BOS] prompt, without an end.
 
     Args:
@@ -172,7 +211,7 @@ def encode_prompts(records, tokenizer, max_prompt_tokens=None, on_bad="stop"):
     )
 
 
-def encode_prompt_ids(records, tokenizer) -> list[list[int]]:
+def encode_prompt_ids(records: Sequence[Any], tokenizer: Tokenizer) -> list[list[int]]:
     """[BOS] prompt each, or a conversation up to the assistant's next turn."""
     head, _ = sequence_ends(tokenizer)
     prompts = [record.prompt for record in records]
@@ -185,7 +224,12 @@ def encode_prompt_ids(records, tokenizer) -> list[list[int]]:
     ]
 
 
-def encode_answers(prompts, prompt_ids, answers, tokenizer) -> list[list[int]]:
+def encode_answers(
+    prompts: Sequence[str | Conversation],
+    prompt_ids: Sequence[list[int]],
+    answers: Sequence[str],
+    tokenizer: Tokenizer,
+) -> list[list[int]]:
     """What follows the prompts' ids.
 
     Args:
@@ -220,7 +264,7 @@ def _answered(records, prompts, answers, tokenizer):
     return [prompt + answer for prompt, answer in zip(prompts, ids)]
 
 
-def sequence_ends(tokenizer) -> tuple[list[int], list[int]]:
+def sequence_ends(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """What stands before and behind an example: the tokenizer's head, and its EOS (or SEP), which is
     one of those that end a response."""
     stops = tokenizer.stop_ids
@@ -233,12 +277,17 @@ def sequence_ends(tokenizer) -> tuple[list[int], list[int]]:
     return list(tokenizer.head_ids), [end]
 
 
-def padding_id(tokenizer):
+def padding_id(tokenizer: Tokenizer) -> int:
     """int, what stands at padding."""
     return 0 if tokenizer.pad_id is None else tokenizer.pad_id
 
 
-def keep_fitting(records, on_bad, checks, reasons=None):
+def keep_fitting(
+    records: Sequence[Any],
+    on_bad: str,
+    checks: Sequence[tuple[str, Sequence[Sequence[int]], int | None]],
+    reasons: Sequence[str | None] | None = None,
+) -> tuple[list[int], tuple[BadRecord, ...]]:
     """Which encoded records can be used.
 
     Args:

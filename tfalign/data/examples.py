@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Ragged:
         lengths: int32[N].
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
         self.lengths = np.fromiter(map(len, rows), np.int32, len(rows))
         ends = np.cumsum(self.lengths, dtype=np.int64)
         self.starts = ends - self.lengths
@@ -30,14 +31,16 @@ class Ragged:
         for row, start, end in zip(rows, self.starts, ends):
             self.tokens[start:end] = row
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> np.ndarray:
         """int32[length], one row."""
         return self.tokens[self.starts[index] :][: self.lengths[index]]
 
-    def padded(self, indices, columns, pad_id, left=False):
+    def padded(
+        self, indices: np.ndarray, columns: int, pad_id: int, left: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows as a rectangle.
 
         Args:
@@ -65,7 +68,9 @@ class Ragged:
         token_ids[mask] = self.tokens[places]
         return token_ids, mask
 
-    def places(self, indices, columns, left=False):
+    def places(
+        self, indices: np.ndarray, columns: int, left: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where the tokens of a rectangle stand: (bool[B, columns], true at real tokens; int64[number
         of those], their places in ``tokens``)."""
         lengths = self.lengths[indices][:, None]
@@ -88,29 +93,29 @@ class Examples:
     bad: tuple[BadRecord, ...]
     pad_id: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def summary(self, shown=3):
+    def summary(self, shown: int = 3) -> str:
         """str, as ``Records.summary``."""
         return summarise(len(self), self.bad, shown)
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         """int32[N], the columns each example needs."""
         raise NotImplementedError
 
     @property
-    def token_counts(self):
+    def token_counts(self) -> np.ndarray:
         """int[N], the real tokens each example adds to a batch."""
         return self.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         """tuple of arrays that hold everything a batch is made of."""
         raise NotImplementedError
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> tuple:
         """The named tuple of ``tfalign.types`` with the examples int[B] as rows."""
         raise NotImplementedError
 
@@ -129,14 +134,14 @@ class LanguageModelExamples(Examples):
     is_target: np.ndarray
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return self.tokens.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (self.tokens.tokens, self.tokens.lengths, self.is_target)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> LanguageModelBatch:
         token_ids, mask = self.tokens.padded(indices, columns, self.pad_id)
         loss_mask = np.zeros_like(mask)
         loss_mask[mask] = self.is_target[self.tokens.places(indices, columns)[1]]
@@ -150,14 +155,14 @@ class PromptExamples(Examples):
     tokens: Ragged
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return self.tokens.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (self.tokens.tokens, self.tokens.lengths)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> NumberedPrompts:
         padded = self.tokens.padded(indices, columns, self.pad_id, left=True)
         return NumberedPrompts(*padded, np.asarray(indices, np.int32))
 
@@ -176,19 +181,19 @@ class PreferenceExamples(Examples):
     margins: np.ndarray
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return np.maximum(self.chosen.lengths, self.rejected.lengths)
 
     @property
-    def token_counts(self):
+    def token_counts(self) -> np.ndarray:
         return self.chosen.lengths + self.rejected.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         chosen, rejected = self.chosen, self.rejected
         return (chosen.tokens, chosen.lengths, rejected.tokens, rejected.lengths, self.margins)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> PreferencePairs:
         return PreferencePairs(
             *self.chosen.padded(indices, columns, self.pad_id),
             *self.rejected.padded(indices, columns, self.pad_id),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tfalign.data.readers import is_junk
 
@@ -12,12 +14,12 @@ this name or in a folder of any name there. Without them they are downloaded, an
 """
 
 
-def instructions(urls):
+def instructions(urls: Iterable[str]) -> str:
     """What a builder says about its files: MANUAL_DOWNLOAD_INSTRUCTIONS of TensorFlow Datasets."""
     return MANUAL.format(files=", ".join(urls))
 
 
-def locate(dl_manager, urls, some=False):
+def locate(dl_manager: Any, urls: Mapping[str, str], some: bool = False) -> dict[str, Path]:
     """Paths of a dataset's files.
 
     Args:
@@ -58,7 +60,7 @@ def _find(folder, name):
     )
 
 
-def texts_info(builder, fields, homepage, license):
+def texts_info(builder: Any, fields: Iterable[str], homepage: str, license: str) -> Any:
     """DatasetInfo of a dataset whose features are texts.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from tfalign.data.encoding import (
     sequence_ends,
 )
 from tfalign.data.examples import Examples, Ragged
-from tfalign.data.records import PreferenceRecord
+from tfalign.data.records import LabelledRecord, PreferenceRecord, RankedRecord, StepsRecord
+from tfalign.text import Tokenizer
 from tfalign.types import LabelledResponses, LabelledSteps, RankedResponses
 
 
@@ -40,17 +42,17 @@ class RankedExamples(Examples):
     ref_log_probs: np.ndarray
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return self.prompts.lengths
 
     @property
-    def token_counts(self):
+    def token_counts(self) -> np.ndarray:
         num_responses = self.ref_log_probs.shape[1]
         of_responses = self.responses.lengths.reshape(-1, num_responses).sum(axis=1)
         return num_responses * self.prompts.lengths + of_responses
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         prompts, responses = self.prompts, self.responses
         return (
             prompts.tokens,
@@ -60,7 +62,7 @@ class RankedExamples(Examples):
             self.ref_log_probs,
         )
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> RankedResponses:
         indices = np.asarray(indices)
         num_responses = self.ref_log_probs.shape[1]
         rows = (num_responses * indices[:, None] + np.arange(num_responses)).ravel()
@@ -84,10 +86,10 @@ class LabelledExamples(RankedExamples):
     desirable: np.ndarray
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (*super().arrays, self.desirable)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> LabelledResponses:
         return LabelledResponses(*super().batch(indices, columns), self.desirable[indices])
 
 
@@ -106,14 +108,14 @@ class StepExamples(Examples):
     labels: Ragged
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return self.tokens.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (self.tokens.tokens, self.tokens.lengths, self.step_ends.tokens, self.labels.tokens)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> LabelledSteps:
         token_ids, mask = self.tokens.padded(indices, columns, self.pad_id)
         step_ends, labels = np.zeros((2, *mask.shape), bool)
         for row, index in enumerate(indices):
@@ -122,7 +124,13 @@ class StepExamples(Examples):
         return LabelledSteps(token_ids, mask, step_ends, labels)
 
 
-def encode_ranked(records, tokenizer, max_prompt_tokens=None, max_new_tokens=None, on_bad="stop"):
+def encode_ranked(
+    records: Sequence[PreferenceRecord | RankedRecord],
+    tokenizer: Tokenizer,
+    max_prompt_tokens: int | None = None,
+    max_new_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> RankedExamples:
     """Answers to compare, best first: [BOS] prompt, and answer EOS each.
 
     Args:
@@ -172,7 +180,13 @@ def encode_ranked(records, tokenizer, max_prompt_tokens=None, max_new_tokens=Non
     )
 
 
-def encode_labelled(records, tokenizer, max_prompt_tokens=None, max_new_tokens=None, on_bad="stop"):
+def encode_labelled(
+    records: Sequence[LabelledRecord],
+    tokenizer: Tokenizer,
+    max_prompt_tokens: int | None = None,
+    max_new_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> LabelledExamples:
     """Single answers, liked or not: [BOS] prompt, answer EOS; beside each the answer of a record with
     another prompt, the next one in an order by hash, so that liked and disliked ones both come up.
 
@@ -214,7 +228,13 @@ def encode_labelled(records, tokenizer, max_prompt_tokens=None, max_new_tokens=N
     )
 
 
-def encode_steps(records, tokenizer, separator="\n", max_tokens=None, on_bad="stop"):
+def encode_steps(
+    records: Sequence[StepsRecord],
+    tokenizer: Tokenizer,
+    separator: str = "\n",
+    max_tokens: int | None = None,
+    on_bad: str = "stop",
+) -> StepExamples:
     """Answers in steps: [BOS] prompt step separator step ... step EOS.
 
     A step ends with the separator behind it, the last one with EOS.
@@ -281,7 +301,7 @@ def _steps(records, prompts, tokenizer):
     return steps
 
 
-def separator_id(tokenizer, separator="\n"):
+def separator_id(tokenizer: Tokenizer, separator: str = "\n") -> int:
     """int, the one token of what separates steps; ValueError if it is not one."""
     ids = tokenizer.encode_following([separator])[0]
     if len(ids) != 1:

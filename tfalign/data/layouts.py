@@ -7,11 +7,12 @@ batches, ``batch(planned)`` makes one of them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tfalign.data.checks import whole_number
-from tfalign.data.examples import LanguageModelExamples
+from tfalign.data.examples import Examples, LanguageModelExamples
 from tfalign.types import LanguageModelBatch
 
 
@@ -27,7 +28,13 @@ class _Rows:
 class Buckets:
     """Each example in a row of its own."""
 
-    def __init__(self, examples, batch_size, bucket_lengths, drop_remainder):
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        bucket_lengths: Sequence[int],
+        drop_remainder: bool,
+    ) -> None:
         lengths = [whole_number("bucket_lengths", length, 1) for length in bucket_lengths]
         if not lengths:
             raise ValueError(
@@ -47,7 +54,7 @@ class Buckets:
             )
         self._bucket = np.searchsorted(self.columns, lengths)
 
-    def plan(self, seed, epoch):
+    def plan(self, seed: int | None, epoch: int) -> list[_Rows]:
         """list of _Rows, the epoch's batches in order."""
         shuffle = shuffler(seed, epoch)
         order = shuffle(len(self._examples))
@@ -65,7 +72,7 @@ class Buckets:
         columns = self.columns[self._bucket[indices[0]]]
         return _Rows(indices, int(self._token_counts[indices].sum()), columns)
 
-    def batch(self, rows):
+    def batch(self, rows: _Rows) -> tuple:
         return self._examples.batch(rows.indices, rows.columns)
 
 
@@ -86,7 +93,13 @@ class _PackedRows:
 class Packing:
     """Several texts in a row, and long texts in several rows."""
 
-    def __init__(self, examples, batch_size, packed_length, drop_remainder):
+    def __init__(
+        self,
+        examples: LanguageModelExamples,
+        batch_size: int,
+        packed_length: int,
+        drop_remainder: bool,
+    ) -> None:
         self.columns = (_row_length(examples, "packed_length", packed_length),)
         self.batch_size = batch_size
         self.drop_remainder = drop_remainder
@@ -98,7 +111,7 @@ class Packing:
         self._starts = examples.tokens.starts[self._owner] + offsets
         self._lengths = np.minimum(lengths[self._owner] - offsets, packed_length)
 
-    def plan(self, seed, epoch):
+    def plan(self, seed: int | None, epoch: int) -> list[_PackedRows]:
         """list of _PackedRows, the epoch's batches in order."""
         shuffle = shuffler(seed, epoch)
         rank = np.empty(len(self._examples), np.int64)
@@ -133,7 +146,7 @@ class Packing:
             segments=segments,
         )
 
-    def batch(self, packed):
+    def batch(self, packed: _PackedRows) -> LanguageModelBatch:
         width = self.columns[0]
         within = _count_up(packed.lengths)
 
@@ -165,13 +178,19 @@ class _WindowRows:
 class Windows:
     """All texts one after the other, cut into rows that share their ends."""
 
-    def __init__(self, examples, batch_size, window_length, drop_remainder):
+    def __init__(
+        self,
+        examples: LanguageModelExamples,
+        batch_size: int,
+        window_length: int,
+        drop_remainder: bool,
+    ) -> None:
         self.columns = (_row_length(examples, "window_length", window_length),)
         self.batch_size = batch_size
         self.drop_remainder = drop_remainder
         self._examples = examples
 
-    def plan(self, seed, epoch):
+    def plan(self, seed: int | None, epoch: int) -> list[_WindowRows]:
         """list of _WindowRows, the epoch's batches in order."""
         shuffle, (width,) = shuffler(seed, epoch), self.columns
         first = shuffle(width - 1)[0]
@@ -190,7 +209,7 @@ class Windows:
         owners = np.searchsorted(self._examples.tokens.starts, places, side="right") - 1
         return _WindowRows(np.unique(owners), places.size, places)
 
-    def batch(self, window_rows):
+    def batch(self, window_rows: _WindowRows) -> LanguageModelBatch:
         loss_mask = self._examples.is_target[window_rows.places]
         loss_mask[:, 0] = False
         everywhere = np.ones(loss_mask.shape, bool)
@@ -208,7 +227,7 @@ def _row_length(examples, name, length):
     return whole_number(name, length, least=2)
 
 
-def best_fit(lengths, width):
+def best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Puts stretches, in order, each into the open row where it leaves the least room.
 
     Args:
@@ -254,7 +273,7 @@ def _count_up(counts):
     return np.arange(total) - np.repeat(ends - counts, counts)
 
 
-def shuffler(seed, epoch):
+def shuffler(seed: int | None, epoch: int) -> Callable[[int], np.ndarray]:
     """Function of n that returns a permutation int[n], another at each call; None: the identity.
 
     Only Philox' raw bits and a stable sort are used, which NumPy keeps the same for ever (NEP 19);

@@ -4,18 +4,19 @@ epoch."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from tfalign.data.batches import BatchStream
 from tfalign.data.checks import whole_number
-from tfalign.data.sentences import Texts, sentence_pairs
+from tfalign.data.sentences import DocumentExamples, Texts, sentence_pairs
 from tfalign.types import MaskedTexts
 
 MASKED, RANDOM = 0.8, 0.1  # of the hidden tokens; the others stay as they are (Devlin et al., A.1)
 
 
-def choose_hidden(word_ids, keys, share, most):
+def choose_hidden(word_ids: np.ndarray, keys: np.ndarray, share: float, most: int) -> np.ndarray:
     """Which tokens are hidden: whole words, in a random order, each that still fits.
 
     Args:
@@ -192,15 +193,15 @@ class MaskedTextStream(BatchStream):
 
     def __init__(
         self,
-        examples,
-        batch_size,
-        length,
-        texts=sentence_pairs,
-        share=0.15,
-        whole_words=False,
-        seed=0,
-        epochs=None,
-    ):
+        examples: DocumentExamples,
+        batch_size: int,
+        length: int,
+        texts: Callable[..., Texts] = sentence_pairs,
+        share: float = 0.15,
+        whole_words: bool = False,
+        seed: int = 0,
+        epochs: int | None = None,
+    ) -> None:
         if not 0 < share < 1:
             raise ValueError(f"share must lie between 0 and 1. Received: share={share}")
         whole_number("length", length, least=8)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfalign.data.batches import BatchStream
 from tfalign.data.checks import is_whole
 
 
@@ -17,7 +21,7 @@ class Ramp:
         ValueError: if a stage has no batch.
     """
 
-    def __init__(self, stages, last):
+    def __init__(self, stages: Sequence[tuple[int, BatchStream]], last: BatchStream) -> None:
         counts = [count for count, _ in stages]
         if not all(is_whole(count, least=1) for count in counts):
             raise ValueError(f"A stage of a ramp has at least one batch. Received: {counts}")
@@ -25,10 +29,10 @@ class Ramp:
         self._streams = [*(stream for _, stream in stages), last]
         self._taken = 0
 
-    def __iter__(self):
+    def __iter__(self) -> Ramp:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple:
         batch = next(self._streams[self._stage()])
         self._taken += 1
         return batch
@@ -41,11 +45,11 @@ class Ramp:
             before -= count
         return len(self._counts)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Where the ramp and its streams stand, as JSON can hold it."""
         return {"batches": self._taken, "streams": [stream.state() for stream in self._streams]}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes to where ``state`` was taken.
 
         Raises:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfalign.text import ASSISTANT, Conversation
@@ -140,7 +140,7 @@ class BadRecordError(ValueError):
         reason: str, what is wrong with it and what was received.
     """
 
-    def __init__(self, source: str, reason: str):
+    def __init__(self, source: str, reason: str) -> None:
         source, reason = printable(source), printable(reason)
         super().__init__(source, reason)
         self.source = source
@@ -179,22 +179,22 @@ class Records(Sequence):
         bad: list of BadRecord, those skipped.
     """
 
-    def __init__(self, records, bad=()):
+    def __init__(self, records: Iterable[Any], bad: Iterable[BadRecord] = ()) -> None:
         self._records = list(records)
         self.bad = list(bad)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         return self._records[index]
 
-    def summary(self, shown=3):
+    def summary(self, shown: int = 3) -> str:
         """str such as "12 read, 2 skipped (a.jsonl:4: chosen == rejected; ...)"."""
         return summarise(len(self), self.bad, shown)
 
 
-def summarise(num_good, bad, shown=3):
+def summarise(num_good: int, bad: Sequence[BadRecord], shown: int = 3) -> str:
     """One line on what was read and what was skipped.
 
     >>> summarise(2, [BadRecord("a.jsonl:4", "the text is empty")])
@@ -219,20 +219,20 @@ class BadRecordPolicy:
         on_bad: "stop" or "skip".
     """
 
-    def __init__(self, on_bad):
+    def __init__(self, on_bad: str) -> None:
         if on_bad not in ("stop", "skip"):
             raise ValueError(f'on_bad must be "stop" or "skip". Received: on_bad={on_bad!r}')
         self._stops = on_bad == "stop"
         self.bad = []
 
-    def handle(self, error):
+    def handle(self, error: BadRecordError) -> None:
         """Raises the BadRecordError, or notes it in ``bad``; a BadFileError is always raised."""
         if self._stops or isinstance(error, BadFileError):
             raise error
         self.bad.append(BadRecord(error.source, error.reason))
 
 
-def split_by_prompt(records, test_fraction):
+def split_by_prompt(records: Iterable[Any], test_fraction: float) -> tuple[list[Any], list[Any]]:
     """Splits records so that no prompt is on both sides, the same way in every process.
 
     Args:

@@ -8,7 +8,9 @@ section 3.1); ``single_texts`` makes one (DOC-SENTENCES of Liu et al. 2019, RoBE
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from tfalign.data.corpora import read_corpus
 from tfalign.data.encoding import padding_id
 from tfalign.data.examples import Examples, Ragged
 from tfalign.files import ASCII_SPACE
+from tfalign.text import Tokenizer
 
 _TITLE = re.compile(r"\s*= [^=].* =\s*$", re.ASCII)
 _HEADING = re.compile(r"\s*=.*=\s*$", re.ASCII)
@@ -26,7 +29,7 @@ _ESCAPED = re.compile(r" @([-,.])@ ")  # and for what stands within one
 _INSIDE_WORD = "##"
 
 
-def read_documents(path):
+def read_documents(path: str | os.PathLike) -> list[list[str]]:
     """The documents of a corpus, as lists of sentences.
 
     A document begins at a title, ``= Title =`` as in wikitext, whose headings are left out; where
@@ -50,12 +53,25 @@ def read_documents(path):
         if _TITLE.match(line) or not (has_titles or line.strip(ASCII_SPACE)):
             documents.append([])
         elif line.strip(ASCII_SPACE) and not (has_titles and _HEADING.match(line)):
-            text = _ESCAPED.sub(r"\1", line.strip(ASCII_SPACE))
-            documents[-1] += _SENTENCE_END.split(text)
+            documents[-1] += _sentences(line)
     documents = [document for document in documents if document]
     if not documents:
         raise ValueError(f"{path}: a corpus needs sentences. Received: {len(lines)} headings")
     return documents
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a document, which end as those of ``read_documents``.
+
+    >>> sentences_of("It rains. Or not?\\nWell")
+    ['It rains.', 'Or not?', 'Well']
+    """
+    lines = text.split("\n")
+    return [sentence for line in lines if line.strip(ASCII_SPACE) for sentence in _sentences(line)]
+
+
+def _sentences(line):
+    return _SENTENCE_END.split(_ESCAPED.sub(r"\1", line.strip(ASCII_SPACE)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +95,11 @@ class DocumentExamples(Examples):
     mask_id: int
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         return (self.sentences.tokens, self.sentences.lengths, self.first_sentences)
 
 
-def encode_documents(documents, tokenizer):
+def encode_documents(documents: Sequence[Sequence[str]], tokenizer: Tokenizer) -> DocumentExamples:
     """Documents as tokens.
 
     Args:
@@ -135,7 +151,7 @@ class Texts(NamedTuple):
     documents: np.ndarray  # int64[N], the first's
 
 
-def sentence_pairs(examples, columns, random):
+def sentence_pairs(examples: DocumentExamples, columns: int, random: np.random.Generator) -> Texts:
     """Two texts a row: sentences in a row, cut in two at random, of which in half of the rows the second
     part is replaced by sentences of another document, and then begins the next row.
 
@@ -180,7 +196,7 @@ def sentence_pairs(examples, columns, random):
     return _cut(Texts(starts, ends[rows[:, [1, 3]]] - starts, rows[:, 4], rows[:, 5]), room, random)
 
 
-def single_texts(examples, columns, random):
+def single_texts(examples: DocumentExamples, columns: int, random: np.random.Generator) -> Texts:
     """One text a row: as many sentences in a row as fill it, cut at its end.
 
     Args, returns: as ``sentence_pairs``, of which it is the half.

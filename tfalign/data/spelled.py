@@ -67,7 +67,9 @@ _FIRST_DAY, _LAST_DAY = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 _TEST_FRACTION = 0.05
 
 
-def spelled_pairs(split, larger=10_000, dates=10_000, seed=0):
+def spelled_pairs(
+    split: str, larger: int = 10_000, dates: int = 10_000, seed: int = 0
+) -> list[CompletionRecord]:
     """Pairs of texts, in a fixed order.
 
     All numbers below 10,000, ``larger`` ones up to 999,999 and ``dates`` from 1900 to 2099, each
@@ -102,7 +104,7 @@ def spelled_pairs(split, larger=10_000, dates=10_000, seed=0):
     return [pair for value in parts[split == "test"] for pair in _directions(value.prompt)]
 
 
-def english_number(number):
+def english_number(number: int) -> str:
     """A number in words, as in the United States.
 
     Args:
@@ -128,7 +130,7 @@ def english_number(number):
     return f"{english_number(many)} {name}" + (f" {english_number(rest)}" if rest else "")
 
 
-def chinese_number(number):
+def chinese_number(number: int) -> str:
     """A number in Chinese numerals; zeros in a row are read once, and ten begins without a one.
 
     Args:
@@ -153,12 +155,12 @@ def chinese_number(number):
     return text.removeprefix("一") if text.startswith("一十") else text
 
 
-def english_date(day):
+def english_date(day: datetime.date) -> str:
     """A datetime.date, for instance "March 3, 2021"."""
     return f"{_MONTHS[day.month - 1]} {day.day}, {day.year}"
 
 
-def chinese_date(day):
+def chinese_date(day: datetime.date) -> str:
     """A datetime.date, for instance "二〇二一年三月三日"; a year is read digit by digit.
 
     >>> chinese_date(datetime.date(2021, 10, 31))

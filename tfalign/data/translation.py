@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfalign.data.encoding import keep_fitting, padding_id
 from tfalign.data.examples import Examples, Ragged
+from tfalign.data.records import CompletionRecord
+from tfalign.text import Tokenizer
 from tfalign.types import SequencePairs
 
 
@@ -23,26 +26,28 @@ class TranslationExamples(Examples):
     target: Ragged
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         return np.maximum(self.source.lengths, self.target.lengths)
 
     @property
-    def token_counts(self):
+    def token_counts(self) -> np.ndarray:
         return self.source.lengths + self.target.lengths
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         source, target = self.source, self.target
         return (source.tokens, source.lengths, target.tokens, target.lengths)
 
-    def batch(self, indices, columns):
+    def batch(self, indices: np.ndarray, columns: int) -> SequencePairs:
         return SequencePairs(
             *self.source.padded(indices, columns, self.pad_id),
             *self.target.padded(indices, columns, self.pad_id),
         )
 
 
-def encode_translations(records, tokenizer, max_tokens, on_bad="stop"):
+def encode_translations(
+    records: Sequence[CompletionRecord], tokenizer: Tokenizer, max_tokens: int, on_bad: str = "stop"
+) -> TranslationExamples:
     """Prompts as sources, completions as targets.
 
     Args:

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest response, looked for along several paths at once, in one XLA program.
+"""Beam search: the likeliest response along several paths at once, in one XLA program.
 
 Responses of one prompt grow side by side. In every step each is continued by every token and the
 likeliest are kept: those that end there leave the beam, which is the narrower for it, the others go on.
@@ -6,6 +6,7 @@ likeliest are kept: those that end there leave the beam, which is the narrower f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from tfalign import backend
 from tfalign.decoding.generate import DecodeState, check_max_new_tokens, read_last, start
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.functional.rows import take_rows
-from tfalign.types import Generation
+from tfalign.types import Array, Generation
 
 _NEVER = -1e30  # the log-prob of what is not there; two of them still add up to a float32
 
@@ -40,7 +41,7 @@ class Ended(NamedTuple):
 
 
 class BeamSearch:
-    """The compiled search of one model.
+    """Compiled beam search with one model.
 
     A response Y is judged by log p(Y) / lp(Y) with lp(Y) = ((5 + |Y|) / 6)^a, the stop token
     counted (Wu et al. 2016, eq. 14; Vaswani et al. 2017, section 6.1, K = 4 and a = 0.6). The search
@@ -64,8 +65,14 @@ class BeamSearch:
     """
 
     def __init__(
-        self, model, max_new_tokens, width=4, length_penalty=0.0, stop_tokens=(), pad_id=0
-    ):
+        self,
+        model: Any,
+        max_new_tokens: int,
+        width: int = 4,
+        length_penalty: float = 0.0,
+        stop_tokens: Iterable[int] = (),
+        pad_id: int = 0,
+    ) -> None:
         check_max_new_tokens(max_new_tokens)
         if width < 1:
             raise ValueError(f"width must be at least 1. Received: width={width}")
@@ -81,8 +88,8 @@ class BeamSearch:
         self.pad_id = pad_id
         self.compiled = backend.jit_rows(self.run, model.variables)
 
-    def __call__(self, token_ids, mask=None):
-        """The best response found to every prompt.
+    def __call__(self, token_ids: Array, mask: Array | None = None) -> Generation:
+        """The best response found for each prompt.
 
         Args:
             token_ids: int32[B, P], padded on either side.
@@ -96,7 +103,7 @@ class BeamSearch:
         """
         return self.compiled(*checked_prompts(self.model, token_ids, mask, self.max_new_tokens))
 
-    def run(self, token_ids, mask, *_):
+    def run(self, token_ids: Array, mask: Array, *_: Any) -> Generation:
         """The search itself, to be compiled; seed and row ids, as ``Generator.run`` takes them, change
         nothing."""
         rows, length = token_ids.shape[0], self.max_new_tokens

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import numpy as np
 from keras import ops
 
 from tfalign import backend
 from tfalign.decoding.prompts import checked_prompts
+from tfalign.models import Transformer
+from tfalign.types import Array, Generation
 
 
 class SourceRead:
-    """A Transformer that has read its sources, as ``Generator`` and ``BeamSearch`` see a CausalLM.
+    """A Transformer with encoded sources, in the form of a CausalLM for ``Generator`` and ``BeamSearch``.
 
     Args:
         model: Transformer.
@@ -18,37 +24,39 @@ class SourceRead:
         source_mask: bool[C, S], true at real tokens.
     """
 
-    def __init__(self, model, source_ids, source_mask):
+    def __init__(self, model: Transformer, source_ids: Array, source_mask: Array) -> None:
         self._model = model
         self._memory = model.remember(model.encode(source_ids, source_mask))
         self._source_mask = source_mask
 
     @property
-    def backbone(self):
+    def backbone(self) -> SourceRead:
         return self
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         return self._model.variables
 
-    def new_cache(self, batch_size, length):
+    def new_cache(self, batch_size: int, length: int) -> Any:
         return self._model.new_cache(batch_size, length)
 
-    def extend(self, token_ids, cache, column, visible, positions):
+    def extend(
+        self, token_ids: Array, cache: Any, column: int | Array, visible: Array, positions: Array
+    ) -> tuple[Array, Any]:
         """As ``GPT.extend``, of target columns."""
         return self._model.extend(
             token_ids, cache, column, visible, positions, self._memory, self._source_mask
         )
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         return self._model.readout_kernel()
 
-    def logits(self, hidden, kernel):
+    def logits(self, hidden: Array, kernel: Array) -> Array:
         return self._model.logits(hidden, kernel)
 
 
 class Translator:
-    """Writes a target to every source, in one XLA program.
+    """Decodes a target for each source, in one XLA program.
 
     Args:
         model: Transformer.
@@ -67,13 +75,17 @@ class Translator:
     5
     """
 
-    def __init__(self, model, decoder, start_token):
+    def __init__(
+        self, model: Transformer, decoder: Callable[[SourceRead], Any], start_token: int
+    ) -> None:
         self.model = model
         self.decoder = decoder
         self.start_token = start_token
         self.compiled = backend.jit_rows(self._run, model.variables)
 
-    def __call__(self, source_ids, source_mask=None, seed=0):
+    def __call__(
+        self, source_ids: Array, source_mask: Array | None = None, seed: int = 0
+    ) -> Generation:
         """Decodes.
 
         Args:

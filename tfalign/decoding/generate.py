@@ -1,7 +1,7 @@
 """THE decode loop: one XLA program that samples a batch of responses.
 
 Every iteration does the same: the last token goes through the model, whose cache grows by one
-column, and the next token is drawn from what comes out. Before the first, the prompt up to its
+column, and the next token is sampled from what comes out. Before the first, the prompt up to its
 last token fills the cache. So no step is written twice, and the state before response token t,
 whose value a critic wants, passes by exactly once.
 """
@@ -9,6 +9,7 @@ whose value a critic wants, passes by exactly once.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +17,15 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.decoding.prompts import checked_prompts
-from tfalign.decoding.samplers import Sampler, allow
+from tfalign.decoding.samplers import Greedy, RowSampler, Sampler, allow
 from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
-from tfalign.types import Generation
+from tfalign.models import CausalLM, ValueHead
+from tfalign.types import Array, Generation
 
 
 class DecodeState(NamedTuple):
-    """What one step hands to the next."""
+    """State of the decode loop between two steps."""
 
     column: (
         Any  # int32 scalar, of the last token; int32[B] where rows stand at columns of their own
@@ -35,8 +37,8 @@ class DecodeState(NamedTuple):
     finished: Any  # bool[B], rows that have drawn a stop token
 
 
-def start(model, token_ids, mask, max_new_tokens):
-    """The state before the first token is drawn.
+def start(model: CausalLM, token_ids: Array, mask: Array, max_new_tokens: int) -> DecodeState:
+    """The state before the first token is sampled.
 
     Args:
         model: CausalLM.
@@ -66,7 +68,7 @@ def start(model, token_ids, mask, max_new_tokens):
     )
 
 
-def read_last(model, state):
+def read_last(model: CausalLM, state: DecodeState) -> tuple[Array, Any]:
     """The model on the last tokens: (hidden float[B, W], the state's cache with them in it)."""
     hidden, cache = model.backbone.extend(
         state.last_tokens[:, None],
@@ -78,14 +80,23 @@ def read_last(model, state):
     return hidden[:, 0], cache
 
 
-def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=None):
-    """Draws the next token of every row.
+def step(
+    model: CausalLM,
+    kernel: Array,
+    sampler: Sampler | Greedy | RowSampler,
+    stop_tokens: Sequence[int],
+    pad_id: int,
+    state: DecodeState,
+    uniforms: Array,
+    allowed: Array | None = None,
+) -> tuple[DecodeState, Array, Array, Array]:
+    """Samples the next token of every row.
 
     Args:
         model: CausalLM.
         kernel: float[W, V], ``model.readout_kernel()``.
         sampler: see ``decoding.samplers``.
-        stop_tokens: tuple of ints; a row that draws one is finished.
+        stop_tokens: tuple of ints; a row that samples one is finished.
         pad_id: int, what finished rows get.
         state: DecodeState.
         uniforms: float32[B] in [0, 1).
@@ -93,7 +104,7 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=N
 
     Returns:
         (state, tokens int32[B], log_probs float32[B], hidden float[B, W] of the state the tokens
-        were drawn in). Log-probs of finished rows are 0.
+        were sampled in). Log-probs of finished rows are 0.
     """
     hidden, cache = read_last(model, state)
     logits = allow(model.logits(hidden, kernel), allowed)
@@ -114,7 +125,7 @@ def step(model, kernel, sampler, stop_tokens, pad_id, state, uniforms, allowed=N
 
 
 class Generator:
-    """The compiled loop of one model and one way to decode.
+    """The compiled decode loop of one model with one sampler.
 
     Args:
         model: CausalLM.
@@ -122,7 +133,7 @@ class Generator:
         sampler: ``Sampler`` or ``Greedy``.
         stop_tokens: ids after which a response ends; the stop token itself belongs to it.
         pad_id: int, what stands after the end; 0 where None, as a tokenizer without one has it.
-        value_head: ``ValueHead`` on the model's trunk; with it, values are returned as well.
+        value_head: ``ValueHead`` on the model's backbone; with it, values are returned as well.
 
     Attributes:
         compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
@@ -132,8 +143,14 @@ class Generator:
     """
 
     def __init__(
-        self, model, max_new_tokens, sampler=Sampler(), stop_tokens=(), pad_id=0, value_head=None
-    ):
+        self,
+        model: CausalLM,
+        max_new_tokens: int,
+        sampler: Sampler | Greedy = Sampler(),
+        stop_tokens: Iterable[int] = (),
+        pad_id: int | None = 0,
+        value_head: ValueHead | None = None,
+    ) -> None:
         check_max_new_tokens(max_new_tokens)
         self.model = model
         self.max_new_tokens = max_new_tokens
@@ -144,14 +161,20 @@ class Generator:
         variables = model.variables + (value_head.variables if value_head else [])
         self.compiled = backend.jit_rows(self.run, variables)
 
-    def __call__(self, token_ids, mask=None, seed=0, row_ids=None):
+    def __call__(
+        self,
+        token_ids: Array,
+        mask: Array | None = None,
+        seed: int = 0,
+        row_ids: Array | None = None,
+    ) -> Generation:
         """Samples a response to every prompt.
 
         Args:
             token_ids: int32[B, P], padded on either side.
             mask: bool[B, P], true at real tokens, at least one a row; None for all.
             seed: int in [0, 2**32).
-            row_ids: int32[B], which stream of random numbers a row draws from; its place in the
+            row_ids: int32[B], which stream of random numbers a row samples from; its place in the
                 batch where None. A row's response depends on the seed, its id and its prompt, not
                 on the rest of the batch.
 
@@ -165,12 +188,12 @@ class Generator:
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
         return self.compiled(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
 
-    def run(self, token_ids, mask, seed, row_ids):
+    def run(self, token_ids: Array, mask: Array, seed: int | Array, row_ids: Array) -> Generation:
         """The loop itself, to be compiled; as a call, with tensors and without its checks."""
         columns = ops.arange(self.max_new_tokens)[:, None]
         return self.run_with(token_ids, mask, uniform(seed, row_ids[None, :], columns))
 
-    def run_with(self, token_ids, mask, uniforms):
+    def run_with(self, token_ids: Array, mask: Array, uniforms: Array) -> Generation:
         """The loop with random numbers from elsewhere: float32[R, B] in [0, 1). A model whose cache is
         of another kind brings its own loop, ``decode``."""
         if hasattr(self.model, "decode"):
@@ -217,17 +240,17 @@ _generators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def generate(
-    model,
-    prompts,
-    prompt_mask=None,
+    model: CausalLM,
+    prompts: Array,
+    prompt_mask: Array | None = None,
     *,
-    max_new_tokens,
-    sampler=Sampler(),
-    seed=0,
-    stop_tokens=(),
-    pad_id=0,
-):
-    """Samples a response to every prompt; programs are compiled once and kept with the model.
+    max_new_tokens: int,
+    sampler: Sampler | Greedy = Sampler(),
+    seed: int = 0,
+    stop_tokens: Iterable[int] = (),
+    pad_id: int | None = 0,
+) -> Generation:
+    """Samples a response to each prompt; programs are compiled once and kept with the model.
 
     Args:
         model: CausalLM.
@@ -255,7 +278,7 @@ def generate(
     return kept[made_of](prompts, prompt_mask, seed)
 
 
-def check_max_new_tokens(max_new_tokens):
+def check_max_new_tokens(max_new_tokens: int) -> None:
     """Raises a ValueError if ``max_new_tokens`` is not positive."""
     if max_new_tokens < 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a decoder asks of the prompts that a user hands over."""
+"""Checks of prompts before decoding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfalign.functional.arguments import checked_ids
 def checked_prompts(
     model: Any, token_ids: Any, mask: Any = None, max_new_tokens: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts that the model can continue.
+    """Prompts as arrays, checked to be ones that the model can continue.
 
     Args:
         model: CausalLM, or another with a ``config``.

@@ -1,4 +1,4 @@
-"""How the next token is chosen from its logits.
+"""Samplers: the choice of the next token from its logits.
 
 A sampler is a small frozen object with one method, ``choose(logits, uniforms)``. It draws with one
 uniform number a row, by inverting the cumulative distribution; noise for every entry of the
@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from tfalign.functional.log_probs import check_temperature, log_total, scale_logits
+from tfalign.types import Array
 
 _EXCLUDED = -1e30
 _ROUNDING = 1e-6  # of float32 sums of probabilities, and of their logarithms
@@ -20,7 +21,7 @@ _ROUNDING = 1e-6  # of float32 sums of probabilities, and of their logarithms
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Samples from softmax(logits / temperature), if asked restricted to its likely tokens.
+    """Samples from softmax(logits / temperature), optionally restricted by top-k, top-p and min-p.
 
     The restrictions are applied in this order, each to what the one before left: top-k, top-p
     (nucleus, Holtzman et al. 2020), min-p (Nguyen et al. 2024).
@@ -43,7 +44,7 @@ class Sampler:
     top_p: float = 1.0
     min_p: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_temperature(self.temperature, "; use Greedy() for the most likely token")
         if self.top_k < 0:
             raise ValueError(f"top_k must not be negative. Received: top_k={self.top_k}")
@@ -53,12 +54,12 @@ class Sampler:
             raise ValueError(f"min_p must lie in [0, 1). Received: min_p={self.min_p}")
 
     @property
-    def has_full_support(self):
-        """Whether every token can be drawn, which on-policy training needs."""
+    def has_full_support(self) -> bool:
+        """Whether every token can be sampled, which on-policy training needs."""
         return self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
 
-    def distribution(self, logits):
-        """The logits of the very distribution drawn from: float32[B, V], 0 at the most likely token
+    def distribution(self, logits: Array) -> Array:
+        """The logits of the very distribution sampled from: float32[B, V], 0 at the most likely token
         and -1e30 where excluded."""
         logits = scale_logits(logits, self.temperature)
         if 0 < self.top_k < logits.shape[-1]:
@@ -70,8 +71,8 @@ class Sampler:
             logits = ops.where(logits >= np.log(self.min_p) - _ROUNDING, logits, _EXCLUDED)
         return logits
 
-    def choose(self, logits, uniforms):
-        """Draws a token a row.
+    def choose(self, logits: Array, uniforms: Array) -> tuple[Array, Array]:
+        """Samples one token per row.
 
         Args:
             logits: float[B, V].
@@ -85,9 +86,9 @@ class Sampler:
 
 @dataclasses.dataclass(frozen=True)
 class Greedy:
-    """The most likely token, the first of equals; its log-prob is that of softmax(logits)."""
+    """Greedy choice: the most likely token, the first of equals; its log-prob is that of softmax(logits)."""
 
-    def choose(self, logits, uniforms):
+    def choose(self, logits: Array, uniforms: Array) -> tuple[Array, Array]:
         """As ``Sampler.choose``; the uniforms are not used."""
         del uniforms
         tokens = ops.cast(ops.argmax(logits, axis=-1), "int32")
@@ -104,13 +105,13 @@ class RowSampler:
         min_p: float32[B].
     """
 
-    def __init__(self, temperature, top_p, top_k, min_p):
+    def __init__(self, temperature: Array, top_p: Array, top_k: Array, min_p: Array) -> None:
         self.temperature = temperature
         self.top_p = top_p
         self.top_k = top_k
         self.min_p = min_p
 
-    def choose(self, logits, uniforms):
+    def choose(self, logits: Array, uniforms: Array) -> tuple[Array, Array]:
         """As ``Sampler.choose``."""
         is_greedy = self.temperature <= 0
         scaled = scale_logits(logits, ops.where(is_greedy, 1.0, self.temperature)[:, None])
@@ -175,17 +176,17 @@ def _drawn(logits, uniforms):
     return tokens, chosen[:, 0] - ops.log(total)
 
 
-def allow(logits, allowed):
+def allow(logits: Array, allowed: Array | None) -> Array:
     """The logits float32[B, V], -1e30 where bool[B, V] ``allowed`` is false; None allows all."""
     return logits if allowed is None else ops.where(allowed, logits, _EXCLUDED)
 
 
-def invert_cumulative(weights, uniforms):
-    """Index drawn in proportion to weights, by inverse transform over two levels.
+def invert_cumulative(weights: Array, uniforms: Array) -> tuple[Array, Array]:
+    """Indices sampled in proportion to weights, by inverse transform over two levels.
 
     The row is cut into about sqrt(V) blocks: first the block is found among the blocks' sums, then
     the entry within it. Running sums are products with a triangular matrix of that small size,
-    which costs a small share of a running sum over V.
+    which costs a small fraction of a running sum over V.
 
     Args:
         weights: float32[B, V], not negative, at least one positive a row.

@@ -1,4 +1,4 @@
-"""The decode loop's step for whoever has a loop of its own, and rows that are each somewhere else.
+"""Single decode steps for external loops, whose rows may stand at different columns.
 
 The compiled loop begins all rows at once. Here every row stands at a column of its own: a text
 begins anew while the others go on, and tokens that nobody drew (a user's) may join it. Column c of
@@ -7,14 +7,19 @@ the cache is column c of the text, so what a cache holds is said by one number a
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras import ops
 
 from tfalign.decoding.generate import DecodeState, step
+from tfalign.decoding.samplers import Greedy, RowSampler, Sampler
 from tfalign.functional.masking import last_true_index, positions_from_mask
 from tfalign.functional.rows import ROWS_AT_ONCE, few_rows_at_a_time, put_rows, take_rows
+from tfalign.models import CausalLM
+from tfalign.types import Array
 
 
-def is_behind(columns, padding_mask):
+def is_behind(columns: Array, padding_mask: Array) -> Array:
     """bool[B], rows of whose text some token before the last one is not in the cache yet.
 
     Args:
@@ -24,8 +29,16 @@ def is_behind(columns, padding_mask):
     return columns < last_true_index(padding_mask)
 
 
-def catch_up(model, cache, columns, token_ids, padding_mask, count, rows_at_once=ROWS_AT_ONCE):
-    """Runs the tokens that the cache lacks, but for the last one of every row.
+def catch_up(
+    model: CausalLM,
+    cache: Any,
+    columns: Array,
+    token_ids: Array,
+    padding_mask: Array,
+    count: int,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> tuple[Any, Array]:
+    """Adds the tokens missing from the cache, except for each row's last one.
 
     A few rows at a time, those that lack most, each from its own column on: so a row that begins
     costs its own prompt, not everybody's.
@@ -64,8 +77,16 @@ def catch_up(model, cache, columns, token_ids, padding_mask, count, rows_at_once
     return cache, columns
 
 
-def next_tokens(model, sampler, cache, token_ids, padding_mask, uniforms, allowed=None):
-    """Runs the last token of every row and draws the next, as ``generate.step`` does.
+def next_tokens(
+    model: CausalLM,
+    sampler: Sampler | Greedy | RowSampler,
+    cache: Any,
+    token_ids: Array,
+    padding_mask: Array,
+    uniforms: Array,
+    allowed: Array | None = None,
+) -> tuple[Any, Array, Array, Array]:
+    """Runs the last token of each row and samples the next, as ``generate.step`` does.
 
     Args:
         model: CausalLM.

@@ -1,6 +1,8 @@
-"""Decoding for someone who watches: a token at a time, the same tokens as the fused loop."""
+"""Streaming: one token at a time, the same tokens as the compiled loop."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from keras import ops
@@ -8,14 +10,15 @@ from keras import ops
 from tfalign import backend
 from tfalign.decoding.generate import check_max_new_tokens, start, step
 from tfalign.decoding.prompts import checked_prompts
-from tfalign.decoding.samplers import Sampler
+from tfalign.decoding.samplers import Greedy, Sampler
 from tfalign.functional.random import uniform
+from tfalign.models import CausalLM
 
 FEWEST_COLUMNS = 16  # that a prompt is padded to
 
 
 class Streamer:
-    """Yields the tokens of one response as they are drawn.
+    """Yields the tokens of one response as they are sampled.
 
     A prompt is padded to the next power of two, so that few programs serve all lengths and the cache
     has columns for that prompt and its response alone, however many positions the model has.
@@ -30,7 +33,13 @@ class Streamer:
         ValueError: if ``max_new_tokens`` is not positive.
     """
 
-    def __init__(self, model, max_new_tokens, sampler=Sampler(), stop_tokens=()):
+    def __init__(
+        self,
+        model: CausalLM,
+        max_new_tokens: int,
+        sampler: Sampler | Greedy = Sampler(),
+        stop_tokens: Sequence[int] = (),
+    ) -> None:
         check_max_new_tokens(max_new_tokens)
         self.model = model
         self.max_new_tokens = max_new_tokens
@@ -47,7 +56,9 @@ class Streamer:
         self._begin = backend.jit(begin, model.variables)
         self._draw = backend.jit(draw, model.variables)
 
-    def __call__(self, token_ids, seed=0, pad_to=None):
+    def __call__(
+        self, token_ids: Sequence[int], seed: int = 0, pad_to: int | None = None
+    ) -> Iterator[int]:
         """Iterates over the response to one prompt.
 
         Args:

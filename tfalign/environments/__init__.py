@@ -6,6 +6,7 @@ A face is imported when it is first asked for, so that none needs what another i
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 _HOMES = {
     "AlignmentAgent": "tf_agents_alignment_agent",
@@ -23,11 +24,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])

@@ -8,6 +8,8 @@ goes on from where the original stood.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +36,7 @@ class Episodes:
         ValueError: if ``num_rows`` is not positive.
     """
 
-    def __init__(self, mdp, num_rows):
+    def __init__(self, mdp: TextGenerationMDP, num_rows: int) -> None:
         if not isinstance(mdp, TextGenerationMDP):
             raise ValueError(f"mdp must be a TextGenerationMDP. Received: {type(mdp).__name__}")
         check_size("num_rows", num_rows)
@@ -44,7 +46,7 @@ class Episodes:
         self.action_mask = None
         self.alone = OneThread("environment")
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         compiled = {"_initial", "_transition"}
         return {name: x for name, x in self.__dict__.items() if name not in compiled}
 
@@ -63,16 +65,16 @@ class Episodes:
         return self.mdp.transition if self.mdp.user else backend.jit(self.mdp.transition)
 
     @property
-    def prompt_columns(self):
+    def prompt_columns(self) -> int:
         """P."""
         return self.mdp.prompts.token_ids.shape[1]
 
     @property
-    def done(self):
+    def done(self) -> np.ndarray:
         """bool[B], rows whose episode is over."""
         return self.state.terminated | self.state.truncated
 
-    def begin(self, prompts, rows=None):
+    def begin(self, prompts: Prompts, rows: np.ndarray | None = None) -> None:
         """Begins new episodes.
 
         Args:
@@ -94,7 +96,7 @@ class Episodes:
             )
         self._enter(fresh)
 
-    def step(self, actions):
+    def step(self, actions: np.ndarray) -> Step:
         """One action in every row that is not over; what stands in the others is ignored.
 
         Args:
@@ -164,7 +166,7 @@ class Episodes:
         return actions
 
 
-def as_prompts(rows, columns, pad_id=0):
+def as_prompts(rows: Sequence[Sequence[int]], columns: int, pad_id: int = 0) -> Prompts:
     """Lists of ids as Prompts of a fixed width.
 
     Args:
@@ -203,7 +205,7 @@ def _as_ids(row, given):
     return ids
 
 
-def as_indices(given, count, num_rows):
+def as_indices(given: int | Sequence[int] | np.ndarray, count: int, num_rows: int) -> np.ndarray:
     """Rows of ``mdp.prompts``, one for each episode that begins: int64[num_rows].
 
     Args:

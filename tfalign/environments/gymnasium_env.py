@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from tfalign.environments.episodes import Episodes, as_indices, as_prompts
+from tfalign.environments.mdp import State, TextGenerationMDP
 from tfalign.environments.tasks import repeat_prompt
+from tfalign.types import Prompts
 
 
 class TextGenerationEnv(gymnasium.Env):
@@ -34,7 +37,12 @@ class TextGenerationEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}
 
-    def __init__(self, mdp=None, render_mode=None, decode=None):
+    def __init__(
+        self,
+        mdp: TextGenerationMDP | None = None,
+        render_mode: str | None = None,
+        decode: Callable[[list[int]], str] | None = None,
+    ) -> None:
         self.mdp = repeat_prompt() if mdp is None else mdp
         self.render_mode = render_mode
         self.decode = decode or show_ids
@@ -42,7 +50,9 @@ class TextGenerationEnv(gymnasium.Env):
         self.observation_space, self.action_space = single_spaces(self.mdp)
         self._return = 0.0
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begins an episode.
 
         Args:
@@ -63,7 +73,7 @@ class TextGenerationEnv(gymnasium.Env):
             self._return = 0.0
             return row_of(observe(self.episodes), 0), row_of(describe(self.episodes), 0)
 
-    def step(self, action):
+    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Writes a token: (observation, reward float, terminated, truncated, info).
 
         Raises:
@@ -83,7 +93,7 @@ class TextGenerationEnv(gymnasium.Env):
                 row_of(describe(self.episodes, step.scores), 0),
             )
 
-    def render(self):
+    def render(self) -> str | None:
         """str in mode "ansi", else None.
 
         Raises:
@@ -96,7 +106,7 @@ class TextGenerationEnv(gymnasium.Env):
             return draw(self.episodes.state, 0, self.decode, self._return)
 
 
-def single_spaces(mdp):
+def single_spaces(mdp: TextGenerationMDP) -> tuple[spaces.Dict, spaces.Discrete]:
     """(observation space, action space) of one row, see ``TextGenerationEnv``."""
     columns = mdp.prompts.token_ids.shape[1] + mdp.max_new_tokens
     observation_space = spaces.Dict(
@@ -108,7 +118,11 @@ def single_spaces(mdp):
     return observation_space, spaces.Discrete(mdp.vocab_size)
 
 
-def choose_prompts(mdp, generators, options=None):
+def choose_prompts(
+    mdp: TextGenerationMDP,
+    generators: Sequence[np.random.Generator],
+    options: Mapping[str, Any] | None = None,
+) -> Prompts:
     """Prompts for one row a generator: as the options say, or drawn."""
     options = {} if options is None else options
     is_dict = isinstance(options, Mapping)
@@ -124,13 +138,13 @@ def choose_prompts(mdp, generators, options=None):
     return mdp.prompts.each(lambda field: np.asarray(field)[indices])
 
 
-def observe(episodes):
+def observe(episodes: Episodes) -> dict[str, np.ndarray]:
     """The observations of all rows: dict of int32[B, T] and int8[B, T]."""
     token_ids, padding_mask = map(np.asarray, episodes.mdp.observation(episodes.state))
     return {"token_ids": token_ids.astype("int32"), "padding_mask": padding_mask.astype("int8")}
 
 
-def describe(episodes, scores=None):
+def describe(episodes: Episodes, scores: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The infos of all rows: dict of arrays of B rows."""
     scores = np.zeros(episodes.num_rows) if scores is None else scores
     return {
@@ -141,13 +155,13 @@ def describe(episodes, scores=None):
     }
 
 
-def row_of(batch, row):
+def row_of(batch: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
     """One row of a dict of arrays, its scalars as Python numbers."""
     rows = {name: array[row] for name, array in batch.items()}
     return {name: x if x.ndim else x.item() for name, x in rows.items()}
 
 
-def draw(state, row, decode, total):
+def draw(state: State, row: int, decode: Callable[[list[int]], str], total: float) -> str:
     """The row as text: prompt, response and what it has earned."""
     columns = state.prompt_mask.shape[1]
     token_ids, length = state.token_ids[row], int(state.response_length[row])
@@ -159,18 +173,18 @@ def draw(state, row, decode, total):
     return f"prompt:   {prompt}\nresponse: {response}{ending}\nreward:   {total:+.3f}"
 
 
-def show_ids(ids):
+def show_ids(ids: Iterable[int]) -> str:
     """The ids themselves, for want of a tokenizer."""
     return " ".join(map(str, ids))
 
 
-def check_begun(episodes, call):
+def check_begun(episodes: Episodes, call: str) -> None:
     """Raises ResetNeeded if no episode has begun."""
     if episodes.state is None:
         raise gymnasium.error.ResetNeeded(f"{call} was called before the first reset")
 
 
-def check_running(episodes):
+def check_running(episodes: Episodes) -> None:
     """Raises ResetNeeded if some row has no episode, or it is over."""
     check_begun(episodes, "step")
     if episodes.done.any():

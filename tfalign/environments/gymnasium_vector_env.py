@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -21,6 +22,7 @@ from tfalign.environments.gymnasium_env import (
     show_ids,
     single_spaces,
 )
+from tfalign.environments.mdp import TextGenerationMDP
 from tfalign.environments.tasks import repeat_prompt
 
 
@@ -43,12 +45,12 @@ class TextGenerationVectorEnv(VectorEnv):
 
     def __init__(
         self,
-        num_envs=1,
-        mdp=None,
-        autoreset_mode=AutoresetMode.NEXT_STEP,
-        render_mode=None,
-        decode=None,
-    ):
+        num_envs: int = 1,
+        mdp: TextGenerationMDP | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        decode: Callable[[list[int]], str] | None = None,
+    ) -> None:
         self.num_envs = num_envs
         self.mdp = repeat_prompt() if mdp is None else mdp
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -62,7 +64,12 @@ class TextGenerationVectorEnv(VectorEnv):
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
         self._returns = np.zeros(num_envs)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begins episodes.
 
         Args:
@@ -89,7 +96,9 @@ class TextGenerationVectorEnv(VectorEnv):
             self._begin(rows, options)
             return observe(self.episodes), self._infos(rows)
 
-    def step(self, actions):
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Writes a token in every row: (observations, rewards float64[B], terminations bool[B],
         truncations bool[B], infos).
 
@@ -126,7 +135,7 @@ class TextGenerationVectorEnv(VectorEnv):
             infos | self._infos(np.ones(self.num_envs, "bool"), scores),
         )
 
-    def render(self):
+    def render(self) -> tuple[str, ...] | None:
         """Tuple of str in mode "ansi", else None.
 
         Raises:

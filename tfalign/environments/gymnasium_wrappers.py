@@ -6,9 +6,12 @@ made anew. The function is one of ``rewards``, so ``rewards.TextReward`` takes o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from tfalign.functional.arguments import check_takes
 
@@ -27,12 +30,12 @@ class HostReward(gymnasium.Wrapper):
         ValueError: if the reward does not take three arguments.
     """
 
-    def __init__(self, env, reward):
+    def __init__(self, env: gymnasium.Env, reward: Callable[..., np.ndarray]) -> None:
         super().__init__(env)
         check_takes(reward, "reward", *_ARGUMENTS)
         self.function = reward
 
-    def step(self, action):
+    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """As the environment's.
 
         Raises:
@@ -57,12 +60,14 @@ class VectorHostReward(VectorWrapper):
         ValueError: if the reward does not take three arguments.
     """
 
-    def __init__(self, env, reward):
+    def __init__(self, env: VectorEnv, reward: Callable[..., np.ndarray]) -> None:
         super().__init__(env)
         check_takes(reward, "reward", *_ARGUMENTS)
         self.function = reward
 
-    def step(self, actions):
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """As the environment's.
 
         Raises:

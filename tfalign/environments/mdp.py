@@ -42,12 +42,12 @@ class Step(NamedTuple):
     scores: Array  # float32[B], the part of the reward that is the score; 0 before the end
 
 
-def discount(state, gamma=1.0):
+def discount(state: State, gamma: float = 1.0) -> Array:
     """float32[B], what the value of this state counts in a return: 0 after termination, else gamma."""
     return gamma * ops.cast(~state.terminated, "float32")
 
 
-def score_at_end(state, following, score):
+def score_at_end(state: State, following: State, score: Callable[..., Array]) -> Array:
     """float32[B], the score in rows whose episode the step has ended, 0 elsewhere.
 
     Args:
@@ -80,7 +80,14 @@ def score_at_end(state, following, score):
     return ops.where(ended, scores, 0.0)
 
 
-def reward(state, following, score, log_probs=None, ref_log_probs=None, kl_coefficient=0.0):
+def reward(
+    state: State,
+    following: State,
+    score: Callable[..., Array],
+    log_probs: Array | None = None,
+    ref_log_probs: Array | None = None,
+    kl_coefficient: Array | float = 0.0,
+) -> Array:
     """What the step from ``state`` to ``following`` earned: the score, less the per-token KL.
 
     The sum over an episode is the score less beta times the response's log-ratio, as in
@@ -104,7 +111,9 @@ def reward(state, following, score, log_probs=None, ref_log_probs=None, kl_coeff
     return earned - ops.where(terminal(state), 0.0, penalty)
 
 
-def shaping(state, following, potential, gamma=1.0):
+def shaping(
+    state: State, following: State, potential: Callable[[State], Array], gamma: float = 1.0
+) -> Array:
     """gamma Phi(s') - Phi(s), which leaves the optimal policy as it is (Ng et al. 1999, theorem 1).
 
     Over an episode it adds up, discounted, to -Phi(initial state), whatever the policy does.
@@ -181,7 +190,7 @@ class TextGenerationMDP:
     max_length: int | None = None
     limit_terminates: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_size("max_new_tokens", self.max_new_tokens)
         check_size("vocab_size", self.vocab_size)
         if self.max_length is not None:
@@ -218,12 +227,12 @@ class TextGenerationMDP:
         if hasattr(self.user, "check"):
             self.user.check(self.vocab_size)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict) -> TextGenerationMDP:
         """Itself: whoever copies an environment still acts on the same models."""
         del memo
         return self
 
-    def check(self, prompts):
+    def check(self, prompts: Prompts) -> None:
         """Raises a ValueError, naming the row, if one of these Prompts cannot begin an episode."""
         if not isinstance(prompts, Prompts):
             raise ValueError(f"prompts must be Prompts. Received: {type(prompts).__name__}")
@@ -239,7 +248,7 @@ class TextGenerationMDP:
                 f"max_new_tokens={self.max_new_tokens} exceed the limit of {self.max_length}"
             )
 
-    def initial(self, indices):
+    def initial(self, indices: Array) -> State:
         """The states in which the prompts int32[B] of these indices have just been put."""
         return initial(
             self.prompts.each(lambda field: ops.take(field, indices, axis=0)),
@@ -247,7 +256,7 @@ class TextGenerationMDP:
             self.pad_id,
         )
 
-    def transition(self, state, actions):
+    def transition(self, state: State, actions: Array) -> State:
         """The following State, see ``mdp.transition``."""
         following = transition(state, actions, self.stop_tokens, self.user)
         if not self.limit_terminates:
@@ -256,7 +265,7 @@ class TextGenerationMDP:
             terminated=terminal(following), truncated=following.truncated & False
         )
 
-    def earned(self, state, actions, following):
+    def earned(self, state: State, actions: Array, following: State) -> tuple[Array, Array]:
         """What the actions int32[B] earned: (rewards float32[B], the scores in them float32[B])."""
         scores = score_at_end(state, following, self.score)
         rewards = scores
@@ -266,25 +275,25 @@ class TextGenerationMDP:
             rewards = rewards + shaping(state, following, self.potential, self.gamma)
         return rewards, scores
 
-    def step(self, state, actions):
+    def step(self, state: State, actions: Array) -> Step:
         """Transition and reward of the actions int32[B]: Step."""
         following = self.transition(state, actions)
         return Step(following, *self.earned(state, actions, following))
 
-    def observation(self, state):
+    def observation(self, state: State) -> tuple[Array, Array]:
         """What a policy sees, see ``mdp.observation``."""
         return observation(state)
 
-    def action_mask(self, state):
+    def action_mask(self, state: State) -> Array:
         """bool[B, V], the actions to choose from."""
         if self.allowed_tokens is None:
             return ops.ones((state.token_ids.shape[0], self.vocab_size), "bool")
         return self.allowed_tokens(state)
 
-    def terminal(self, state):
+    def terminal(self, state: State) -> Array:
         """bool[B], whether the episode is over."""
         return terminal(state)
 
-    def discount(self, state):
+    def discount(self, state: State) -> Array:
         """float32[B], gamma, or 0 after termination."""
         return discount(state, self.gamma)

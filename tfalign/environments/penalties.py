@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import keras
 from keras import ops
 
 from tfalign import backend
+from tfalign.environments.mdp import State
 from tfalign.functional.kl import k1
 from tfalign.functional.log_probs import check_temperature, token_log_probs
 from tfalign.functional.masking import last_true_index
+from tfalign.models.lora import WithoutAdapters
+from tfalign.types import Array
 
 
 class KLPenalty:
@@ -27,7 +31,13 @@ class KLPenalty:
         ValueError: if temperature is not positive and finite.
     """
 
-    def __init__(self, policy, reference, coefficient, temperature=1.0):
+    def __init__(
+        self,
+        policy: keras.Model,
+        reference: keras.Model | WithoutAdapters,
+        coefficient: float | keras.Variable,
+        temperature: float = 1.0,
+    ) -> None:
         check_temperature(temperature)
         self.policy = policy
         self.reference = reference
@@ -35,11 +45,11 @@ class KLPenalty:
         self.temperature = temperature
         self.compiled = backend.jit(self._log_ratio, policy.variables + reference.variables)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         """What it is made of: another process compiles its own programs."""
         return type(self), (self.policy, self.reference, self.coefficient, self.temperature)
 
-    def __call__(self, state, actions):
+    def __call__(self, state: State, actions: Array) -> Array:
         """float32[B], of the actions int32[B] in the states."""
         return self.coefficient * self.compiled(state.token_ids, state.padding_mask, actions)
 

@@ -11,7 +11,7 @@ from tfalign.environments.mdp import TextGenerationMDP
 from tfalign.types import Prompts
 
 
-def repeat_prompt(vocab_size=6, max_new_tokens=4):
+def repeat_prompt(vocab_size: int = 6, max_new_tokens: int = 4) -> TextGenerationMDP:
     """Say the prompt's token, again and again: a point for every time; the optimum is R.
 
     Id 0 is padding and 1 stops; each of the others is a prompt of one token. Nothing is earned
@@ -43,7 +43,7 @@ def _repetitions(token_ids, padding_mask, response_mask):
     return ops.sum(ops.cast(repeated & response_mask, "float32"), axis=1)
 
 
-def best_returns(mdp):
+def best_returns(mdp: TextGenerationMDP) -> np.ndarray:
     """The optimal value of every prompt, found by trying all V**R sequences of actions.
 
     Args:

@@ -18,8 +18,10 @@ from tfalign.environments.tf_agents_common import (
 from tfalign.environments.tf_agents_gpt_policy import GPTPolicy
 from tfalign.functional.random import uniform
 from tfalign.training.kl_control import FixedKL
+from tfalign.training.learner import Learner
 from tfalign.training.on_policy import one_pass
-from tfalign.types import Generation
+from tfalign.training.rollouts import RolloutWorker
+from tfalign.types import Array, Generation, Rollout
 
 
 class Episodes(NamedTuple):
@@ -67,17 +69,17 @@ class AlignmentAgent(tf_agent.TFAgent):
 
     def __init__(
         self,
-        time_step_spec,
-        action_spec,
-        worker,
-        learner,
-        kl_control=None,
-        epochs=4,
-        minibatches=4,
-        seed=0,
-        train_step_counter=None,
-        name=None,
-    ):
+        time_step_spec: Any,
+        action_spec: Any,
+        worker: RolloutWorker,
+        learner: Learner,
+        kl_control: FixedKL | None = None,
+        epochs: int = 4,
+        minibatches: int = 4,
+        seed: int = 0,
+        train_step_counter: tf.Variable | None = None,
+        name: str | None = None,
+    ) -> None:
         tf.Module.__init__(self, name=name)
         _check(time_step_spec, worker)
         config = worker.config
@@ -122,7 +124,7 @@ class AlignmentAgent(tf_agent.TFAgent):
             extra["first_max_log_ratio"] = updates[0]["max_log_ratio"]
         return tf_agent.LossInfo(loss=means["loss"], extra=extra)
 
-    def rollouts(self, experience):
+    def rollouts(self, experience: Any) -> tuple[Rollout, dict[str, Array]]:
         """What ``train`` learns from.
 
         Args:
@@ -177,7 +179,7 @@ class _Parts:
         return tf.ensure_shape(moved, ())
 
 
-def first_episodes(experience, max_new_tokens, pad_id=0):
+def first_episodes(experience: Any, max_new_tokens: int, pad_id: int = 0) -> Episodes:
     """The first episode that begins in each row.
 
     Args:
@@ -242,7 +244,7 @@ def _check(time_step_spec, worker):
         "group_size": worker.config.group_size > 1,
         "baseline": worker.baseline is not None,
         "cost_limit": worker.cost_limit is not None,
-        "sampler": worker.sampler is not None,
+        "older": worker.older is not None,
     }
     for name, is_given in given.items():
         if is_given:

@@ -9,6 +9,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfalign.environments.mdp import TextGenerationMDP
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 try:
@@ -46,7 +51,7 @@ __all__ = [
 ]
 
 
-def observation_spec(mdp):
+def observation_spec(mdp: TextGenerationMDP) -> dict[str, Any]:
     """What a policy sees of one row: a dict of array specs.
 
     "token_ids" int32[T], the prompt on the left, then what has been written, then padding;
@@ -63,18 +68,20 @@ def observation_spec(mdp):
     return spec
 
 
-def action_spec(mdp):
+def action_spec(mdp: TextGenerationMDP) -> array_spec.BoundedArraySpec:
     """The next token: an int32 scalar in [0, V)."""
     return array_spec.BoundedArraySpec((), "int32", 0, mdp.vocab_size - 1, "token")
 
 
-def split_action_mask(observation):
+def split_action_mask(observation: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """(observation without its mask, mask), the ``observation_and_action_constraint_splitter``."""
     rest = {name: x for name, x in observation.items() if name != "action_mask"}
     return rest, observation["action_mask"]
 
 
-def check_rows(passed, what, complaint, values):
+def check_rows(
+    passed: tf.Tensor, what: str, complaint: str, values: tf.Tensor
+) -> list[tf.Operation]:
     """An assertion that names the first row that failed it: operations to depend on.
 
     Args:
@@ -94,7 +101,7 @@ def check_rows(passed, what, complaint, values):
     return assertion(tf.reduce_all(passed), message)
 
 
-def assertion(passed, message):
+def assertion(passed: tf.Tensor, message: Any) -> list[tf.Operation]:
     """``tf.debugging.Assert`` as a list of operations, empty where it has been executed already."""
     check = tf.debugging.Assert(passed, [message])
     return [] if check is None else [check]

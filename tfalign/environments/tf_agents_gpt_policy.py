@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfalign import backend
-from tfalign.decoding import Sampler
+from tfalign.decoding import Greedy, Sampler
 from tfalign.decoding.samplers import allow
 from tfalign.decoding.stepwise import catch_up, is_behind, next_tokens
 from tfalign.environments.tf_agents_common import policy_step, tf_policy, tfp
@@ -58,15 +60,15 @@ class GPTPolicy(tf_policy.TFPolicy):
 
     def __init__(
         self,
-        model,
-        time_step_spec,
-        action_spec,
-        max_new_tokens,
-        sampler=Sampler(),
-        seed=0,
-        value_head=None,
-        name=None,
-    ):
+        model: keras.Model,
+        time_step_spec: Any,
+        action_spec: Any,
+        max_new_tokens: int,
+        sampler: Sampler | Greedy = Sampler(),
+        seed: int = 0,
+        value_head: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        name: str | None = None,
+    ) -> None:
         total = time_step_spec.observation["token_ids"].shape[0]
         _check_sizes(model, total, action_spec)
         cache = model.backbone.new_cache(1, total - 1)

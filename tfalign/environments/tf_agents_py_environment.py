@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfalign.environments.episodes import Episodes, as_indices
+from tfalign.environments.mdp import TextGenerationMDP
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.environments.tf_agents_common import (
     action_spec,
@@ -32,7 +35,9 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
             row; all episodes stand where they stood.
     """
 
-    def __init__(self, mdp=None, batch_size=None, seed=0):
+    def __init__(
+        self, mdp: TextGenerationMDP | None = None, batch_size: int | None = None, seed: int = 0
+    ) -> None:
         self.mdp = repeat_prompt() if mdp is None else mdp
         self._batch_size = batch_size
         self._observation_spec, self._action_spec = (
@@ -44,28 +49,28 @@ class TextGenerationPyEnvironment(py_environment.PyEnvironment):
         super().__init__()
 
     @property
-    def batched(self):
+    def batched(self) -> bool:
         """Whether there is a batch dimension."""
         return self._batch_size is not None
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int | None:
         """B, or None."""
         return self._batch_size
 
-    def observation_spec(self):
+    def observation_spec(self) -> dict[str, Any]:
         """See ``tf_agents_common.observation_spec``."""
         return self._observation_spec
 
-    def action_spec(self):
+    def action_spec(self) -> Any:
         """See ``tf_agents_common.action_spec``."""
         return self._action_spec
 
-    def seed(self, seed):
+    def seed(self, seed: int) -> None:
         """Restarts the choice of prompts from an int."""
         self._generator = np.random.default_rng(seed)
 
-    def begin(self, indices):
+    def begin(self, indices: np.ndarray) -> Any:
         """Resets all rows to the prompts int[B] of these indices, instead of random ones.
 
         Raises:

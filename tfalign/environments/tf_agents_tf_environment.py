@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfalign import backend
-from tfalign.environments.mdp import State
+from tfalign.environments.mdp import State, TextGenerationMDP
 from tfalign.environments.tasks import repeat_prompt
 from tfalign.environments.tf_agents_common import (
     action_spec,
@@ -20,6 +22,7 @@ from tfalign.environments.tf_agents_common import (
 from tfalign.functional.arguments import check_size
 from tfalign.functional.random import uniform
 from tfalign.threads import OneThread
+from tfalign.types import Array
 
 
 class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
@@ -41,7 +44,9 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
             they stood.
     """
 
-    def __init__(self, mdp=None, batch_size=1, seed=0):
+    def __init__(
+        self, mdp: TextGenerationMDP | None = None, batch_size: int = 1, seed: int = 0
+    ) -> None:
         check_size("batch_size", batch_size)
         self.mdp = repeat_prompt() if mdp is None else mdp
         super().__init__(
@@ -62,11 +67,11 @@ class TextGenerationTFEnvironment(tf_environment.TFEnvironment):
         self._discounts = _variable(tf.ones((batch_size,)))
 
     @property
-    def state(self):
+    def state(self) -> State:
         """State as it stands."""
         return State(*(tf.identity(variable) for variable in self._state))
 
-    def begin(self, indices):
+    def begin(self, indices: Array) -> Any:
         """Resets all rows to the prompts int32[B] of these indices, instead of random ones.
 
         Raises:

@@ -7,11 +7,16 @@ a function of the conversation alone: the process stays a Markov decision proces
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+import keras
 import numpy as np
 from keras import ops
 
-from tfalign.decoding import Generator, Greedy
+from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.functional.arguments import check_size
+from tfalign.functional.text_state import State
+from tfalign.types import Array
 
 
 class ScriptedUser:
@@ -25,7 +30,7 @@ class ScriptedUser:
         ValueError: if there is no line, or an empty one.
     """
 
-    def __init__(self, lines):
+    def __init__(self, lines: Sequence[Sequence[int]]) -> None:
         if not lines or not all(lines):
             raise ValueError(f"A script has lines, and none is empty. Received: lines={lines}")
         self._lengths = np.array([len(line) for line in lines], "int32")
@@ -33,7 +38,7 @@ class ScriptedUser:
         for row, line in zip(self._lines, lines):
             row[: len(line)] = line
 
-    def check(self, vocab_size):
+    def check(self, vocab_size: int) -> None:
         """Raises a ValueError if a line has an id outside a vocabulary of this size."""
         outside = ((self._lines < 0) | (self._lines >= vocab_size)).any(axis=1)
         if outside.any():
@@ -43,7 +48,7 @@ class ScriptedUser:
                 f"Received: {self._lines[line, : self._lengths[line]].tolist()}"
             )
 
-    def __call__(self, state):
+    def __call__(self, state: State) -> tuple[Array, Array]:
         """The next line, see the module."""
         index = ops.minimum(state.user_turns, len(self._lines) - 1)
         lengths = ops.where(state.user_turns < len(self._lines), ops.take(self._lengths, index), 0)
@@ -69,18 +74,26 @@ class LearnedUser:
         ValueError: if ``max_new_tokens`` is not positive.
     """
 
-    def __init__(self, model, max_new_tokens, max_turns, stop_tokens=(), sampler=None, seed=0):
+    def __init__(
+        self,
+        model: keras.Model,
+        max_new_tokens: int,
+        max_turns: int,
+        stop_tokens: Iterable[int] = (),
+        sampler: Sampler | Greedy | None = None,
+        seed: int = 0,
+    ) -> None:
         check_size("max_new_tokens", max_new_tokens)
         self._made_of = (model, max_new_tokens, max_turns, stop_tokens, sampler, seed)
         self.generator = Generator(model, max_new_tokens, sampler or Greedy(), stop_tokens)
         self.max_turns = max_turns
         self.seed = seed
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         """What it is made of: another process compiles its own programs."""
         return type(self), self._made_of
 
-    def check(self, vocab_size):
+    def check(self, vocab_size: int) -> None:
         """Raises a ValueError if the model's vocabulary is not one of this size."""
         of_model = self.generator.model.config.vocab_size
         if of_model != vocab_size:
@@ -88,7 +101,7 @@ class LearnedUser:
                 f"The user's model has a vocabulary of {of_model}, the process one of {vocab_size}"
             )
 
-    def __call__(self, state):
+    def __call__(self, state: State) -> tuple[Array, Array]:
         """What the model says next, see the module.
 
         Raises:

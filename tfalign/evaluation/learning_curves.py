@@ -24,45 +24,61 @@ class Panel(NamedTuple):
     metrics: Mapping[str, str]  # name in metrics.jsonl -> label
 
 
-PANELS = (
-    Panel(
-        "pretrain", "Pretraining", "loss, nats per token", {"loss": "train", "eval_loss": "test"}
+_TITLES = {
+    "pretrain": "Pretraining",
+    "sft": "Fine-tuning",
+    "reward_model": "Reward model",
+    "process_reward": "Process reward model",
+}
+_KINDS = (
+    ("loss", "nats", {"loss": "train", "eval_loss": "held out"}),
+    ("accuracy", "fraction", {"accuracy": "train", "eval_accuracy": "held out"}),
+    (
+        "masked tokens",
+        "accuracy",
+        {"masked_accuracy": "train", "eval_masked_accuracy": "held out"},
     ),
-    Panel("sft", "Fine-tuning", "loss, nats per token", {"loss": "train", "eval_loss": "test"}),
-    Panel(
-        "reward_model",
-        "Reward model: loss",
-        "nats per pair",
-        {"loss": "train", "eval_loss": "test"},
-    ),
-    Panel(
-        "reward_model",
-        "Reward model: accuracy",
-        "share of pairs",
-        {"accuracy": "train", "eval_accuracy": "test"},
-    ),
-    Panel("ppo", "PPO: score", "reward model's score", {"score": "rollouts"}),
-    Panel("ppo", "PPO: gold reward", "never trained on", {"gold_reward": "rollouts"}),
-    Panel("ppo", "PPO: KL to reference", "nats per response", {"kl": "rollouts"}),
-    Panel("ppo", "PPO: entropy", "nats per token", {"entropy": "rollouts"}),
-    Panel("ppo", "PPO: response length", "tokens", {"response_length": "rollouts"}),
+    ("next text", "accuracy", {"next_accuracy": "train", "eval_next_accuracy": "held out"}),
+    ("score", "what is maximised", {"score": "rollouts"}),
+    ("gold reward", "never trained on", {"gold_reward": "rollouts"}),
+    ("KL to reference", "nats per response", {"kl": "rollouts"}),
+    ("entropy", "nats per token", {"entropy": "rollouts"}),
+    ("response length", "tokens", {"response_length": "rollouts"}),
 )
-"""What ``learning_curves`` draws, where the run has logged it."""
+_OF_ROLLOUTS = "score"
+
+
+def panels_of(curves: Curves) -> list[Panel]:
+    """The panels of what a run has logged, stage by stage.
+
+    >>> import numpy as np
+    >>> series = Series(np.array([1, 2]), np.array([0.5, 0.4]))
+    >>> [panel.title for panel in panels_of({"sft": {"loss": series}, "grpo": {"score": series}})]
+    ['Fine-tuning: loss', 'GRPO: score']
+    """
+    return [
+        Panel(stage, f"{_TITLES.get(stage, stage.upper())}: {name}", unit, labels)
+        for stage, metrics in curves.items()
+        for name, unit, labels in _KINDS
+        if labels.keys() & metrics.keys()
+        and not (name == "loss" and _OF_ROLLOUTS in metrics)  # of no meaning by itself
+    ]
 
 
 def learning_curves(
-    file: str | os.PathLike, curves: Curves, panels: Sequence[Panel] = PANELS
+    file: str | os.PathLike, curves: Curves, panels: Sequence[Panel] | None = None
 ) -> bool:
     """Draws every panel that has data: measured values pale, their running mean bold.
 
     Args:
         file: the PNG.
         curves: as ``read_curves`` gives them.
-        panels: what to draw, row by row.
+        panels: what to draw, row by row; those of ``panels_of`` where None.
 
     Returns:
         Whether there was anything to draw; the file is written only then.
     """
+    panels = panels_of(curves) if panels is None else panels
     shown = [panel for panel in panels if panel.metrics.keys() & curves.get(panel.stage, {}).keys()]
     if not shown:
         return False

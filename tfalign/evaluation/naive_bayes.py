@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import json
 import math
+import os
+from collections.abc import Mapping, Sequence
 
 from tfalign.files import local_path, write_json_atomically
 
@@ -20,11 +22,11 @@ class NaiveBayes:
         weights: dict of word to nats.
     """
 
-    def __init__(self, weights):
+    def __init__(self, weights: Mapping[str, float]) -> None:
         self.weights = weights
 
     @classmethod
-    def fit(cls, positive, negative):
+    def fit(cls, positive: Sequence[str], negative: Sequence[str]) -> NaiveBayes:
         """Counts the texts each word is in, plus one, as a share of all such counts.
 
         Args:
@@ -38,15 +40,15 @@ class NaiveBayes:
         prior = math.log((theirs.total() + len(words)) / (ours.total() + len(words)))
         return cls({w: math.log((ours[w] + 1) / (theirs[w] + 1)) + prior for w in words})
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         del prompt
         return sum(self.weights.get(word, 0.0) for word in sorted(set(response.split())))
 
-    def save(self, file):
+    def save(self, file: str | os.PathLike) -> None:
         """Writes the weights as JSON."""
         write_json_atomically(local_path(file), self.weights)
 
     @classmethod
-    def load(cls, file):
+    def load(cls, file: str | os.PathLike) -> NaiveBayes:
         """Reads what ``save`` wrote."""
         return cls(json.loads(local_path(file).read_text(encoding="utf-8")))

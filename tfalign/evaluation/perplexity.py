@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfalign.data.checks import whole_number
+
+if TYPE_CHECKING:
+    from tfalign.language_models import LanguageModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,23 +34,23 @@ class Perplexity:
     impossible: int
 
     @property
-    def nats(self):
+    def nats(self) -> float:
         """float, mean negative log-probability of a token."""
         return -self.log_prob / self.tokens
 
     @property
-    def perplexity(self):
+    def perplexity(self) -> float:
         """float, exp of ``nats``."""
         return _exp(self.nats)
 
     @property
-    def known_perplexity(self):
+    def known_perplexity(self) -> float:
         """float, the perplexity of the other tokens: predicting that a word is unknown is easier than
         predicting the word; NaN where there are no others."""
         known = self.tokens - self.unknown
         return _exp((self.unknown_log_prob - self.log_prob) / known) if known else math.nan
 
-    def bits(self, units):
+    def bits(self, units: float) -> float:
         """float, bits for each of so many units, such as the characters of the text.
 
         Raises:
@@ -61,7 +65,14 @@ def _exp(nats):
     return math.exp(nats) if nats < 700 else math.inf
 
 
-def perplexity(model, token_ids, window=None, stride=None, unknown_id=None, batch_size=8):
+def perplexity(
+    model: LanguageModel,
+    token_ids: np.ndarray,
+    window: int | None = None,
+    stride: int | None = None,
+    unknown_id: int | None = None,
+    batch_size: int = 8,
+) -> Perplexity:
     """Perplexity of a text.
 
     The text is read in rows of ``window`` predicted tokens. With a ``stride`` below it the rows overlap,

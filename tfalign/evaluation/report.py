@@ -74,7 +74,7 @@ class Report:
     after_name: str = "ppo"
     samples: int = 12  # how many of the first prompts, and of the worst responses, are shown
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, policy in self.policies.items():
             sizes = {"responses": len(policy.responses)}
             judged = {part: getattr(policy, part) for part in ("scores", "gold", "kl", "lengths")}
@@ -213,7 +213,17 @@ def _draw(report: Report, curves: Curves, directory: Path) -> dict[str, str]:
     }
     if report.reward_model is not None:
         plots.reliability(paths["reliability"], report.reward_model.calibration)
-    captions = {
+    captions = _captions(before, after)
+    return {
+        name: f"![{name.replace('_', ' ')}](plots/{name}.png)\n\n*{captions[name]}*"
+        for name, is_drawn in drawn.items()
+        if is_drawn
+    }
+
+
+def _captions(before: str, after: str) -> dict[str, str]:
+    """What stands under each picture."""
+    return {
         "learning_curves": "Every stage over its steps: values as logged (pale), their running"
         " mean (bold).",
         "reward_against_kl": f"Reward against the KL divergence of {after} from its reference"
@@ -222,11 +232,6 @@ def _draw(report: Report, curves: Curves, directory: Path) -> dict[str, str]:
         "score_distributions": "One response a prompt, before and after; dashed: the means.",
         "reliability": "Held-out pairs, binned by the reward model's confidence in its choice:"
         " how often it was right (below the dashed line: overconfident).",
-    }
-    return {
-        name: f"![{name.replace('_', ' ')}](plots/{name}.png)\n\n*{captions[name]}*"
-        for name, is_drawn in drawn.items()
-        if is_drawn
     }
 
 

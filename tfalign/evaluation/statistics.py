@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -230,25 +231,20 @@ def _paired(name: str, first: np.ndarray, other_name: str, second: np.ndarray):
     return first, second
 
 
-def spearman(first, second) -> float:
-    """Rank correlation (Spearman 1904): Pearson's, of ranks, equal values sharing their mean rank.
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Rank correlation (Spearman 1904), equal values sharing their mean rank; SciPy's.
 
     Args:
         first, second: float[N], N at least 2.
 
     Raises:
         ValueError: if one of them does not vary.
+
+    >>> spearman([1, 2, 3], [10, 20, 15])
+    0.5
     """
-    ranks = np.stack([_ranks(np.asarray(values)) for values in (first, second)])
-    deviations = ranks - ranks.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(deviations, axis=1)
-    if not lengths.all():
+    from scipy.stats import spearmanr  # a second of imports
+
+    if min(len(set(np.asarray(values).tolist())) for values in (first, second)) < 2:
         raise ValueError("A rank correlation needs values that vary")
-    return float(deviations[0] @ deviations[1] / lengths.prod())
-
-
-def _ranks(values):
-    """float64[N], 1 for the smallest; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
+    return float(spearmanr(first, second).statistic)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from keras import ops
 
+from tfalign.functional.arrays import Array
 from tfalign.functional.log_probs import probability_ratio
 from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index
 
 
-def reverse_recurrence(x, a):
+def reverse_recurrence(x: Array, a: Array) -> Array:
     """Solve y_t = x_t + a_t * y_{t+1} backwards from y_R = 0.
 
     Hillis and Steele's (1986) scan: after step k each token has gathered the 2**k tokens from
@@ -37,7 +38,9 @@ def reverse_recurrence(x, a):
     return x
 
 
-def place_rewards(scores, kl_per_token, mask, kl_coefficient):
+def place_rewards(
+    scores: Array, kl_per_token: Array, mask: Array, kl_coefficient: float | Array
+) -> Array:
     """Per-token rewards: the KL penalty everywhere, the score at the last real token.
 
     r_t = -beta * kl_t + [t is last] * score (Ziegler et al. 2019, section 2; Stiennon et al. 2020).
@@ -58,7 +61,9 @@ def place_rewards(scores, kl_per_token, mask, kl_coefficient):
     return ops.where(mask, placed - kl_coefficient * kl_per_token, 0.0)
 
 
-def gae(rewards, values_with_bootstrap, discounts, gae_lambda):
+def gae(
+    rewards: Array, values_with_bootstrap: Array, discounts: Array, gae_lambda: float | Array
+) -> Array:
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16).
 
     A_t = delta_t + discount_t * lambda * A_{t+1}, delta_t = r_t + discount_t * v_{t+1} - v_t.
@@ -77,7 +82,9 @@ def gae(rewards, values_with_bootstrap, discounts, gae_lambda):
     return reverse_recurrence(temporal_differences, discounts * gae_lambda)
 
 
-def generalized_advantages(rewards, values, mask, gamma=1.0, gae_lambda=0.95):
+def generalized_advantages(
+    rewards: Array, values: Array, mask: Array, gamma: float = 1.0, gae_lambda: float = 0.95
+) -> tuple[Array, Array]:
     """GAE of responses whose episode ends at their last real token (bootstrap 0 there).
 
     Args:
@@ -103,7 +110,9 @@ def generalized_advantages(rewards, values, mask, gamma=1.0, gae_lambda=0.95):
     return ops.where(mask, advantages, 0.0), ops.where(mask, advantages + values, 0.0)
 
 
-def lambda_returns(rewards, next_values, discounts, return_lambda):
+def lambda_returns(
+    rewards: Array, next_values: Array, discounts: Array, return_lambda: float
+) -> Array:
     """TD(lambda) returns (Sutton and Barto 2018, eq. 12.18, in recursive form).
 
     G_t = r_t + discount_t * ((1 - lambda) * v_{t+1} + lambda * G_{t+1}), with G_R = v_R.
@@ -122,7 +131,7 @@ def lambda_returns(rewards, next_values, discounts, return_lambda):
     return reverse_recurrence(rewards + discounts * blended_values, discounts * return_lambda)
 
 
-def discounted_returns(rewards, discounts, bootstrap):
+def discounted_returns(rewards: Array, discounts: Array, bootstrap: Array) -> Array:
     """G_t = r_t + discount_t * G_{t+1}, with G_R = bootstrap (Sutton and Barto 2018, eq. 3.9).
 
     Args:
@@ -137,7 +146,7 @@ def discounted_returns(rewards, discounts, bootstrap):
     return reverse_recurrence(rewards + tail, discounts)
 
 
-def rewards_to_go(rewards, mask, gamma=1.0):
+def rewards_to_go(rewards: Array, mask: Array, gamma: float = 1.0) -> Array:
     """Discounted sum of a token's reward and of those after it, within its response.
 
     Args:
@@ -155,8 +164,8 @@ def rewards_to_go(rewards, mask, gamma=1.0):
     return ops.where(mask, returns, 0.0)
 
 
-def soft_overlong_penalty(lengths, max_length, buffer):
-    """What DAPO adds to the score of a long response (Yu et al. 2025, eq. 13).
+def soft_overlong_penalty(lengths: Array, max_length: int, buffer: int) -> Array:
+    """Soft penalty of overlong responses, added to the reward (DAPO, Yu et al. 2025, eq. 13).
 
     0 up to max_length - buffer tokens, then linearly down to -1 at max_length.
 
@@ -177,15 +186,15 @@ def soft_overlong_penalty(lengths, max_length, buffer):
 
 
 def vtrace(
-    log_probs,
-    old_log_probs,
-    rewards,
-    values_with_bootstrap,
-    discounts,
-    clip_rho=1.0,
-    clip_trace=1.0,
-    trace_lambda=1.0,
-):
+    log_probs: Array,
+    old_log_probs: Array,
+    rewards: Array,
+    values_with_bootstrap: Array,
+    discounts: Array,
+    clip_rho: float | Array = 1.0,
+    clip_trace: float | Array = 1.0,
+    trace_lambda: float | Array = 1.0,
+) -> Array:
     """V-trace corrections of the values, vs_t - v_t (Espeholt et al. 2018, eq. 1, remark 1).
 
     Args:
@@ -215,8 +224,15 @@ def vtrace(
 
 
 def vtrace_of_responses(
-    log_probs, old_log_probs, rewards, values, mask, gamma=1.0, clip_rho=1.0, clip_trace=1.0
-):
+    log_probs: Array,
+    old_log_probs: Array,
+    rewards: Array,
+    values: Array,
+    mask: Array,
+    gamma: float = 1.0,
+    clip_rho: float = 1.0,
+    clip_trace: float = 1.0,
+) -> tuple[Array, Array]:
     """V-trace's targets and advantages of responses that end at their last real token (Espeholt et al.
     2018, section 4.2; bootstrap 0 there).
 
@@ -261,8 +277,9 @@ def vtrace_of_responses(
     return ops.where(mask, targets, 0.0), ops.where(mask, advantages, 0.0)
 
 
-def grpo_advantages(scores, group_size, epsilon=1e-4):
-    """Scores in units of their group's spread (Shao et al. 2024, section 4.1.2).
+def grpo_advantages(scores: Array, group_size: int, epsilon: float = 1e-4) -> Array:
+    """Group-relative advantages: rewards less the group's mean, over its standard deviation
+    (Shao et al. 2024, section 4.1.2).
 
     A = (score - mean) / (std + epsilon), std with Bessel's correction. A group of equal scores
     gets exactly 0.
@@ -283,8 +300,8 @@ def grpo_advantages(scores, group_size, epsilon=1e-4):
     return ops.reshape(deviations / (ops.sqrt(variance) + epsilon * scale), (-1,))
 
 
-def dr_grpo_advantages(scores, group_size):
-    """Scores less their group's mean (Liu et al. 2025, 'Dr. GRPO', section 3.2).
+def dr_grpo_advantages(scores: Array, group_size: int) -> Array:
+    """Group-centred advantages: rewards less the group's mean (Liu et al. 2025, 'Dr. GRPO', section 3.2).
 
     A group of equal scores gets exactly 0.
 
@@ -302,8 +319,9 @@ def dr_grpo_advantages(scores, group_size):
     return ops.reshape(deviations / scale, (-1,))
 
 
-def rloo_advantages(scores, group_size):
-    """Scores less the mean of the others of their group (Ahmadian et al. 2024, RLOO, eq. 7).
+def rloo_advantages(scores: Array, group_size: int) -> Array:
+    """Leave-one-out advantages: rewards less the mean of the group's others
+    (Ahmadian et al. 2024, RLOO, eq. 7).
 
     Args:
         scores: float32[B], the completions of a prompt next to each other.
@@ -318,8 +336,8 @@ def rloo_advantages(scores, group_size):
     return dr_grpo_advantages(scores, group_size) * (group_size / (group_size - 1))
 
 
-def group_has_spread(scores, group_size):
-    """Whether the scores of a completion's group differ: only then do they teach anything.
+def group_has_spread(scores: Array, group_size: int) -> Array:
+    """Whether the rewards of a response's group differ; only then is there a policy gradient.
 
     Args:
         scores: float32[B], the completions of a prompt next to each other.

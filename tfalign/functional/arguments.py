@@ -1,4 +1,4 @@
-"""What a user hands over, checked before any program runs: within a compiled one an id outside the
+"""Checks of what a user passes in, before any program runs: within a compiled one an id outside the
 vocabulary is silently clamped to it, and a function of other arguments fails with a trace."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 def checked_ids(
     token_ids: Any, vocab_size: int, mask: Any = None, what: str = "prompt"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the vocabulary.
+    """Token ids, checked to be within the vocabulary.
 
     Args:
         token_ids: int[B, T]; floats that are whole numbers will do.
@@ -61,7 +61,7 @@ def check_size(name: str, value: Any) -> None:
 
 
 def check_takes(function: Callable, what: str, *arguments: str) -> None:
-    """Raises a ValueError unless a function can be called with so many arguments by position.
+    """Raises a ValueError unless a function takes this number of positional arguments.
 
     Args:
         function: what was given.

@@ -1,4 +1,4 @@
-"""By how much a policy finds what an older one sampled more likely: log pi - log pi_old.
+"""Log importance ratios of responses that an older policy sampled: log pi - log pi_old.
 
 Of a token, of the rest of its response, or of the whole response; each function takes
 
@@ -14,16 +14,17 @@ from __future__ import annotations
 from keras import ops
 
 from tfalign.functional.advantages import rewards_to_go
+from tfalign.functional.arrays import Array
 from tfalign.functional.masking import masked_mean
 
 
-def token_log_ratio(log_probs, old_log_probs, mask):
-    """Of each token by itself; 0 where masked."""
+def token_log_ratio(log_probs: Array, old_log_probs: Array, mask: Array) -> Array:
+    """Log-ratio of each token by itself; 0 where masked."""
     return ops.where(mask, log_probs - ops.stop_gradient(old_log_probs), 0.0)
 
 
-def log_ratio_to_go(log_probs, old_log_probs, mask):
-    """Of a token and of all that follow it in its response; 0 where masked.
+def log_ratio_to_go(log_probs: Array, old_log_probs: Array, mask: Array) -> Array:
+    """Log-ratio of a token and all that follow it in its response; 0 where masked.
 
     Weighed by it a sampled return counts as often as the current policy would have earned it from
     the state before the token (Precup et al. 2000, section 3).
@@ -31,8 +32,8 @@ def log_ratio_to_go(log_probs, old_log_probs, mask):
     return rewards_to_go(token_log_ratio(log_probs, old_log_probs, mask), mask)
 
 
-def sequence_log_ratio(log_probs, old_log_probs, mask):
-    """Of the whole response, in mean over its tokens (GSPO, Zheng et al. 2025, eq. 7); the same at
+def sequence_log_ratio(log_probs: Array, old_log_probs: Array, mask: Array) -> Array:
+    """Log-ratio of the whole response, mean over its tokens (GSPO, Zheng et al. 2025, eq. 7); the same at
     all of them."""
     log_ratios = log_probs - ops.stop_gradient(old_log_probs)
     means = masked_mean(log_ratios, mask, axis=1)

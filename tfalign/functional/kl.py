@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from tfalign.functional.arrays import Array
 from tfalign.functional.log_probs import MAX_LOG_RATIO, bounded, scale_logits
 
 
-def k1(log_probs, ref_log_probs):
+def k1(log_probs: Array, ref_log_probs: Array) -> Array:
     """log pi - log pi_ref: unbiased; the KL of the per-token reward.
 
     Args:
@@ -25,7 +26,7 @@ def k1(log_probs, ref_log_probs):
     return log_probs - ref_log_probs
 
 
-def k2(log_probs, ref_log_probs):
+def k2(log_probs: Array, ref_log_probs: Array) -> Array:
     """(log pi - log pi_ref)**2 / 2: biased; its gradient's mean is that of the KL.
 
     Args:
@@ -38,7 +39,7 @@ def k2(log_probs, ref_log_probs):
     return 0.5 * ops.square(log_probs - ref_log_probs)
 
 
-def k3(log_probs, ref_log_probs):
+def k3(log_probs: Array, ref_log_probs: Array) -> Array:
     """exp(d) - d - 1 with d = log pi_ref - log pi: unbiased (Shao et al. 2024, eq. 4).
 
     d is held at or below MAX_LOG_RATIO nats, where exp would soon overflow: no gradient there.
@@ -55,8 +56,8 @@ def k3(log_probs, ref_log_probs):
     return ops.expm1(difference) - difference
 
 
-def full_kl(logits, ref_logits, temperature=1.0):
-    """The divergence itself, summed over the vocabulary at each position.
+def full_kl(logits: Array, ref_logits: Array, temperature: float | Array = 1.0) -> Array:
+    """Exact KL divergence at each position, summed over the vocabulary.
 
     Args:
         logits: float[B, R, V], of the policy; -inf bans a token.

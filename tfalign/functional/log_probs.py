@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 from keras import ops
+
+from tfalign.functional.arrays import Array
 
 LOWEST = -1e30  # nats; the log-prob of what is possible and yet beyond float32
 SMALLEST_TEMPERATURE = float(np.finfo("float32").tiny)  # the last one whose reciprocal is finite
@@ -18,7 +21,7 @@ LARGEST_TEMPERATURE = 1e20  # the same distribution as at any above; -1e30 is st
 MAX_LOG_RATIO = 20.0  # nats; exp(20) = 4.9e8 leaves float32 room for products and sums
 
 
-def token_log_probs(logits, tokens, temperature=1.0):
+def token_log_probs(logits: Array, tokens: Array, temperature: float | Array = 1.0) -> Array:
     """Log-probability of each token under softmax(logits / temperature).
 
     Args:
@@ -39,7 +42,7 @@ def token_log_probs(logits, tokens, temperature=1.0):
     return chosen - log_total(scaled)[..., 0]
 
 
-def entropy(logits, temperature=1.0):
+def entropy(logits: Array, temperature: float | Array = 1.0) -> Array:
     """Entropy of softmax(logits / temperature).
 
     Args:
@@ -56,7 +59,9 @@ def entropy(logits, temperature=1.0):
     return _entropy(scaled - log_total(scaled))
 
 
-def chunked_token_log_probs(hidden, kernel, tokens, chunk, temperature=1.0):
+def chunked_token_log_probs(
+    hidden: Array, kernel: Array, tokens: Array, chunk: int, temperature: float | Array = 1.0
+) -> tuple[Array, Array]:
     """``token_log_probs`` and ``entropy`` of hidden @ kernel without ever holding its logits.
 
     The vocabulary projection, its softmax and, in the backward pass, both once more are taken for
@@ -67,7 +72,7 @@ def chunked_token_log_probs(hidden, kernel, tokens, chunk, temperature=1.0):
 
     Args:
         hidden: float[B, R, W], last hidden states; the projection is taken in their dtype.
-        kernel: float[W, V], read-out matrix.
+        kernel: float[W, V], LM head matrix.
         tokens: int32[B, R], in [0, V).
         chunk: int >= 1, positions per chunk.
         temperature: float > 0 or float32[].
@@ -100,7 +105,7 @@ def chunked_token_log_probs(hidden, kernel, tokens, chunk, temperature=1.0):
     return log_probs, entropies
 
 
-def probability_ratio(log_probs, other_log_probs):
+def probability_ratio(log_probs: Array, other_log_probs: Array) -> Array:
     """exp(log_probs - other_log_probs), its exponent held at or below MAX_LOG_RATIO.
 
     An overflow to infinity would turn a gradient that a clip discards into 0 * inf = NaN.
@@ -115,8 +120,8 @@ def probability_ratio(log_probs, other_log_probs):
     return ops.exp(ops.minimum(log_probs - other_log_probs, MAX_LOG_RATIO))
 
 
-def scale_logits(logits, temperature):
-    """How far each logit lies below the largest of its row, over the temperature, in float32.
+def scale_logits(logits: Array, temperature: float | Array) -> Array:
+    """Logits less the largest of their row, divided by the temperature, in float32.
 
     The largest is taken off before the division: it stays 0 at the smallest temperature, and what
     overflows does so to -inf, whose probability is 0.
@@ -137,17 +142,17 @@ def scale_logits(logits, temperature):
     return (logits - largest) / _divisor(temperature)
 
 
-def log_total(scaled):
+def log_total(scaled: Array) -> Array:
     """log(sum(exp(x))) of what ``scale_logits`` returned: float32[..., 1]."""
     return ops.log(ops.sum(ops.exp(scaled), axis=-1, keepdims=True))
 
 
-def bounded(log_probs, logits):
+def bounded(log_probs: Array, logits: Array) -> Array:
     """Log-probs that overflowed to -inf raised to ``LOWEST``; where a logit bans its token they stay."""
     return ops.where(ops.isfinite(logits), ops.maximum(log_probs, LOWEST), log_probs)
 
 
-def check_temperature(temperature, otherwise=""):
+def check_temperature(temperature: Any, otherwise: str = "") -> None:
     """Raises a ValueError if a temperature is no positive, finite number.
 
     Args:

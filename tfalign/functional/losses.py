@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from tfalign.functional.arrays import Array
 from tfalign.functional.log_probs import probability_ratio
 from tfalign.functional.masking import masked_mean, masked_sum
 
 _ABSENT = -1e30  # a score nothing is chosen with; finite, so that no gradient is NaN
 
 
-def policy_gradient_loss(log_probs, advantages):
+def policy_gradient_loss(log_probs: Array, advantages: Array) -> Array:
     """-A log pi: its gradient is the policy gradient's estimate (Williams 1992, REINFORCE).
 
     Args:
@@ -28,7 +29,13 @@ def policy_gradient_loss(log_probs, advantages):
     return -ops.stop_gradient(advantages) * log_probs
 
 
-def clipped_policy_loss(log_probs, old_log_probs, advantages, clip, clip_high=None):
+def clipped_policy_loss(
+    log_probs: Array,
+    old_log_probs: Array,
+    advantages: Array,
+    clip: float | Array,
+    clip_high: float | Array | None = None,
+) -> Array:
     """Per-token PPO surrogate, to be minimised (Schulman et al. 2017, eq. 7).
 
     -min(rho A, clip(rho, 1 - clip, 1 + clip_high) A) with rho = pi(token) / pi_old(token), its
@@ -50,7 +57,9 @@ def clipped_policy_loss(log_probs, old_log_probs, advantages, clip, clip_high=No
     return -ops.minimum(*_surrogates(log_probs, old_log_probs, advantages, clip, clip_high))
 
 
-def truncated_policy_loss(log_probs, log_ratios, advantages, cap):
+def truncated_policy_loss(
+    log_probs: Array, log_ratios: Array, advantages: Array, cap: float | Array
+) -> Array:
     """-min(rho, cap) A log pi, the weight without gradient (CISPO, MiniMax 2025, eq. 4).
 
     Importance sampling whose weights are truncated (Ionides 2008; IMPALA's rho-bar): rollouts of an
@@ -75,8 +84,14 @@ def truncated_policy_loss(log_probs, log_ratios, advantages, cap):
     return ops.minimum(ratios, cap) * policy_gradient_loss(log_probs, advantages)
 
 
-def clip_is_active(log_probs, old_log_probs, advantages, clip, clip_high=None):
-    """Where the clip decides ``clipped_policy_loss``, and the token gets no gradient.
+def clip_is_active(
+    log_probs: Array,
+    old_log_probs: Array,
+    advantages: Array,
+    clip: float | Array,
+    clip_high: float | Array | None = None,
+) -> Array:
+    """Where ``clipped_policy_loss`` is clipped, so that the token gets no gradient.
 
     Its mean over real tokens is PPO's clip fraction.
 
@@ -97,8 +112,10 @@ def clip_is_active(log_probs, old_log_probs, advantages, clip, clip_high=None):
     return clipped < free
 
 
-def clipped_value_loss(values, old_values, returns, clip):
-    """Half the worse of two squared errors, plain and with the value's move clipped.
+def clipped_value_loss(
+    values: Array, old_values: Array, returns: Array, clip: float | Array
+) -> Array:
+    """PPO's value loss: half the larger of the squared errors of the value and of the clipped value.
 
     0.5 max((v - G)**2, (clip(v, v_old - clip, v_old + clip) - G)**2) (Ziegler et al. 2019's code;
     Huang et al. 2024, 'The N implementation details of RLHF with PPO').
@@ -122,7 +139,9 @@ def clipped_value_loss(values, old_values, returns, clip):
     return 0.5 * ops.maximum(squares, ops.square(clipped_values - returns))
 
 
-def bradley_terry_loss(chosen_scores, rejected_scores, margin=0.0):
+def bradley_terry_loss(
+    chosen_scores: Array, rejected_scores: Array, margin: float | Array = 0.0
+) -> Array:
     """-log sigma(chosen - rejected - margin) (Ouyang et al. 2022, eq. 1; margin: Touvron et al.
     2023, eq. 2).
 
@@ -137,7 +156,7 @@ def bradley_terry_loss(chosen_scores, rejected_scores, margin=0.0):
     return -ops.log_sigmoid(chosen_scores - rejected_scores - margin)
 
 
-def score_centering_loss(chosen_scores, rejected_scores):
+def score_centering_loss(chosen_scores: Array, rejected_scores: Array) -> Array:
     """(chosen + rejected)**2, which holds a reward model's scores around 0.
 
     The Bradley-Terry loss leaves their level free (Eisenstein et al. 2023, eq. 7). Weigh it with a
@@ -153,7 +172,7 @@ def score_centering_loss(chosen_scores, rejected_scores):
     return ops.square(chosen_scores + rejected_scores)
 
 
-def pair_accuracy(chosen_scores, rejected_scores):
+def pair_accuracy(chosen_scores: Array, rejected_scores: Array) -> Array:
     """1 where the preferred response scores higher, 0 where lower, one half at a tie.
 
     Args:
@@ -166,7 +185,7 @@ def pair_accuracy(chosen_scores, rejected_scores):
     return 0.5 * (1.0 + ops.sign(chosen_scores - rejected_scores))
 
 
-def plackett_luce_loss(scores, present):
+def plackett_luce_loss(scores: Array, present: Array) -> Array:
     """-log probability of a ranking, best first (Plackett 1975; Xia et al. 2008, ListMLE).
 
     The best is chosen among all with probability softmax(scores), the second among the rest, and so
@@ -186,7 +205,7 @@ def plackett_luce_loss(scores, present):
     return masked_sum(ops.logsumexp(left, axis=-1) - scores, present, axis=-1)
 
 
-def best_of_k_loss(scores, present):
+def best_of_k_loss(scores: Array, present: Array) -> Array:
     """-log softmax(scores)[0]: the best is chosen among all (Ziegler et al. 2019, eq. 1).
 
     Args and returns are those of ``plackett_luce_loss``; only the first one's rank matters. 0 where
@@ -196,7 +215,7 @@ def best_of_k_loss(scores, present):
     return ops.where(present[:, 0], among - scores[:, 0], 0.0)
 
 
-def all_pairs_loss(scores, present):
+def all_pairs_loss(scores: Array, present: Array) -> Array:
     """The Bradley-Terry loss in mean over all pairs of a ranking (Ouyang et al. 2022, eq. 1).
 
     Args and returns are those of ``plackett_luce_loss``.
@@ -205,7 +224,7 @@ def all_pairs_loss(scores, present):
     return masked_mean(bradley_terry_loss(higher, lower), ranked_pairs(present), axis=(-2, -1))
 
 
-def ranked_pairs(present):
+def ranked_pairs(present: Array) -> Array:
     """bool[B, K, K], true where i is ranked above j and both are present, bool[B, K]."""
     num = present.shape[-1]
     above = np.triu(np.ones((num, num), "bool"), 1)
@@ -213,8 +232,8 @@ def ranked_pairs(present):
     return ops.logical_and(both, above)
 
 
-def binary_loss(logits, labels):
-    """-log sigma(logit) of what is true, -log sigma(-logit) of what is not.
+def binary_loss(logits: Array, labels: Array) -> Array:
+    """Binary cross-entropy with logits: -log sigma(logit) of a true label, -log sigma(-logit) of a false one.
 
     Args:
         logits: float32[...].
@@ -242,7 +261,7 @@ def _check_positive(name, value):
         raise ValueError(f"{name} must be positive. Received: {name}={value}")
 
 
-def smoothed_token_loss(logits, tokens, smoothing):
+def smoothed_token_loss(logits: Array, tokens: Array, smoothing: float) -> Array:
     """Per-token cross-entropy against (1 - e) of the token and e of all tokens alike (Szegedy et al.
     2016, section 7; Vaswani et al. 2017, section 5.4): lse(z) - (1 - e) z_token - e mean(z).
 

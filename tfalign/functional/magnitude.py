@@ -1,4 +1,4 @@
-"""Numbers so large that their squares, or their sums, are no float32 any more.
+"""Arithmetic on numbers whose squares or sums overflow float32.
 
 What has to be squared or summed is multiplied by a power of two first. That changes the exponent of a
 float and none of its digits, so numbers of an ordinary size give the same bits as without it.
@@ -7,16 +7,19 @@ float and none of its digits, so numbers of an ordinary size give the same bits 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from keras import ops
+
+from tfalign.functional.arrays import Array
 
 # Up to _LARGE thousands of squares add up; numbers above it, and above _HUGE, come near 1 by a factor.
 _LARGE, _HUGE = 2.0**32, 2.0**80
 _OF_LARGE, _OF_HUGE = 2.0**-56, 2.0**-96
 
 
-def safe_scale(x, axis=None):
-    """A power of two by which numbers can be multiplied, and then summed and squared.
+def safe_scale(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """A power of two that scales numbers so that their sums and squares stay finite.
 
     Args:
         x: float32[...].
@@ -31,7 +34,7 @@ def safe_scale(x, axis=None):
     return ops.stop_gradient(ops.where(largest > _HUGE, _OF_HUGE, large))
 
 
-def global_norm(tensors):
+def global_norm(tensors: Sequence[Array]) -> Array:
     """The Euclidean norm of all numbers together.
 
     Args:
@@ -55,8 +58,8 @@ def _sum_of_squares(tensors, scale):
     return sum(ops.sum(ops.square(x)) for x in numbers)
 
 
-def is_finite(statistic):
-    """Whether a mean that a controller or a baseline is fed with is a number it can learn from.
+def is_finite(statistic: float | Array) -> bool:
+    """Whether a batch mean is finite, so that a controller or baseline may take it in.
 
     >>> is_finite(0.5), is_finite(float("nan"))
     (True, False)

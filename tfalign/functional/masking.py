@@ -1,4 +1,4 @@
-"""Reductions over real tokens, and what a mask says about positions.
+"""Masked reductions over real tokens, and positions from masks.
 
 A mask is bool and true at real tokens. Masked-out elements are selected away, never multiplied by
 zero, so that neither their value (NaN and infinity included) nor their gradient leaks.
@@ -10,10 +10,11 @@ import math
 
 from keras import ops
 
+from tfalign.functional.arrays import Array
 from tfalign.functional.magnitude import safe_scale
 
 
-def masked_sum(x, mask, axis=None):
+def masked_sum(x: Array, mask: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     """Sum over the elements where the mask is true.
 
     Args:
@@ -27,7 +28,7 @@ def masked_sum(x, mask, axis=None):
     return ops.sum(_select(x, mask), axis=axis)
 
 
-def masked_mean(x, mask, axis=None):
+def masked_mean(x: Array, mask: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     """Mean over the elements where the mask is true.
 
     Args:
@@ -44,7 +45,9 @@ def masked_mean(x, mask, axis=None):
     return mean / ops.squeeze(scale, axis)
 
 
-def masked_variance(x, mask, axis=None, bessel=False):
+def masked_variance(
+    x: Array, mask: Array, axis: int | tuple[int, ...] | None = None, bessel: bool = False
+) -> Array:
     """Variance over the elements where the mask is true, in two passes.
 
     Args:
@@ -69,7 +72,7 @@ def masked_variance(x, mask, axis=None, bessel=False):
     return variance / scale / scale
 
 
-def masked_whiten(x, mask, shift_mean=True, epsilon=1e-8):
+def masked_whiten(x: Array, mask: Array, shift_mean: bool = True, epsilon: float = 1e-8) -> Array:
     """Scale to unit variance over real tokens, (x - mean) / sqrt(variance + epsilon).
 
     The mean and the (population) variance are those of the whole array. Advantages are shifted to
@@ -96,7 +99,7 @@ def masked_whiten(x, mask, shift_mean=True, epsilon=1e-8):
     return whitened if shift_mean else _select(whitened + mean / scale, mask)
 
 
-def positions_from_mask(mask):
+def positions_from_mask(mask: Array) -> Array:
     """Position of every token: how many real tokens stand before it.
 
     Left padding, right padding and no padding give a token the same position.
@@ -111,7 +114,7 @@ def positions_from_mask(mask):
     return ops.cumsum(real, axis=-1) - real
 
 
-def last_true_index(mask):
+def last_true_index(mask: Array) -> Array:
     """Column of the last real token.
 
     Args:
@@ -124,7 +127,7 @@ def last_true_index(mask):
     return ops.max(ops.where(ops.cast(mask, "bool"), columns, -1), axis=-1)
 
 
-def to_left_padded(token_ids, mask):
+def to_left_padded(token_ids: Array, mask: Array) -> tuple[Array, Array]:
     """Move the real tokens of every row to its end, in their order.
 
     Args:

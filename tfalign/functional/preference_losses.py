@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from tfalign.functional.arrays import Array
 from tfalign.functional.masking import masked_mean
 
 # The largest log-prob whose odds are taken: 1 - p must not round to 0.
@@ -22,8 +23,11 @@ _ALMOST_CERTAIN = -1e-6
 
 
 def log_ratio_gap(
-    chosen_log_probs, rejected_log_probs, ref_chosen_log_probs, ref_rejected_log_probs
-):
+    chosen_log_probs: Array,
+    rejected_log_probs: Array,
+    ref_chosen_log_probs: Array,
+    ref_rejected_log_probs: Array,
+) -> Array:
     """log pi / pi_ref of the preferred response less that of the other (Rafailov et al. 2023, eq. 7).
 
     beta times it is the difference of the rewards for which the policy would be optimal.
@@ -42,7 +46,7 @@ def log_ratio_gap(
     return chosen_log_ratios - rejected_log_ratios
 
 
-def log_odds_ratio(chosen_log_probs, rejected_log_probs):
+def log_odds_ratio(chosen_log_probs: Array, rejected_log_probs: Array) -> Array:
     """log odds of the preferred response less those of the other, odds = p / (1 - p) (Hong et al.
     2024, ORPO, eq. 4 and 5).
 
@@ -58,7 +62,7 @@ def log_odds_ratio(chosen_log_probs, rejected_log_probs):
     return _log_odds(chosen_log_probs) - _log_odds(rejected_log_probs)
 
 
-def dpo_loss(gaps, beta=0.1, label_smoothing=0.0):
+def dpo_loss(gaps: Array, beta: float | Array = 0.1, label_smoothing: float | Array = 0.0) -> Array:
     """Direct preference optimisation (Rafailov et al. 2023, eq. 7), labels smoothed as cDPO's.
 
     -(1 - s) log sigma(beta h) - s log sigma(-beta h) (Mitchell 2023, 'A note on DPO with noisy
@@ -80,13 +84,15 @@ def dpo_loss(gaps, beta=0.1, label_smoothing=0.0):
     return -(1.0 - label_smoothing) * agreement - label_smoothing * disagreement
 
 
-def robust_dpo_loss(gaps, beta=0.1, label_smoothing=0.1):
+def robust_dpo_loss(
+    gaps: Array, beta: float | Array = 0.1, label_smoothing: float | Array = 0.1
+) -> Array:
     """DPO whose mean over wrong labels is DPO on the right ones (Chowdhury et al. 2024, rDPO).
 
     (-(1 - s) log sigma(beta h) + s log sigma(-beta h)) / (1 - 2 s). It may be negative: it is an
     estimate, and has no lower bound for a single pair.
 
-    Args, returns and errors are those of ``dpo_loss``; s is the share of labels that are wrong.
+    Args, returns and errors are those of ``dpo_loss``; s is the fraction of labels that are wrong.
     """
     _check(beta=beta, label_smoothing=label_smoothing)
     agreement, disagreement = ops.log_sigmoid(beta * gaps), ops.log_sigmoid(-beta * gaps)
@@ -94,7 +100,7 @@ def robust_dpo_loss(gaps, beta=0.1, label_smoothing=0.1):
     return weighed / (1.0 - 2.0 * label_smoothing)
 
 
-def hinge_loss(gaps, beta=0.1):
+def hinge_loss(gaps: Array, beta: float | Array = 0.1) -> Array:
     """max(0, 1 - beta h): no more once the gap is 1 / beta (Zhao et al. 2023, SLiC-HF; relative to
     a reference: Liu et al. 2024, RSO).
 
@@ -112,7 +118,7 @@ def hinge_loss(gaps, beta=0.1):
     return ops.relu(1.0 - beta * gaps)
 
 
-def ipo_loss(gaps, beta=0.1):
+def ipo_loss(gaps: Array, beta: float | Array = 0.1) -> Array:
     """(h - 1 / (2 beta))**2: identity preference optimisation (Azar et al. 2023, eq. 17).
 
     Args:
@@ -129,7 +135,7 @@ def ipo_loss(gaps, beta=0.1):
     return ops.square(gaps - 1.0 / (2.0 * beta))
 
 
-def simpo_loss(gaps, beta=2.5, gamma=1.375):
+def simpo_loss(gaps: Array, beta: float | Array = 2.5, gamma: float | Array = 1.375) -> Array:
     """-log sigma(beta h - gamma), h of mean log-probs (Meng et al. 2024, eq. 6).
 
     Args:
@@ -150,8 +156,13 @@ def simpo_loss(gaps, beta=2.5, gamma=1.375):
 
 
 def kto_loss(
-    log_ratios, reference_point, desirable, beta=0.1, desirable_weight=1.0, undesirable_weight=1.0
-):
+    log_ratios: Array,
+    reference_point: Array,
+    desirable: Array,
+    beta: float | Array = 0.1,
+    desirable_weight: float | Array = 1.0,
+    undesirable_weight: float | Array = 1.0,
+) -> Array:
     """Kahneman-Tversky optimisation, from responses that were liked or not (Ethayarajh et al. 2024,
     section 4.1).
 
@@ -187,7 +198,7 @@ def kto_loss(
     )
 
 
-def kto_reference_point(mismatched_log_ratios, present):
+def kto_reference_point(mismatched_log_ratios: Array, present: Array) -> Array:
     """z of ``kto_loss``: the mean log-ratio of responses to other prompts, at least 0.
 
     It stands for KL(pi || pi_ref), of which responses that others gave are a biased estimate (their

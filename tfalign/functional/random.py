@@ -9,13 +9,17 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from tfalign.functional.arrays import Array
+
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)  # R_32x2, Salmon et al. 2011, table 1
 _PARITY = 0x1BD11BDA  # the key schedule's constant, of Skein 1.3
 _NUM_ROUNDS = 20
 _ROUNDS_PER_KEY = 4
 
 
-def threefry2x32(key, counter):
+def threefry2x32(
+    key: tuple[int | Array, int | Array], counter: tuple[int | Array, int | Array]
+) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds (Salmon et al. 2011, 'Parallel random numbers', section 3.3).
 
     Args:
@@ -40,7 +44,7 @@ def threefry2x32(key, counter):
     return x_0, x_1
 
 
-def uniform(seed, row_ids, steps):
+def uniform(seed: int | Array, row_ids: Array, steps: Array) -> Array:
     """Uniform numbers in [0, 1), one for each pair of row and step.
 
     An element depends on (seed, row id, step) alone: not on its place in the batch, the batch's
@@ -48,7 +52,7 @@ def uniform(seed, row_ids, steps):
 
     Args:
         seed: int in [0, 2**64), or a tensor uint32[...] or int32[...], broadcast with the others.
-        row_ids: int32[...], which stream of numbers a row draws from; broadcast with steps.
+        row_ids: int32[...], which stream of numbers a row samples from; broadcast with steps.
         steps: int32[...], which number of the stream.
 
     Returns:

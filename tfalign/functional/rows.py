@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import ops, tree
+
+from tfalign.functional.arrays import Array
 
 ROWS_AT_ONCE = 8
 
 
-def few_rows_at_a_time(lack, work, values, at_once=ROWS_AT_ONCE):
-    """Does work on those rows that lack most, until none lacks anything.
+def few_rows_at_a_time(
+    lack: Callable[..., Array],
+    work: Callable[..., tuple],
+    values: tuple,
+    at_once: int = ROWS_AT_ONCE,
+) -> tuple:
+    """Repeats work on the rows with the most left to do, a fixed number at a time, until none is left.
 
     Where a few rows of a batch need something in almost every step, it costs about as much as those
     few; where all need it at once, hardly more than in one go.
@@ -33,12 +43,12 @@ def few_rows_at_a_time(lack, work, values, at_once=ROWS_AT_ONCE):
     )
 
 
-def take_rows(rows, tree_of_arrays):
+def take_rows(rows: Array, tree_of_arrays: Any) -> Any:
     """These rows int32[K] of every array."""
     return tree.map_structure(lambda x: ops.take(x, rows, axis=0), tree_of_arrays)
 
 
-def put_rows(rows, tree_of_arrays, values):
+def put_rows(rows: Array, tree_of_arrays: Any, values: Any) -> Any:
     """The arrays with these rows int32[K] replaced."""
     return tree.map_structure(
         lambda x, new: ops.scatter_update(x, rows[:, None], new), tree_of_arrays, values

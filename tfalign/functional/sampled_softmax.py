@@ -1,7 +1,7 @@
-"""The softmax over a large vocabulary, its normaliser estimated from some of the tokens.
+"""Sampled softmax: the normaliser over a large vocabulary, estimated from some of its tokens.
 
 Tokens are numbered by frequency, the most frequent first. The first ones, the head, are summed
-exactly; of the others, the tail, some are drawn, about as often as Zipf's law has them:
+exactly; of the others, the tail, some are sampled, about as often as Zipf's law has them:
 
     q(k) = log((k + 1) / k) / log(V / head)   for k in [head, V)
 """
@@ -12,8 +12,10 @@ import math
 
 from keras import ops
 
+from tfalign.functional.arrays import Array
 
-def draw_tail(uniforms, head, vocab_size):
+
+def draw_tail(uniforms: Array, head: int, vocab_size: int) -> tuple[Array, Array]:
     """Tokens of the tail, one from each of K equal parts of its probability.
 
     Args:
@@ -22,7 +24,7 @@ def draw_tail(uniforms, head, vocab_size):
         vocab_size: int > head, V.
 
     Returns:
-        (tokens int32[K], log_counts float32[K]): how often a token is drawn in the mean, K q(k), is
+        (tokens int32[K], log_counts float32[K]): how often a token is sampled in the mean, K q(k), is
         exp of its log_count.
 
     Raises:
@@ -41,7 +43,9 @@ def draw_tail(uniforms, head, vocab_size):
     return ops.cast(drawn, "int32"), log_counts
 
 
-def sampled_token_log_probs(hidden, table, tokens, candidates, log_counts):
+def sampled_token_log_probs(
+    hidden: Array, table: Array, tokens: Array, candidates: Array, log_counts: Array
+) -> Array:
     """Log-probabilities of tokens whose softmax is normalised by an estimate (Jean et al. 2015,
     section 3.1): with s the scores and candidates k each expected exp(log_count) times,
 
@@ -51,7 +55,7 @@ def sampled_token_log_probs(hidden, table, tokens, candidates, log_counts):
 
     Args:
         hidden: float[B, R, W].
-        table: float[V, W], rows of the read-out.
+        table: float[V, W], rows of the LM head.
         tokens: int32[B, R].
         candidates: int32[N], tokens, repeated or not.
         log_counts: float32[N].

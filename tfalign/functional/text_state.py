@@ -1,4 +1,4 @@
-"""A text that is being written: the state of a generation, and what a token does to it.
+"""State of a text generation: prompt and response so far, and its transitions.
 
 Pure and batched, of static shapes: see ``environments.mdp``, whose state and transition these are.
 States of NumPy arrays are walked on the host, where a user may be a Python function.
@@ -6,16 +6,18 @@ States of NumPy arrays are walked on the host, where a user may be a Python func
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from tfalign.functional.arrays import Array
 from tfalign.functional.masking import to_left_padded
 
 
 class State(NamedTuple):
-    """Where an episode of every row stands: P prompt columns, then R response columns."""
+    """State of one episode per row: P prompt columns, then R response columns."""
 
     token_ids: Any  # int32[B, T], left-padded prompt, response, padding id where none is yet
     prompt_mask: Any  # bool[B, P], true at the prompt's real tokens
@@ -25,25 +27,25 @@ class State(NamedTuple):
     truncated: Any  # bool[B], all R columns are written, and the episode did not terminate
 
     @property
-    def written_mask(self):
+    def written_mask(self) -> Array:
         """bool[B, R], true at the tokens written so far, by the policy or the user."""
         columns = ops.arange(self.response_mask.shape[1], dtype="int32")
         return columns[None, :] < self.response_length[:, None]
 
     @property
-    def padding_mask(self):
+    def padding_mask(self) -> Array:
         """bool[B, T], true at the real tokens of prompt and response."""
         return ops.concatenate([self.prompt_mask, self.written_mask], axis=1)
 
     @property
-    def user_turns(self):
+    def user_turns(self) -> Array:
         """int32[B], how often the user has spoken since the prompt."""
         users = ops.cast(self.written_mask & ~self.response_mask, "int32")
         after_policy = ops.cast(self.response_mask, "int32")[:, :-1] * users[:, 1:]
         return ops.sum(after_policy, axis=1)
 
 
-def initial(prompts, max_new_tokens, pad_id=0):
+def initial(prompts: Any, max_new_tokens: int, pad_id: int = 0) -> State:
     """The state in which nothing has been written.
 
     Args:
@@ -76,8 +78,13 @@ def initial(prompts, max_new_tokens, pad_id=0):
     )
 
 
-def transition(state, actions, stop_tokens=(), user=None):
-    """The state after every unfinished row has written its action, and heard the user.
+def transition(
+    state: State,
+    actions: Array,
+    stop_tokens: Iterable[int] = (),
+    user: Callable[[State], tuple[Array, Array]] | None = None,
+) -> State:
+    """Next state: unfinished rows append their action, and the user's turn where one is due.
 
     Args:
         state: State.
@@ -154,8 +161,8 @@ def _if_any(mask, then, otherwise):
     return ops.cond(ops.any(mask), then, otherwise)
 
 
-def observation(state):
-    """What a policy sees: (token_ids int32[B, T], padding_mask bool[B, T]).
+def observation(state: State) -> tuple[Array, Array]:
+    """The policy's observation: (token_ids int32[B, T], padding_mask bool[B, T]).
 
     The distribution of the next token is read at the last real column, and how many columns are
     left says how near the limit is, so nothing is hidden that the future depends on.
@@ -163,7 +170,7 @@ def observation(state):
     return state.token_ids, state.padding_mask
 
 
-def terminal(state):
+def terminal(state: State) -> Array:
     """bool[B], whether the episode is over, for either reason."""
     return state.terminated | state.truncated
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from keras import ops
 
 from tfalign.functional.arguments import checked_ids
+from tfalign.models import BERT, GPT
+from tfalign.types import Array
 
 
-def attention_maps(trunk, token_ids, padding_mask=None):
+def attention_maps(trunk: GPT | BERT, token_ids: Array, padding_mask: Array | None = None) -> Array:
     """The attention weights of all blocks (Vaswani et al. 2017, eq. 1).
 
     Args:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from keras import ops
 
 from tfalign.functional.arguments import checked_ids
+from tfalign.models import CausalLM, MaskedLM
+from tfalign.types import Array
 
 
-def logit_lens(model, token_ids, padding_mask=None):
+def logit_lens(
+    model: CausalLM | MaskedLM, token_ids: Array, padding_mask: Array | None = None
+) -> Array:
     """Reads every state between the blocks as if it were the last one (nostalgebraist 2020).
 
     Args:

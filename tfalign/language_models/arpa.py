@@ -11,6 +11,7 @@ import gzip
 import math
 import os
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -30,7 +31,7 @@ _NUMBER = re.compile(  # "-inf" is log10 of 0
 )
 
 
-def write_arpa(model, words, path):
+def write_arpa(model: NGramModel, words: Iterable[str], path: str | os.PathLike) -> None:
     """Writes a back-off model.
 
     Args:
@@ -58,7 +59,7 @@ def write_arpa(model, words, path):
         raise
 
 
-def read_arpa(path):
+def read_arpa(path: str | os.PathLike) -> tuple[NGramModel, list[str]]:
     """Reads a back-off model.
 
     Args:

@@ -7,8 +7,9 @@ import abc
 import numpy as np
 from keras import ops
 
-from tfalign.decoding import Sampler
+from tfalign.decoding import Greedy, Sampler
 from tfalign.functional.random import uniform
+from tfalign.types import Array
 
 
 class LanguageModel(abc.ABC):
@@ -24,7 +25,7 @@ class LanguageModel(abc.ABC):
     context_length: int | None
 
     @abc.abstractmethod
-    def token_log_probs(self, token_ids):
+    def token_log_probs(self, token_ids: Array) -> np.ndarray:
         """Log-probability of every token but the first, given all before it in its row.
 
         Args:
@@ -36,7 +37,7 @@ class LanguageModel(abc.ABC):
         """
 
     @abc.abstractmethod
-    def next_log_probs(self, contexts):
+    def next_log_probs(self, contexts: Array) -> np.ndarray:
         """The whole distribution of the token that follows.
 
         Args:
@@ -46,7 +47,9 @@ class LanguageModel(abc.ABC):
             float[B, V], nats.
         """
 
-    def sample(self, contexts, num_tokens, sampler=Sampler(), seed=0):
+    def sample(
+        self, contexts: Array, num_tokens: int, sampler: Sampler | Greedy = Sampler(), seed: int = 0
+    ) -> np.ndarray:
         """Continues every context.
 
         Args:

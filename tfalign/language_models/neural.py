@@ -6,10 +6,12 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
-from tfalign.decoding import Sampler, generate
+from tfalign.decoding import Greedy, Sampler, generate
 from tfalign.functional.arguments import checked_ids
 from tfalign.functional.log_probs import chunked_token_log_probs
 from tfalign.language_models.language_model import LanguageModel
+from tfalign.models import CausalLM
+from tfalign.types import Array
 
 
 class NeuralLanguageModel(LanguageModel):
@@ -20,7 +22,7 @@ class NeuralLanguageModel(LanguageModel):
         chunk: int, positions whose logits are computed at a time.
     """
 
-    def __init__(self, model, chunk=512):
+    def __init__(self, model: CausalLM, chunk: int = 512) -> None:
         self.model = model
         self.vocab_size = model.config.vocab_size
         self.context_length = model.config.context_length
@@ -29,11 +31,11 @@ class NeuralLanguageModel(LanguageModel):
         self._predict = backend.jit(self._predicted, model.variables)
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """int, numbers in the weights."""
         return self.model.count_params()
 
-    def token_log_probs(self, token_ids):
+    def token_log_probs(self, token_ids: Array) -> np.ndarray:
         token_ids, _ = checked_ids(token_ids, self.vocab_size, what="text")
         columns, most = token_ids.shape[1] - 1, self.model.config.max_positions
         if most is not None and columns > most:
@@ -43,7 +45,7 @@ class NeuralLanguageModel(LanguageModel):
             )
         return np.asarray(self._score(token_ids))
 
-    def next_log_probs(self, contexts):
+    def next_log_probs(self, contexts: Array) -> np.ndarray:
         seen = self._with_a_start(contexts)
         seen = seen if self.context_length is None else self._last(seen)
         rows, real = seen.shape
@@ -53,7 +55,9 @@ class NeuralLanguageModel(LanguageModel):
         is_real = np.broadcast_to(np.arange(-padded.shape[1], 0) >= -real, padded.shape)
         return np.asarray(self._predict(padded, is_real))
 
-    def sample(self, contexts, num_tokens, sampler=Sampler(), seed=0):
+    def sample(
+        self, contexts: Array, num_tokens: int, sampler: Sampler | Greedy = Sampler(), seed: int = 0
+    ) -> np.ndarray:
         contexts = self._with_a_start(contexts)
         most = self.model.config.max_positions
         if most is not None and contexts.shape[1] + num_tokens > most:

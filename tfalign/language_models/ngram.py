@@ -6,7 +6,8 @@ import numpy as np
 
 from tfalign.functional.arguments import checked_ids
 from tfalign.language_models.language_model import LanguageModel
-from tfalign.language_models.ngram_counts import find_all, shifted
+from tfalign.language_models.ngram_counts import Level, find_all, shifted
+from tfalign.types import Array
 
 
 class NGramModel(LanguageModel):
@@ -25,7 +26,13 @@ class NGramModel(LanguageModel):
         boundary: int, the token the model's n-grams do not reach over, or None.
     """
 
-    def __init__(self, levels, log_probs, back_offs, boundary=None):
+    def __init__(
+        self,
+        levels: list[Level],
+        log_probs: list[np.ndarray],
+        back_offs: list[np.ndarray],
+        boundary: int | None = None,
+    ) -> None:
         self.levels = levels
         self.log_probs = log_probs
         self.back_offs = back_offs
@@ -34,15 +41,15 @@ class NGramModel(LanguageModel):
         self.context_length = len(levels) - 1
 
     @property
-    def order(self):
+    def order(self) -> int:
         return len(self.levels)
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """int, numbers in the tables."""
         return sum(map(len, self.log_probs)) + sum(map(len, self.back_offs))
 
-    def token_log_probs(self, token_ids):
+    def token_log_probs(self, token_ids: Array) -> np.ndarray:
         rows = find_all(self.levels, checked_ids(token_ids, self.vocab_size, what="text")[0])
         result = self.log_probs[0][rows[0]]
         for shorter, longer, table, back_offs in zip(
@@ -54,7 +61,7 @@ class NGramModel(LanguageModel):
             result = np.where(np.isnan(entries), backed_off, entries)
         return result[:, 1:]
 
-    def next_log_probs(self, contexts):
+    def next_log_probs(self, contexts: Array) -> np.ndarray:
         seen = self._last(np.asarray(contexts))
         result = np.tile(self.log_probs[0], (len(seen), 1))
         if not seen.size:

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from tfalign.data.checks import is_whole, whole_number
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +30,20 @@ class Level:
     num_prefixes: int
     keys: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.keys)
 
     @property
-    def prefixes(self):
+    def prefixes(self) -> np.ndarray:
         """int64[N], rows of the level below: the n-grams without their last token."""
         return self.keys // self.vocab_size
 
     @property
-    def words(self):
+    def words(self) -> np.ndarray:
         """int64[N], last tokens."""
         return self.keys % self.vocab_size
 
-    def find(self, prefixes, words):
+    def find(self, prefixes: np.ndarray, words: np.ndarray) -> np.ndarray:
         """Rows of n-grams: int64[...], -1 where there is none or the prefix is -1."""
         if not len(self.keys):
             return np.full_like(prefixes, -1)
@@ -50,18 +51,18 @@ class Level:
         rows = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.where((prefixes >= 0) & (self.keys[rows] == wanted), rows, -1)
 
-    def children(self, prefix):
+    def children(self, prefix: int) -> slice:
         """slice, the n-grams that begin with a row of the level below."""
         ends = np.array([prefix, prefix + 1]) * self.vocab_size
         return slice(*np.searchsorted(self.keys, ends))
 
 
-def unigram_level(vocab_size):
+def unigram_level(vocab_size: int) -> Level:
     """Level of all single tokens, seen or not; their one prefix is the empty n-gram, row 0."""
     return Level(vocab_size, 1, np.arange(vocab_size, dtype=np.int64))
 
 
-def find_all(levels, token_ids):
+def find_all(levels: list[Level], token_ids: Array) -> list[np.ndarray]:
     """Where the n-grams that end at each token stand.
 
     Args:
@@ -91,7 +92,7 @@ def _check_tokens(token_ids, vocab_size):
         )
 
 
-def shifted(rows):
+def shifted(rows: np.ndarray) -> np.ndarray:
     """Each column's left neighbour, -1 at the first: int64[..., T]."""
     return np.concatenate([np.full_like(rows[..., :1], -1), rows[..., :-1]], axis=-1)
 
@@ -114,14 +115,14 @@ class NGramCounts:
     boundary: int | None
 
     @property
-    def order(self):
+    def order(self) -> int:
         return len(self.levels)
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         return self.levels[0].vocab_size
 
-    def in_front(self, index):
+    def in_front(self, index: int) -> np.ndarray:
         """Which n-grams begin with the boundary, so that there is no longer context: bool[N]."""
         if self.boundary is None:
             return np.zeros(len(self.levels[index]), bool)
@@ -130,7 +131,7 @@ class NGramCounts:
             first = first[level.prefixes]
         return first == self.boundary
 
-    def continuations(self, index):
+    def continuations(self, index: int) -> np.ndarray:
         """How many different tokens each n-gram follows: int64[N]. One that begins with the boundary
         follows none; its count stands instead (Heafield et al. 2013, section 3.2)."""
         follows = np.bincount(self.suffixes[index + 1], minlength=len(self.levels[index]))
@@ -139,7 +140,9 @@ class NGramCounts:
         )
 
 
-def count_ngrams(token_ids, order, vocab_size, boundary=None):
+def count_ngrams(
+    token_ids: Array, order: int, vocab_size: int, boundary: int | None = None
+) -> NGramCounts:
     """Counts the n-grams of a text.
 
     Args:

@@ -13,9 +13,10 @@ import numpy as np
 
 from tfalign.data.checks import whole_number
 from tfalign.language_models.ngram import NGramModel
+from tfalign.language_models.ngram_counts import NGramCounts
 
 
-def maximum_likelihood(counts):
+def maximum_likelihood(counts: NGramCounts) -> NGramModel:
     """p(w | c) = C(c w) / C(c); after a context never seen, p(w | c').
 
     Args:
@@ -32,7 +33,7 @@ def maximum_likelihood(counts):
     return _model(counts, tables, [np.where(total > 0, 0.0, 1.0) for total in totals[1:]])
 
 
-def add_k(counts, k=1.0):
+def add_k(counts: NGramCounts, k: float = 1.0) -> NGramModel:
     """p(w | c) = (C(c w) + k) / (C(c) + k V) (Laplace's for k = 1, Lidstone's for others).
 
     Args:
@@ -60,7 +61,7 @@ def add_k(counts, k=1.0):
     return _model(counts, tables, back_offs)
 
 
-def katz(counts, cutoff=5):
+def katz(counts: NGramCounts, cutoff: int = 5) -> NGramModel:
     """Katz' back-off (Katz 1987) with Good-Turing discounts:
 
         p(w | c) = d(C(c w)) C(c w) / C(c) where seen, a(c) p(w | c') where not,
@@ -99,7 +100,7 @@ def katz(counts, cutoff=5):
     return _model(counts, tables, back_offs[1:])
 
 
-def good_turing_ratios(occurrences, cutoff):
+def good_turing_ratios(occurrences: np.ndarray, cutoff: int) -> np.ndarray:
     """What is left of counts after Good-Turing discounting (Katz 1987, eq. 5), with n(r) the number
     of n-grams that occur r times and K the cutoff:
 
@@ -123,7 +124,7 @@ def good_turing_ratios(occurrences, cutoff):
     return ratios
 
 
-def kneser_ney(counts):
+def kneser_ney(counts: NGramCounts) -> NGramModel:
     """Interpolated modified Kneser-Ney (Chen and Goodman 1998, section 3):
 
         p(w | c) = [a(c w) - D(a(c w))] / a(c) + g(c) p(w | c'),   g(c) = sum_w D(a(c w)) / a(c)
@@ -155,7 +156,7 @@ def kneser_ney(counts):
 FALLBACK_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # as lmplz --discount_fallback
 
 
-def kneser_ney_discounts(adjusted):
+def kneser_ney_discounts(adjusted: np.ndarray) -> np.ndarray:
     """Discounts of counts of 0, 1, 2 and at least 3 (Chen and Goodman 1998, eq. 26), with n(r) the
     number of n-grams whose count is r:
 

@@ -1,4 +1,4 @@
-"""Keras layers a Transformer is made of; each can be used in a model of your own."""
+"""Keras layers of a Transformer; each can be used in a model of your own."""
 
 from tfalign.layers.attention import (
     KeyValueCache,

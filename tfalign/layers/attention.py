@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -10,16 +11,19 @@ from keras import ops
 from tfalign.layers.initializers import Normal
 from tfalign.layers.masks import with_keys
 from tfalign.layers.positions import rotary_frequencies, rotate
+from tfalign.types import Array, Shape
 
 
 class KeyValueCache(NamedTuple):
-    """Keys and values of the columns seen so far, in buffers of a fixed length."""
+    """Key-value cache: keys and values of the columns so far, in buffers of a fixed length."""
 
     keys: Any  # float[B, G, L, D]
     values: Any  # float[B, G, L, D]
 
 
-def scaled_dot_product_attention(queries, keys, values, mask=None):
+def scaled_dot_product_attention(
+    queries: Array, keys: Array, values: Array, mask: Array | None = None
+) -> tuple[Array, Array]:
     """softmax(Q K^T / sqrt(D)) V (Vaswani et al. 2017, eq. 1), the softmax in float32.
 
     With fewer key-value heads than query heads, each serves H / G consecutive query heads
@@ -101,19 +105,19 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        num_key_value_heads=None,
-        head_dim=None,
-        rotary_base=None,
-        rotary_scaling=None,
-        head_norm_epsilon=None,
-        use_bias=True,
-        use_output_bias=None,
-        dropout=0.0,
-        initializer_range=0.02,
-        output_initializer_range=None,
-        **kwargs,
-    ):
+        num_heads: int,
+        num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
+        rotary_base: float | None = None,
+        rotary_scaling: Mapping[str, Any] | None = None,
+        head_norm_epsilon: float | None = None,
+        use_bias: bool = True,
+        use_output_bias: bool | None = None,
+        dropout: float = 0.0,
+        initializer_range: float = 0.02,
+        output_initializer_range: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads or num_heads
@@ -133,7 +137,13 @@ class MultiHeadAttention(keras.layers.Layer):
                 f"num_heads={num_heads}, num_key_value_heads={self.num_key_value_heads}"
             )
 
-    def build(self, x_shape, attention_mask_shape=None, positions_shape=None, context_shape=None):
+    def build(
+        self,
+        x_shape: Shape,
+        attention_mask_shape: Shape | None = None,
+        positions_shape: Shape | None = None,
+        context_shape: Shape | None = None,
+    ) -> None:
         width = x_shape[-1]
         if self.head_dim is None and width % self.num_heads:
             raise ValueError(
@@ -170,32 +180,40 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def call(
         self,
-        x,
-        attention_mask=None,
-        positions=None,
-        context=None,
-        training=None,
-        mask=None,
-        x_mask=None,
-        context_mask=None,
-    ):
+        x: Array,
+        attention_mask: Array | None = None,
+        positions: Array | None = None,
+        context: Array | None = None,
+        training: bool | None = None,
+        mask: Array | None = None,
+        x_mask: Array | None = None,
+        context_mask: Array | None = None,
+    ) -> Array:
         queries, memory = self._queries_and_memory(x, positions, context)
         of_keys = (mask, x_mask) if context is None else (context_mask,)
         return self._attend(queries, memory, with_keys(attention_mask, *of_keys), training)
 
-    def attention_weights(self, x, attention_mask=None, positions=None, context=None):
-        """What a call with the same arguments weighs the values with: float32[B, H, Q, K]."""
+    def attention_weights(
+        self,
+        x: Array,
+        attention_mask: Array | None = None,
+        positions: Array | None = None,
+        context: Array | None = None,
+    ) -> Array:
+        """Attention weights of a call with the same arguments: float32[B, H, Q, K]."""
         queries, memory = self._queries_and_memory(x, positions, context)
         _, weights = scaled_dot_product_attention(queries, *memory, attention_mask)
         return ops.cast(weights, "float32")
 
-    def remember(self, context, positions=None):
-        """Keys and values of float[B, K, C], to be looked up: a ``KeyValueCache`` of K columns."""
+    def remember(self, context: Array, positions: Array | None = None) -> KeyValueCache:
+        """Keys and values of a context float[B, K, C], for ``look_up``: a ``KeyValueCache`` of K columns."""
         keys = self._turn(self._split(self.key(context)), self.key_norm, positions)
         return KeyValueCache(keys, self._split(self.value(context)))
 
-    def look_up(self, x, memory, mask, positions=None):
-        """Attention to what was remembered.
+    def look_up(
+        self, x: Array, memory: KeyValueCache, mask: Array | None, positions: Array | None = None
+    ) -> Array:
+        """Cross-attention to keys and values from ``remember``.
 
         Args:
             x: float[B, Q, W].
@@ -208,13 +226,20 @@ class MultiHeadAttention(keras.layers.Layer):
         """
         return self._attend(self._queries(x, positions), memory, mask)
 
-    def new_cache(self, batch_size, length):
+    def new_cache(self, batch_size: int, length: int) -> KeyValueCache:
         """An empty ``KeyValueCache`` of ``length`` columns."""
         shape = (batch_size, self.num_key_value_heads, length, self.head_dim)
         empty = ops.zeros(shape, self.compute_dtype)
         return KeyValueCache(empty, empty)
 
-    def extend(self, x, cache, column, mask, positions=None):
+    def extend(
+        self,
+        x: Array,
+        cache: KeyValueCache,
+        column: int | Array,
+        mask: Array,
+        positions: Array | None = None,
+    ) -> tuple[Array, KeyValueCache]:
         """Self-attention of N further columns to all columns so far.
 
         Args:
@@ -288,10 +313,10 @@ class MultiHeadAttention(keras.layers.Layer):
             name=name,
         )
 
-    def compute_output_shape(self, x_shape, *_, **__):
+    def compute_output_shape(self, x_shape: Shape, *_: Any, **__: Any) -> Shape:
         return x_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,

@@ -6,14 +6,19 @@ class. ``normalization`` makes the two norms in use.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from tfalign.layers.attention import MultiHeadAttention
+from tfalign.layers.attention import KeyValueCache, MultiHeadAttention
 from tfalign.layers.masks import with_keys
+from tfalign.types import Array, Shape
 
 
-def normalization(kind, epsilon, name=None, dtype=None):
+def normalization(
+    kind: str, epsilon: float, name: str | None = None, dtype: str | keras.DTypePolicy | None = None
+) -> keras.layers.Layer:
     """LayerNorm (Ba et al. 2016) for "layer", RMSNorm (Zhang and Sennrich 2019) for "rms"."""
     if kind == "layer":
         return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)
@@ -23,7 +28,7 @@ def normalization(kind, epsilon, name=None, dtype=None):
 
 
 class ResidualBlock(keras.layers.Layer):
-    """What the blocks share: the residual connection, its dropout, and configs of sub-layers.
+    """Base of the blocks: residual connections, their dropout, and configs of sub-layers.
 
     Attributes:
         remat: bool, of one block, or set on this class of all: whether the backward pass computes a
@@ -35,7 +40,7 @@ class ResidualBlock(keras.layers.Layer):
     sublayers: tuple[str, ...] = ()
     remat = False
 
-    def __init__(self, pre_norm, dropout, **kwargs):
+    def __init__(self, pre_norm: bool, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pre_norm = pre_norm
         self.dropout = dropout
@@ -71,10 +76,10 @@ class ResidualBlock(keras.layers.Layer):
     def _drop(self, x, training):
         return self.residual_dropout(x, training=training) if self.dropout else x
 
-    def compute_output_shape(self, x_shape, *_, **__):
+    def compute_output_shape(self, x_shape: Shape, *_: Any, **__: Any) -> Shape:
         return x_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layers = {
             name: keras.saving.serialize_keras_object(getattr(self, name))
             for name in self.sublayers
@@ -82,7 +87,7 @@ class ResidualBlock(keras.layers.Layer):
         return super().get_config() | layers | {"pre_norm": self.pre_norm, "dropout": self.dropout}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> ResidualBlock:
         layers = {
             name: keras.saving.deserialize_keras_object(config[name]) for name in cls.sublayers
         }
@@ -119,35 +124,40 @@ class TransformerBlock(ResidualBlock):
 
     def __init__(
         self,
-        attention,
-        attention_norm,
-        feed_forward,
-        feed_forward_norm,
-        pre_norm=True,
-        dropout=0.0,
-        **kwargs,
-    ):
+        attention: MultiHeadAttention,
+        attention_norm: keras.layers.Layer,
+        feed_forward: keras.layers.Layer,
+        feed_forward_norm: keras.layers.Layer,
+        pre_norm: bool = True,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pre_norm, dropout, **kwargs)
         self.attention = attention
         self.attention_norm = attention_norm
         self.feed_forward = feed_forward
         self.feed_forward_norm = feed_forward_norm
 
-    def build(self, x_shape, attention_mask_shape=None, positions_shape=None):
+    def build(
+        self,
+        x_shape: Shape,
+        attention_mask_shape: Shape | None = None,
+        positions_shape: Shape | None = None,
+    ) -> None:
         for name in self.sublayers:
             self._build_sublayer(name, x_shape)
         self.built = True
 
     def call(
         self,
-        x,
-        attention_mask=None,
-        positions=None,
-        last=None,
-        training=None,
-        mask=None,
-        x_mask=None,
-    ):
+        x: Array,
+        attention_mask: Array | None = None,
+        positions: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+        mask: Array | None = None,
+        x_mask: Array | None = None,
+    ) -> Array:
         mask = with_keys(attention_mask, mask, x_mask)
         if last is not None and mask is not None and mask.shape[-2] != 1:
             mask = mask[..., -last:, :]
@@ -164,7 +174,14 @@ class TransformerBlock(ResidualBlock):
 
         return self._kept_or_not(block, x, training=training)
 
-    def extend(self, x, cache, column, mask, positions=None):
+    def extend(
+        self,
+        x: Array,
+        cache: KeyValueCache,
+        column: int | Array,
+        mask: Array,
+        positions: Array | None = None,
+    ) -> tuple[Array, KeyValueCache]:
         """The block on N further columns, as ``MultiHeadAttention.extend``: (x, cache)."""
 
         def attend(h):
@@ -206,15 +223,15 @@ class CrossAttentionBlock(ResidualBlock):
     def __init__(
         self,
         attention: MultiHeadAttention,
-        attention_norm,
+        attention_norm: keras.layers.Layer,
         cross_attention: MultiHeadAttention,
-        cross_attention_norm,
-        feed_forward,
-        feed_forward_norm,
-        pre_norm=True,
-        dropout=0.0,
-        **kwargs,
-    ):
+        cross_attention_norm: keras.layers.Layer,
+        feed_forward: keras.layers.Layer,
+        feed_forward_norm: keras.layers.Layer,
+        pre_norm: bool = True,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pre_norm, dropout, **kwargs)
         self.attention = attention
         self.attention_norm = attention_norm
@@ -224,14 +241,26 @@ class CrossAttentionBlock(ResidualBlock):
         self.feed_forward_norm = feed_forward_norm
 
     def build(
-        self, x_shape, context_shape=None, attention_mask_shape=None, context_mask_shape=None
-    ):
+        self,
+        x_shape: Shape,
+        context_shape: Shape | None = None,
+        attention_mask_shape: Shape | None = None,
+        context_mask_shape: Shape | None = None,
+    ) -> None:
         self._build_sublayer("cross_attention", x_shape, context_shape=context_shape or x_shape)
         for name in self.sublayers:
             self._build_sublayer(name, x_shape)
         self.built = True
 
-    def call(self, x, context, attention_mask=None, context_mask=None, training=None, x_mask=None):
+    def call(
+        self,
+        x: Array,
+        context: Array,
+        attention_mask: Array | None = None,
+        context_mask: Array | None = None,
+        training: bool | None = None,
+        x_mask: Array | None = None,
+    ) -> Array:
         attention_mask = with_keys(attention_mask, x_mask)
         if context_mask is not None and len(context_mask.shape) == 2:
             context_mask = with_keys(None, context_mask)
@@ -251,7 +280,15 @@ class CrossAttentionBlock(ResidualBlock):
 
         return self._kept_or_not(block, x, context, training=training)
 
-    def extend(self, x, cache, column, mask, memory, context_mask=None):
+    def extend(
+        self,
+        x: Array,
+        cache: KeyValueCache,
+        column: int | Array,
+        mask: Array,
+        memory: KeyValueCache,
+        context_mask: Array | None = None,
+    ) -> tuple[Array, KeyValueCache]:
         """The block on N further columns.
 
         Args:

@@ -1,16 +1,19 @@
-"""Token embeddings and the read-out that turns hidden states into logits."""
+"""Token embeddings and the LM head that turns hidden states into logits."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from tfalign.layers.initializers import Normal
+from tfalign.types import Array, Shape
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class TokenEmbedding(keras.layers.Layer):
-    """Rows of a table by token id, and the same table as a read-out.
+    """Token embedding, whose table can serve as the LM head (tied weights).
 
     Args:
         vocab_size: int, V.
@@ -26,14 +29,21 @@ class TokenEmbedding(keras.layers.Layer):
         float[B, T, W].
     """
 
-    def __init__(self, vocab_size, width, tied=True, initializer_range=0.02, **kwargs):
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        tied: bool = True,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.width = width
         self.tied = tied
         self.initializer_range = initializer_range
 
-    def build(self, token_ids_shape=None):
+    def build(self, token_ids_shape: Shape | None = None) -> None:
         initializer = Normal(stddev=self.initializer_range)
         self.embeddings = self.add_weight(
             name="embeddings", shape=(self.vocab_size, self.width), initializer=initializer
@@ -44,11 +54,11 @@ class TokenEmbedding(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, token_ids):
+    def call(self, token_ids: Array) -> Array:
         return ops.take(ops.convert_to_tensor(self.embeddings), token_ids, axis=0)
 
-    def untie(self):
-        """Gives the read-out a kernel of its own, which starts as the transposed table."""
+    def untie(self) -> None:
+        """Gives the LM head a kernel of its own, which starts as the transposed table."""
         if not self.tied:
             return
         self._tracker.unlock()  # Keras closes a built layer to new weights
@@ -59,16 +69,16 @@ class TokenEmbedding(keras.layers.Layer):
         self.kernel.assign(ops.transpose(self.embeddings))
         self.tied = False
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         """float[W, V] in the compute dtype. A loop over tokens takes it once, before it starts:
         transposing the table in every step costs more than the product itself."""
         kernel = ops.transpose(self.embeddings) if self.tied else self.kernel
         return ops.cast(kernel, self.compute_dtype)
 
-    def compute_output_shape(self, token_ids_shape):
+    def compute_output_shape(self, token_ids_shape: Shape) -> Shape:
         return (*token_ids_shape, self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "vocab_size": self.vocab_size,
             "width": self.width,

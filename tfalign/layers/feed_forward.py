@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 from tfalign.layers.initializers import Normal
+from tfalign.types import Array, Shape
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -29,13 +33,13 @@ class FeedForward(keras.layers.Layer):
 
     def __init__(
         self,
-        hidden_dim,
-        activation="gelu",
-        use_bias=True,
-        initializer_range=0.02,
-        output_initializer_range=None,
-        **kwargs,
-    ):
+        hidden_dim: int,
+        activation: str | Callable[[Array], Array] = "gelu",
+        use_bias: bool = True,
+        initializer_range: float = 0.02,
+        output_initializer_range: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.activation = activation
@@ -44,7 +48,7 @@ class FeedForward(keras.layers.Layer):
         self.output_initializer_range = output_initializer_range or initializer_range
         self.supports_masking = True
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         self.inner = self._dense(self.hidden_dim, self.initializer_range, "inner")
         self.outer = self._dense(x_shape[-1], self.output_initializer_range, "outer")
         self.inner.build(x_shape)
@@ -52,10 +56,10 @@ class FeedForward(keras.layers.Layer):
         self._activate = activation_function(self.activation)
         self.built = True
 
-    def call(self, x):
+    def call(self, x: Array) -> Array:
         return self.outer(self._activate(self.inner(x)))
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         return x_shape
 
     def _dense(self, units, stddev, name):
@@ -67,7 +71,7 @@ class FeedForward(keras.layers.Layer):
             name=name,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "hidden_dim": self.hidden_dim,
             "activation": self.activation,
@@ -85,19 +89,25 @@ class GatedFeedForward(FeedForward):
     Arguments and shapes as in ``FeedForward``.
     """
 
-    def __init__(self, hidden_dim, activation="silu", use_bias=False, **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        activation: str | Callable[[Array], Array] = "silu",
+        use_bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hidden_dim, activation=activation, use_bias=use_bias, **kwargs)
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         self.gate = self._dense(self.hidden_dim, self.initializer_range, "gate")
         self.gate.build(x_shape)
         super().build(x_shape)
 
-    def call(self, x):
+    def call(self, x: Array) -> Array:
         return self.outer(self._activate(self.gate(x)) * self.inner(x))
 
 
-def activation_function(activation):
+def activation_function(activation: str | Callable[[Array], Array]) -> Callable[[Array], Array]:
     """Keras' activations by name, and "gelu_tanh", GPT-2's approximation of "gelu"."""
     if activation == "gelu_tanh":
         return lambda x: keras.ops.gelu(x, approximate=True)

@@ -1,4 +1,4 @@
-"""Attention masks: bool, true where a query may look at a key, broadcastable to [B, H, Q, K].
+"""Attention masks: bool, true where a query may attend to a key, broadcastable to [B, H, Q, K].
 
 All of them take Keras' symbolic tensors too, whose length need not be known.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from keras import ops
 
+from tfalign.types import Array
 
-def key_mask(padding_mask):
-    """Every query sees the real keys.
+
+def key_mask(padding_mask: Array) -> Array:
+    """Padding mask: every query attends to the real keys.
 
     Args:
         padding_mask: bool[B, K], true at real tokens.
@@ -20,8 +22,8 @@ def key_mask(padding_mask):
     return ops.cast(padding_mask, "bool")[:, None, None, :]
 
 
-def causal_mask(length):
-    """A query sees the keys up to its own column: bool[1, 1, T, T].
+def causal_mask(length: int | Array) -> Array:
+    """Causal mask: a query attends to keys up to its own column: bool[1, 1, T, T].
 
     Args:
         length: int, T; or a tensor [B, T] or [B, T, W] of that length, which in a functional model
@@ -38,8 +40,9 @@ def causal_mask(length):
     return (column[None, :] <= column[:, None])[None, None]
 
 
-def banded_mask(length, window):
-    """A query sees keys fewer than ``window`` columns away, on either side: bool[1, 1, T, T].
+def banded_mask(length: int | Array, window: int) -> Array:
+    """Banded mask: a query attends to keys fewer than ``window`` columns away, on either side:
+    bool[1, 1, T, T].
 
     With ``causal_mask`` this is the locally banded attention of Child et al. 2019 (Sparse
     Transformers), which GPT-3 alternates with dense attention (Brown et al. 2020, section 2.1).
@@ -57,8 +60,8 @@ def banded_mask(length, window):
     return (ops.abs(column[None, :] - column[:, None]) < window)[None, None]
 
 
-def segment_mask(segment_ids):
-    """Documents packed into one row see only themselves.
+def segment_mask(segment_ids: Array) -> Array:
+    """Mask of packed documents: tokens attend within their own document.
 
     Args:
         segment_ids: int32[B, T], 1, 2, ... per document, 0 at padding.
@@ -70,8 +73,8 @@ def segment_mask(segment_ids):
     return (same & (segment_ids > 0)[:, None, :])[:, None]
 
 
-def column_distances(column, count, length):
-    """How far before each of N further columns the columns of a cache stand.
+def column_distances(column: int | Array, count: int, length: int) -> Array:
+    """Distances from each of N new columns back to the columns of a cache.
 
     Args:
         column: int32 scalar, the first of the further columns, for every row; or int32[B], for each.
@@ -85,8 +88,8 @@ def column_distances(column, count, length):
     return (first + ops.arange(count))[:, None, :, None] - ops.arange(length)
 
 
-def with_keys(attention_mask, *padding_masks):
-    """An attention mask that also hides the keys that a padding mask hides.
+def with_keys(attention_mask: Array | None, *padding_masks: Array | None) -> Array | None:
+    """An attention mask combined with a padding mask of the keys.
 
     Args:
         attention_mask: bool[B, Q, K], as Keras' own layers take it, or broadcastable to

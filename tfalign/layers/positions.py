@@ -1,19 +1,23 @@
-"""Where a token stands: learned, sinusoidal and rotary positions."""
+"""Positional embeddings: learned, sinusoidal and rotary."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfalign.layers.initializers import Normal
+from tfalign.types import Array, Shape
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class LearnedPositions(keras.layers.Layer):
-    """One trained vector a position (GPT, Radford et al. 2018; BERT, Devlin et al. 2019).
+    """Learned positional embeddings, one vector per position (GPT, Radford et al. 2018; BERT, Devlin
+    et al. 2019).
 
     Args:
         max_positions: int, number of positions; positions at or above it are not valid.
@@ -27,13 +31,15 @@ class LearnedPositions(keras.layers.Layer):
         float[B, T, W].
     """
 
-    def __init__(self, max_positions, width, initializer_range=0.02, **kwargs):
+    def __init__(
+        self, max_positions: int, width: int, initializer_range: float = 0.02, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.max_positions = max_positions
         self.width = width
         self.initializer_range = initializer_range
 
-    def build(self, positions_shape=None):
+    def build(self, positions_shape: Shape | None = None) -> None:
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.max_positions, self.width),
@@ -41,19 +47,19 @@ class LearnedPositions(keras.layers.Layer):
         )
         self.built = True
 
-    def start_as_sinusoids(self):
+    def start_as_sinusoids(self) -> None:
         """Sets the vectors to ``SinusoidalPositions`` of the same mean square as random ones: neighbours
         are alike from the first update on, and may become anything."""
         table = SinusoidalPositions(self.width)(ops.arange(self.max_positions)[None])[0]
         self.embeddings.assign(math.sqrt(2.0) * self.initializer_range * table)
 
-    def call(self, positions):
+    def call(self, positions: Array) -> Array:
         return ops.take(ops.convert_to_tensor(self.embeddings), positions, axis=0)
 
-    def compute_output_shape(self, positions_shape):
+    def compute_output_shape(self, positions_shape: Shape) -> Shape:
         return (*positions_shape, self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "max_positions": self.max_positions,
             "width": self.width,
@@ -63,7 +69,7 @@ class LearnedPositions(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfalign")
 class SinusoidalPositions(keras.layers.Layer):
-    """Fixed sines and cosines (Vaswani et al. 2017, section 3.5).
+    """Fixed sinusoidal positional embeddings (Vaswani et al. 2017, section 3.5).
 
     Even features hold sin(position / base^(2i/W)), odd ones the cosine.
 
@@ -81,17 +87,17 @@ class SinusoidalPositions(keras.layers.Layer):
         ValueError: if ``width`` is odd.
     """
 
-    def __init__(self, width, base=10_000.0, **kwargs):
+    def __init__(self, width: int, base: float = 10_000.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if width % 2:
             raise ValueError(f"Sinusoidal positions need an even width. Received: width={width}")
         self.width = width
         self.base = base
 
-    def build(self, positions_shape=None):
+    def build(self, positions_shape: Shape | None = None) -> None:
         self.built = True
 
-    def call(self, positions):
+    def call(self, positions: Array) -> Array:
         frequencies, _ = rotary_frequencies(self.width, self.base)
         angles = ops.cast(positions, "float32")[..., None] * frequencies
         interleaved = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
@@ -99,14 +105,16 @@ class SinusoidalPositions(keras.layers.Layer):
             ops.reshape(interleaved, (*ops.shape(positions), self.width)), self.compute_dtype
         )
 
-    def compute_output_shape(self, positions_shape):
+    def compute_output_shape(self, positions_shape: Shape) -> Shape:
         return (*positions_shape, self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"width": self.width, "base": self.base}
 
 
-def rotate(heads, positions, base=10_000.0, scaling=None):
+def rotate(
+    heads: Array, positions: Array, base: float = 10_000.0, scaling: Mapping[str, Any] | None = None
+) -> Array:
     """Rotary position embedding (Su et al. 2021, eq. 34; the half-split layout of GPT-NeoX).
 
     Feature i of the first half and feature i of the second half form a plane that is turned by
@@ -130,8 +138,10 @@ def rotate(heads, positions, base=10_000.0, scaling=None):
     return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def rotary_frequencies(width, base, scaling=None):
-    """How fast each plane of a head turns, and how much longer the turn makes it.
+def rotary_frequencies(
+    width: int, base: float, scaling: Mapping[str, Any] | None = None
+) -> tuple[np.ndarray, float]:
+    """Rotary frequencies of a head's planes, and the factor that scales queries and keys.
 
     Args:
         width: int, D.
@@ -163,15 +173,19 @@ def rotary_frequencies(width, base, scaling=None):
     return scaled.astype("float32"), magnitude
 
 
-def linear(frequencies, factor):
+def linear(frequencies: np.ndarray, factor: float) -> tuple[np.ndarray, float]:
     """Positions divided by ``factor`` (Chen et al. 2023, "Extending context window of large language
     models via positional interpolation")."""
     return frequencies / factor, 1.0
 
 
 def llama3(
-    frequencies, factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
-):
+    frequencies: np.ndarray,
+    factor: float,
+    low_freq_factor: float,
+    high_freq_factor: float,
+    original_max_position_embeddings: int,
+) -> tuple[np.ndarray, float]:
     """Planes that turn less than ``low_freq_factor`` times in the original length are slowed down by
     ``factor``, those that turn more than ``high_freq_factor`` times stay, and those between are mixed
     linearly (Llama 3.1's own code, apply_scaling in models/llama3/reference_impl/model.py)."""
@@ -181,16 +195,16 @@ def llama3(
 
 
 def yarn(
-    frequencies,
-    factor,
-    original_max_position_embeddings,
-    attention_factor=None,
-    beta_fast=None,
-    beta_slow=None,
-    mscale=None,
-    mscale_all_dim=None,
-    truncate=True,
-):
+    frequencies: np.ndarray,
+    factor: float,
+    original_max_position_embeddings: int,
+    attention_factor: float | None = None,
+    beta_fast: float | None = None,
+    beta_slow: float | None = None,
+    mscale: float | None = None,
+    mscale_all_dim: float | None = None,
+    truncate: bool = True,
+) -> tuple[np.ndarray, float]:
     """Planes that turn fewer than ``beta_slow`` times in the original length are slowed down by
     ``factor``, those that turn more than ``beta_fast`` times stay, those between are mixed by their
     index; queries and keys grow by ``attention_factor`` (Peng et al. 2023, "YaRN", sections 3.2 and

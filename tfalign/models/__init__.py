@@ -1,4 +1,4 @@
-"""Models: trunks (GPT, BERT, and the networks before them), the encoder-decoder Transformer, and trunks with heads."""
+"""Models: backbones (GPT, BERT, recurrent, feed-forward), the encoder-decoder Transformer, models with heads."""
 
 from tfalign.models import huggingface
 from tfalign.models.actor_critic import (

@@ -1,4 +1,4 @@
-"""A policy alone, or with a critic: one trunk for both, or one each.
+"""Actor-critic models: a policy alone, with a value head, or with a critic of its own backbone.
 
 All forms answer one question, so that objectives and rollouts need not know which they have: from
 which states are a response's log-probs computed, and what are those states worth?
@@ -6,11 +6,15 @@ which states are a response's log-probs computed, and what are those states wort
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfalign.models.heads import ValueHead
 from tfalign.models.tasks import CausalLM, Critic
+from tfalign.types import Array
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -21,40 +25,44 @@ class Actor(keras.Model):
         policy: CausalLM.
     """
 
-    def __init__(self, policy, **kwargs):
+    def __init__(self, policy: CausalLM, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.built = True
 
-    def call(self, token_ids, padding_mask, response_length):
+    def call(
+        self, token_ids: Array, padding_mask: Array, response_length: int
+    ) -> tuple[Array, None]:
         """As ``SharedActorCritic.call``, with None for the values."""
         given = (token_ids, padding_mask, response_length)
         return before_response(self.policy.backbone, *given), None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> Actor:
         return cls(**_with_models_restored(config, "policy"))
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class SharedActorCritic(keras.Model):
-    """A value head on the policy's own trunk: half the memory and half the work.
+    """A value head on the policy's own backbone: half the memory and half the work.
 
     Args:
         policy: CausalLM, which stays usable by itself; the weights are the same.
     """
 
-    def __init__(self, policy, **kwargs):
+    def __init__(self, policy: CausalLM, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.value_head = ValueHead(dtype=policy.dtype_policy, name="value_head")
         self.value_head.build((None, None, policy.config.width))
         self.built = True
 
-    def call(self, token_ids, padding_mask, response_length):
+    def call(
+        self, token_ids: Array, padding_mask: Array, response_length: int
+    ) -> tuple[Array, Array]:
         """The states before each response token.
 
         Args:
@@ -69,47 +77,55 @@ class SharedActorCritic(keras.Model):
         hidden = before_response(self.policy.backbone, token_ids, padding_mask, response_length)
         return hidden, self.value_head(hidden)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> SharedActorCritic:
         return cls(**_with_models_restored(config, "policy"))
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class SeparateActorCritic(keras.Model):
-    """A policy and a critic with a trunk of its own, which may start from the reward model's.
+    """A policy and a critic with a backbone of its own, which may start from the reward model's.
 
     Args:
         policy: CausalLM.
         critic: Critic.
     """
 
-    def __init__(self, policy, critic, **kwargs):
+    def __init__(self, policy: CausalLM, critic: Critic, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.critic = critic
         self.built = True
 
-    def call(self, token_ids, padding_mask, response_length):
+    def call(
+        self, token_ids: Array, padding_mask: Array, response_length: int
+    ) -> tuple[Array, Array]:
         """As ``SharedActorCritic.call``."""
         given = (token_ids, padding_mask, response_length)
         return before_response(self.policy.backbone, *given), before_response(self.critic, *given)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy, critic=self.critic)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> SeparateActorCritic:
         return cls(**_with_models_restored(config, "policy", "critic"))
 
 
-def before_response(model, token_ids, padding_mask, response_length, training=None):
-    """What a model says of the states before each response token, and computes of no others.
+def before_response(
+    model: Callable[..., Any],
+    token_ids: Array,
+    padding_mask: Array,
+    response_length: int,
+    training: bool | None = None,
+) -> Any:
+    """A model's outputs at the states before each response token, computed for no others.
 
     Args:
-        model: a trunk, a language model or a critic: anything with GPT's arguments.
+        model: a backbone, a language model or a critic: anything with GPT's arguments.
         token_ids: int32[B, T], left-padded prompt, then ``response_length`` columns; the last is
             nobody's state.
         padding_mask: bool[B, T].
@@ -127,8 +143,8 @@ def before_response(model, token_ids, padding_mask, response_length, training=No
     )
 
 
-def separate_critic(policy: CausalLM, initial: keras.Model | None = None):
-    """A ``Critic`` of the policy's shape, its trunk's weights copied from ``initial.backbone``
+def separate_critic(policy: CausalLM, initial: keras.Model | None = None) -> Critic:
+    """A ``Critic`` of the policy's shape, its backbone's weights copied from ``initial.backbone``
     (the reward model, as in Stiennon et al. 2020) or from the policy's."""
     source = policy.backbone if initial is None else initial.backbone
     critic = Critic(source.config, dtype=policy.dtype_policy)
@@ -146,7 +162,7 @@ def _with_models_restored(config, *names):
     return config | {name: deserialize(config[name]) for name in names}
 
 
-def copy_weights(source, target):
-    """Gives a model the weights of another of its shape, wherever their parts lie."""
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies weights between models of one shape, however they are sharded."""
     for variable, value in zip(target.weights, source.weights, strict=True):
         variable.assign(ops.copy(value.value))  # a buffer of its own: an update donates the other

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -22,7 +24,8 @@ from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.keras_use import Exported, with_unused
 from tfalign.models.layouts import check_mesh, current_mesh
-from tfalign.models.trace import all_real, trace_blocks
+from tfalign.models.trace import Trace, all_real, trace_blocks
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ class BERTConfig(ModelConfig):
     attention_dropout: float | None = None
 
     @classmethod
-    def from_preset(cls, name, **changes):
+    def from_preset(cls, name: str, **changes: Any) -> BERTConfig:
         """A named configuration with some fields changed, such as the vocabulary's size."""
         return preset(PRESETS, name, **changes)
 
@@ -92,7 +95,7 @@ class BERT(PretrainedModel, Exported, keras.Model):
         float[B, T, W]. Padding columns hold no meaning.
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: BERTConfig | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = BERTConfig.from_dict(config) if isinstance(config, dict) else config
         check_mesh(self.config, current_mesh())
@@ -123,19 +126,36 @@ class BERT(PretrainedModel, Exported, keras.Model):
         )
         self._build_all()
 
-    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        token_type_ids: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         embedded = self.token_embedding(token_ids)
         return self.from_embeddings(embedded, padding_mask, token_type_ids, training)
 
-    def from_embeddings(self, embedded, padding_mask=None, token_type_ids=None, training=None):
+    def from_embeddings(
+        self,
+        embedded: Array,
+        padding_mask: Array | None = None,
+        token_type_ids: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         """As a call, of float[B, T, W] that stand for the token embeddings."""
         x, mask = self._enter(embedded, padding_mask, token_type_ids, training)
         for block in self.blocks:
             x = block(x, attention_mask=mask, training=training)
         return with_unused(x, *self.pooler.weights) if training else x
 
-    def trace(self, token_ids, padding_mask=None, token_type_ids=None):
-        """A call, kept: ``models.Trace``."""
+    def trace(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        token_type_ids: Array | None = None,
+    ) -> Trace:
+        """A call with all intermediate states: ``models.Trace``."""
         x, mask = self._enter(self.token_embedding(token_ids), padding_mask, token_type_ids)
         return trace_blocks(self.blocks, x, [mask] * len(self.blocks))
 
@@ -152,8 +172,8 @@ class BERT(PretrainedModel, Exported, keras.Model):
             x = self.embedding_dropout(x, training=training)
         return x, key_mask(padding_mask)
 
-    def pool(self, hidden, padding_mask=None):
-        """What stands for the whole text, read at the first real token: float[B, W].
+    def pool(self, hidden: Array, padding_mask: Array | None = None) -> Array:
+        """Pooled representation of the text, at the first real token: float[B, W].
 
         A linear map of its state and an activation (Devlin et al. 2019, tanh).
 
@@ -166,7 +186,7 @@ class BERT(PretrainedModel, Exported, keras.Model):
         first = ops.argmax(ops.cast(padding_mask, "int32"), axis=1)
         return self.pooler(ops.take_along_axis(hidden, first[:, None, None], axis=1)[:, 0])
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         """float[W, V], the transposed token embedding."""
         return self.token_embedding.readout_kernel()
 
@@ -197,5 +217,5 @@ class BERT(PretrainedModel, Exported, keras.Model):
         self.pooler.build((None, self.config.width))
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"config": self.config.to_dict()}

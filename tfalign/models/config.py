@@ -1,8 +1,12 @@
-"""What the models' configurations share: frozen dataclasses that refuse what they do not know."""
+"""Base of the model configurations: frozen dataclasses that refuse unknown fields."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+_Config = TypeVar("_Config", bound="ModelConfig")
 
 
 class ModelConfig:
@@ -15,12 +19,12 @@ class ModelConfig:
     max_positions: int | None = None
 
     @property
-    def context_length(self):
-        """int, how many of the tokens before it a prediction looks at, at most; None for all."""
+    def context_length(self) -> int | None:
+        """Maximum number of previous tokens that a prediction depends on, int; None for all."""
         return self.max_positions
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls: type[_Config], values: Mapping[str, Any]) -> _Config:
         """The configuration of a dict of its fields.
 
         Raises:
@@ -35,14 +39,14 @@ class ModelConfig:
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**values | lists)  # JSON has no tuples
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def replace(self, **changes):
+    def replace(self: _Config, **changes: Any) -> _Config:
         return dataclasses.replace(self, **changes)
 
 
-def preset(presets, name, **changes):
+def preset(presets: Mapping[str, _Config], name: str, **changes: Any) -> _Config:
     """One of the named configurations, with some fields changed.
 
     Raises:

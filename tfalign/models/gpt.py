@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -27,7 +28,8 @@ from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.keras_use import Exported, with_unused
 from tfalign.models.layouts import check_mesh, current_mesh
-from tfalign.models.trace import all_real, trace_blocks
+from tfalign.models.trace import Trace, all_real, trace_blocks
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ class GPTConfig(ModelConfig):
         attention_window: some blocks see only this many last tokens; None for dense attention.
         windowed_blocks: numbers of those blocks; None for the odd ones, as GPT-3's locally banded
             layers (Brown et al. 2020, section 2.1).
-        tied: read-out with the transposed token embedding.
+        tied: LM head with the transposed token embedding.
         dropout: rate on embeddings, attention weights and sub-layer outputs.
         attention_dropout, embedding_dropout: rates of their own there; ``dropout`` where None.
         initializer_range: standard deviation of the kernels; the residual projections' is divided
@@ -92,7 +94,7 @@ class GPTConfig(ModelConfig):
     embedding_dropout: float | None = None
 
     @classmethod
-    def from_preset(cls, name, **changes):
+    def from_preset(cls, name: str, **changes: Any) -> GPTConfig:
         """A named configuration with some fields changed, such as the vocabulary's size."""
         return preset(PRESETS, name, **changes)
 
@@ -127,7 +129,7 @@ PRESETS = {
 
 @keras.saving.register_keras_serializable("tfalign")
 class GPT(PretrainedModel, Exported, keras.Model):
-    """The trunk: token ids to hidden states. ``models.CausalLM`` reads logits out of it.
+    """The backbone: token ids to hidden states. ``models.CausalLM`` adds the LM head.
 
     Args:
         config: GPTConfig, or a dict of its fields.
@@ -144,7 +146,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
         float[B, N, W] after the final normalisation. Padding columns hold no meaning.
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: GPTConfig | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = GPTConfig.from_dict(config) if isinstance(config, dict) else config
         c = self.config
@@ -172,13 +174,25 @@ class GPT(PretrainedModel, Exported, keras.Model):
         self.final_norm = normalization(c.norm, c.norm_epsilon, "final_norm", self.dtype_policy)
         self._build_all()
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         embedded = self.token_embedding(token_ids)
         return self.from_embeddings(embedded, padding_mask, segment_ids, last, training)
 
     def from_embeddings(
-        self, embedded, padding_mask=None, segment_ids=None, last=None, training=None
-    ):
+        self,
+        embedded: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         """As a call, of float[B, T, W] that stand for the token embeddings."""
         x, masks, positions = self._enter(embedded, padding_mask, segment_ids, training)
         wanted = [None] * (len(masks) - 1) + [last]
@@ -189,8 +203,8 @@ class GPT(PretrainedModel, Exported, keras.Model):
             return with_unused(x, self.token_embedding.kernel)
         return x
 
-    def trace(self, token_ids, padding_mask=None):
-        """A call, kept: ``models.Trace``."""
+    def trace(self, token_ids: Array, padding_mask: Array | None = None) -> Trace:
+        """A call with all intermediate states: ``models.Trace``."""
         x, masks, positions = self._enter(self.token_embedding(token_ids), padding_mask)
         return trace_blocks(self.blocks, x, masks, positions)
 
@@ -210,8 +224,8 @@ class GPT(PretrainedModel, Exported, keras.Model):
             x = self.embedding_dropout(x, training=training)
         return x, self._mask_per_block(visible, banded_mask, columns), positions
 
-    def pool(self, hidden, padding_mask=None):
-        """What stands for the whole text, the last real token's state: float[B, W].
+    def pool(self, hidden: Array, padding_mask: Array | None = None) -> Array:
+        """Pooled representation of the text, the last real token's state: float[B, W].
 
         Args:
             hidden: float[B, T, W], from a call.
@@ -222,11 +236,13 @@ class GPT(PretrainedModel, Exported, keras.Model):
         last = last_true_index(padding_mask)
         return ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
 
-    def new_cache(self, batch_size, length):
+    def new_cache(self, batch_size: int, length: int) -> tuple:
         """Empty key-value caches of ``length`` columns, one a block."""
         return tuple(block.attention.new_cache(batch_size, length) for block in self.blocks)
 
-    def extend(self, token_ids, cache, column, visible, positions):
+    def extend(
+        self, token_ids: Array, cache: tuple, column: Array | int, visible: Array, positions: Array
+    ) -> tuple[Array, tuple]:
         """Hidden states of N further columns, which join the cache.
 
         Args:
@@ -251,8 +267,8 @@ class GPT(PretrainedModel, Exported, keras.Model):
             extended.append(block_cache)
         return self.final_norm(x), tuple(extended)
 
-    def readout_kernel(self):
-        """float[W, V], what hidden states are multiplied with to give logits."""
+    def readout_kernel(self) -> Array:
+        """float[W, V], kernel of the LM head."""
         return self.token_embedding.readout_kernel()
 
     def _placed(self, embedded, positions):
@@ -313,5 +329,5 @@ class GPT(PretrainedModel, Exported, keras.Model):
             layer.build(shape)
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"config": self.config.to_dict()}

@@ -1,15 +1,18 @@
-"""What is read out of a trunk's hidden states; each head is a layer of its own.
+"""Heads: layers on a backbone's hidden states.
 
 Padding never decides anything here: a head that reads one column is told which.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tfalign.layers import activation_function
 from tfalign.layers.initializers import Normal
+from tfalign.types import Array
 
 
 class _Head(keras.layers.Layer):
@@ -22,7 +25,7 @@ class _Head(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfalign")
 class CausalLMHead(_Head):
-    """Hidden states to logits by a read-out kernel that belongs to the token embedding.
+    """LM head: hidden states to logits, with the kernel of the token embedding.
 
     Call arguments:
         hidden: float[..., W].
@@ -32,16 +35,18 @@ class CausalLMHead(_Head):
         float32[..., V].
     """
 
-    def call(self, hidden, kernel):
+    def call(self, hidden: Array, kernel: Array) -> Array:
         return ops.cast(ops.matmul(hidden, kernel), "float32")
 
-    def compute_output_shape(self, hidden_shape, kernel_shape):
+    def compute_output_shape(
+        self, hidden_shape: tuple[int | None, ...], kernel_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*hidden_shape[:-1], kernel_shape[-1])
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class MaskedLMHead(_Head):
-    """BERT's masked-LM transform: dense, activation, LayerNorm, read-out and bias
+    """BERT's masked-LM transform: dense, activation, LayerNorm, LM head and bias
     (Devlin et al. 2019, appendix A.2).
 
     Args:
@@ -52,7 +57,7 @@ class MaskedLMHead(_Head):
 
     Call arguments:
         hidden: float[..., W]; only masked positions need to be given.
-        kernel: float[W, V], the token embedding's read-out.
+        kernel: float[W, V], the token embedding's LM head.
 
     Returns:
         float32[..., V].
@@ -60,19 +65,23 @@ class MaskedLMHead(_Head):
 
     def __init__(
         self,
-        vocab_size,
-        activation="gelu",
-        norm_epsilon=1e-12,
-        initializer_range=0.02,
-        **kwargs,
-    ):
+        vocab_size: int,
+        activation: str = "gelu",
+        norm_epsilon: float = 1e-12,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.activation = activation
         self.norm_epsilon = norm_epsilon
         self.initializer_range = initializer_range
 
-    def build(self, hidden_shape, kernel_shape=None):
+    def build(
+        self,
+        hidden_shape: tuple[int | None, ...],
+        kernel_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
         self.dense = _dense(self, hidden_shape[-1], self.initializer_range, "dense")
         self.norm = keras.layers.LayerNormalization(
             epsilon=self.norm_epsilon, dtype=self.dtype_policy, name="norm"
@@ -82,14 +91,16 @@ class MaskedLMHead(_Head):
         self.norm.build(hidden_shape)
         self.built = True
 
-    def call(self, hidden, kernel):
+    def call(self, hidden: Array, kernel: Array) -> Array:
         x = self.norm(activation_function(self.activation)(self.dense(hidden)))
         return ops.cast(ops.matmul(x, kernel) + self.bias, "float32")
 
-    def compute_output_shape(self, hidden_shape, kernel_shape):
+    def compute_output_shape(
+        self, hidden_shape: tuple[int | None, ...], kernel_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*hidden_shape[:-1], self.vocab_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "vocab_size": self.vocab_size,
             "activation": self.activation,
@@ -115,27 +126,31 @@ class ClassifierHead(_Head):
         float32[..., C], logits.
     """
 
-    def __init__(self, num_classes, dropout=0.0, initializer_range=0.02, **kwargs):
+    def __init__(
+        self, num_classes: int, dropout: float = 0.0, initializer_range: float = 0.02, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout = dropout
         self.initializer_range = initializer_range
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
         self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
         self.dense = _dense(self, self.num_classes, self.initializer_range, "dense")
         self.dense.build(features_shape)
         self.built = True
 
-    def call(self, features, training=None):
+    def call(self, features: Array, training: bool | None = None) -> Array:
         if self.dropout:
             features = self.drop(features, training=training)
         return ops.cast(self.dense(features), "float32")
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*features_shape[:-1], self.num_classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_classes": self.num_classes,
             "dropout": self.dropout,
@@ -158,13 +173,13 @@ class NextSentenceHead(ClassifierHead):
     """float[B, W] -> float32[B, 2]: does the second segment follow the first
     (Devlin et al. 2019, section 3.1, task 2)? Class 0 is "it follows"."""
 
-    def __init__(self, num_classes=2, **kwargs):
+    def __init__(self, num_classes: int = 2, **kwargs: Any) -> None:
         super().__init__(num_classes, **kwargs)
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class ValueHead(_Head):
-    """A critic's value of every state; zero at the start (Ziegler et al. 2019, as in
+    """Value head: a critic's value of each state; zero at the start (Ziegler et al. 2019, as in
     "The N implementation details of RLHF with PPO").
 
     Call arguments:
@@ -174,23 +189,23 @@ class ValueHead(_Head):
         float32[...].
     """
 
-    def build(self, hidden_shape):
+    def build(self, hidden_shape: tuple[int | None, ...]) -> None:
         self.dense = keras.layers.Dense(
             1, kernel_initializer="zeros", dtype=self.dtype_policy, name="dense"
         )
         self.dense.build(hidden_shape)
         self.built = True
 
-    def call(self, hidden):
+    def call(self, hidden: Array) -> Array:
         return ops.cast(self.dense(hidden)[..., 0], "float32")
 
-    def compute_output_shape(self, hidden_shape):
+    def compute_output_shape(self, hidden_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return hidden_shape[:-1]
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class ScalarRewardHead(_Head):
-    """A score for what stands for the whole text, ``GPT.pool`` or ``BERT.pool``.
+    """Reward head: a scalar score of the pooled text, ``GPT.pool`` or ``BERT.pool``.
 
     The kernel starts as N(0, 1/sqrt(W + 1)), the bias at zero (Stiennon et al. 2020).
 
@@ -201,19 +216,21 @@ class ScalarRewardHead(_Head):
         float32[B].
     """
 
-    def build(self, features_shape):
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
         start = Normal(stddev=(features_shape[-1] + 1) ** -0.5)
         self.dense = keras.layers.Dense(1, kernel_initializer=start, dtype="float32", name="dense")
         self.dense.build(features_shape)
         self.built = True
 
-    def call(self, features):
+    def call(self, features: Array) -> Array:
         return self.dense(features)[:, 0]
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return features_shape[:1]
 
-    def normalize(self, mean, std):
+    def normalize(self, mean: float, std: float) -> None:
         """Scales and shifts the linear map, so that scores of this mean and deviation become N(0, 1).
 
         Raises:

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
 
 from tfalign import backend
 from tfalign.functional.masking import last_true_index
-from tfalign.types import Generation
+from tfalign.types import Array, Generation
 
 _ANY_LENGTH = 2**20  # of rotary models, which state none
 
 
 @dataclasses.dataclass(frozen=True)
 class KerasHubConfig:
-    """What the rest of tfalign asks of a model's configuration."""
+    """The configuration of a KerasHub model, as far as tfalign needs it."""
 
     vocab_size: int
     width: int
@@ -39,13 +41,20 @@ class KerasHubTrunk(keras.Model):
         config: KerasHubConfig.
     """
 
-    def __init__(self, backbone, config, **kwargs):
+    def __init__(self, backbone: keras.Model, config: KerasHubConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hub = backbone
         self.config = config
         self.built = True
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         """As ``GPT.call``, but ``segment_ids`` must not hold more than one document a row."""
         if padding_mask is None:
             ones = ops.ones_like(token_ids)
@@ -59,7 +68,7 @@ class KerasHubTrunk(keras.Model):
         hidden = ops.take_along_axis(hidden, back[:, :, None], axis=1)
         return hidden if last is None else hidden[:, -last:]
 
-    def pool(self, hidden, padding_mask=None):
+    def pool(self, hidden: Array, padding_mask: Array | None = None) -> Array:
         """As ``GPT.pool``."""
         if padding_mask is None:
             return hidden[:, -1]
@@ -78,7 +87,7 @@ class KerasHubCausalLM(keras.Model):
         ValueError: if the model has no cache to decode with.
     """
 
-    def __init__(self, hub, max_positions=None, **kwargs):
+    def __init__(self, hub: keras.Model, max_positions: int | None = None, **kwargs: Any) -> None:
         if not (hasattr(hub, "call_with_cache") and hasattr(hub, "_build_cache")):
             raise ValueError(f"{type(hub).__name__} does not decode with a cache")
         super().__init__(dtype=hub.backbone.dtype_policy, **kwargs)
@@ -94,7 +103,9 @@ class KerasHubCausalLM(keras.Model):
         self.built = True
 
     @classmethod
-    def from_preset(cls, preset: str | os.PathLike, dtype=None):
+    def from_preset(
+        cls, preset: str | os.PathLike, dtype: str | keras.DTypePolicy | None = None
+    ) -> KerasHubCausalLM:
         """The model of a KerasHub preset: a folder, or a name where there is a network.
 
         Raises:
@@ -112,29 +123,37 @@ class KerasHubCausalLM(keras.Model):
             ) from error
         return cls(hub)
 
-    def save_pretrained(self, directory, entries=None):
+    def save_pretrained(
+        self, directory: str | os.PathLike, entries: Mapping[str, Any] | None = None
+    ) -> None:
         """Writes a KerasHub preset; ``entries`` have no place there. Of several processes all may call
         it, and the chief writes."""
         del entries
         if backend.is_chief():
             self.hub.save_to_preset(str(directory))
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         return self.logits(self.backbone(token_ids, padding_mask, segment_ids, training=training))
 
-    def logits(self, hidden, kernel=None):
-        """float[..., W] to float32[..., V]; the read-out is the model's own."""
+    def logits(self, hidden: Array, kernel: Array | None = None) -> Array:
+        """float[..., W] to float32[..., V]; the LM head is the model's own."""
         del kernel
         return ops.cast(self.hub.backbone.token_embedding(hidden, reverse=True), "float32")
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         """float[W, V] in the compute dtype."""
         embedding = self.hub.backbone.token_embedding
         untied = getattr(embedding, "reverse_embeddings", None)
         kernel = ops.transpose(embedding.embeddings) if untied is None else untied
         return ops.cast(kernel, self.compute_dtype)
 
-    def decode(self, generator, token_ids, mask, uniforms):
+    def decode(self, generator: Any, token_ids: Array, mask: Array, uniforms: Array) -> Generation:
         """The decode loop, for ``decoding.Generator``.
 
         Args:

@@ -1,9 +1,11 @@
-"""What Keras expects of a model that is part of somebody's own: that it can be exported, and that a weight
-which an answer does not rest on has a gradient nevertheless."""
+"""What Keras expects of a model used within another one: that it can be exported, and that every weight has a
+gradient, also one that an output does not depend on."""
 
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,7 +28,7 @@ class Exported:
 
     _first_inputs = ""
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._first_inputs:
             given = inspect.signature(self.call).bind_partial(*args, **kwargs).arguments
             names = self._input_names()
@@ -42,7 +44,13 @@ class Exported:
         names = self._first_inputs.split() or self._input_names()[:2]
         return [keras.InputSpec(shape=(None, None), dtype=_dtype_of(x), name=x) for x in names]
 
-    def export(self, filepath, format="tf_saved_model", input_signature=None, **choices):
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        input_signature: Sequence[keras.InputSpec] | None = None,
+        **choices: Any,
+    ) -> None:
         """As ``keras.Model.export``."""
         signature = self.inputs_of_export() if input_signature is None else input_signature
         return super().export(filepath, format=format, input_signature=signature, **choices)

@@ -1,4 +1,4 @@
-"""How a model's weights are cut over a mesh of devices: data parallel, FSDP and tensor parallel.
+"""Sharding of a model's weights over a mesh of devices: data parallel, FSDP and tensor parallel.
 
 A mesh has two axes. Rows of a batch are spread over the first, "data" or "fsdp"; heads and hidden units
 over the second, "model", as in Megatron-LM (Shoeybi et al. 2019): queries, keys, values and the first
@@ -14,8 +14,11 @@ its layout by its path, optimizers' moments that of their variable.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import keras
+
+from tfalign.models.config import ModelConfig
 
 _ROWS = ("data", "fsdp")
 _COLUMN, _ROW = "column", "row"
@@ -32,7 +35,7 @@ _STATES = (  # what these layers return, in a block or one by one: rows are spre
 )
 
 
-def parse_mesh(text):
+def parse_mesh(text: str) -> dict[str, int]:
     """The axes of a mesh and their sizes.
 
     Args:
@@ -64,7 +67,9 @@ def parse_mesh(text):
     return {first: sizes.get(first, 1), "model": sizes.get("model", 1)}
 
 
-def distribution(mesh, devices=None):
+def distribution(
+    mesh: Mapping[str, int], devices: Sequence[str] | None = None
+) -> keras.distribution.ModelParallel:
     """What ``keras.distribution.set_distribution`` takes, before any model is made.
 
     Args:
@@ -97,7 +102,7 @@ def distribution(mesh, devices=None):
     )
 
 
-def current_mesh():
+def current_mesh() -> dict[str, int] | None:
     """The mesh of the distribution that is set, as ``parse_mesh`` returns one; None without one."""
     current = keras.distribution.distribution()
     if current is None:
@@ -105,8 +110,8 @@ def current_mesh():
     return dict(zip(current.device_mesh.axis_names, current.device_mesh.shape))
 
 
-def check_mesh(config, mesh):
-    """Whether a mesh can cut a model.
+def check_mesh(config: ModelConfig, mesh: Mapping[str, int] | None) -> None:
+    """Checks that a model can be sharded over a mesh.
 
     Args:
         config: GPTConfig, BERTConfig or TransformerConfig.

@@ -11,8 +11,9 @@ import math
 import os
 import struct
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import keras
 import numpy as np
 
 from tfalign.files import local_path
@@ -24,14 +25,16 @@ _HEADER = struct.Struct("<7i")
 _ROTARY_BASE, _NORM_EPSILON = 10_000.0, 1e-5  # constants of run.c
 
 
-def load_llama2c(model_path: str | os.PathLike, dtype=None) -> CausalLM:
+def load_llama2c(
+    model_path: str | os.PathLike, dtype: str | keras.DTypePolicy | None = None
+) -> CausalLM:
     """A Llama-style ``CausalLM`` with the weights of a legacy llama2.c model file.
 
     llama2.c rotates neighbouring features, ``layers.rotate`` the two halves of a head, so that the
     rows of the query and key matrices are put into another order; the scores are the same.
 
     Args:
-        model_path: a ``.bin`` file; a negative vocabulary size in it means an untied read-out.
+        model_path: a ``.bin`` file; a negative vocabulary size in it means an untied LM head.
         dtype: the model's dtype policy; Keras' default where None.
 
     Returns:
@@ -186,7 +189,7 @@ class Llama2cTokenizer(SpecialIds):
     special_ids = types.MappingProxyType({"bos": 1, "eos": 2})
     _first_byte = 3
 
-    def __init__(self, pieces, scores):
+    def __init__(self, pieces: Sequence[bytes], scores: Sequence[float]) -> None:
         self._pieces = list(pieces)
         self._scores = list(scores)
         self._ids = {piece: token_id for token_id, piece in enumerate(pieces)}

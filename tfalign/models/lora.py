@@ -15,16 +15,20 @@ import contextlib
 import contextvars
 import dataclasses
 import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 from keras import ops
+
+from tfalign.types import Array
 
 _adapters_are_on = contextvars.ContextVar("adapters_are_on", default=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class LoRA:
-    """What adapters are like.
+    """Settings of low-rank adapters.
 
     Attributes:
         rank: r, of the two matrices.
@@ -41,14 +45,14 @@ class LoRA:
     dropout: float = 0.0
     dora: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"An adapter's rank must be at least 1. Received: rank={self.rank}")
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class LowRankAdapter(keras.layers.Layer):
-    """x A B alpha / r, beside a Dense of I inputs and O outputs.
+    """Low-rank update x A B alpha / r of a Dense with I inputs and O outputs.
 
     Args:
         rank, alpha, dropout, dora: as in ``LoRA``.
@@ -57,14 +61,16 @@ class LowRankAdapter(keras.layers.Layer):
     first; with ``dora`` the lengths start as those of the columns there are.
     """
 
-    def __init__(self, rank, alpha, dropout=0.0, dora=False, **kwargs):
+    def __init__(
+        self, rank: int, alpha: float, dropout: float = 0.0, dora: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.rank = rank
         self.alpha = alpha
         self.dropout = dropout
         self.dora = dora
 
-    def build(self, kernel_shape):
+    def build(self, kernel_shape: tuple[int | None, ...]) -> None:
         inputs, outputs = kernel_shape
         limit = inputs**-0.5
         self.down = self.add_weight(
@@ -82,10 +88,12 @@ class LowRankAdapter(keras.layers.Layer):
         self.built = True
 
     @property
-    def scale(self):
+    def scale(self) -> float:
         return self.alpha / self.rank
 
-    def adapt(self, x, projected, dense, training=None):
+    def adapt(
+        self, x: Array, projected: Array, dense: AdaptedDense, training: bool | None = None
+    ) -> Array:
         """What a Dense with this adapter gives, before its bias.
 
         Args:
@@ -107,18 +115,18 @@ class LowRankAdapter(keras.layers.Layer):
         kept = projected if seen is x else dense.project(seen)
         return projected + (growth - 1) * kept + growth * added
 
-    def whole(self, kernel):
+    def whole(self, kernel: Array) -> Array:
         """float32[I, O], the kernel with what is added to it, its columns as long as they then are."""
         return _float32(kernel) + ops.matmul(_float32(self.down), _float32(self.up)) * self.scale
 
-    def merged(self, kernel):
+    def merged(self, kernel: Array) -> Array:
         """float32[I, O]: the kernel a plain Dense needs to give the same."""
         whole = self.whole(kernel)
         if self.magnitude is None:
             return whole
         return whole * _float32(self.magnitude) / column_norms(whole)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "rank": self.rank,
             "alpha": self.alpha,
@@ -132,7 +140,7 @@ class Int8Kernel(keras.layers.Layer):
     """A kernel in 8 bits: a whole number from -127 to 127 times its column's scale (as LLM.int8() rounds
     weights, Dettmers et al. 2022; what is multiplied with it is not rounded)."""
 
-    def build(self, kernel_shape):
+    def build(self, kernel_shape: tuple[int | None, ...]) -> None:
         self.values = self.add_weight(
             name="values",
             shape=kernel_shape,
@@ -146,18 +154,18 @@ class Int8Kernel(keras.layers.Layer):
         )
         self.built = True
 
-    def fill(self, kernel):
+    def fill(self, kernel: Array) -> None:
         """Rounds float[I, O] to what is held."""
         kernel = ops.cast(kernel, "float32")
         scales = ops.maximum(ops.max(ops.abs(kernel), axis=0), 1e-30) / 127
         self.values.assign(ops.cast(ops.round(kernel / scales), "int8"))
         self.scales.assign(scales)
 
-    def project(self, x):
+    def project(self, x: Array) -> Array:
         """float[..., I] to float[..., O]."""
         return ops.matmul(x, ops.cast(self.values, x.dtype)) * ops.cast(self.scales, x.dtype)
 
-    def kernel(self):
+    def kernel(self) -> Array:
         """float[I, O], the rounded kernel, in the dtype of the scales."""
         return ops.cast(self.values, self.scales.dtype) * self.scales
 
@@ -170,11 +178,11 @@ class AdaptedDense(keras.layers.Dense):
     int8_kernel = None
 
     @property
-    def kernel(self):
+    def kernel(self) -> keras.Variable | Array:
         """The base's: a variable, or what an 8-bit one stands for."""
         return super().kernel if self.int8_kernel is None else self.int8_kernel.kernel()
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Array, training: bool | None = None) -> Array:
         x = self.project(inputs)
         if self.adapter is not None and _adapters_are_on.get():
             x = self.adapter.adapt(inputs, x, self, training)
@@ -182,14 +190,14 @@ class AdaptedDense(keras.layers.Dense):
             x = ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
 
-    def project(self, x):
+    def project(self, x: Array) -> Array:
         """float[..., I] times the kernel: float[..., O]."""
         if self.int8_kernel is None:
             return ops.matmul(x, self.kernel)
         return self.int8_kernel.project(x)
 
 
-def add_adapters(model, lora: LoRA) -> list[AdaptedDense]:
+def add_adapters(model: keras.layers.Layer, lora: LoRA) -> list[AdaptedDense]:
     """Freezes a model and gives its Dense layers adapters; what a layer has already is replaced.
 
     Args:
@@ -217,12 +225,12 @@ def add_adapters(model, lora: LoRA) -> list[AdaptedDense]:
     return chosen
 
 
-def adapted_layers(model) -> list[AdaptedDense]:
+def adapted_layers(model: keras.layers.Layer) -> list[AdaptedDense]:
     """The layers that have adapters."""
     return [d for d in _dense_layers(model) if getattr(d, "adapter", None) is not None]
 
 
-def quantize(model, targets=()) -> list[AdaptedDense]:
+def quantize(model: keras.layers.Layer, targets: Sequence[str] = ()) -> list[AdaptedDense]:
     """Rounds the kernels of Dense layers to 8 bits, a quarter of the memory; they are frozen then.
 
     Args:
@@ -248,8 +256,8 @@ def quantize(model, targets=()) -> list[AdaptedDense]:
     return chosen
 
 
-def merge_adapters(model) -> None:
-    """Puts what the adapters add into the kernels and takes them away; 8-bit kernels become floats.
+def merge_adapters(model: keras.layers.Layer) -> None:
+    """Merges adapters into the kernels and removes them; 8-bit kernels become floats.
     The model then is as it was before ``add_adapters`` and ``quantize``, of other weights."""
     for dense in _dense_layers(model):
         if not isinstance(dense, AdaptedDense):
@@ -270,7 +278,7 @@ def merge_adapters(model) -> None:
 
 
 @contextlib.contextmanager
-def without_adapters():
+def without_adapters() -> Iterator[None]:
     """What is called (or traced) within sees the models as they were before ``add_adapters``."""
     token = _adapters_are_on.set(False)
     try:
@@ -287,30 +295,30 @@ class WithoutAdapters:
         model: CausalLM.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self._model = model
         self.config = model.config
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         return self._model.variables
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
         with without_adapters():
             return self._model(*args, **kwargs)
 
-    def backbone(self, *args, **kwargs):
+    def backbone(self, *args: Any, **kwargs: Any) -> Array:
         with without_adapters():
             return self._model.backbone(*args, **kwargs)
 
-    def logits(self, hidden, kernel=None):
+    def logits(self, hidden: Array, kernel: Array | None = None) -> Array:
         return self._model.logits(hidden, kernel)
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         return self._model.readout_kernel()
 
 
-def column_norms(kernel):
+def column_norms(kernel: Array) -> Array:
     """float32[O], the lengths of the columns of float32[I, O]."""
     return ops.maximum(ops.norm(kernel, axis=0), 1e-12)
 

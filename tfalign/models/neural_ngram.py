@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,6 +13,7 @@ from tfalign.layers import TokenEmbedding
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig
 from tfalign.models.keras_use import Exported
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +25,9 @@ class NeuralNGramConfig(ModelConfig):
         order: n; the n - 1 tokens before a token predict it.
         embedding_width: E, of a token.
         hidden_width: H, of the layer of tanh units.
-        direct: whether the embeddings meet the read-out, too.
+        direct: whether the embeddings meet the LM head, too.
         dropout: rate on the hidden layer.
-        initializer_range: standard deviation of embeddings and read-out.
+        initializer_range: standard deviation of embeddings and LM head.
     """
 
     vocab_size: int
@@ -35,18 +38,18 @@ class NeuralNGramConfig(ModelConfig):
     dropout: float = 0.0
     initializer_range: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.order < 2:
             raise ValueError(
                 f"A neural n-gram needs a token of context. Received: order={self.order}"
             )
 
     @property
-    def context_length(self):
+    def context_length(self) -> int:
         return self.order - 1
 
     @property
-    def width(self):
+    def width(self) -> int:
         """int, of the hidden states: a one, the embeddings if direct, and the tanh units."""
         embeddings = (self.order - 1) * self.embedding_width
         return 1 + self.direct * embeddings + self.hidden_width
@@ -54,12 +57,12 @@ class NeuralNGramConfig(ModelConfig):
 
 @keras.saving.register_keras_serializable("tfalign")
 class NeuralNGram(Exported, keras.Model):
-    """The trunk of Bengio et al. 2003, eq. 1: with x the embeddings of the last n - 1 tokens side by
+    """The backbone of Bengio et al. 2003, eq. 1: with x the embeddings of the last n - 1 tokens side by
     side,
 
         logits = b + W x + U tanh(d + H x).
 
-    Its hidden state is (1, x, tanh(d + H x)), its read-out kernel (b, W, U): so it is read out as
+    Its hidden state is (1, x, tanh(d + H x)), its LM head kernel (b, W, U): so it is read out as
     every other language model here is. What lies before a row's first token counts as zeros.
 
     Args:
@@ -68,7 +71,7 @@ class NeuralNGram(Exported, keras.Model):
     Call arguments, output: as ``GPT``; but packed documents see what is before them.
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: NeuralNGramConfig | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = NeuralNGramConfig.from_dict(config)
@@ -92,7 +95,14 @@ class NeuralNGram(Exported, keras.Model):
         )
         self.built = True
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         if segment_ids is not None:
             padding_mask = segment_ids > 0
         embeddings = self._embed(token_ids, padding_mask)
@@ -100,20 +110,22 @@ class NeuralNGram(Exported, keras.Model):
         hidden = self._hidden(ops.concatenate([before, embeddings], axis=1), training)
         return hidden if last is None else hidden[:, -last:]
 
-    def new_cache(self, batch_size, length):
+    def new_cache(self, batch_size: int, length: int) -> Array:
         """The embeddings of the n - 2 tokens before the first: float[B, n - 2, E], zeros."""
         shape = (batch_size, self.config.order - 2, self.config.embedding_width)
         return ops.zeros(shape, self.compute_dtype)
 
-    def extend(self, token_ids, cache, column, visible, positions):
+    def extend(
+        self, token_ids: Array, cache: Array, column: Array | int, visible: Array, positions: Array
+    ) -> tuple[Array, Array]:
         """As ``GPT.extend``, with ``column`` a scalar and a cache that holds no more than is seen."""
         count = token_ids.shape[1]
         mask = ops.slice(visible, (0, column), (visible.shape[0], count))
         embeddings = ops.concatenate([cache, self._embed(token_ids, mask)], axis=1)
         return self._hidden(embeddings), embeddings[:, count:]
 
-    def readout_kernel(self):
-        """float[W, V], what hidden states are multiplied with to give logits."""
+    def readout_kernel(self) -> Array:
+        """float[W, V], kernel of the LM head."""
         return ops.cast(ops.transpose(self.readout), self.compute_dtype)
 
     def _embed(self, token_ids, mask):
@@ -131,5 +143,5 @@ class NeuralNGram(Exported, keras.Model):
         direct = [x] if self.config.direct else []
         return ops.concatenate([ops.ones_like(x[..., :1]), *direct, hidden], axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"config": self.config.to_dict()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,6 +12,7 @@ from keras import ops
 from tfalign.layers import TokenEmbedding
 from tfalign.models.config import ModelConfig
 from tfalign.models.keras_use import Exported
+from tfalign.types import Array
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -23,7 +26,7 @@ class RecurrentConfig(ModelConfig):
         width: W, of embeddings and states.
         num_layers: recurrent layers.
         cell: "lstm" (Hochreiter and Schmidhuber 1997) or "gru" (Cho et al. 2014).
-        tied: read-out with the transposed token embedding (Press and Wolf 2017).
+        tied: LM head with the transposed token embedding (Press and Wolf 2017).
         dropout: rate on embeddings and layers' outputs, not on what goes from step to step
             (Zaremba et al. 2014).
         initializer_range: standard deviation of the embeddings.
@@ -37,14 +40,14 @@ class RecurrentConfig(ModelConfig):
     dropout: float = 0.0
     initializer_range: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.cell not in _CELLS:
             raise ValueError(f"Cells are {', '.join(_CELLS)}. Received: cell={self.cell!r}")
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class Recurrent(Exported, keras.Model):
-    """The trunk of a recurrent language model (Mikolov et al. 2010): token ids to states.
+    """The backbone of a recurrent language model (Mikolov et al. 2010): token ids to states.
 
     Args:
         config: RecurrentConfig, or a dict of its fields.
@@ -53,7 +56,7 @@ class Recurrent(Exported, keras.Model):
     boundary the EOS between them tells.
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: RecurrentConfig | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = RecurrentConfig.from_dict(config)
@@ -82,26 +85,35 @@ class Recurrent(Exported, keras.Model):
             layer.build((None, None, c.width))
         self.built = True
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         if segment_ids is not None:
             padding_mask = segment_ids > 0
         nothing = self.new_cache(ops.shape(token_ids)[0], None)
         hidden, _ = self._run(token_ids, nothing, padding_mask, training)
         return hidden if last is None else hidden[:, -last:]
 
-    def new_cache(self, batch_size, length):
+    def new_cache(self, batch_size: int, length: int) -> tuple:
         """Every layer's states before the first token: tuples of float[B, W], zeros."""
         states = 2 if self.config.cell == "lstm" else 1
         zeros = ops.zeros((batch_size, self.config.width), self.compute_dtype)
         return tuple((zeros,) * states for _ in self.layers_of_cells)
 
-    def extend(self, token_ids, cache, column, visible, positions):
+    def extend(
+        self, token_ids: Array, cache: tuple, column: Array | int, visible: Array, positions: Array
+    ) -> tuple[Array, tuple]:
         """As ``GPT.extend``, with ``column`` a scalar and the states for a cache."""
         mask = ops.slice(visible, (0, column), (visible.shape[0], token_ids.shape[1]))
         return self._run(token_ids, cache, mask)
 
-    def readout_kernel(self):
-        """float[W, V], what hidden states are multiplied with to give logits."""
+    def readout_kernel(self) -> Array:
+        """float[W, V], kernel of the LM head."""
         return self.token_embedding.readout_kernel()
 
     def _run(self, token_ids, cache, mask, training=None):
@@ -113,5 +125,5 @@ class Recurrent(Exported, keras.Model):
             states.append(tuple(after))
         return x, tuple(states)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"config": self.config.to_dict()}

@@ -1,11 +1,15 @@
-"""Trunk and head together: the models that are trained, saved and served."""
+"""Backbone and head together: the models that are trained, saved and served."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
 
 from tfalign.models.bert import BERT, BERTConfig
+from tfalign.models.config import ModelConfig
 from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.heads import (
     CausalLMHead,
@@ -19,6 +23,7 @@ from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.keras_use import Exported
 from tfalign.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from tfalign.models.recurrent import Recurrent, RecurrentConfig
+from tfalign.types import Array
 
 _TRUNKS = {
     GPTConfig: GPT,
@@ -29,7 +34,7 @@ _TRUNKS = {
 
 
 class TaskModel(PretrainedModel, Exported, keras.Model):
-    """A trunk under ``backbone`` and what it needs to save and restore itself.
+    """A backbone under ``backbone`` and what it needs to save and restore itself.
 
     Args:
         backbone: GPT or BERT, a configuration of either, or a dict of its fields.
@@ -37,7 +42,9 @@ class TaskModel(PretrainedModel, Exported, keras.Model):
 
     backbone_class: type  # that a dict is of
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         is_trunk = isinstance(backbone, keras.Model)
         if is_trunk and kwargs.get("dtype") is None:
             kwargs["dtype"] = backbone.dtype_policy
@@ -50,7 +57,7 @@ class TaskModel(PretrainedModel, Exported, keras.Model):
         return trunk(config, dtype=self.dtype_policy, name="backbone")
 
     @property
-    def config(self):
+    def config(self) -> ModelConfig:
         return self.backbone.config
 
     @property
@@ -58,23 +65,23 @@ class TaskModel(PretrainedModel, Exported, keras.Model):
         return (None, None, self.config.width)
 
     def _hidden(self, token_ids, padding_mask, token_type_ids, training):
-        """The trunk's states, float[B, T, W]; a decoder is not told of token types."""
+        """The backbone's states, float[B, T, W]; a decoder is not told of token types."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return self.backbone(token_ids, padding_mask=padding_mask, training=training, **types)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         backbone = keras.saving.serialize_keras_object(self.backbone)
         return super().get_config() | {"backbone": backbone}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> TaskModel:
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         return cls(**config | {"backbone": backbone})
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class CausalLM(TaskModel):
-    """A GPT with its read-out: the language model, and the policy of reinforcement learning. The
+    """A GPT with its LM head: the language model, and the policy of reinforcement learning. The
     networks before it, ``NeuralNGram`` and ``Recurrent``, are trained and sampled from in its place.
 
     Args:
@@ -93,16 +100,27 @@ class CausalLM(TaskModel):
 
     backbone_class = GPT
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(backbone, **kwargs)
         self.head = CausalLMHead(dtype=self.dtype_policy, name="head")
 
     @classmethod
-    def from_preset(cls, name, dtype=None, **changes):
+    def from_preset(
+        cls, name: str, dtype: str | keras.DTypePolicy | None = None, **changes: Any
+    ) -> CausalLM:
         """A model of ``models.gpt.PRESETS`` with random weights, some sizes changed."""
         return cls(GPTConfig.from_preset(name, **changes), dtype=dtype)
 
-    def call(self, token_ids, padding_mask=None, segment_ids=None, last=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         hidden = self.backbone(
             token_ids,
             padding_mask=padding_mask,
@@ -112,30 +130,38 @@ class CausalLM(TaskModel):
         )
         return self.logits(hidden)
 
-    def logits(self, hidden, kernel=None):
-        """float[..., W] to float32[..., V]; a loop passes the read-out kernel it took before."""
+    def logits(self, hidden: Array, kernel: Array | None = None) -> Array:
+        """float[..., W] to float32[..., V]; a loop passes the LM head's kernel it took before."""
         return self.head(hidden, kernel=self.readout_kernel() if kernel is None else kernel)
 
-    def lens(self, state):
+    def lens(self, state: Array) -> Array:
         """Logits of a state between two blocks, as if it were the last: float32[..., V]."""
         return self.logits(self.backbone.final_norm(state))
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         return self.backbone.readout_kernel()
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class Critic(TaskModel):
-    """A GPT trunk with a value head: float32[B, N], the value of the state after each column."""
+    """A GPT backbone with a value head: float32[B, N], the value of the state after each column."""
 
     backbone_class = GPT
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(backbone, **kwargs)
         self.head = ValueHead(dtype=self.dtype_policy, name="head")
         self.head.build(self._features_shape)
 
-    def call(self, token_ids, padding_mask=None, last=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        last: int | None = None,
+        training: bool | None = None,
+    ) -> Array:
         return self.head(
             self.backbone(token_ids, padding_mask=padding_mask, last=last, training=training)
         )
@@ -147,7 +173,9 @@ class MaskedLM(TaskModel):
 
     backbone_class = BERT
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(backbone, **kwargs)
         c = self.config
         self.head = MaskedLMHead(
@@ -160,10 +188,16 @@ class MaskedLM(TaskModel):
         )
         self.head.build(self._features_shape)
 
-    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        token_type_ids: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         return self.lens(self._hidden(token_ids, padding_mask, token_type_ids, training))
 
-    def lens(self, state):
+    def lens(self, state: Array) -> Array:
         """Logits of a state after any block, as if it were the last: float32[..., V]."""
         return self.head(state, kernel=self.backbone.readout_kernel())
 
@@ -173,7 +207,9 @@ class BERTPretrainer(MaskedLM):
     """BERT as it is pretrained, a ``MaskedLM`` that also says whether the second text follows the first:
     (float32[B, T, V], float32[B, 2]), logits; class 0 is "it follows"."""
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(backbone, **kwargs)
         self.next_sentence = NextSentenceHead(
             initializer_range=self.config.initializer_range,
@@ -182,14 +218,20 @@ class BERTPretrainer(MaskedLM):
         )
         self.next_sentence.build(self._features_shape)
 
-    def call(self, token_ids, padding_mask=None, token_type_ids=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array | None = None,
+        token_type_ids: Array | None = None,
+        training: bool | None = None,
+    ) -> tuple[Array, Array]:
         hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
         pooled = self.backbone.pool(hidden, padding_mask)
         return self.lens(hidden), self.next_sentence(pooled, training=training)
 
 
 class _Classifier(TaskModel):
-    """A trunk and a classifier head; subclasses say which features the head sees."""
+    """A backbone and a classifier head; subclasses say which features the head sees."""
 
     backbone_class = BERT
     head_class: type
@@ -227,7 +269,7 @@ class SequenceClassifier(_Classifier):
 
 @keras.saving.register_keras_serializable("tfalign")
 class MeanPooledClassifier(_Classifier):
-    """A class for a text: float32[B, C], logits of the mean of its tokens' states, whether the trunk
+    """A class for a text: float32[B, C], logits of the mean of its tokens' states, whether the backbone
     sees them from both sides or from one. No published directory has such a head."""
 
     head_class = PooledClassifierHead
@@ -246,11 +288,13 @@ class NextSentenceClassifier(_Classifier):
 @keras.saving.register_keras_serializable("tfalign")
 class SentenceEncoder(TaskModel):
     """A vector of length 1 for a text, the mean of its tokens' states (Reimers and Gurevych 2019):
-    float32[B, W]. It is its trunk and no more, and is saved as ``backbone.save_pretrained``."""
+    float32[B, W]. It is its backbone and no more, and is saved as ``backbone.save_pretrained``."""
 
     backbone_class = BERT
 
-    def call(self, token_ids, padding_mask=None, training=None):
+    def call(
+        self, token_ids: Array, padding_mask: Array | None = None, training: bool | None = None
+    ) -> Array:
         mean = _mean_state(self._hidden(token_ids, padding_mask, None, training), padding_mask)
         return mean / ops.maximum(ops.norm(mean, axis=-1, keepdims=True), 1e-12)
 

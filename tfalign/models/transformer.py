@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -23,6 +25,7 @@ from tfalign.layers import (
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.keras_use import Exported
 from tfalign.models.layouts import check_mesh, current_mesh
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class TransformerConfig(ModelConfig):
 
     Attributes:
         vocab_size: V, one vocabulary for source and target, embedded by one table, which is
-            also the read-out (section 3.4).
+            also the LM head (section 3.4).
         width: W.
         num_layers: blocks in the encoder, and as many in the decoder.
         num_heads: attention heads.
@@ -53,7 +56,7 @@ class TransformerConfig(ModelConfig):
     dropout: float = 0.0
 
     @classmethod
-    def from_preset(cls, name, **changes):
+    def from_preset(cls, name: str, **changes: Any) -> TransformerConfig:
         """A named configuration with some fields changed, such as the vocabulary's size."""
         return preset(PRESETS, name, **changes)
 
@@ -68,7 +71,7 @@ PRESETS = {
 
 @keras.saving.register_keras_serializable("tfalign")
 class Transformer(Exported, keras.Model):
-    """Source and target so far to the logits of the next target token.
+    """Encoder-decoder Transformer: source and previous target tokens to next-token logits.
 
     Args:
         config: TransformerConfig, or a dict of its fields.
@@ -83,7 +86,7 @@ class Transformer(Exported, keras.Model):
         float32[B, T, V].
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: TransformerConfig | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
         c = self.config
@@ -102,11 +105,20 @@ class Transformer(Exported, keras.Model):
         self.final_norms = [self._norm("encoder_norm"), self._norm("decoder_norm")]
         self._build_all()
 
-    def call(self, source_ids, target_ids, source_mask=None, target_mask=None, training=None):
+    def call(
+        self,
+        source_ids: Array,
+        target_ids: Array,
+        source_mask: Array | None = None,
+        target_mask: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         context = self.encode(source_ids, source_mask, training)
         return self.decode(target_ids, context, source_mask, target_mask, training)
 
-    def encode(self, source_ids, source_mask=None, training=None):
+    def encode(
+        self, source_ids: Array, source_mask: Array | None = None, training: bool | None = None
+    ) -> Array:
         """int32[B, S] to float[B, S, W]."""
         source_mask = self._real(source_ids, source_mask)
         x = self._embed(source_ids, source_mask, training)
@@ -114,7 +126,14 @@ class Transformer(Exported, keras.Model):
             x = block(x, attention_mask=key_mask(source_mask), training=training)
         return self.final_norms[0](x) if self.config.pre_norm else x
 
-    def decode(self, target_ids, context, source_mask=None, target_mask=None, training=None):
+    def decode(
+        self,
+        target_ids: Array,
+        context: Array,
+        source_mask: Array | None = None,
+        target_mask: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         """int32[B, T] and an encoded source to float32[B, T, V]."""
         target_mask = self._real(target_ids, target_mask)
         mask = key_mask(target_mask) & causal_mask(ops.shape(target_ids)[1])
@@ -124,23 +143,32 @@ class Transformer(Exported, keras.Model):
             x = block(x, context, attention_mask=mask, context_mask=context_mask, training=training)
         return self.logits(self._decoder_end(x), self.readout_kernel())
 
-    def readout_kernel(self):
+    def readout_kernel(self) -> Array:
         """float[W, V], the transposed token embedding."""
         return self.token_embedding.readout_kernel()
 
-    def logits(self, hidden, kernel):
+    def logits(self, hidden: Array, kernel: Array) -> Array:
         """float[..., W] to float32[..., V]."""
         return ops.cast(ops.matmul(hidden, kernel), "float32")
 
-    def remember(self, context):
+    def remember(self, context: Array) -> tuple:
         """An encoded source, float[C, S, W], as the decoder's blocks look it up: a KeyValueCache each."""
         return tuple(block.cross_attention.remember(context) for block in self.decoder)
 
-    def new_cache(self, batch_size, length):
+    def new_cache(self, batch_size: int, length: int) -> tuple:
         """Empty key-value caches of ``length`` target columns, one a block of the decoder."""
         return tuple(block.attention.new_cache(batch_size, length) for block in self.decoder)
 
-    def extend(self, target_ids, cache, column, visible, positions, memory, source_mask=None):
+    def extend(
+        self,
+        target_ids: Array,
+        cache: tuple,
+        column: Array | int,
+        visible: Array,
+        positions: Array,
+        memory: tuple,
+        source_mask: Array | None = None,
+    ) -> tuple[Array, tuple]:
         """The decoder's states at N further target columns, which join the cache.
 
         Args:
@@ -239,5 +267,5 @@ class Transformer(Exported, keras.Model):
                 norm.build(shape)
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"config": self.config.to_dict()}

@@ -8,6 +8,7 @@ from keras import ops
 
 from tfalign.functional.losses import policy_gradient_loss
 from tfalign.objectives.policy_objective import PolicyObjective
+from tfalign.types import Array, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,9 @@ class A2C(PolicyObjective):
 
     value_coefficient: float = 0.1
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         policy_loss = policy_gradient_loss(log_probs, batch.advantages)
         value_error = ops.square(values - ops.stop_gradient(batch.returns))
         return policy_loss + self.value_coefficient * 0.5 * value_error, {

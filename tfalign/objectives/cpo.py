@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from tfalign.functional.preference_losses import dpo_loss
 from tfalign.objectives.pair_objective import PairObjective, sides
+from tfalign.objectives.response_log_probs import ResponseLogProbs
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,10 +24,10 @@ class CPO(PairObjective):
     nll_coefficient: float = 1.0
     needs_reference: ClassVar[bool] = False
 
-    def gap(self, responses, ref_log_probs):
+    def gap(self, responses: ResponseLogProbs, ref_log_probs: Array) -> Array:
         del ref_log_probs
         chosen, rejected = sides(responses.totals)
         return chosen - rejected
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return dpo_loss(gaps, self.beta)

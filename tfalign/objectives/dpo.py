@@ -6,6 +6,7 @@ import dataclasses
 
 from tfalign.functional.preference_losses import dpo_loss
 from tfalign.objectives.pair_objective import PairObjective
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,5 +23,5 @@ class DPO(PairObjective):
     beta: float = 0.1
     label_smoothing: float = 0.0
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return dpo_loss(gaps, self.beta, self.label_smoothing)

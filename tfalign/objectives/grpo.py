@@ -10,6 +10,7 @@ from keras import ops
 from tfalign.functional.aggregation import sequence_mean
 from tfalign.functional.losses import clip_is_active, clipped_policy_loss
 from tfalign.objectives.policy_objective import PolicyObjective
+from tfalign.types import Array, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,9 @@ class GRPO(PolicyObjective):
     kl_coefficient: float = 0.04
     aggregate: Callable = sequence_mean
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array | None, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         del values
         given = (log_probs, batch.log_probs, batch.advantages, self.clip, self.clip_high)
         policy_loss = clipped_policy_loss(*given)

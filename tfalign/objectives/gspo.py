@@ -11,6 +11,7 @@ from tfalign.functional.aggregation import sequence_mean
 from tfalign.functional.importance import sequence_log_ratio
 from tfalign.functional.losses import clip_is_active, clipped_policy_loss
 from tfalign.objectives.policy_objective import PolicyObjective
+from tfalign.types import Array, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,9 @@ class GSPO(PolicyObjective):
     clip_high: float = 4e-4
     aggregate: Callable = sequence_mean
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array | None, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         del values
         log_ratios = sequence_log_ratio(log_probs, batch.log_probs, batch.response_mask)
         unmoved = ops.zeros_like(log_ratios)

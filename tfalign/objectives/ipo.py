@@ -6,6 +6,8 @@ import dataclasses
 
 from tfalign.functional.preference_losses import ipo_loss, log_ratio_gap
 from tfalign.objectives.pair_objective import PairObjective, sides
+from tfalign.objectives.response_log_probs import ResponseLogProbs
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,11 +24,11 @@ class IPO(PairObjective):
     beta: float = 0.1
     per_token: bool = True
 
-    def gap(self, responses, ref_log_probs):
+    def gap(self, responses: ResponseLogProbs, ref_log_probs: Array) -> Array:
         if not self.per_token:
             return super().gap(responses, ref_log_probs)
         reference = responses._replace(totals=ref_log_probs)
         return log_ratio_gap(*sides(responses.means), *sides(reference.means))
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return ipo_loss(gaps, self.beta)

@@ -9,13 +9,14 @@ from keras import ops
 
 from tfalign.functional.masking import masked_sum
 from tfalign.functional.preference_losses import kto_loss, kto_reference_point
+from tfalign.models import CausalLM
 from tfalign.objectives.response_log_probs import response_log_probs
-from tfalign.types import RankedResponses
+from tfalign.types import Array, LabelledResponses, Metrics, RankedResponses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KTO:
-    """From single responses that were liked or not (Ethayarajh et al. 2024, section 4.1).
+    """KTO's loss of single responses labelled desirable or undesirable (Ethayarajh et al. 2024, section 4.1).
 
     The reference point is that of the batch at hand: of each micro-batch under accumulation. A
     response without a token counts nowhere.
@@ -33,7 +34,9 @@ class KTO:
     chunk: int | None = None
     needs_reference: ClassVar[bool] = True
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: CausalLM, batch: LabelledResponses, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over responses.
 
         Args:
@@ -42,7 +45,7 @@ class KTO:
             training: bool, whether dropout is on.
 
         Returns:
-            (loss_sum float32[], weight float32[], metrics): "accuracy" (share of responses whose
+            (loss_sum float32[], weight float32[], metrics): "accuracy" (fraction of responses whose
             log-ratio is above the reference point just when they are desirable), "kl" (the
             reference point, nats), and the mean log-ratios of both kinds.
         """

@@ -7,7 +7,9 @@ import dataclasses
 from keras import ops
 
 from tfalign.functional.masking import masked_sum
+from tfalign.models import CausalLM
 from tfalign.objectives.response_log_probs import read_out
+from tfalign.types import Array, LanguageModelBatch, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,9 @@ class LanguageModelling:
 
     chunk: int | None = None
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: CausalLM, batch: LanguageModelBatch, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over target tokens.
 
         Args:
@@ -45,6 +49,6 @@ class LanguageModelling:
         tokens, rows = ops.sum(real), ops.sum(ops.ones_like(real[:, 0]))
         return loss, weight, {"tokens_per_row": (tokens, rows)}
 
-    def log_probs(self, model, hidden, targets, training):
+    def log_probs(self, model: CausalLM, hidden: Array, targets: Array, training: bool) -> Array:
         """Log-probs of targets int32[B, T - 1] from the states before them: float32[B, T - 1]."""
         return read_out(model, hidden, targets, chunk=self.chunk)

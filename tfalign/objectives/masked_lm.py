@@ -1,4 +1,4 @@
-"""BERT's pretraining: hidden tokens, and whether one text follows another."""
+"""BERT's pretraining: masked tokens and next-sentence prediction."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from keras import ops
 
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.masking import masked_sum
+from tfalign.models import BERTPretrainer, MaskedLM
 from tfalign.objectives.classification import class_loss
+from tfalign.types import Array, MaskedTexts, Metrics
 
 
 class MaskedLanguageModelling:
-    """-log p of every hidden token (Devlin et al. 2019, section 3.1, task 1); RoBERTa's objective
+    """-log p of every masked token (Devlin et al. 2019, section 3.1, task 1); RoBERTa's objective
     (Liu et al. 2019), which leaves the second task out.
 
-    Only the hidden columns are read out: M of them meet the vocabulary, not all T.
+    Only the masked columns are read out: M of them meet the vocabulary, not all T.
     """
 
-    def __call__(self, model, batch, training=True):
-        """Sum over hidden tokens.
+    def __call__(
+        self, model: MaskedLM, batch: MaskedTexts, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
+        """Sum over masked tokens.
 
         Args:
             model: MaskedLM.
@@ -33,15 +37,17 @@ class MaskedLanguageModelling:
 
 
 class BERTPretraining:
-    """The sum of the mean -log p of the hidden tokens and of the mean -log p of "it follows" or not
+    """The sum of the mean -log p of the masked tokens and of the mean -log p of "it follows" or not
     (Devlin et al. 2019, appendix A.2).
 
-    A row's second term counts as often as the row has hidden tokens, so that sums of
+    A row's second term counts as often as the row has masked tokens, so that sums of
     micro-batches and replicas add up to the whole batch's.
     """
 
-    def __call__(self, model, batch, training=True):
-        """Sum over hidden tokens.
+    def __call__(
+        self, model: BERTPretrainer, batch: MaskedTexts, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
+        """Sum over masked tokens.
 
         Args:
             model: BERTPretrainer.
@@ -72,12 +78,12 @@ class BERTPretraining:
         )
 
 
-def read_hidden_columns(model, states, batch):
-    """float32[B, M, V], logits at the hidden columns alone.
+def read_hidden_columns(model: MaskedLM, states: Array, batch: MaskedTexts) -> Array:
+    """float32[B, M, V], logits at the masked positions alone.
 
     Args:
         model: MaskedLM.
-        states: float[B, T, W], of its trunk.
+        states: float[B, T, W], of its backbone.
         batch: MaskedTexts.
     """
     chosen = ops.take_along_axis(states, batch.hidden_columns[..., None], axis=1)

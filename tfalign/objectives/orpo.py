@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from tfalign.functional.preference_losses import dpo_loss, log_odds_ratio
 from tfalign.objectives.pair_objective import PairObjective, sides
+from tfalign.objectives.response_log_probs import ResponseLogProbs
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,9 +24,9 @@ class ORPO(PairObjective):
     nll_coefficient: float = 1.0
     needs_reference: ClassVar[bool] = False
 
-    def gap(self, responses, ref_log_probs):
+    def gap(self, responses: ResponseLogProbs, ref_log_probs: Array) -> Array:
         del ref_log_probs
         return log_odds_ratio(*sides(responses.means))
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return self.beta * dpo_loss(gaps, beta=1.0)

@@ -14,7 +14,9 @@ from keras import ops
 from tfalign.functional.losses import pair_accuracy
 from tfalign.functional.masking import masked_sum
 from tfalign.functional.preference_losses import log_ratio_gap
-from tfalign.objectives.response_log_probs import response_log_probs
+from tfalign.models import CausalLM
+from tfalign.objectives.response_log_probs import ResponseLogProbs, response_log_probs
+from tfalign.types import Array, Metrics, RankedResponses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,8 @@ class PairObjective:
     chunk: int | None = None
     needs_reference: ClassVar[bool] = True
 
-    def gap(self, responses, ref_log_probs):
-        """How much more the policy favours the first response.
+    def gap(self, responses: ResponseLogProbs, ref_log_probs: Array) -> Array:
+        """The gap between the two responses that the loss is a function of.
 
         Args:
             responses: ResponseLogProbs of K = 2.
@@ -49,11 +51,13 @@ class PairObjective:
         chosen, rejected = sides(responses.totals)
         return log_ratio_gap(chosen, rejected, *sides(ref_log_probs))
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         """float32[B], of gaps float32[B]."""
         raise NotImplementedError
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: CausalLM, batch: RankedResponses, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over pairs.
 
         Args:
@@ -63,7 +67,7 @@ class PairObjective:
 
         Returns:
             (loss_sum float32[], weight float32[], metrics), all in mean over pairs: "accuracy"
-            (share of positive gaps), "gap", and the log-probs a token of both sides.
+            (fraction of positive gaps), "gap", and the log-probs a token of both sides.
 
         Raises:
             ValueError: if there are not two responses to a prompt.
@@ -91,6 +95,6 @@ class PairObjective:
         return masked_sum(loss, counts), pairs, metrics
 
 
-def sides(x):
+def sides(x: Array) -> tuple[Array, Array]:
     """[B, 2] to (chosen [B], rejected [B])."""
     return x[:, 0], x[:, 1]

@@ -14,11 +14,13 @@ from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
 from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
 from tfalign.functional.masking import masked_sum
+from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
+from tfalign.types import Array, Metrics, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicyObjective:
-    """A loss of each response token's log-prob; subclasses define ``terms``.
+    """Base of the on-policy objectives: a loss per response token; subclasses define ``terms``.
 
     Dropout stays off: the sampling policy had none.
 
@@ -39,8 +41,10 @@ class PolicyObjective:
     aggregate: Callable = token_mean
     chunk: int | None = None
 
-    def terms(self, log_probs, values, batch):
-        """What the algorithm makes of the tokens.
+    def terms(
+        self, log_probs: Array, values: Array | None, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
+        """The algorithm's per-token loss and metrics.
 
         Args:
             log_probs: float32[B, R], current policy, nats.
@@ -52,7 +56,12 @@ class PolicyObjective:
         """
         raise NotImplementedError
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self,
+        model: Actor | SharedActorCritic | SeparateActorCritic,
+        batch: Rollout,
+        training: bool = True,
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over the batch, and what to divide it by.
 
         Args:

@@ -8,6 +8,7 @@ from keras import ops
 
 from tfalign.functional.losses import clip_is_active, clipped_policy_loss, clipped_value_loss
 from tfalign.objectives.policy_objective import PolicyObjective
+from tfalign.types import Array, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,9 @@ class PPO(PolicyObjective):
     value_clip: float = 0.2
     value_coefficient: float = 0.1
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         given = (log_probs, batch.log_probs, batch.advantages, self.clip)
         policy_loss = clipped_policy_loss(*given)
         value_loss = clipped_value_loss(values, batch.values, batch.returns, self.value_clip)

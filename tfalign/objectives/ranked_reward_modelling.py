@@ -1,14 +1,16 @@
-"""Learning a reward from rankings of several responses."""
+"""Reward modelling from rankings of several responses."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 
+import keras
 from keras import ops
 
 from tfalign.functional.losses import pair_accuracy, plackett_luce_loss, ranked_pairs
 from tfalign.functional.masking import masked_sum
+from tfalign.types import Array, Metrics, RankedResponses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,9 @@ class RankedRewardModelling:
 
     loss: Callable = plackett_luce_loss
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: keras.Model, batch: RankedResponses, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over prompts.
 
         Args:
@@ -33,7 +37,7 @@ class RankedRewardModelling:
             training: bool, whether dropout is on.
 
         Returns:
-            (loss_sum float32[], weight float32[], metrics): "accuracy" is the share of pairs that
+            (loss_sum float32[], weight float32[], metrics): "accuracy" is the fraction of pairs that
             the scores order as the ranking does, ties one half.
         """
         scores, present = score_ranked(model, batch, training)
@@ -45,7 +49,9 @@ class RankedRewardModelling:
         return masked_sum(self.loss(scores, present), counts), prompts, metrics
 
 
-def score_ranked(model, batch, training=False):
+def score_ranked(
+    model: keras.Model, batch: RankedResponses, training: bool = False
+) -> tuple[Array, Array]:
     """Scores of all responses from one forward pass: (scores float32[B, K], present bool[B, K])."""
     num_prompts, num_responses, num_columns = batch.token_ids.shape
     token_ids = ops.reshape(batch.token_ids, (num_prompts * num_responses, num_columns))

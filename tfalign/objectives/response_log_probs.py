@@ -1,4 +1,4 @@
-"""Log-probs of whole responses, for all objectives that compare them."""
+"""Log-probs of whole responses, for the objectives that compare them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from keras import ops
 
 from tfalign.functional.log_probs import chunked_token_log_probs, token_log_probs
 from tfalign.functional.masking import masked_sum
+from tfalign.models import CausalLM
 from tfalign.models.actor_critic import before_response
-from tfalign.types import Array
+from tfalign.types import Array, LabelledResponses, RankedResponses
 
 
 class ResponseLogProbs(NamedTuple):
-    """Of each of K responses to B prompts."""
+    """Summed log-probs and lengths of K responses to each of B prompts."""
 
     totals: Array  # float32[B, K], summed over the response's tokens, nats
     lengths: Array  # float32[B, K], tokens
 
     @property
-    def means(self):
+    def means(self) -> Array:
         """float32[B, K], nats a token; 0 for a response without one."""
         return self.totals / ops.maximum(self.lengths, 1.0)
 
 
-def response_log_probs(model, batch, training=False, temperature=1.0, chunk=None):
+def response_log_probs(
+    model: CausalLM,
+    batch: RankedResponses | LabelledResponses,
+    training: bool = False,
+    temperature: float | Array = 1.0,
+    chunk: int | None = None,
+) -> ResponseLogProbs:
     """One forward pass over all responses; logits at their own columns alone.
 
     Args:
@@ -50,7 +57,13 @@ def response_log_probs(model, batch, training=False, temperature=1.0, chunk=None
     )
 
 
-def read_out(model, hidden, tokens, temperature=1.0, chunk=None):
+def read_out(
+    model: CausalLM,
+    hidden: Array,
+    tokens: Array,
+    temperature: float | Array = 1.0,
+    chunk: int | None = None,
+) -> Array:
     """Log-probs of tokens from the states before them.
 
     Args:

@@ -1,9 +1,10 @@
-"""Learning a reward from preferences."""
+"""Reward modelling from preference pairs."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import keras
 from keras import ops
 
 from tfalign.functional.losses import (
@@ -11,6 +12,7 @@ from tfalign.functional.losses import (
     pair_accuracy,
     score_centering_loss,
 )
+from tfalign.types import Array, Metrics, PreferencePairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,9 @@ class RewardModelling:
 
     centering: float = 0.0
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: keras.Model, batch: PreferencePairs, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over pairs.
 
         Args:
@@ -47,7 +51,9 @@ class RewardModelling:
         return ops.sum(loss), pairs, metrics
 
 
-def score_pairs(model, batch, training=False):
+def score_pairs(
+    model: keras.Model, batch: PreferencePairs, training: bool = False
+) -> tuple[Array, Array]:
     """Scores of both sides from one forward pass: (chosen float32[B], rejected float32[B])."""
     token_ids = ops.concatenate([batch.chosen_ids, batch.rejected_ids], axis=0)
     mask = ops.concatenate([batch.chosen_mask, batch.rejected_mask], axis=0)

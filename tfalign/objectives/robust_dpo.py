@@ -1,4 +1,4 @@
-"""Direct preference optimisation for labels of which a known share is wrong."""
+"""Direct preference optimisation with a known rate of wrong labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 
 from tfalign.functional.preference_losses import robust_dpo_loss
 from tfalign.objectives.pair_objective import PairObjective
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,5 +21,5 @@ class RobustDPO(PairObjective):
     beta: float = 0.1
     label_smoothing: float = 0.1
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return robust_dpo_loss(gaps, self.beta, self.label_smoothing)

@@ -1,4 +1,4 @@
-"""Next-token prediction over a large vocabulary at the price of a small one."""
+"""Next-token prediction over a large vocabulary with a sampled softmax."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from keras import ops
 
 from tfalign.functional.random import uniform
 from tfalign.functional.sampled_softmax import draw_tail, sampled_token_log_probs
+from tfalign.models import CausalLM
 from tfalign.objectives.language_modelling import LanguageModelling
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class SampledLanguageModelling(LanguageModelling):
     Attributes:
         head: int, tokens whose scores are always summed.
         sampled: int, tokens drawn among the others for each batch.
-        seed: int in [0, 2**32). Which are drawn follows from it and the batch's tokens, so a
+        seed: int in [0, 2**32). Which are sampled follows from it and the batch's tokens, so a
             resumed run draws what it would have.
     """
 
@@ -27,7 +29,7 @@ class SampledLanguageModelling(LanguageModelling):
     sampled: int = 2000
     seed: int = 0
 
-    def log_probs(self, model, hidden, targets, training):
+    def log_probs(self, model: CausalLM, hidden: Array, targets: Array, training: bool) -> Array:
         if not training:
             return super().log_probs(model, hidden, targets, training)
         numbers = ops.arange(self.sampled, dtype="int32")

@@ -1,14 +1,19 @@
-"""Learning sentence embeddings from how much two sentences mean the same."""
+"""Sentence embeddings learned from the similarity of sentence pairs."""
 
 from __future__ import annotations
 
 from keras import ops
 
+from tfalign.models import SentenceEncoder
+from tfalign.types import Array, Metrics, SimilarTexts
+
 
 class SentenceSimilarity:
     """(cosine of the two embeddings - similarity)^2 (Reimers and Gurevych 2019, section 3.1)."""
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: SentenceEncoder, batch: SimilarTexts, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over pairs.
 
         Args:
@@ -24,7 +29,7 @@ class SentenceSimilarity:
         return loss, ops.cast(ops.shape(cosines)[0], "float32"), {}
 
 
-def cosine_of_pairs(model, batch, training=False):
+def cosine_of_pairs(model: SentenceEncoder, batch: SimilarTexts, training: bool = False) -> Array:
     """float32[B], from one forward pass over both sides."""
     token_ids = ops.concatenate([batch.first_ids, batch.second_ids], axis=0)
     mask = ops.concatenate([batch.first_mask, batch.second_mask], axis=0)

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from tfalign.functional.preference_losses import simpo_loss
 from tfalign.objectives.pair_objective import PairObjective, sides
+from tfalign.objectives.response_log_probs import ResponseLogProbs
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,10 @@ class SimPO(PairObjective):
     gamma: float = 1.375
     needs_reference: ClassVar[bool] = False
 
-    def gap(self, responses, ref_log_probs):
+    def gap(self, responses: ResponseLogProbs, ref_log_probs: Array) -> Array:
         del ref_log_probs
         chosen, rejected = sides(responses.means)
         return chosen - rejected
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return simpo_loss(gaps, self.beta, self.gamma)

@@ -6,6 +6,7 @@ import dataclasses
 
 from tfalign.functional.preference_losses import hinge_loss
 from tfalign.objectives.pair_objective import PairObjective
+from tfalign.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,5 +20,5 @@ class SLiC(PairObjective):
 
     beta: float = 0.1
 
-    def loss(self, gaps):
+    def loss(self, gaps: Array) -> Array:
         return hinge_loss(gaps, self.beta)

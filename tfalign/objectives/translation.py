@@ -1,4 +1,4 @@
-"""Writing a target from a source, with an encoder-decoder."""
+"""Translation with an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from keras import ops
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.losses import smoothed_token_loss
 from tfalign.functional.masking import masked_sum
+from tfalign.models import Transformer
+from tfalign.types import Array, Metrics, SequencePairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +19,21 @@ class Translation:
     forcing), against targets that are smoothed (Vaswani et al. 2017, section 5.4).
 
     Attributes:
-        label_smoothing: float in [0, 1), share of the target that all tokens have alike (0.1 in the
+        label_smoothing: float in [0, 1), fraction of the target that all tokens have alike (0.1 in the
             paper).
     """
 
     label_smoothing: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing must lie in [0, 1). Received: {self.label_smoothing}"
             )
 
-    def __call__(self, model, batch, training=True):
+    def __call__(
+        self, model: Transformer, batch: SequencePairs, training: bool = True
+    ) -> tuple[Array, Array, Metrics]:
         """Sum over target tokens.
 
         Args:

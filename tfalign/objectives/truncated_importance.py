@@ -11,6 +11,7 @@ from keras import ops
 from tfalign.functional.importance import token_log_ratio
 from tfalign.functional.losses import truncated_policy_loss
 from tfalign.objectives.policy_objective import PolicyObjective
+from tfalign.types import Array, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,9 @@ class TruncatedImportance(PolicyObjective):
     cap: float = 5.0
     log_ratio: Callable = token_log_ratio
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array | None, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         del values
         log_ratios = self.log_ratio(log_probs, batch.log_probs, batch.response_mask)
         policy_loss = truncated_policy_loss(log_probs, log_ratios, batch.advantages, self.cap)

@@ -10,6 +10,7 @@ from tfalign.functional.advantages import vtrace_of_responses
 from tfalign.functional.log_probs import probability_ratio
 from tfalign.functional.losses import policy_gradient_loss
 from tfalign.objectives.policy_objective import PolicyObjective
+from tfalign.types import Array, Rollout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,9 @@ class VTrace(PolicyObjective):
     clip_rho: float = 1.0
     clip_trace: float = 1.0
 
-    def terms(self, log_probs, values, batch):
+    def terms(
+        self, log_probs: Array, values: Array, batch: Rollout
+    ) -> tuple[Array, dict[str, Array]]:
         current = ops.stop_gradient(log_probs)
         targets, advantages = vtrace_of_responses(
             current,

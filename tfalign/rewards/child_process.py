@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tfalign.rewards.errors import RewardError, finite_number, sentence
 
@@ -47,7 +48,7 @@ class ChildFunction:
 
     def __init__(
         self, function: Callable[..., float], timeout: float, start_method: str | None = None
-    ):
+    ) -> None:
         multiprocessing.get_context(start_method)
         self._function = function
         self._timeout = timeout
@@ -60,13 +61,13 @@ class ChildFunction:
         self._process = self._pipe = self._lifeline = self._finalizer = None
         _children.add(self)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             name: getattr(self, name)
             for name in ("_function", "_timeout", "_start_method", "_is_closed")
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._begin_anew()
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from tfalign.rewards.errors import RewardError
+from tfalign.types import Array
 
 
 class Combination:
@@ -25,7 +29,7 @@ class Combination:
     (0.5, {'digits': 0.0, 'short': 1.0})
     """
 
-    def __init__(self, parts):
+    def __init__(self, parts: Mapping[str, tuple[float, Callable[..., float | Array]]]) -> None:
         if not parts:
             raise ValueError("A combination needs at least one part")
         for name, (weight, _) in parts.items():
@@ -33,12 +37,12 @@ class Combination:
                 raise ValueError(f"The weight of {name} must be finite. Received: {weight}")
         self.parts = dict(parts)
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> float | Array:
         """The weighted sum; raises as ``each``."""
         values = self.each(*args)
         return sum(weight * values[name] for name, (weight, _) in self.parts.items())
 
-    def each(self, *args):
+    def each(self, *args: Any) -> dict[str, float | Array]:
         """What each part gives by itself, without its weight: dict of name to value.
 
         Raises:

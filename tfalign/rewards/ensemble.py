@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
+from tfalign.types import Array
 
-def worst_case(scores):
+
+def worst_case(scores: np.ndarray) -> np.ndarray:
     """The least of them (Coste et al. 2023, "Reward model ensembles help mitigate
     overoptimization": worst-case optimisation).
 
@@ -18,7 +22,7 @@ def worst_case(scores):
     return scores.min(axis=0)
 
 
-def mean_less_deviation(scores, coefficient=1.0):
+def mean_less_deviation(scores: np.ndarray, coefficient: float = 1.0) -> np.ndarray:
     """Their mean less a number of their standard deviations, a lower confidence bound.
 
     Args:
@@ -31,7 +35,7 @@ def mean_less_deviation(scores, coefficient=1.0):
     return scores.mean(axis=0) - coefficient * scores.std(axis=0)
 
 
-def mean_less_variance(scores, coefficient=0.1):
+def mean_less_variance(scores: np.ndarray, coefficient: float = 0.1) -> np.ndarray:
     """Their mean less a multiple of their variance (Coste et al. 2023:
     uncertainty-weighted optimisation)."""
     return scores.mean(axis=0) - coefficient * scores.var(axis=0)
@@ -50,7 +54,11 @@ class Ensemble:
         ValueError: if there are fewer than two rewards.
     """
 
-    def __init__(self, rewards, bound=mean_less_deviation):
+    def __init__(
+        self,
+        rewards: Iterable[Callable[..., Array]],
+        bound: Callable[[np.ndarray], np.ndarray] = mean_less_deviation,
+    ) -> None:
         self.rewards = list(rewards)
         self.bound = bound
         if len(self.rewards) < 2:
@@ -58,7 +66,7 @@ class Ensemble:
                 f"An ensemble needs two rewards or more. Received: {len(self.rewards)}"
             )
 
-    def __call__(self, token_ids, padding_mask, response_mask):
+    def __call__(self, token_ids: Array, padding_mask: Array, response_mask: Array) -> np.ndarray:
         """float32[B], the bound of all rewards of int32[B, T] prompts with responses."""
         answered = token_ids, padding_mask, response_mask
         # in float64, where the squares of large scores are numbers too

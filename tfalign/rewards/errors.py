@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 class RewardError(ValueError):
     """A reward that could not be computed, or that no policy should be trained on."""
 
 
-def finite_number(score, what):
+def finite_number(score: Any, what: str) -> float:
     """The score as a float.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from tfalign.rewards.child_process import ChildFunction
 from tfalign.rewards.errors import RewardError, finite_number, sentence
@@ -48,7 +49,7 @@ class Guarded:
         retries: int = 0,
         fallback: float | None = None,
         start_method: str | None = None,
-    ):
+    ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be positive. Received: timeout={timeout}")
         if retries < 0:
@@ -91,14 +92,14 @@ class Guarded:
         if isinstance(self._function, ChildFunction):
             self._function.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Guarded:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_counting"}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _counting=threading.Lock())

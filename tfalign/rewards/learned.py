@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 
 from tfalign import backend
 from tfalign.models import GPT, ScalarRewardHead
+from tfalign.models.config import ModelConfig
 from tfalign.models.tasks import TaskModel
+from tfalign.types import Array
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -29,12 +34,20 @@ class RewardModel(TaskModel):
 
     backbone_class = GPT
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(backbone, **kwargs)
         self.head = ScalarRewardHead(dtype=self.dtype_policy, name="head")
         self.head.build((None, self.config.width))
 
-    def call(self, token_ids, padding_mask, token_type_ids=None, training=None):
+    def call(
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        token_type_ids: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
         hidden = self._hidden(token_ids, padding_mask, token_type_ids, training)
         return self.head(self.backbone.pool(hidden, padding_mask))
 
@@ -46,7 +59,7 @@ class LearnedReward:
         model: RewardModel.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: RewardModel) -> None:
         self.model = model
 
         def score(token_ids, padding_mask):
@@ -54,11 +67,11 @@ class LearnedReward:
 
         self.compiled = backend.jit_rows(score, model.variables)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple]:
         """What it is made of: another process compiles its own program."""
         return type(self), (self.model,)
 
-    def __call__(self, token_ids, padding_mask, response_mask):
+    def __call__(self, token_ids: Array, padding_mask: Array, response_mask: Array) -> Array:
         """float32[B], scores of int32[B, T] prompts with responses.
 
         Args:
@@ -69,7 +82,7 @@ class LearnedReward:
         del response_mask
         return self.compiled(token_ids, padding_mask)
 
-    def normalize(self, batches):
+    def normalize(self, batches: Iterable[tuple[Array, Array]]) -> dict[str, float]:
         """Scales and shifts the model's head so that these samples score N(0, 1).
 
         Args:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
 from tfalign import backend
 from tfalign.functional.masking import last_true_index, masked_sum
 from tfalign.models.tasks import Critic
+from tfalign.types import Array
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -26,7 +29,7 @@ class ProcessRewardModel(Critic):
     """
 
 
-def product_of_steps(log_probs, step_ends):
+def product_of_steps(log_probs: Array, step_ends: Array) -> Array:
     """The probability that all steps are right (Lightman et al. 2023, section 2.6).
 
     Args:
@@ -39,7 +42,7 @@ def product_of_steps(log_probs, step_ends):
     return ops.exp(masked_sum(log_probs, step_ends, axis=-1))
 
 
-def worst_step(log_probs, step_ends):
+def worst_step(log_probs: Array, step_ends: Array) -> Array:
     """The probability that the most doubtful step is right; as ``product_of_steps``."""
     return ops.exp(ops.min(ops.where(step_ends, log_probs, 0.0), axis=-1))
 
@@ -56,7 +59,12 @@ class ProcessReward:
         combine: ``product_of_steps``, ``worst_step`` or another function like them.
     """
 
-    def __init__(self, model, separator, combine=product_of_steps):
+    def __init__(
+        self,
+        model: ProcessRewardModel,
+        separator: int,
+        combine: Callable[[Array, Array], Array] = product_of_steps,
+    ) -> None:
         self.model = model
 
         def score(token_ids, padding_mask, response_mask):
@@ -70,7 +78,7 @@ class ProcessReward:
 
         self.compiled = backend.jit_rows(score, model.variables)
 
-    def __call__(self, token_ids, padding_mask, response_mask):
+    def __call__(self, token_ids: Array, padding_mask: Array, response_mask: Array) -> Array:
         """float32[B] in [0, 1], of int32[B, T] prompts with responses in the last R columns.
 
         Args:

@@ -19,7 +19,7 @@ from tfalign.rewards.numbers import last_number, parse_number
 _WORD = re.compile(r"[\u3400-\u9fff]|(?:(?![\u3400-\u9fff])\w)+(?:['’]\w+)*")
 
 
-def words(text):
+def words(text: str) -> list[str]:
     """list of str, the words of a text in lower case; every Chinese character is one.
 
     >>> words("Don't worry: 退款 is on 5 May!")
@@ -40,7 +40,7 @@ class ExactMatch:
     answer: Callable[[str], str]
     normalize: Callable[[str], str] = str.strip
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         return float(self.normalize(response) == self.normalize(self.answer(prompt)))
 
 
@@ -58,10 +58,10 @@ class NumericMatch:
     read: Callable[[str], Decimal | None] = last_number
     tolerance: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_not_negative(tolerance=self.tolerance)
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         answer = self.answer(prompt)
         right = parse_number(str(answer))
         if right is None:
@@ -80,7 +80,7 @@ class Format:
 
     pattern: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -88,7 +88,7 @@ class Format:
                 f"pattern must be a regular expression ({error}). Received: {self.pattern!r}"
             ) from None
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         return float(re.fullmatch(self.pattern, response) is not None)
 
 
@@ -111,7 +111,7 @@ class Length:
     slack: int = 0
     count: Callable[[str], int] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_not_negative(shortest=self.shortest, slack=self.slack)
         if self.longest < self.shortest:
             raise ValueError(
@@ -119,7 +119,7 @@ class Length:
                 f"Received: longest={self.longest}, shortest={self.shortest}"
             )
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         length = len(words(response)) if self.count is None else self.count(response)
         beyond = max(length - self.longest, self.shortest - length, 0)
         if beyond == 0:
@@ -137,13 +137,13 @@ class Mentions:
 
     vocabulary: tuple[str, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.vocabulary, str) or not all(map(words, self.vocabulary)):
             raise ValueError(f"vocabulary must be a set of words. Received: {self.vocabulary!r}")
         if not self.vocabulary:
             raise ValueError("vocabulary must hold at least one word")
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         text = _spaced(response)
         return sum(_spaced(entry) in text for entry in self.vocabulary) / len(self.vocabulary)
 
@@ -158,11 +158,11 @@ class Repetition:
 
     n: int = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"n must be at least 1. Received: n={self.n}")
 
-    def __call__(self, prompt, response):
+    def __call__(self, prompt: str, response: str) -> float:
         said = words(response)
         n_grams = [tuple(said[i : i + self.n]) for i in range(len(said) - self.n + 1)]
         return 1.0 - len(set(n_grams)) / len(n_grams) if n_grams else 0.0

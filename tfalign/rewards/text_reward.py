@@ -10,6 +10,7 @@ import numpy as np
 
 from tfalign.rewards.callables import signature_of
 from tfalign.rewards.errors import RewardError, finite_number
+from tfalign.types import Array
 
 
 class TextReward:
@@ -42,7 +43,7 @@ class TextReward:
         function: Callable,
         decode: Callable[[list[int]], str],
         records: Sequence[Any] | None = None,
-    ):
+    ) -> None:
         self.function = function
         self.decode = decode
         self.records = records
@@ -50,7 +51,9 @@ class TextReward:
         if self._takes_record and records is None:
             raise ValueError("A reward of (prompt, response, record) needs the records of the data")
 
-    def __call__(self, token_ids, padding_mask, response_mask, rows=None):
+    def __call__(
+        self, token_ids: Array, padding_mask: Array, response_mask: Array, rows: Array | None = None
+    ) -> np.ndarray:
         """Scores prompts and responses.
 
         Args:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,6 +18,7 @@ from prometheus_client import (
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
@@ -25,6 +28,7 @@ from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
 from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
 from tfalign.serving.responses import Response
 from tfalign.serving.settings import Limits
+from tfalign.text import Tokenizer
 
 _CHAT = "/v1/chat/completions"
 
@@ -42,7 +46,13 @@ class Server:
         ending: asyncio.Event; set, requests that have not arrived yet are refused.
     """
 
-    def __init__(self, engine: Engine, tokenizer, name: str, limits: Limits = Limits()):  # noqa: B008
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        name: str,
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
         self.name = name
@@ -93,7 +103,7 @@ class Server:
             middleware=[Middleware(Gate, limits=self.limits, refuse=self.refuse)],
         )
 
-    async def complete(self, request):
+    async def complete(self, request: Request) -> JSONResponse | StreamingResponse:
         """A completion or an answer, whole or as server-sent events."""
         body = await read_limited(request, self.limits, self.ending)
         is_chat = request.url.path == _CHAT
@@ -122,22 +132,22 @@ class Server:
             raise RefusedError(400, "The prompt is empty.")
         return token_ids, count
 
-    async def models(self, request):
+    async def models(self, request: Request) -> JSONResponse:
         """What is served, as OpenAI lists it."""
         model = {"id": self.name, "object": "model", "owned_by": "tfalign"}
         return JSONResponse({"object": "list", "data": [model]})
 
-    async def health(self, request):
+    async def health(self, request: Request) -> JSONResponse:
         """200, or 503 when the engine has failed."""
         if self.engine.failure is None:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": f"failed: {self.engine.failure}"}, 503)
 
-    async def metrics(self, request):
+    async def metrics(self, request: Request) -> PlainTextResponse:
         """Prometheus' text."""
         return PlainTextResponse(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
-    def refuse(self, scope, error):
+    def refuse(self, scope: Mapping[str, Any], error: RefusedError) -> JSONResponse:
         """The response that says why there is none."""
         status, headers = (
             error.status_code if isinstance(error, HTTPException) else error.status,

@@ -12,6 +12,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from tfalign.text import Tokenizer
+
 _CUT = "\ufdd0"  # between words, a noncharacter of Unicode; texts lose it
 # GPT-2's pattern without its look-ahead, which RE2 does not have: of white space before a word the last
 # character is cut off first.
@@ -34,7 +36,7 @@ class ByteBPE(tf.Module):
         ValueError: if the tokenizer is of another kind.
     """
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
         entries = json.loads(tokenizer.to_json())
         _check(entries)
@@ -49,7 +51,7 @@ class ByteBPE(tf.Module):
         self._merged = _table(range(len(pairs)), merged, 0)
         self._bytes = tf.constant(_spellings(tokenizer, characters))
 
-    def encode(self, texts):
+    def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """string[B] to RaggedTensor int32[B, (tokens)]."""
         texts = tf.strings.regex_replace(texts, _CUT, "")
         cut = tf.strings.regex_replace(texts, _LAST_SPACE, _CUT + r"\1\2")
@@ -59,7 +61,7 @@ class ByteBPE(tf.Module):
         ids = self._merge(words.flat_values)
         return words.with_flat_values(ids).merge_dims(1, 2)
 
-    def decode(self, ids, mask):
+    def decode(self, ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """int32[B, R] and bool[B, R] to string[B], special tokens left out."""
         pieces = tf.where(mask, tf.gather(self._bytes, ids), "")
         return tf.strings.reduce_join(pieces, axis=-1)

@@ -39,7 +39,9 @@ class ConversationEncoder:
         processes: int, conversations encoded at once.
     """
 
-    def __init__(self, tokenizer, seconds: float, most_tokens: int, processes: int = 2):
+    def __init__(
+        self, tokenizer: Tokenizer, seconds: float, most_tokens: int, processes: int = 2
+    ) -> None:
         self._tokenizer = tokenizer
         self._seconds = seconds
         self._most_tokens = most_tokens

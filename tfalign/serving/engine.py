@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -103,13 +104,13 @@ class Engine:
 
     def __init__(
         self,
-        model,
+        model: keras.Model,
         rows: int,
         length: int,
         stop_tokens: Iterable[int] = (),
         most_waiting: int = 1_000,
         prefill: int = 32,
-    ):
+    ) -> None:
         check_whole("rows", rows, 1, _MOST_ROWS)
         check_whole("length", length, 2)  # a token of the prompt and one of the response
         check_whole("most_waiting", most_waiting, 1)
@@ -134,11 +135,11 @@ class Engine:
         self._in_cache = np.zeros(rows, "int32")
         self._compile(model, rows, min(prefill, length - 1))
 
-    def __enter__(self):
+    def __enter__(self) -> Engine:
         self.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.stop()
 
     def start(self) -> None:

@@ -13,11 +13,13 @@ import contextlib
 import hmac
 import ipaddress
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tfalign.serving.checks import shown
 from tfalign.serving.requests import RefusedError
@@ -36,12 +38,14 @@ class Gate:
         refuse: ``(scope, RefusedError) -> response``.
     """
 
-    def __init__(self, app, limits: Limits, refuse):
+    def __init__(
+        self, app: ASGIApp, limits: Limits, refuse: Callable[[Scope, RefusedError], Response]
+    ) -> None:
         self.app = app
         self.limits = limits
         self.refuse = refuse
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self.app
         if scope["type"] == "http":
             try:
@@ -115,7 +119,7 @@ def _is_json(given):
     return kind.strip().lower() == "application/json" and parameters in ("", "charset=utf-8")
 
 
-async def read_limited(request, limits: Limits, ending: asyncio.Event) -> bytes:
+async def read_limited(request: Request, limits: Limits, ending: asyncio.Event) -> bytes:
     """A request's body.
 
     Args:

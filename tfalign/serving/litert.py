@@ -7,17 +7,21 @@ takes its random numbers as an input. Shapes are fixed. Texts are not taken: Lit
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalign.decoding import Generator
+from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.files import local_path, write_bytes_atomically
 from tfalign.serving.checks import check_sizes
 
 
-def export_litert_logits(model, file: str | os.PathLike, batch_size: int, length: int) -> int:
+def export_litert_logits(
+    model: keras.Model, file: str | os.PathLike, batch_size: int, length: int
+) -> int:
     """Writes the forward pass: token_ids int32[B, T] and mask bool[B, T] to logits float32[B, T, V].
 
     Args:
@@ -37,14 +41,14 @@ def export_litert_logits(model, file: str | os.PathLike, batch_size: int, length
 
 
 def export_litert(
-    model,
+    model: keras.Model,
     file: str | os.PathLike,
     batch_size: int,
     max_prompt_tokens: int,
     max_new_tokens: int,
-    sampler,
-    stop_tokens=(),
-    pad_id=0,
+    sampler: Sampler | Greedy,
+    stop_tokens: Iterable[int] = (),
+    pad_id: int = 0,
 ) -> int:
     """Writes the decode loop: token_ids int32[B, P], mask bool[B, P] and uniforms float32[R, B] in
     [0, 1) to tokens int32[B, R] and lengths int32[B].

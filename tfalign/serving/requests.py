@@ -29,7 +29,7 @@ class RefusedError(Exception):
         message: str,
         kind: str = "invalid_request_error",
         code: str | None = None,
-    ):
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind

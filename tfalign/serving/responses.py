@@ -10,6 +10,8 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import starlette.requests
+
 from tfalign.serving.engine import QueueFullError, Request
 from tfalign.serving.limits import CLIENT_GONE
 from tfalign.serving.requests import Asked, RefusedError
@@ -33,7 +35,7 @@ class Response:
         RefusedError: if too many requests wait, or the engine has failed.
     """
 
-    def __init__(self, server, asked: Asked, token_ids: list[int], max_tokens: int):
+    def __init__(self, server: Any, asked: Asked, token_ids: list[int], max_tokens: int) -> None:
         self.server = server
         self.asked = asked
         self.id = f"{'chatcmpl' if asked.is_chat else 'cmpl'}-{uuid.uuid4().hex}"
@@ -107,7 +109,7 @@ class Response:
             yield self._event(content | {"choices": [], "usage": self._usage()})
         yield "data: [DONE]\n\n"
 
-    async def whole(self, request) -> dict[str, Any]:
+    async def whole(self, request: starlette.requests.Request) -> dict[str, Any]:
         """The response as one object; a client that has gone is not decoded for.
 
         Raises:

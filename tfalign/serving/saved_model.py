@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalign.decoding import Generator, Sampler
+from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.files import WRITING, hidden, local_path
 from tfalign.serving.byte_bpe import ByteBPE
 from tfalign.serving.checks import check_sizes, check_whole
+from tfalign.text import Tokenizer
 
 
 class ServedModel(tf.Module):
@@ -37,14 +41,14 @@ class ServedModel(tf.Module):
 
     def __init__(
         self,
-        model,
-        tokenizer,
-        batch_size,
-        max_prompt_tokens,
-        max_new_tokens,
-        sampler=Sampler(),
-        stop_tokens=None,
-    ):
+        model: keras.Model,
+        tokenizer: Tokenizer,
+        batch_size: int,
+        max_prompt_tokens: int,
+        max_new_tokens: int,
+        sampler: Sampler | Greedy = Sampler(),
+        stop_tokens: Iterable[int] | None = None,
+    ) -> None:
         super().__init__(name="served_model")
         check_sizes(
             batch_size=batch_size,
@@ -67,11 +71,11 @@ class ServedModel(tf.Module):
             self.why_no_text = str(error)
 
     @property
-    def takes_text(self):
+    def takes_text(self) -> bool:
         """bool, whether there is a signature for texts; ``why_no_text`` says why not."""
         return self._text is not None
 
-    def signatures(self):
+    def signatures(self) -> dict[str, Callable]:
         """dict of name to concrete function, "serving_default" among them."""
         seed = tf.TensorSpec([], tf.int64, "seed")
         by_ids = self.generate_ids.get_concrete_function(
@@ -86,7 +90,9 @@ class ServedModel(tf.Module):
         return {"generate_ids": by_ids, "generate": by_text, "serving_default": by_text}
 
     @tf.function(autograph=False)
-    def generate_ids(self, token_ids, mask, seed):
+    def generate_ids(
+        self, token_ids: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Responses to ids.
 
         Args:
@@ -120,7 +126,7 @@ class ServedModel(tf.Module):
         return {name: value[:rows] for name, value in zip(names, generation)}
 
     @tf.function(autograph=False)
-    def generate(self, prompts, seed):
+    def generate(self, prompts: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Responses to texts.
 
         Args:
@@ -143,7 +149,11 @@ class ServedModel(tf.Module):
 
 
 def export_saved_model(
-    model, tokenizer, directory: str | os.PathLike, version: int = 1, **choices
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    directory: str | os.PathLike,
+    version: int = 1,
+    **choices: Any,
 ) -> dict[str, list[str]]:
     """Writes DIRECTORY/VERSION, a SavedModel as TF Serving looks for it.
 

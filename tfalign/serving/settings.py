@@ -39,11 +39,11 @@ class Limits:
         "Names that clients call the server by, separated by commas, beside addresses, names without a"
         " dot and those that end in .localhost; * for any.",
     )
-    api_key: str = _unseen(
-        option("", f"Key that requests must bring; empty: the environment's ${KEY_VARIABLE}.")
+    api_key: str | None = _unseen(
+        option(None, f"Key that requests must bring; none: the environment's ${KEY_VARIABLE}.")
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.key.isascii() and self.key.isprintable() and self.key == self.key.strip()):
             raise ValueError(
                 "--api_key must be printable ASCII, as an HTTP header can hold it, without spaces at"

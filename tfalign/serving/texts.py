@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tfalign.text import StreamDecoder
+from collections.abc import Sequence
+
+from tfalign.text import StreamDecoder, Tokenizer
 from tfalign.threads import one_thread_at_a_time
 
 
@@ -17,19 +19,19 @@ class StoppedText:
         is_stopped: bool, whether a stop string has come.
     """
 
-    def __init__(self, tokenizer, stops=()):
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
         self._decoder = StreamDecoder(tokenizer)
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self.is_stopped = False
 
     @one_thread_at_a_time
-    def push(self, token_id):
+    def push(self, token_id: int) -> str:
         """Takes a token. Returns str, the further text that is certain now."""
         return self._release(self._decoder.push(token_id), is_last=False)
 
     @one_thread_at_a_time
-    def flush(self):
+    def flush(self) -> str:
         """Ends the text. Returns str, what was held back."""
         return self._release(self._decoder.flush(), is_last=True)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfalign.text import templates
 from tfalign.text.templates import BEGIN, END
+from tfalign.text.tokenizers import Tokenizer
 from tfalign.text.written import Written, join, plain, written
 
 ASSISTANT = "assistant"
@@ -55,7 +56,10 @@ class EncodedConversation(NamedTuple):
 
 
 def render_conversation(
-    tokenizer, messages: Sequence[Message | Mapping], open_ended: bool = False, **variables
+    tokenizer: Tokenizer,
+    messages: Sequence[Message | Mapping],
+    open_ended: bool = False,
+    **variables: Any,
 ) -> str:
     """The text that a tokenizer's chat template makes of a conversation.
 
@@ -74,7 +78,10 @@ def render_conversation(
 
 
 def encode_conversation(
-    tokenizer, messages: Sequence[Message | Mapping], open_ended: bool = False, **variables
+    tokenizer: Tokenizer,
+    messages: Sequence[Message | Mapping],
+    open_ended: bool = False,
+    **variables: Any,
 ) -> EncodedConversation:
     """Token ids of a conversation, and which of them a model should learn to say.
 
@@ -111,7 +118,7 @@ def encode_conversation(
 
 
 def encode_answer(
-    tokenizer, prompt: Sequence[Message | Mapping], answer: str, **variables
+    tokenizer: Tokenizer, prompt: Sequence[Message | Mapping], answer: str, **variables: Any
 ) -> tuple[list[int], list[int]]:
     """A conversation that waits for the assistant, and one answer to it.
 

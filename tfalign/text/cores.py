@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tokenizers
 from tokenizers import models
@@ -24,7 +26,7 @@ def from_json(text: str, name: str) -> tokenizers.Tokenizer:
 
 
 @contextlib.contextmanager
-def one_sentence(sentence: str):
+def one_sentence(sentence: str) -> Iterator[None]:
     """Makes of whatever the library raises, which are bare exceptions and panics, a ValueError.
 
     Args:
@@ -39,7 +41,7 @@ def one_sentence(sentence: str):
         raise ValueError(f"{sentence}: {reason[:300]}") from None
 
 
-def entries_of(component) -> dict:
+def entries_of(component: Any) -> dict:
     """The JSON entries of a core's normalizer, pre-tokenizer or decoder; {} where there is none."""
     return {} if component is None else json.loads(component.__getstate__())
 
@@ -162,7 +164,9 @@ def head_of(core: tokenizers.Tokenizer) -> tuple[int, ...] | None:
     return tuple(encoding.ids[: encoding.special_tokens_mask.index(0)])
 
 
-def with_head(core: tokenizers.Tokenizer, before=(), behind=()) -> tokenizers.Tokenizer:
+def with_head(
+    core: tokenizers.Tokenizer, before: Sequence[str] = (), behind: Sequence[str] = ()
+) -> tokenizers.Tokenizer:
     """A core whose post-processor puts tokens around a text, around each of a pair.
 
     Args:

@@ -10,10 +10,14 @@ decodes the tokens of both to the joined text in every case.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def encode_joined(
-    tokenizer, firsts: Sequence[str], first_ids: Sequence[Sequence[int]], seconds: Sequence[str]
+    tokenizer: Any,
+    firsts: Sequence[str],
+    first_ids: Sequence[Sequence[int]],
+    seconds: Sequence[str],
 ) -> list[list[int]]:
     """Ids of texts that follow others.
 

@@ -6,6 +6,7 @@ import os
 import re
 import types
 from collections.abc import Iterable
+from typing import Any
 
 from tfalign.text.special_ids import SpecialIds, check_ids
 
@@ -27,7 +28,7 @@ class KerasHubTokenizer(SpecialIds):
 
     chat_template = None
 
-    def __init__(self, hub):
+    def __init__(self, hub: Any) -> None:
         self.hub = hub
         spellings = sorted(filter(None, hub.special_tokens), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
@@ -39,7 +40,7 @@ class KerasHubTokenizer(SpecialIds):
         self.vocab_size = hub.vocabulary_size()
 
     @classmethod
-    def from_preset(cls, preset: str | os.PathLike):
+    def from_preset(cls, preset: str | os.PathLike) -> KerasHubTokenizer:
         """The tokenizer of a KerasHub preset."""
         import keras_hub  # an extra
 

@@ -10,32 +10,32 @@ class SpecialIds:
     """What has ``special_ids``, a mapping of role to id; a property is None where there is no such token."""
 
     @property
-    def pad_id(self):
+    def pad_id(self) -> int | None:
         """int or None, as the other properties."""
         return self.special_ids.get("pad")
 
     @property
-    def bos_id(self):
+    def bos_id(self) -> int | None:
         return self.special_ids.get("bos")
 
     @property
-    def eos_id(self):
+    def eos_id(self) -> int | None:
         return self.special_ids.get("eos")
 
     @property
-    def unk_id(self):
+    def unk_id(self) -> int | None:
         return self.special_ids.get("unk")
 
     @property
-    def cls_id(self):
+    def cls_id(self) -> int | None:
         return self.special_ids.get("cls")
 
     @property
-    def sep_id(self):
+    def sep_id(self) -> int | None:
         return self.special_ids.get("sep")
 
     @property
-    def mask_id(self):
+    def mask_id(self) -> int | None:
         return self.special_ids.get("mask")
 
     @property

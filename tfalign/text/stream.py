@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfalign.threads import one_thread_at_a_time
 
 _REPLACEMENT = "\ufffd"
@@ -34,7 +36,7 @@ class StreamDecoder:
     ['', '', '好', '!']
     """
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._byte_tokens = getattr(tokenizer, "byte_tokens", frozenset())
         self._decode = getattr(tokenizer, "decode_spaced", tokenizer.decode)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ _USUAL_SPELLINGS = {
 }
 
 
-def read(path: str | os.PathLike, special_tokens: dict[str, str] | None) -> dict[str, Any]:
+def read(path: str | os.PathLike, special_tokens: Mapping[str, str] | None) -> dict[str, Any]:
     """What ``Tokenizer`` is constructed with.
 
     Args:
@@ -136,7 +137,7 @@ def read_stop_ids(directory: Path, core: tokenizers.Tokenizer) -> tuple[int, ...
     return None
 
 
-def write(directory: str | os.PathLike, tokenizer) -> None:
+def write(directory: str | os.PathLike, tokenizer: Any) -> None:
     """Writes a tokenizer's files: all of them, or, on a full disk, none.
 
     Raises:

@@ -68,7 +68,7 @@ class Tokenizer(SpecialIds):
         other_templates: Mapping[str, str] | None = None,
         settings: Mapping | None = None,
         num_ids: int = 0,
-    ):
+    ) -> None:
         cores.check_size(core)
         self.template_tokens = types.MappingProxyType(dict(special_tokens))
         roles = _known_roles(core, special_tokens)

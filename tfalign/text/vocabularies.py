@@ -8,8 +8,10 @@ learned here puts its BOS, or CLS and SEP, around a text, and its tokenizer.json
 from __future__ import annotations
 
 import collections
+import os
 import re
 import types
+from collections.abc import Iterable, Mapping
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -32,7 +34,11 @@ _INSIDE_WORD = "##"  # begins a WordPiece token that does not begin a word
 _SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
 
-def train_byte_bpe(texts, vocab_size, special_tokens=BYTE_BPE_SPECIAL_TOKENS):
+def train_byte_bpe(
+    texts: Iterable[str],
+    vocab_size: int,
+    special_tokens: Mapping[str, str] = BYTE_BPE_SPECIAL_TOKENS,
+) -> Tokenizer:
     """Learns a byte-level BPE, GPT-2's kind. The same texts give the same tokenizer.
 
     Args:
@@ -62,7 +68,12 @@ def train_byte_bpe(texts, vocab_size, special_tokens=BYTE_BPE_SPECIAL_TOKENS):
     return _with_ends(core, special_tokens)
 
 
-def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS, lower_case=True):
+def train_word_piece(
+    texts: Iterable[str],
+    vocab_size: int,
+    special_tokens: Mapping[str, str] = WORD_PIECE_SPECIAL_TOKENS,
+    lower_case: bool = True,
+) -> Tokenizer:
     """Learns a WordPiece vocabulary, BERT's kind. The same texts give the same tokenizer.
 
     Args:
@@ -93,7 +104,11 @@ def train_word_piece(texts, vocab_size, special_tokens=WORD_PIECE_SPECIAL_TOKENS
     return _with_ends(_word_piece(unk, lower_case, vocab), special_tokens)
 
 
-def train_words(texts, vocab_size=None, special_tokens=WORD_SPECIAL_TOKENS):
+def train_words(
+    texts: Iterable[str],
+    vocab_size: int | None = None,
+    special_tokens: Mapping[str, str] = WORD_SPECIAL_TOKENS,
+) -> Tokenizer:
     """The words of texts that come tokenised, separated by ASCII white space, the most frequent first; a
     no-break space is part of a word.
 
@@ -113,7 +128,9 @@ def train_words(texts, vocab_size=None, special_tokens=WORD_SPECIAL_TOKENS):
     return _with_ends(core, special_tokens)
 
 
-def train_characters(texts, special_tokens=WORD_SPECIAL_TOKENS):
+def train_characters(
+    texts: Iterable[str], special_tokens: Mapping[str, str] = WORD_SPECIAL_TOKENS
+) -> Tokenizer:
     """The characters of texts, the most frequent first; arguments as for ``train_words``."""
     counts = collections.Counter()
     for text in texts:
@@ -124,14 +141,20 @@ def train_characters(texts, special_tokens=WORD_SPECIAL_TOKENS):
     return _with_ends(core, special_tokens)
 
 
-def read_byte_bpe(vocab_file, merges_file, special_tokens):
+def read_byte_bpe(
+    vocab_file: str | os.PathLike, merges_file: str | os.PathLike, special_tokens: Mapping[str, str]
+) -> Tokenizer:
     """A published byte-level BPE: ``encoder.json`` and ``vocab.bpe`` in GPT-2's format. As GPT-2's, it
     puts no BOS in front of a text."""
     core = _byte_level(models.BPE.from_file(str(vocab_file), str(merges_file)))
     return Tokenizer(core, special_tokens)
 
 
-def read_word_piece(vocab_file, special_tokens=WORD_PIECE_SPECIAL_TOKENS, lower_case=True):
+def read_word_piece(
+    vocab_file: str | os.PathLike,
+    special_tokens: Mapping[str, str] = WORD_PIECE_SPECIAL_TOKENS,
+    lower_case: bool = True,
+) -> Tokenizer:
     """A published WordPiece vocabulary: ``vocab.txt`` in BERT's format, one token a line."""
     vocab = models.WordPiece.read_file(str(vocab_file))
     return _with_ends(_word_piece(_required_unk(special_tokens), lower_case, vocab), special_tokens)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _FORMAT = re.compile(r"%(?:\((?P<key>\w+)\))?[-#0 +]*\d*(?:\.\d+)?[hlL]?(?P<kind>[a-zA-Z%])")
 
@@ -25,7 +26,7 @@ class Written(str):
     b'\\x01\\x01\\x01\\x01\\x00\\x00\\x00\\x00\\x01\\x01\\x01\\x01\\x01\\x01\\x01\\x01'
     """
 
-    def __new__(cls, text="", own=None):
+    def __new__(cls, text: str = "", own: bytes | None = None) -> Written:
         self = super().__new__(cls, text)
         self._own = bytes(len(self)) if own is None else own  # hidden from the sandbox by its name
         return self
@@ -34,85 +35,85 @@ class Written(str):
     def own(self) -> bytes:
         return self._own
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self
 
-    def __add__(self, other):
+    def __add__(self, other: str) -> Written:
         return join((self, other)) if isinstance(other, str) else NotImplemented
 
-    def __radd__(self, other):
+    def __radd__(self, other: str) -> Written:
         return join((other, self)) if isinstance(other, str) else NotImplemented
 
-    def __mul__(self, times):
+    def __mul__(self, times: int) -> Written:
         return Written(super().__mul__(times), self._own * times)
 
     __rmul__ = __mul__
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Written:
         if isinstance(index, int):
             text = super().__getitem__(index)
             index %= len(self)
             return Written(text, self._own[index : index + 1])
         return Written(super().__getitem__(index), self._own[index])
 
-    def __mod__(self, values):
+    def __mod__(self, values: Any) -> Written:
         return self._checked(super().__mod__(values), lambda: self._formatted(values))
 
-    def join(self, texts):
+    def join(self, texts: Iterable[str]) -> Written:
         return join(
             part for at, text in enumerate(texts) for part in ((self, text) if at else (text,))
         )
 
-    def lstrip(self, chars=None):
+    def lstrip(self, chars: str | None = None) -> Written:
         return self[len(self) - len(super().lstrip(chars)) :]
 
-    def rstrip(self, chars=None):
+    def rstrip(self, chars: str | None = None) -> Written:
         return self[: len(super().rstrip(chars))]
 
-    def strip(self, chars=None):
+    def strip(self, chars: str | None = None) -> Written:
         return self.lstrip(chars).rstrip(chars)
 
-    def removeprefix(self, prefix):
+    def removeprefix(self, prefix: str) -> Written:
         return self[len(prefix) :] if self.startswith(prefix) else self
 
-    def removesuffix(self, suffix):
+    def removesuffix(self, suffix: str) -> Written:
         return self[: len(self) - len(suffix)] if suffix and self.endswith(suffix) else self
 
-    def upper(self):
+    def upper(self) -> Written:
         return self._as_long(super().upper())
 
-    def lower(self):
+    def lower(self) -> Written:
         return self._as_long(super().lower())
 
-    def capitalize(self):
+    def capitalize(self) -> Written:
         return self._as_long(super().capitalize())
 
-    def title(self):
+    def title(self) -> Written:
         return self._as_long(super().title())
 
-    def swapcase(self):
+    def swapcase(self) -> Written:
         return self._as_long(super().swapcase())
 
-    def replace(self, old, new, count=-1):
+    def replace(self, old: str, new: str, count: int = -1) -> Written:
         if not old:
             return Written(super().replace(old, new, count))
         new = new if isinstance(new, Written) else Written(new)
         return new.join(self.split(old, count))
 
-    def split(self, sep=None, maxsplit=-1):
+    def split(self, sep: str | None = None, maxsplit: int = -1) -> list[Written]:
         return self._located(super().split(sep, maxsplit), len(sep or ""))
 
-    def rsplit(self, sep=None, maxsplit=-1):
+    def rsplit(self, sep: str | None = None, maxsplit: int = -1) -> list[Written]:
         return self._located(super().rsplit(sep, maxsplit), len(sep or ""))
 
-    def splitlines(self, keepends=False):
+    def splitlines(self, keepends: bool = False) -> list[Written]:
         lines = self._located(super().splitlines(True), 0)
         return lines if keepends else [line[: len(*str.splitlines(line))] for line in lines]
 
-    def partition(self, sep):
+    def partition(self, sep: str) -> tuple[Written, Written, Written]:
         return self._three(self.find(sep), sep, (self, Written(), Written()))
 
-    def rpartition(self, sep):
+    def rpartition(self, sep: str) -> tuple[Written, Written, Written]:
         return self._three(self.rfind(sep), sep, (Written(), Written(), self))
 
     def _three(self, at, sep, absent):

@@ -6,9 +6,11 @@ A trainer is imported when it is first asked for; ``trainers.options`` imports n
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfalign.trainers.bert_pretraining import MaskedPretrainer
+    from tfalign.trainers.classification import ClassificationTrainer
     from tfalign.trainers.distributed import DistributedOnPolicyTrainer
     from tfalign.trainers.evaluation import PolicyEvaluator
     from tfalign.trainers.fine_tuning import FineTuner
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
     from tfalign.trainers.pretraining import Pretrainer
     from tfalign.trainers.process_rewards import ProcessRewardTrainer
     from tfalign.trainers.reward_modelling import RewardTrainer
+    from tfalign.trainers.similarity import SimilarityTrainer
+    from tfalign.trainers.tagging import TaggingTrainer
 
 _HOMES = {
+    "ClassificationTrainer": "classification",
     "DistributedOnPolicyTrainer": "distributed",
     "FineTuner": "fine_tuning",
+    "MaskedPretrainer": "bert_pretraining",
     "OnPolicyTrainer": "on_policy",
     "Pipeline": "pipeline",
     "PolicyEvaluator": "evaluation",
@@ -29,11 +35,15 @@ _HOMES = {
     "Pretrainer": "pretraining",
     "ProcessRewardTrainer": "process_rewards",
     "RewardTrainer": "reward_modelling",
+    "SimilarityTrainer": "similarity",
+    "TaggingTrainer": "tagging",
 }
 
 __all__ = [
+    "ClassificationTrainer",
     "DistributedOnPolicyTrainer",
     "FineTuner",
+    "MaskedPretrainer",
     "OnPolicyTrainer",
     "Pipeline",
     "PolicyEvaluator",
@@ -41,10 +51,12 @@ __all__ = [
     "Pretrainer",
     "ProcessRewardTrainer",
     "RewardTrainer",
+    "SimilarityTrainer",
+    "TaggingTrainer",
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -23,7 +23,9 @@ def adapt(model: keras.Model, lora: LoRA | None) -> None:
     print(f"adapters: {trained:,} weights are trained beside {whole:,} ({trained / whole:.2%})")
 
 
-def reference_of(policy: keras.Model, lora: LoRA | None, load: Callable[[], keras.Model]):
+def reference_of(
+    policy: keras.Model, lora: LoRA | None, load: Callable[[], keras.Model]
+) -> keras.Model | WithoutAdapters:
     """What a policy is held to: its own base where it has adapters, else a second copy.
 
     Args:

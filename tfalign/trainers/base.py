@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfalign import backend
+from tfalign.models import CausalLM
 from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
-from tfalign.trainers.options import RunOptions
+from tfalign.trainers.options import RunOptions, SampleOptions
+from tfalign.trainers.samples import SampleTexts
 from tfalign.trainers.saving import merge_and_save_adapters, model_directory, save_model
 from tfalign.training.learner import Learner
 from tfalign.training.loggers import make_logger
@@ -24,7 +26,10 @@ from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
 from tfalign.types import LoRA
 
-HARMLESS = frozenset({"run_dir", "data_dir", "log_every", "save_every", "log_to", "resume_from"})
+HARMLESS = frozenset(
+    {"run_dir", "data_dir", "log_every", "save_every", "log_to", "resume_from"}
+    | {"sample_every", "sample_prompts", "sample_tokens", "sample_temperature"}
+)
 """Options that a continued run may change."""
 ADVICE = {
     "steps": "the learning rate follows a schedule over --steps, so that a longer run is another one:"
@@ -53,6 +58,7 @@ class Trainer:
         tokenizer: the tokenizer.
         learner: Learner, with the model that is trained.
         run: RunDirectory, which no other process has.
+        samples: SampleTexts that are written while training; None for none.
     """
 
     options_class: type
@@ -66,12 +72,13 @@ class Trainer:
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         changes: Mapping[str, Any] | None = None,
-    ):
+    ) -> None:
         self.options = changed(options or self.options_class(), **(changes or {}))
         self.stage: str = stage or self.default_stage
         self.callbacks = tuple(callbacks)
         self.learner: Learner
         self.tokenizer: Any
+        self.samples: SampleTexts | None = None
         self._start = dict(start)
         self._temporary = tempfile.TemporaryDirectory() if run_dir is None else None
         self._owns_run = not isinstance(run_dir, RunDirectory)
@@ -136,17 +143,18 @@ class Trainer:
             print(f"{self.stage}: continuing after step {first_step}")
         self._begin(first_step)
         metrics = self._loop(state, first_step)
+        self._end()
         self.save()
         return metrics
 
     def _loop(self, state, first_step):
         options: RunOptions = self.options.run
-        with self.run.metrics(self.stage, resume_step=first_step) as log:
+        with contextlib.ExitStack() as stack:
             return run_steps(
-                self._update,
-                self.num_steps,
+                self._sampling(stack, first_step),
+                self._last_step(first_step),
                 state,
-                log,
+                stack.enter_context(self.run.metrics(self.stage, resume_step=first_step)),
                 first_step=first_step,
                 log_every=options.log_every,
                 save_every=options.save_every,
@@ -155,6 +163,27 @@ class Trainer:
                 model=self.learner.model,
                 gather=backend.gather_from_processes,
             )
+
+    def _sample(self, model: CausalLM, prompts: Iterable[Any], options: SampleOptions) -> None:
+        """Asks for sample texts, if the options do."""
+        if options.sample_every is not None:
+            seed = self.options.run.seed
+            self.samples = SampleTexts(model, self.tokenizer, prompts, options, seed)
+            self._sample_every = options.sample_every
+
+    def _sampling(self, stack, first_step):
+        """``_update``, with sample texts."""
+        if self.samples is None:
+            return self._update
+        log = stack.enter_context(self.run.samples(self.stage, resume_step=first_step))
+
+        def update(step):
+            metrics = self._update(step)
+            if step % self._sample_every == 0:
+                log.write(step, self.samples.prompts, self.samples())
+            return metrics
+
+        return update
 
     def _loggers(self):
         return [
@@ -176,6 +205,13 @@ class Trainer:
 
     def _begin(self, first_step: int) -> None:
         """Is called before the first update, with the number of those already done."""
+
+    def _last_step(self, first_step: int) -> int:
+        """The step at which a training that goes on after ``first_step`` ends."""
+        return self.num_steps
+
+    def _end(self) -> None:
+        """Is called after the last update, before what was trained is saved."""
 
     def _update(self, step: int) -> dict[str, Any]:
         """One step; what it says of itself."""

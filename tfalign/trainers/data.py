@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfalign import backend, data
+from tfalign.data.examples import Examples
 from tfalign.trainers.options import DataOptions
 
 EMBEDDED = "embedded"
@@ -20,7 +21,9 @@ _KINDS = {
 Data = str | Sequence[Any]
 
 
-def split_records(given: Data, kind: type, options: DataOptions, held_out: Data | None = None):
+def split_records(
+    given: Data, kind: type, options: DataOptions, held_out: Data | None = None
+) -> tuple[Sequence[Any], Sequence[Any]]:
     """Training and held-out records.
 
     Args:
@@ -40,24 +43,24 @@ def split_records(given: Data, kind: type, options: DataOptions, held_out: Data 
         ValueError: if it is none of that, or no record is left.
     """
     if held_out is not None:
-        return tuple(_all(one, kind, options) for one in (given, held_out))
+        return tuple(all_records(one, kind, options) for one in (given, held_out))
     if isinstance(given, str):
         return tuple(read_split(given, kind, split, options) for split in ("train", "test"))
-    return data.split_by_prompt(_all(given, kind, options), options.test_fraction)
+    return data.split_by_prompt(all_records(given, kind, options), options.test_fraction)
 
 
 def training_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
     """Training records alone: of a source those of its training split, of a sequence all."""
     if isinstance(given, str):
         return read_split(given, kind, "train", options)
-    return _all(given, kind, options)
+    return all_records(given, kind, options)
 
 
 def held_out_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
     """Held-out records alone: of a source those of its test split, of a sequence all."""
     if isinstance(given, str):
         return read_split(given, kind, "test", options)
-    return _all(given, kind, options)
+    return all_records(given, kind, options)
 
 
 def read_split(source: str, kind: type, split: str, options: DataOptions) -> Sequence[Any]:
@@ -75,6 +78,8 @@ def _read(source, kind, split, options):
     if source.startswith(_CHAT):
         records = _read(source.removeprefix(_CHAT), kind, split, options)
         return [data.as_conversation(record) for record in records]
+    if source == EMBEDDED and kind not in _KINDS:
+        raise ValueError(f'The data must be given: there is no "{EMBEDDED}" {kind.__name__}')
     if source == EMBEDDED:
         rows = data.load_customer_service(_KINDS[kind], split, options.data_dir)
         return [kind(source=f"{EMBEDDED}:{split}:{i}", **row) for i, row in enumerate(rows)]
@@ -91,8 +96,8 @@ def _read_all(source, kind, options):
     return records
 
 
-def _all(given, kind, options):
-    """All records of one form of data."""
+def all_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
+    """All records of one form of data, whatever split they are of."""
     if isinstance(given, str):
         return _read_all(given, kind, options)
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
@@ -103,7 +108,7 @@ def _all(given, kind, options):
     return data.records_of_rows(given, kind, options.on_bad)
 
 
-def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any):
+def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any) -> Examples | None:
     """Encoded records, None of none; how many, and which were left out, is printed."""
     if not records:
         print(f"{what}: none")
@@ -113,7 +118,7 @@ def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any):
     return examples
 
 
-def held_out_batches(examples, rows: int, columns: Sequence[int]) -> list[Any]:
+def held_out_batches(examples: Examples | None, rows: int, columns: Sequence[int]) -> list[Any]:
     """Batches of held-out examples, which may be fewer than a batch's rows, or none (None)."""
     if examples is None:
         return []

@@ -15,8 +15,8 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
     older at most; "age" in the metrics is how many it was. An actor that dies is replaced, and its prompts
     are answered again ("redone").
 
-    Args: see ``OnPolicyTrainer``; options are a ``DistributedOptions``. The model must have a directory, which
-        all machines can read.
+    The arguments are those of ``OnPolicyTrainer``; options are a ``DistributedOptions``. The model must have a
+    directory, which all machines can read.
 
     Raises:
         ValueError: if Ray is not installed, the learner is several processes, or an actor has no prompt.
@@ -44,10 +44,10 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
         self.remote = RemoteResponses(job, self.num_steps)
         return super()._make_worker(reward, records)
 
-    def _remote(self):
+    def _older(self, copy, reward, config, limit):
         return self.remote
 
-    def train(self):
+    def train(self) -> dict[str, float]:
         try:
             return super().train()
         finally:

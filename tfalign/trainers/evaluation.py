@@ -68,7 +68,7 @@ class PolicyEvaluator:
         details: Details | None = None,
         options: EvaluateOptions | None = None,
         **changes: Any,
-    ):
+    ) -> None:
         self.options = changed(options or EvaluateOptions(), **changes)
         self.gold, self.details = gold, details
         self._pretrained = opened(reference, None)

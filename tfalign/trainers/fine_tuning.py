@@ -14,6 +14,7 @@ from tfalign.trainers.adapters import adapt
 from tfalign.trainers.base import opened
 from tfalign.trainers.data import buckets, held_out_batches
 from tfalign.trainers.options import FineTuneOptions
+from tfalign.trainers.samples import prompts_of
 from tfalign.trainers.supervised import SupervisedTrainer
 
 
@@ -40,6 +41,8 @@ class FineTuner(SupervisedTrainer):
         if options.conversations:
             kind, encode = ConversationRecord, encode_conversations
         train, test = self._examples(kind, encode, data, held_out, max_tokens=options.length)
+        shown = prompts_of((test or train).records)
+        self._sample(self.pretrained.model, shown, options.evaluation)
         columns, rows = buckets(options.length), options.update.batch_size
         self._learn(
             self.pretrained.model,
@@ -49,6 +52,6 @@ class FineTuner(SupervisedTrainer):
             len(train),
         )
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory

@@ -20,9 +20,11 @@ from tfalign.trainers.data import Data, encoded, training_records
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
+from tfalign.trainers.samples import prompts_of
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve
+from tfalign.training.responses import OlderResponder
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.run_directory import RunDirectory
 
@@ -66,7 +68,7 @@ class OnPolicyTrainer(Trainer):
         stage: str | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
-    ):
+    ) -> None:
         self.default_stage = algorithm if isinstance(algorithm, str) else "align"
         start = {
             "model": name_of(model),
@@ -93,6 +95,8 @@ class OnPolicyTrainer(Trainer):
             seed=self.options.run.seed,
         )
         self.kl_control = parts.kl_control(self.algorithm, self.options)
+        shown = prompts_of(self.examples.records)
+        self._sample(self.pretrained.model, shown, self.options.samples)
 
     @property
     def num_steps(self) -> int:
@@ -119,26 +123,27 @@ class OnPolicyTrainer(Trainer):
         context = Context(self.tokenizer, records, options.reward_options, dtype)
         reward = resolve_reward(reward, context)
         reference = None if options.lora else self.pretrained.copy_of_model()
-        older = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
+        copy = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
         actor_critic = parts.actor_critic(chosen, options, policy, first_model(reward))
-        for model in filter(None, (policy, older)):
+        for model in filter(None, (policy, copy)):
             adapt(model, options.lora)
+        config = parts.rollout_config(chosen, options, self.tokenizer)
+        limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(
             actor_critic,
             reference_of(policy, options.lora, lambda: reference),
             reward,
-            parts.rollout_config(chosen, options, self.tokenizer),
+            config,
             chosen.credit,
             chosen.baseline and chosen.baseline(),
-            parts.cost_limit(options.reward_options, dtype),
-            older,
-            self._remote(),
-            options.responses.corrected,
+            limit,
+            self._older(copy, reward, config, limit),
         )
 
-    def _remote(self):
-        """Who responds instead of the worker's own responder; None for nobody."""
-        return None
+    def _older(self, copy, reward, config, limit):
+        """Who responds instead of the policy, with older copies of it; None for nobody."""
+        corrected = self.options.responses.corrected
+        return copy and OlderResponder(copy, reward, config, limit, corrected)
 
     def _make_learner(self):
         options, chosen = self.options, self.algorithm
@@ -149,8 +154,9 @@ class OnPolicyTrainer(Trainer):
 
     def _update(self, step):
         options = self.options
-        if self.worker.sampler is not None and step % options.responses.refresh_every == 1:
-            self.worker.refresh_sampler()
+        every = options.responses.refresh_every
+        if every > 1 and step % every == 1:
+            self.worker.older.refresh(self.pretrained.model)
         rollout, metrics = improve(
             self.worker,
             self.learner,
@@ -177,7 +183,7 @@ class OnPolicyTrainer(Trainer):
     def _more_variables(self):
         return self.worker.variables
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory
 

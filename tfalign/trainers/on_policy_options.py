@@ -6,7 +6,13 @@ This module imports neither Keras nor TensorFlow.
 from __future__ import annotations
 
 from tfalign.options import option, option_record, record
-from tfalign.trainers.options import CHUNK_HELP, DataOptions, RunOptions, UpdateOptions
+from tfalign.trainers.options import (
+    CHUNK_HELP,
+    DataOptions,
+    RunOptions,
+    SampleOptions,
+    UpdateOptions,
+)
 from tfalign.types import LoRA
 
 AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length_mean", "micro_batch_token_mean")
@@ -150,7 +156,9 @@ class RewardOptions:
     on_bad_reward: str = option(
         "stop", "A batch whose reward fails or is not finite: stop, or skip it.", ("stop", "skip")
     )
-    cost_model: str = option("", "Directory of a second reward model whose mean score is limited.")
+    cost_model: str | None = option(
+        None, "Directory of a second reward model whose mean score is limited; none: no limit."
+    )
     cost_limit: float = option(0.0, "Limit of the mean cost.")
     cost_rate: float = option(0.05, "Step size of the Lagrange multiplier.", above=0)
 
@@ -177,6 +185,7 @@ class OnPolicyOptions:
     credit: CreditOptions = record(CreditOptions())
     kl_penalty: KLOptions = record(KLOptions())
     reward_options: RewardOptions = record(RewardOptions())
+    samples: SampleOptions = record(SampleOptions())
     lora: LoRA | None = record(None, prefix="lora.")
 
 
@@ -191,7 +200,9 @@ class ActorOptions:
     fixed_age: bool = option(
         False, "Responses of the policy of exactly --staleness updates before, not of the newest."
     )
-    address: str = option("", "Address of a Ray cluster; empty: one is started on this machine.")
+    address: str | None = option(
+        None, "Address of a Ray cluster; none: one is started on this machine."
+    )
 
 
 @option_record
@@ -200,10 +211,10 @@ class DistributedOptions(OnPolicyOptions):
 
     actor_options: ActorOptions = record(ActorOptions())
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, alone in (
             ("refresh_every", self.responses.refresh_every, 1),
-            ("cost_model", self.reward_options.cost_model, ""),
+            ("cost_model", self.reward_options.cost_model, None),
         ):
             if value != alone:
                 raise ValueError(f"--{name} is for one process. Received: {name}={value}")

@@ -108,7 +108,7 @@ def actor_critic(
     options: OnPolicyOptions,
     policy: keras.Model,
     reward_model: keras.Model | None,
-):
+) -> Actor | SharedActorCritic | SeparateActorCritic:
     """The policy with the critic that an algorithm needs."""
     if not chosen.needs_critic:
         return Actor(policy)

@@ -27,15 +27,57 @@ class RunOptions:
     )
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", at_least=1)
     save_every: int = option(100, "Steps between checkpoints.", at_least=1)
-    eval_every: int | None = option(
-        None, "Steps between evaluations on held-out data; none: after the last step.", at_least=1
-    )
     log_to: tuple[str, ...] = option((), "Further loggers beside TensorBoard.", ("wandb", "mlflow"))
     resume_from: int | None = option(
         None,
         "Step of the checkpoint to continue from, later ones are removed; none: the newest.",
         at_least=0,
     )
+
+
+@option_record
+class EvaluationOptions:
+    """Evaluation while training: held-out data, the best model, early stopping."""
+
+    eval_every: int | None = option(
+        None, "Steps between evaluations on held-out data; none: after the last step.", at_least=1
+    )
+    keep_best: bool = option(
+        False, "Save the weights of the lowest held-out loss instead of the last ones."
+    )
+    patience: int | None = option(
+        None,
+        "Stop after this many evaluations without a lower held-out loss; none: never.",
+        at_least=1,
+    )
+
+    def __post_init__(self) -> None:
+        if self.eval_every is None and (self.keep_best or self.patience is not None):
+            raise ValueError(
+                "keep_best and patience need eval_every. "
+                f"Received: keep_best={self.keep_best}, patience={self.patience}, eval_every=None"
+            )
+
+
+@option_record
+class SampleOptions:
+    """Sample texts while training, in samples.jsonl and TensorBoard."""
+
+    sample_every: int | None = option(
+        None, "Steps between sample texts; none: no samples.", at_least=1
+    )
+    sample_prompts: tuple[str, ...] = option(
+        (), "Prompts of the samples, in a config file a list; none: four of the data's."
+    )
+    sample_tokens: int = option(48, "Maximum length of a sample's response, tokens.", at_least=1)
+    sample_temperature: float | None = option(
+        None, "Sampling temperature of samples; none: greedy.", above=0
+    )
+
+
+@option_record
+class TextEvaluationOptions(EvaluationOptions, SampleOptions):
+    """Evaluation and sample texts while training: the best model, early stopping, samples.jsonl."""
 
 
 @option_record
@@ -74,12 +116,19 @@ class UpdateOptions:
 
 
 @option_record
-class SupervisedOptions:
-    """What every supervised trainer takes."""
+class TrainingOptions:
+    """What every training on examples takes."""
 
     run: RunOptions = record(RunOptions())
+    evaluation: EvaluationOptions = record(EvaluationOptions())
     data_options: DataOptions = record(DataOptions())
     update: UpdateOptions = record(UpdateOptions())
+
+
+@option_record
+class SupervisedOptions(TrainingOptions):
+    """What every training of a model that was pretrained takes."""
+
     lora: LoRA | None = record(None, prefix="lora.")
 
 
@@ -87,6 +136,7 @@ class SupervisedOptions:
 class FineTuneOptions(SupervisedOptions):
     """Options of ``FineTuner``."""
 
+    evaluation: TextEvaluationOptions = record(TextEvaluationOptions())
     length: int = option(
         96, "Maximum sequence length of prompt and completion, tokens.", at_least=2
     )
@@ -95,10 +145,11 @@ class FineTuneOptions(SupervisedOptions):
 
 
 @option_record
-class PretrainOptions(SupervisedOptions):
+class PretrainOptions(TrainingOptions):
     """Options of ``Pretrainer``."""
 
     run: RunOptions = record(RunOptions(steps=800, log_every=20, save_every=200))
+    evaluation: TextEvaluationOptions = record(TextEvaluationOptions())
     update: UpdateOptions = record(
         UpdateOptions(learning_rate=2e-3, warmup_steps=50, weight_decay=0.1)
     )
@@ -114,8 +165,8 @@ class PretrainOptions(SupervisedOptions):
     max_positions: int = option(128, "Longest sequence of the model, tokens.", at_least=2)
     length: int = option(96, "Sequence length of packed rows, tokens.", at_least=2)
     chunk: int | None = option(None, CHUNK_HELP, at_least=1)
-    ramp: str = option(
-        "", "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
+    ramp: str | None = option(
+        None, "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
     )
 
 
@@ -137,14 +188,14 @@ class RewardTrainOptions(SupervisedOptions):
     rankings: str | None = option(
         None, "Loss of records that rank several responses; none: pairs.", RANKING_LOSSES
     )
-    normalize_with: str = option(
-        "", "Policy on whose responses scores are normalised to N(0, 1); empty: the model."
+    normalize_with: str | None = option(
+        None, "Policy on whose responses scores are normalised to N(0, 1); none: the model."
     )
     normalize_batches: int = option(
         8, "Batches of responses on which scores are normalised.", at_least=1
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rankings and self.centering:
             raise ValueError(f"centering is of pairs. Received: rankings={self.rankings}")
 
@@ -183,10 +234,13 @@ class PreferenceOptions(SupervisedOptions):
     """Options of ``PreferenceTrainer``."""
 
     run: RunOptions = record(RunOptions(steps=300))
+    evaluation: TextEvaluationOptions = record(TextEvaluationOptions())
     update: UpdateOptions = record(UpdateOptions(learning_rate=2e-4))
     loss_options: LossOptions = record(LossOptions())
     loss: str = option("dpo", "Preference loss.", PREFERENCE_LOSSES)
-    reference: str = option("", "Directory of the reference model; empty: the starting model.")
+    reference: str | None = option(
+        None, "Directory of the reference model; none: the starting model."
+    )
     unpaired: bool = option(
         False, 'Records have "prompt", "completion" and "label" instead of pairs (KTO).'
     )
@@ -224,7 +278,9 @@ class DeviceOptions:
         1, "TensorFlow: logical CPUs to split this machine's into.", at_least=1
     )
     tpu: str = option("local", "TensorFlow: name or address of the TPU of --strategy=tpu.")
-    mesh: str = option("", 'JAX: mesh axes, such as "data:8", "fsdp:8" or "fsdp:2,model:4".')
+    mesh: str | None = option(
+        None, 'JAX: mesh axes, such as "data:8", "fsdp:8" or "fsdp:2,model:4"; none: one device.'
+    )
     multihost: bool = option(
         False, "JAX: join the processes of other machines, see docs/devices.md."
     )

@@ -24,6 +24,7 @@ from tfalign.trainers.pipeline_options import PipelineOptions
 from tfalign.trainers.pretraining import Pretrainer
 from tfalign.trainers.reward_modelling import RewardTrainer
 from tfalign.trainers.saving import model_directory
+from tfalign.training.run_directory import RunDirectory
 
 
 class Pipeline:
@@ -46,7 +47,7 @@ class Pipeline:
         run_dir: str | os.PathLike,
         options: PipelineOptions | None = None,
         **changes: Any,
-    ):
+    ) -> None:
         self.options = changed(options or PipelineOptions(), **changes)
         self.run = open_run(run_dir, to_dict(self.options))
         self._models = {
@@ -165,7 +166,7 @@ class SecondsOfRun:
         run: RunDirectory.
     """
 
-    def __init__(self, run):
+    def __init__(self, run: RunDirectory) -> None:
         self._run = run
         file = run.path / "seconds.json"
         self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}

@@ -20,7 +20,7 @@ class PretrainStage:
     """Stage pretrain."""
 
     data: str = option("embedded", "Its data, as of `tfalign pretrain`.")
-    options: PretrainOptions = record(PretrainOptions())
+    options: PretrainOptions = record(PretrainOptions(), "Pretraining")
 
 
 @option_record
@@ -28,7 +28,7 @@ class FineTuneStage:
     """Stage sft."""
 
     data: str = option("embedded", "Its data, as of `tfalign sft`.")
-    options: FineTuneOptions = record(FineTuneOptions())
+    options: FineTuneOptions = record(FineTuneOptions(), "Fine-tuning")
 
 
 @option_record
@@ -36,7 +36,7 @@ class RewardStage:
     """Stage reward_model."""
 
     data: str = option("embedded", "Its data, as of `tfalign reward`.")
-    options: RewardTrainOptions = record(RewardTrainOptions())
+    options: RewardTrainOptions = record(RewardTrainOptions(), "Reward modelling")
 
 
 @option_record
@@ -53,7 +53,7 @@ class EvaluateStage:
     """Stage evaluate."""
 
     data: str = option("embedded", "Its prompts, as of `tfalign evaluate`.")
-    options: EvaluateOptions = record(EvaluateOptions())
+    options: EvaluateOptions = record(EvaluateOptions(), "Evaluation")
 
 
 @option_record
@@ -67,8 +67,8 @@ class PipelineOptions:
         "Step of the checkpoint to continue the running stage from; none: the newest.",
         at_least=0,
     )
-    judge: str = option(
-        "", "File of a NaiveBayes judge: the gold reward where the data has none of its own."
+    judge: str | None = option(
+        None, "File of a NaiveBayes judge: the gold reward where the data has none of its own."
     )
     pretrain: PretrainStage = option(PretrainStage(), "Stage pretrain: language modelling")
     sft: FineTuneStage = option(FineTuneStage(), "Stage sft: supervised fine-tuning")

@@ -17,6 +17,7 @@ from tfalign.trainers.adapters import adapt
 from tfalign.trainers.base import opened
 from tfalign.trainers.data import buckets, encoded, held_out_batches, split_records
 from tfalign.trainers.options import PreferenceOptions
+from tfalign.trainers.samples import prompts_of
 from tfalign.trainers.supervised import SupervisedTrainer
 from tfalign.training.preferences import PreferenceLoss, preference_loss
 from tfalign.training.reference import FrozenReference
@@ -45,6 +46,10 @@ class PreferenceTrainer(SupervisedTrainer):
         self.pretrained = opened(model, options.update.precision, dropout=0.0)
         self.tokenizer = self.pretrained.tokenizer
         self._examples_of_pairs = self._encoded(data, held_out)
+        train, test = self._examples_of_pairs
+        self._check_held_out(test)
+        shown = prompts_of((test or train).records)
+        self._sample(self.pretrained.model, shown, options.evaluation)
         self._columns = buckets(options.max_prompt_tokens)
 
     def _prepare(self):
@@ -93,7 +98,7 @@ class PreferenceTrainer(SupervisedTrainer):
             for split, records in zip(("train", "test"), splits)
         ]
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)
         self.pretrained.directory = self.model_directory
 

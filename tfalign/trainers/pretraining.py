@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from tfalign.data import BatchStream, Ramp, TextRecord, encode_texts
+from tfalign.data.examples import Examples
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
 from tfalign.text import train_byte_bpe
-from tfalign.trainers.base import Trainer, name_of_data
-from tfalign.trainers.data import Data, encoded, split_records
+from tfalign.trainers.data import encoded, split_records
 from tfalign.trainers.options import PretrainOptions
-from tfalign.trainers.supervised import SupervisedTrainer
-from tfalign.training.run_directory import RunDirectory
+from tfalign.trainers.supervised import ScratchTrainer
 
+_BEGINNINGS, _BEGINNING = 16, 8  # texts of which samples go on, and tokens of each
 _SIZES = ("width", "num_layers", "num_heads", "attention_window", "dropout")
 
 
-class Pretrainer(SupervisedTrainer):
+class Pretrainer(ScratchTrainer):
     """Pretrains a GPT from random weights on packed rows of text (Brown et al. 2020, appendix B, in small).
 
     Data are documents, records with "text"::
@@ -30,32 +29,14 @@ class Pretrainer(SupervisedTrainer):
         Pretrainer("text.jsonl", run_dir="runs/a", vocab_size=4096).train()
 
     Args:
-        data, held_out, options, run_dir, stage, callbacks, changes: see ``SupervisedTrainer``; options are a
+        data, held_out, options, run_dir, stage, callbacks, changes: see ``ScratchTrainer``; options are a
             ``PretrainOptions``.
     """
 
     options_class = PretrainOptions
     default_stage = "pretrain"
 
-    def __init__(
-        self,
-        data: Data,
-        *,
-        held_out: Data | None = None,
-        options: PretrainOptions | None = None,
-        run_dir: str | os.PathLike | RunDirectory | None = None,
-        stage: str | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-        **changes: Any,
-    ):
-        start = {"data": name_of_data(data)}
-        if held_out is not None:
-            start["held_out"] = name_of_data(held_out)
-        Trainer.__init__(self, start, options, run_dir, stage, callbacks, changes)
-        with self._building():
-            self._build(None, data, held_out)
-
-    def _build(self, model, data, held_out):
+    def _build(self, data, held_out):
         options = self.options
         longest = longest_row(options.length, options.ramp)
         if longest > options.max_positions:
@@ -73,6 +54,7 @@ class Pretrainer(SupervisedTrainer):
         def packed(rows, length):
             return BatchStream(examples, rows, packed_length=length, seed=seed)
 
+        self._sample(model, self._beginnings(test or train), options.evaluation)
         held_out_examples = encode_texts(test, self.tokenizer) if test else None
         self._learn(
             model,
@@ -82,11 +64,16 @@ class Pretrainer(SupervisedTrainer):
             -(-int(examples.lengths.sum()) // options.length),
         )
 
-    def save(self):
+    def _beginnings(self, records):
+        """The first few tokens of some texts."""
+        rows = self.tokenizer.encode_batch([record.text for record in records[:_BEGINNINGS]])
+        return list(dict.fromkeys(self.tokenizer.decode(ids[:_BEGINNING]) for ids in rows))
+
+    def save(self) -> None:
         self._save(self.learner.model)
 
 
-def packed_batches(examples, rows: int, length: int) -> list[Any]:
+def packed_batches(examples: Examples | None, rows: int, length: int) -> list[Any]:
     """Packed batches of held-out examples, if there are any that fill one."""
     if examples is None or examples.lengths.sum() < rows * length:
         return []
@@ -105,14 +92,14 @@ def new_model(options: PretrainOptions, vocab_size: int) -> CausalLM:
     return CausalLM(config, dtype=options.update.precision)
 
 
-def ramp_stages(ramp: str) -> list[tuple[int, int, int]]:
+def ramp_stages(ramp: str | None) -> list[tuple[int, int, int]]:
     """The stages of a ramp, (updates, rows, length) each.
 
     >>> ramp_stages("100:8x32,200:16x64")
     [(100, 8, 32), (200, 16, 64)]
     """
     growing = []
-    for stage in filter(None, ramp.split(",")):
+    for stage in ramp.split(",") if ramp is not None else ():
         match = re.fullmatch(r"(\d+):(\d+)x(\d+)", stage)
         if not match or not all(map(int, match.groups())):
             raise ValueError(f"A stage of ramp is UPDATES:ROWSxLENGTH. Received: {stage!r}")
@@ -120,16 +107,16 @@ def ramp_stages(ramp: str) -> list[tuple[int, int, int]]:
     return growing
 
 
-def longest_row(length: int, ramp: str) -> int:
+def longest_row(length: int, ramp: str | None) -> int:
     """Columns of the longest rows of a training with a ramp."""
     return max([length, *(columns for _, _, columns in ramp_stages(ramp))])
 
 
-def ramped(ramp: str, stream: Callable, rows: int, length: int):
+def ramped(ramp: str | None, stream: Callable, rows: int, length: int) -> BatchStream | Ramp:
     """The stream of a training's batches, smaller ones first where a ramp asks for it.
 
     Args:
-        ramp: see ``ramp_stages``; "" for none.
+        ramp: see ``ramp_stages``; None for none.
         stream: ``(rows, length) -> BatchStream``.
         rows, length: of the last batches.
     """

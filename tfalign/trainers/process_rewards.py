@@ -42,5 +42,5 @@ class ProcessRewardTrainer(SupervisedTrainer):
             len(train),
         )
 
-    def save(self):
+    def save(self) -> None:
         self._save(self.model, self.options.lora)

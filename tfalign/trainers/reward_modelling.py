@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -116,7 +118,7 @@ class RewardTrainer(SupervisedTrainer):
             max_positions=shape.max_positions,
         )
 
-    def save(self):
+    def save(self) -> None:
         if self.held_out:
             save_scores(self.run.file("reward_model_scores.npz"), self.model, self.held_out)
         before = LearnedReward(self.model).normalize(self._samples())
@@ -148,7 +150,7 @@ class RewardTrainer(SupervisedTrainer):
             yield join(batch, generator(batch.token_ids, batch.mask, seed=index))
 
 
-def save_scores(file: Path, model: RewardModel, batches) -> None:
+def save_scores(file: Path, model: RewardModel, batches: Iterable[Any]) -> None:
     """Writes scores of held-out pairs before normalisation, for the report's accuracy and calibration; of a
     ranking all its pairs."""
     score = backend.jit(lambda batch: _scored_pairs(model, batch), model.variables)
@@ -174,7 +176,7 @@ def _scored_pairs(model, batch):
     return ops.broadcast_to(higher, pairs.shape), ops.broadcast_to(lower, pairs.shape), pairs
 
 
-def both_sides(batches):
+def both_sides(batches: Iterable[PreferencePairs]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What was preferred and what not: (token_ids, padding_mask) in batches."""
     for batch in batches:
         yield batch.chosen_ids, batch.chosen_mask

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import ray
 from keras import tree
 
 from tfalign import backend
+from tfalign.data import BatchStream
 from tfalign.pretrained import load
 from tfalign.rewards import RewardError
 from tfalign.trainers.adapters import adapt
@@ -50,7 +52,7 @@ class RolloutActor:
         job: Job.
     """
 
-    def __init__(self, job):
+    def __init__(self, job: Job) -> None:
         options = job.options
         pretrained = load(job.model, dtype=options.update.precision)
         tokenizer, self._policy = pretrained.tokenizer, pretrained.model
@@ -60,7 +62,14 @@ class RolloutActor:
         self._respond = Responder(self._policy, resolve_reward(job.reward, context), config)
         self._version = None
 
-    def respond(self, weights, version, prompts, seed, row_ids):
+    def respond(
+        self,
+        weights: Sequence[np.ndarray],
+        version: int,
+        prompts: tuple[np.ndarray, ...],
+        seed: int,
+        row_ids: np.ndarray,
+    ) -> ScoredResponses:
         """ScoredResponses of NumPy arrays.
 
         Args:
@@ -86,23 +95,26 @@ class RemoteResponses:
         num_steps: updates of the whole training.
 
     Attributes:
+        corrected, variables: see ``OlderResponder``; actors leave nothing for a checkpoint.
         age: float, by how many updates the policies were older that drew the last batch.
         redone: int, parts of batches that were asked for again.
     """
 
-    def __init__(self, job: Job, num_steps: int):
+    def __init__(self, job: Job, num_steps: int) -> None:
         self._job = job
         self._num_steps = num_steps
         self._options: ActorOptions = job.options.actor_options
+        self.corrected = job.options.responses.corrected
+        self.variables = {}
         self._actors = {}
         self._pending = {}  # what an actor was asked for -> its number
         self.age = 0.0
 
     @property
-    def redone(self):
+    def redone(self) -> int:
         return self._dealer.redone
 
-    def begin(self, prompts, first_step):
+    def begin(self, prompts: BatchStream, first_step: int) -> None:
         """Starts the actors, where the run stands. What is wrong with models and data is known by then.
 
         Args:
@@ -131,7 +143,7 @@ class RemoteResponses:
         for number in range(self._options.actors):
             self._replace(number)
 
-    def publish(self, policy):
+    def publish(self, policy: keras.Model) -> None:
         """Makes the policy's weights those of the step that begins."""
         step = self._dealer.step
         self._weights = {at: kept for at, kept in self._weights.items() if self._is_needed(at)}
@@ -140,7 +152,9 @@ class RemoteResponses:
     def _is_needed(self, step):
         return self._options.fixed_age and step >= self._dealer.step - self._options.staleness
 
-    def __call__(self, prompts, seed, row_ids=None):
+    def __call__(
+        self, prompts: NumberedPrompts, seed: int, row_ids: np.ndarray | None = None
+    ) -> ScoredResponses:
         """ScoredResponses to the learner's next batch, which must be the stream's, with the seed of its
         step.
 
@@ -165,7 +179,7 @@ class RemoteResponses:
                 raise answers
         return _joined([answers for answers, _ in batch])
 
-    def close(self):
+    def close(self) -> None:
         ray.shutdown()
 
     def _ask(self):

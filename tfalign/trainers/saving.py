@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,10 @@ from typing import Any
 import keras
 
 from tfalign import backend
-from tfalign.files import WRITING, hidden
+from tfalign.files import WRITING, hidden, write_json_atomically
 from tfalign.models.lora import merge_adapters
 from tfalign.models.peft import save_adapters
+from tfalign.training.run_directory import RunDirectory
 from tfalign.types import LoRA
 
 
@@ -57,7 +59,9 @@ def save_model(
     backend.wait_for_others()
 
 
-def merge_and_save_adapters(directory: Path, model: keras.Model, base: str, lora: LoRA | None):
+def merge_and_save_adapters(
+    directory: Path, model: keras.Model, base: str, lora: LoRA | None
+) -> None:
     """Leaves adapters as ``peft`` has them, and merges them: the model has none any more then.
 
     Args:
@@ -69,3 +73,10 @@ def merge_and_save_adapters(directory: Path, model: keras.Model, base: str, lora
     if lora is not None:
         save_adapters(model, directory, base)
         merge_adapters(model)
+
+
+def save_results(run: RunDirectory, stage: str, results: Mapping[str, Any]) -> None:
+    """Prints what a stage came to, and writes it to ``RUN_DIR/STAGE.json``."""
+    print(f"{stage}: {json.dumps(results)}")
+    if backend.is_chief():
+        write_json_atomically(run.file(f"{stage}.json"), results)

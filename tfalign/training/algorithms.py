@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from tfalign.functional.aggregation import fixed_length_mean, token_mean
 from tfalign.functional.importance import log_ratio_to_go
@@ -39,7 +40,7 @@ from tfalign.training.selection import best_and_worst, best_of_groups
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """What an on-policy algorithm is, beside the models and the learning rate.
+    """An on-policy algorithm: credit assignment, objective, and the paper's numbers.
 
     Attributes:
         credit: see ``training.credit``.
@@ -53,7 +54,7 @@ class Algorithm:
         baseline: makes what is subtracted from returns, see ``training.baselines``; None for 0.
         redraws: see ``RolloutConfig``.
         drop_zero_spread: see ``RolloutConfig``.
-        overlong_share: ``RolloutConfig.overlong_buffer`` as a share of the longest response.
+        overlong_share: ``RolloutConfig.overlong_buffer`` as a fraction of the longest response.
         arrange: what is learned from instead of the rollouts, see ``training.selection``; None for
             them.
 
@@ -75,7 +76,7 @@ class Algorithm:
     overlong_share: float = 0.0
     arrange: Callable | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kl_in not in ("reward", "loss"):
             raise ValueError(f'kl_in is "reward" or "loss". Received: kl_in={self.kl_in!r}')
         if self.arrange is not None and self.kl_in == "reward":
@@ -101,11 +102,11 @@ class Algorithm:
             )
 
     @property
-    def needs_critic(self):
+    def needs_critic(self) -> bool:
         return self.credit.needs_values
 
     @property
-    def loss(self):
+    def loss(self) -> PolicyObjective:
         """The objective, with the KL penalty where that is in the loss."""
         if not self._has_kl_in_loss:
             return self.objective
@@ -217,7 +218,7 @@ POLICY_GRADIENTS = tuple(name for name, chosen in ALGORITHMS.items() if chosen.a
 """Those that follow advantages; the others compare whole responses."""
 
 
-def algorithm(name, **changes):
+def algorithm(name: str | Algorithm, **changes: Any) -> Algorithm:
     """An algorithm with some of its numbers changed.
 
     Args:

@@ -1,4 +1,4 @@
-"""Memory that a training frees and wants again at once stays with the process.
+"""Allocator settings: freed memory stays with the process.
 
 XLA's programs allocate their temporaries afresh in every step. glibc hands freed memory of that
 size back to the kernel and asks for it again, page by page: a fifth of a training's time on some

@@ -11,9 +11,10 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 
 
-def await_peers(peers, seconds):
+def await_peers(peers: Sequence[str], seconds: float) -> str | None:
     """The first peer that does not answer within so many seconds; None if all do."""
     until = time.monotonic() + seconds
     for peer in peers:
@@ -24,7 +25,7 @@ def await_peers(peers, seconds):
     return None
 
 
-def answers(address):
+def answers(address: str) -> bool:
     """Whether anybody listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
@@ -34,7 +35,7 @@ def answers(address):
     return True
 
 
-def main(process, seconds, *peers):
+def main(process: str, seconds: str, *peers: str) -> None:
     silent = await_peers(peers, float(seconds))
     if silent is not None:
         print(

@@ -59,7 +59,7 @@ class Checkpointer:
 
     def __init__(
         self, directory: str | os.PathLike, keep_last: int = 3, processes: Processes = ALONE
-    ):
+    ) -> None:
         if keep_last < 1:
             raise ValueError(f"keep_last must be at least 1. Received: keep_last={keep_last}")
         self.directory = local_path(directory)
@@ -221,7 +221,9 @@ class Checkpointer:
                 shutil.rmtree(path)
 
 
-def check_arrays(expected: Mapping[str, Any], arrays: Mapping[str, Any], file: str | os.PathLike):
+def check_arrays(
+    expected: Mapping[str, Any], arrays: Mapping[str, Any], file: str | os.PathLike
+) -> None:
     """Raises unless ``arrays`` has exactly the expected names, shapes and dtypes; but a signed integer may
     have another width, as an optimizer's counter has 64 bits on TensorFlow and 32 on JAX.
 

@@ -1,4 +1,4 @@
-"""Credit: from what a response earned to what each of its tokens is praised or blamed for.
+"""Credit assignment: per-token advantages and returns from a response's reward.
 
 A credit is a small frozen object, ``credit(scored, kl_coefficient) -> Credited``. It is half of an
 on-policy algorithm; the other half is an objective, which says how far a token's probability
@@ -27,7 +27,7 @@ from tfalign.types import Array
 
 
 class Scored(NamedTuple):
-    """What a credit may look at."""
+    """Input of credit assignment: rewards per response, KL, values, groups."""
 
     scores: Array  # float32[B]
     kl: Array  # float32[B, R], log pi - log pi_ref of each token, nats; 0 where masked
@@ -38,7 +38,7 @@ class Scored(NamedTuple):
 
 
 class Credited(NamedTuple):
-    """What a credit says; float32[B, R] each, 0 where masked."""
+    """Result of credit assignment; float32[B, R] each, 0 where masked."""
 
     rewards: Array
     advantages: Array
@@ -46,7 +46,7 @@ class Credited(NamedTuple):
 
 
 class Credit:
-    """Base of all credits.
+    """Base of the credit assignments.
 
     Attributes:
         needs_values: whether a critic must have looked at every state.
@@ -58,7 +58,7 @@ class Credit:
     needs_group = False
     takes_baseline = False
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         """Rewards, advantages and returns.
 
         Args:
@@ -89,7 +89,7 @@ class GAE(Credit):
     whiten_advantages: bool = True
     needs_values = True
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         if self.whiten_rewards:
             rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
@@ -103,7 +103,7 @@ class GAE(Credit):
 
 @dataclasses.dataclass(frozen=True)
 class RewardToGo(Credit):
-    """A token is credited with all that followed it, less the baseline of its response.
+    """Reward to go: the discounted rewards from a token on, less the response's baseline.
 
     REINFORCE (Williams 1992); with a ``GreedyBaseline`` ReMax (Li et al. 2023, algorithm 1); whitened
     REINFORCE++ (Hu 2025, section 3).
@@ -117,7 +117,7 @@ class RewardToGo(Credit):
     whiten_advantages: bool = False
     takes_baseline = True
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         returns = rewards_to_go(rewards, scored.mask, self.gamma)
         baseline = ops.expand_dims(scored.baseline, -1)
@@ -129,16 +129,16 @@ class RewardToGo(Credit):
 
 @dataclasses.dataclass(frozen=True)
 class NoCredit(Credit):
-    """For what compares whole responses, and asks no token what it earned: advantages of 0."""
+    """No credit assignment, for objectives that compare whole responses: advantages of 0."""
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         return Credited(rewards, ops.zeros_like(rewards), rewards_to_go(rewards, scored.mask))
 
 
 @dataclasses.dataclass(frozen=True)
 class RewardsAlone(Credit):
-    """For an objective that makes its own advantages of the rewards and a critic, as V-trace does.
+    """Per-token rewards alone, for objectives that compute advantages themselves, as V-trace does.
 
     Attributes:
         whiten_rewards: scale the per-token rewards to variance 1, keeping their mean.
@@ -147,7 +147,7 @@ class RewardsAlone(Credit):
     whiten_rewards: bool = False
     needs_values = True
 
-    def __call__(self, scored, kl_coefficient):
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
         rewards = _rewards(scored, kl_coefficient)
         if self.whiten_rewards:
             rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
@@ -181,7 +181,7 @@ class GroupRelative(_WholeResponse):
     A group of equal scores gets exactly 0.
     """
 
-    def relative(self, totals, group_size):
+    def relative(self, totals: Array, group_size: int) -> Array:
         return grpo_advantages(totals, group_size)
 
 
@@ -189,7 +189,7 @@ class GroupRelative(_WholeResponse):
 class GroupCentred(_WholeResponse):
     """Dr. GRPO: less the group's mean, not divided by its spread (Liu et al. 2025, section 3.2)."""
 
-    def relative(self, totals, group_size):
+    def relative(self, totals: Array, group_size: int) -> Array:
         return dr_grpo_advantages(totals, group_size)
 
 
@@ -197,7 +197,7 @@ class GroupCentred(_WholeResponse):
 class LeaveOneOut(_WholeResponse):
     """RLOO: less the mean of the others of the group (Ahmadian et al. 2024, eq. 7)."""
 
-    def relative(self, totals, group_size):
+    def relative(self, totals: Array, group_size: int) -> Array:
         return rloo_advantages(totals, group_size)
 
 

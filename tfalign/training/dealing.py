@@ -1,5 +1,5 @@
-"""Who generates what, where responses come from many workers: every part of every batch once, however
-many workers are lost, and by a policy that is not too old.
+"""Distribution of generation over workers: every part of every batch once, however many workers are lost, and
+by a policy that is not too old.
 
 Bookkeeping alone: no processes, no arrays, no clock.
 """
@@ -18,7 +18,7 @@ class Job(NamedTuple):
 
 
 class Dealer:
-    """Deals jobs to workers, and takes in what they return.
+    """Assigns jobs to workers, and collects their results.
 
     The learner uses batches in the order of its steps. While it waits for the batch of step s, the
     batches up to s + ``staleness`` may be worked on, so a batch is never made by a policy that is
@@ -43,7 +43,15 @@ class Dealer:
         ValueError: if parts is not positive or staleness negative.
     """
 
-    def __init__(self, parts, staleness, first_step, last_step, fixed_age=False, most_losses=5):
+    def __init__(
+        self,
+        parts: int,
+        staleness: int,
+        first_step: int,
+        last_step: int,
+        fixed_age: bool = False,
+        most_losses: int = 5,
+    ) -> None:
         if parts < 1 or staleness < 0:
             raise ValueError(
                 "There must be a part at least, and staleness cannot be negative. "
@@ -63,7 +71,7 @@ class Dealer:
         self._losses = collections.Counter()
         self._results = {}  # Job -> (result, age)
 
-    def deal(self, worker):
+    def deal(self, worker: Any) -> Job | None:
         """The job a worker is to do now, with the policy of ``version_for`` it, or None where there is none.
 
         Raises:
@@ -81,18 +89,18 @@ class Dealer:
         self._dealt[worker] = job, self.version_for(job)
         return job
 
-    def version_for(self, job):
+    def version_for(self, job: Job) -> int:
         """int, the step at whose beginning the policy was what the job is to be done with now."""
         if self._fixed_age:
             return max(job.step - self.staleness, self._first_step)
         return self.step
 
-    def take_in(self, worker, result):
+    def take_in(self, worker: Any, result: Any) -> None:
         """What the worker's job has come to; the worker is free then."""
         job, version = self._dealt.pop(worker)
         self._results[job] = result, job.step - version
 
-    def lose(self, worker, reason):
+    def lose(self, worker: Any, reason: str) -> None:
         """The worker is gone; its job, if it had one, is the next to be dealt.
 
         Args:
@@ -114,7 +122,7 @@ class Dealer:
         self.redone += 1
         self._waiting.appendleft(job)
 
-    def is_complete(self):
+    def is_complete(self) -> bool:
         """Whether all parts of the batch that is waited for have come."""
         return all(Job(self.step, part) in self._results for part in range(self.parts))
 

@@ -1,4 +1,4 @@
-"""On which devices an experiment runs: flags of the process, not options of the run.
+"""Devices of a training: options of the process, not recorded with the run.
 
     python -m experiments.align --strategy=mirrored ...              # all GPUs of this machine
     python -m experiments.align --strategy=mirrored --cpu_devices=2  # a trial without any
@@ -20,6 +20,8 @@ import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 
@@ -30,7 +32,7 @@ from tfalign.training import await_peers
 
 
 @contextlib.contextmanager
-def scope(options, config):
+def scope(options: Any, config: Mapping[str, Any]) -> Iterator[None]:
     """The context in which an experiment's models, optimizers and programs are to be made.
 
     Args:
@@ -119,7 +121,7 @@ def _tpu(tf, options):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def peers_of(tf_config):
+def peers_of(tf_config: str) -> list[str]:
     """Addresses of the other workers, from the environment variable TF_CONFIG.
 
     Args:
@@ -147,7 +149,7 @@ def peers_of(tf_config):
     return [address for address in addresses if address != own]
 
 
-def check_agreement(config):
+def check_agreement(config: Mapping[str, Any]) -> None:
     """Compares the workers' options.
 
     Args:

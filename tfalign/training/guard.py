@@ -1,13 +1,16 @@
-"""What keeps numbers that are not finite out of weights: an update that has one is not made."""
+"""Guard against numbers that are not finite: an update that has one is skipped."""
 
 from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Mapping, Sequence
 
+import keras
 from keras import ops
 
 from tfalign import backend
+from tfalign.types import Array
 
 _COUNTS = "skipped_updates"
 # Optimizers keep means of squared gradients: above this norm they are no float32.
@@ -37,7 +40,9 @@ class Guard:
         ValueError: if ``max_skipped`` is not positive.
     """
 
-    def __init__(self, model, optimizer, max_skipped):
+    def __init__(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, max_skipped: int
+    ) -> None:
         if max_skipped < 1:
             raise ValueError(f"max_skipped must be at least 1. Received: max_skipped={max_skipped}")
         self.max_skipped = max_skipped
@@ -48,13 +53,13 @@ class Guard:
         self._pending = collections.deque()
         self._in_doubt = False
 
-    def allows(self, scalars):
+    def allows(self, scalars: Mapping[str, Array]) -> Array:
         """bool[], whether an update of these scalars is to be made."""
         norm = scalars["gradient_norm"]
         fits = ops.isfinite(norm) if self._clips else norm < _LARGEST_SQUARED
         return ops.logical_and(ops.isfinite(scalars["loss"]), fits)
 
-    def clippable(self, gradients, norm):
+    def clippable(self, gradients: Sequence[Array], norm: Array) -> Sequence[Array]:
         """Gradients that Keras can clip to a global norm: those whose squares overflow are brought down
         to a norm whose square does not, which the result of the clipping does not depend on."""
         if not self._clips:
@@ -63,14 +68,14 @@ class Guard:
         factor = _CLIPPABLE / norm
         return [ops.where(is_large, ops.cast(factor, g.dtype) * g, g) for g in gradients]
 
-    def count(self, allowed):
+    def count(self, allowed: Array) -> Array:
         """Counts an update; returns int[2], how many were skipped: in all, and in a row."""
         counts = backend.read(self.counts)
         skipped = ops.cast(ops.logical_not(allowed), counts.dtype)
         in_all, in_a_row = counts[0] + skipped, (counts[1] + skipped) * skipped
         return ops.stack([in_all, in_a_row])
 
-    def watch(self, scalars, counts):
+    def watch(self, scalars: Mapping[str, Array], counts: Array) -> None:
         """Raises once too many updates in a row were skipped.
 
         Waiting for an update before the next one is dispatched would leave an accelerator idle, so this

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a training ends after the update that is running, with a checkpoint.
+"""SIGTERM and SIGINT end a training after the running update, with a checkpoint.
 
     with interruption.handled():  # a program's main, or a loop of its own
         with interruption.Deferred() as deferred:
@@ -38,7 +38,7 @@ class Interrupted(SystemExit):
         code: int, the exit code: 128 and the signal's number.
     """
 
-    def __init__(self, signal_number: int):
+    def __init__(self, signal_number: int) -> None:
         super().__init__(128 + signal_number)
         self.signal_number = signal_number
 
@@ -141,7 +141,7 @@ class Deferred(contextlib.AbstractContextManager):
             this one alone. Processes that train together end together, whichever is signalled.
     """
 
-    def __init__(self, gather: Callable[[int], list[int]] = lambda value: [value]):
+    def __init__(self, gather: Callable[[int], list[int]] = lambda value: [value]) -> None:
         self._gather = gather
 
     def agreed(self) -> int:

@@ -1,6 +1,9 @@
-"""How strongly the policy is held to its reference."""
+"""KL control: the coefficient of the KL penalty."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from tfalign.functional.magnitude import is_finite
 
@@ -15,7 +18,7 @@ class FixedKL:
         ValueError: if the coefficient is negative or not finite.
     """
 
-    def __init__(self, coefficient=0.05):
+    def __init__(self, coefficient: float = 0.05) -> None:
         if not (coefficient >= 0 and is_finite(coefficient)):
             raise ValueError(
                 "The KL coefficient must be a finite number, not negative. "
@@ -23,18 +26,18 @@ class FixedKL:
             )
         self.coefficient = coefficient
 
-    def update(self, kl, num_episodes):
+    def update(self, kl: float, num_episodes: int) -> None:
         """Called after every update with the mean KL of its responses."""
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"coefficient": self.coefficient}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.coefficient = state["coefficient"]
 
 
 class AdaptiveKL(FixedKL):
-    """Moves the coefficient until the KL stays at a target (Ziegler et al. 2019, section 2.2).
+    """Adaptive coefficient that keeps the KL at a target (Ziegler et al. 2019, section 2.2).
 
     beta *= 1 + clip(KL / target - 1, -0.2, 0.2) * episodes / horizon.
 
@@ -47,7 +50,9 @@ class AdaptiveKL(FixedKL):
         ValueError: if the target or the horizon is not positive.
     """
 
-    def __init__(self, coefficient=0.15, target=6.0, horizon=10_000):
+    def __init__(
+        self, coefficient: float = 0.15, target: float = 6.0, horizon: float = 10_000
+    ) -> None:
         super().__init__(coefficient)
         if not (target > 0 and horizon > 0):
             raise ValueError(
@@ -57,7 +62,7 @@ class AdaptiveKL(FixedKL):
         self.target = target
         self.horizon = horizon
 
-    def update(self, kl, num_episodes):
+    def update(self, kl: float, num_episodes: int) -> None:
         """Moves the coefficient; a KL that is not finite leaves it where it is.
 
         Args:

@@ -1,14 +1,19 @@
-"""Holding expected cost under a limit while reward is maximised."""
+"""Constrained alignment: a limit on expected cost, by a Lagrange multiplier."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from tfalign.functional.magnitude import is_finite
+from tfalign.types import Array
 
 
 class CostLimit:
-    """A second model's cost, priced so that its expectation stays at or below a limit.
+    """A second model's cost, weighted by a Lagrange multiplier so that its expectation stays at or below
+    a limit.
 
     The score becomes reward - lambda * cost; lambda rises while a batch's mean cost exceeds the limit
     and falls, not below 0, while it does not (dual ascent: Ray et al. 2019, "Benchmarking safe
@@ -26,7 +31,9 @@ class CostLimit:
         ValueError: if rate or price is out of its range, or the limit not finite.
     """
 
-    def __init__(self, cost, limit, rate=0.05, price=0.0):
+    def __init__(
+        self, cost: Callable[..., Array], limit: float, rate: float = 0.05, price: float = 0.0
+    ) -> None:
         if not (rate > 0 and price >= 0):
             raise ValueError(
                 "rate must be positive and price not negative. "
@@ -39,18 +46,18 @@ class CostLimit:
         self.rate = rate
         self.price = price
 
-    def __call__(self, token_ids, padding_mask, response_mask):
-        """float32[B], the cost of each row, not yet priced."""
+    def __call__(self, token_ids: Array, padding_mask: Array, response_mask: Array) -> Array:
+        """float32[B], the cost per row, not yet weighted."""
         return np.asarray(self.cost(token_ids, padding_mask, response_mask))
 
-    def update(self, mean_cost):
-        """Moves the price after a batch of this mean cost, if that is finite."""
+    def update(self, mean_cost: float) -> None:
+        """Updates the Lagrange multiplier after a batch of this mean cost, if that is finite."""
         if not is_finite(mean_cost):
             return
         self.price = max(0.0, self.price + self.rate * (float(mean_cost) - self.limit))
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"price": self.price}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.price = state["price"]

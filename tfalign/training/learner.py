@@ -1,16 +1,21 @@
-"""The Learner: forward, backward and optimizer of any objective as one compiled update."""
+"""The Learner: forward pass, backward pass and optimizer of any objective as one compiled update."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
 from keras import ops, tree
 
 from tfalign import backend
 from tfalign.functional.magnitude import global_norm
 from tfalign.training.guard import Guard
+from tfalign.types import Array
 
 
 class Learner:
-    """Runs an objective on batches, one XLA program a batch shape.
+    """Runs an objective on batches, one XLA program per batch shape.
 
     Gradients are those of the global mean: sums of losses and of weights are added up over
     micro-batches (and replicas) before one is divided by the other, so accumulation, replicas and
@@ -36,7 +41,15 @@ class Learner:
         ValueError: if ``accumulate`` or ``max_skipped`` is not positive.
     """
 
-    def __init__(self, model, objective, optimizer, accumulate=1, strategy=None, max_skipped=10):
+    def __init__(
+        self,
+        model: keras.Model,
+        objective: Callable,
+        optimizer: keras.optimizers.Optimizer,
+        accumulate: int = 1,
+        strategy: Any = None,
+        max_skipped: int = 10,
+    ) -> None:
         if accumulate < 1:
             raise ValueError(f"accumulate must be at least 1. Received: accumulate={accumulate}")
         self.model = model
@@ -59,10 +72,10 @@ class Learner:
             )
 
     @property
-    def traces(self):
+    def traces(self) -> int:
         return self._update.traces
 
-    def update(self, batch):
+    def update(self, batch: Any) -> dict[str, Array]:
         """One optimizer step.
 
         Args:
@@ -131,13 +144,18 @@ class Learner:
         return ops.reshape(x, (self.accumulate, rows // self.accumulate, *x.shape[1:]))
 
 
-def summary(loss, weight, metrics, gradients):
+def summary(
+    loss: Array,
+    weight: Array,
+    metrics: Mapping[str, tuple[Array, Array]],
+    gradients: Sequence[Array],
+) -> dict[str, Array]:
     """The scalars an update reports, from its sums and its mean gradients."""
     norm = global_norm(gradients)
     means = {name: total / at_least_tiny(count) for name, (total, count) in metrics.items()}
     return {"loss": loss / at_least_tiny(weight), "weight": weight, "gradient_norm": norm} | means
 
 
-def at_least_tiny(weight):
+def at_least_tiny(weight: Array) -> Array:
     """The weight to divide by: a batch of which nothing counts has a loss and gradients of 0."""
     return ops.maximum(weight, 1e-8)

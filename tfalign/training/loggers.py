@@ -7,7 +7,10 @@ run that was killed goes on where it was.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -27,7 +30,15 @@ class WandbLogger(keras.callbacks.Callback):
         directory: where the run's files go.
     """
 
-    def __init__(self, project, run_id, run_name, stage, config, directory):
+    def __init__(
+        self,
+        project: str,
+        run_id: str,
+        run_name: str,
+        stage: str,
+        config: Mapping[str, Any],
+        directory: str | os.PathLike,
+    ) -> None:
         super().__init__()
         import wandb
 
@@ -43,11 +54,11 @@ class WandbLogger(keras.callbacks.Callback):
         # steps of its own for every stage of a run
         self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         values = {f"{self._stage}/{name}": value for name, value in (logs or {}).items()}
         self._run.log({f"{self._stage}/step": batch} | values)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         self._run.finish()
 
 
@@ -61,7 +72,15 @@ class MlflowLogger(keras.callbacks.Callback):
         directory: not used; MLflow has a place of its own.
     """
 
-    def __init__(self, project, run_id, run_name, stage, config, directory):
+    def __init__(
+        self,
+        project: str,
+        run_id: str,
+        run_name: str,
+        stage: str,
+        config: Mapping[str, Any],
+        directory: str | os.PathLike,
+    ) -> None:
         super().__init__()
         del directory
         import mlflow
@@ -79,11 +98,11 @@ class MlflowLogger(keras.callbacks.Callback):
         for first in range(0, len(flat), _PARAMS_AT_ONCE):
             mlflow.log_params(dict(list(flat.items())[first : first + _PARAMS_AT_ONCE]))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         values = {_allowed(f"{self._stage}/{name}"): value for name, value in (logs or {}).items()}
         self._mlflow.log_metrics(values, step=batch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         self._mlflow.end_run()
 
 
@@ -110,7 +129,7 @@ def _allowed(name):
 LOGGERS = {"wandb": WandbLogger, "mlflow": MlflowLogger}
 
 
-def make_logger(name, **where):
+def make_logger(name: str, **where: Any) -> keras.callbacks.Callback:
     """The callback of that name.
 
     Raises:

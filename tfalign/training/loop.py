@@ -1,28 +1,33 @@
-"""The loop around every update: progress, metrics, checkpoints, resume."""
+"""The training loop: progress, metrics, checkpoints, resume."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 from tqdm import tqdm
 
 from tfalign.training import interruption
 from tfalign.training.guard import NotFiniteError
+from tfalign.training.metrics_log import MetricsLog, NoLog
+from tfalign.training.run_state import RunState
 
 
 def run_steps(
-    update,
-    steps,
-    run_state,
-    metrics,
+    update: Callable[[int], Mapping[str, Any]],
+    steps: int,
+    run_state: RunState,
+    metrics: MetricsLog | NoLog,
     *,
-    first_step=0,
-    log_every=10,
-    save_every=100,
-    name="",
-    callbacks=(),
-    model=None,
-    gather=lambda value: [value],
-):
+    first_step: int = 0,
+    log_every: int = 10,
+    save_every: int = 100,
+    name: str = "",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    model: keras.Model | None = None,
+    gather: Callable[[int], list[int]] = lambda value: [value],
+) -> dict[str, float]:
     """Calls ``update`` until ``steps`` updates are done, from ``first_step`` on.
 
     Args:

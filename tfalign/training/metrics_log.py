@@ -1,4 +1,4 @@
-"""A run's metrics: a line a logged step in ``metrics.jsonl``, and the same numbers for TensorBoard.
+"""Metrics of a run: one line per logged step in ``metrics.jsonl``, and the same numbers for TensorBoard.
 
 This module imports neither TensorFlow nor Keras.
 """
@@ -13,9 +13,12 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfalign.files import local_path, write_bytes_atomically
@@ -39,7 +42,7 @@ class MetricsLog(AbstractContextManager):
         resume_step: int >= 0, the restored step; 0 for a stage that begins.
     """
 
-    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0):
+    def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0) -> None:
         if resume_step < 0:
             raise ValueError(
                 f"resume_step must not be negative. Received: resume_step={resume_step}"
@@ -49,7 +52,7 @@ class MetricsLog(AbstractContextManager):
         self.path = directory / METRICS
         self.stage = stage
         if self.path.exists():
-            _forget_later_lines(self.path, stage, resume_step)
+            forget_later_lines(self.path, stage, resume_step)
         self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115  # until close()
         self._events = EventFile(directory / "events" / stage, purge_step=resume_step + 1)
 
@@ -80,14 +83,14 @@ class MetricsLog(AbstractContextManager):
 
 
 class EventFile:
-    """Scalars for TensorBoard, written without importing TensorFlow.
+    """Scalars and texts for TensorBoard, written without importing TensorFlow.
 
     Args:
         directory: the folder TensorBoard shows as one run; made when absent.
         purge_step: TensorBoard forgets what earlier files say of this step and later ones.
     """
 
-    def __init__(self, directory: str | os.PathLike, purge_step: int):
+    def __init__(self, directory: str | os.PathLike, purge_step: int) -> None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads a folder's files in the order of their names, so time comes first.
@@ -112,6 +115,18 @@ class EventFile:
         summary = Summary(value=scalars)
         self._add(Event(wall_time=wall_time, step=int(step), summary=summary))
 
+    def write_text(self, step: int, texts: Mapping[str, str], wall_time: float) -> None:
+        """Adds texts (Markdown) of one step, tag -> text."""
+        values = [
+            Summary.Value(
+                tag=tag,
+                metadata=SummaryMetadata(plugin_data={"plugin_name": "text"}),
+                tensor=TensorProto(dtype=DT_STRING, string_val=[text.encode("utf-8")]),
+            )
+            for tag, text in texts.items()
+        ]
+        self._add(Event(wall_time=wall_time, step=int(step), summary=Summary(value=values)))
+
     def close(self) -> None:
         """Closes the file."""
         self._writer.close()
@@ -122,16 +137,21 @@ class EventFile:
 
 
 class NoLog(AbstractContextManager):
-    """What a process has that writes no metrics."""
+    """Log of a process that writes neither metrics nor samples."""
 
-    def write(self, step, metrics):
-        """Nothing."""
+    def write(self, step: int, *values: Any) -> None:
+        """Does nothing."""
 
-    def __exit__(self, *exception):
-        """Nothing."""
+    def __exit__(self, *exception: Any) -> None:
+        """Does nothing."""
 
 
-def _forget_later_lines(file: Path, stage: str, step: int) -> None:
+def forget_later_lines(file: Path, stage: str, step: int) -> None:
+    """Rewrites a file of JSON lines without a stage's lines after a step, and without a last half of one.
+
+    Raises:
+        RunDirectoryError: naming the line, if one is damaged.
+    """
     *lines, _half = file.read_bytes().split(b"\n")
     kept = []
     for number, line in enumerate(lines, start=1):

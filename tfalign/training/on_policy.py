@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from keras import ops, tree
 
 from tfalign import backend
 from tfalign.rewards.errors import RewardError
+from tfalign.training.kl_control import FixedKL
+from tfalign.training.learner import Learner
+from tfalign.training.rollouts import RolloutWorker
+from tfalign.types import Array, Prompts, Rollout
 
 
 def improve(
-    worker,
-    learner,
-    prompts,
-    kl_control,
+    worker: RolloutWorker,
+    learner: Learner,
+    prompts: Prompts,
+    kl_control: FixedKL,
     *,
-    seed,
-    step,
-    epochs=4,
-    minibatch_size=None,
-    target_kl=None,
-    on_bad="stop",
-    arrange=None,
-):
-    """Samples a batch of rollouts and takes the policy through them.
+    seed: int,
+    step: int,
+    epochs: int = 4,
+    minibatch_size: int | None = None,
+    target_kl: float | None = None,
+    on_bad: str = "stop",
+    arrange: Callable[[Rollout, int], Any] | None = None,
+) -> tuple[Rollout | None, dict[str, float]]:
+    """One iteration: samples a batch of rollouts and updates the policy on them.
 
     Args:
         worker: RolloutWorker.
@@ -88,13 +94,15 @@ def improve(
     return rollout, statistics | metrics | more
 
 
-def rollout_seed(seed, step):
-    """int in [0, 2**32), of the responses of a run's step."""
+def rollout_seed(seed: int, step: int) -> int:
+    """Seed of the responses sampled in a step of a run: int in [0, 2**32)."""
     return np.random.SeedSequence([seed, step]).generate_state(1)[0]
 
 
-def one_pass(learner, batch, order, minibatches):
-    """Updates on all rows once.
+def one_pass(
+    learner: Learner, batch: Any, order: Array, minibatches: int
+) -> list[dict[str, Array]]:
+    """One epoch: updates on all rows, minibatch by minibatch.
 
     Args:
         learner: Learner.

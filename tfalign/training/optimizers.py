@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
 
 from tfalign.functional.magnitude import global_norm
+from tfalign.types import Array
 
 _UNDECAYED = ("bias", "gamma", "beta", "scale", "norm")
 
 
 @keras.saving.register_keras_serializable("tfalign")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then linear or cosine decay to a final share of it.
+    """Linear warm-up to a peak, then linear or cosine decay to a final fraction of it.
 
     Args:
         peak: float, highest learning rate.
         steps: int, updates in all.
         warmup_steps: int, updates until the peak.
         shape: "constant", "linear" or "cosine".
-        final: float in [0, 1], share of the peak left at the end; a constant one has none.
+        final: float in [0, 1], fraction of the peak left at the end; a constant one has none.
 
     Raises:
         ValueError: if ``shape`` is unknown, a number is out of its range, or the warm-up longer than
             the whole.
     """
 
-    def __init__(self, peak, steps, warmup_steps=0, shape="cosine", final=0.0):
+    def __init__(
+        self,
+        peak: float,
+        steps: int,
+        warmup_steps: int = 0,
+        shape: str = "cosine",
+        final: float = 0.0,
+    ) -> None:
         if shape not in ("constant", "linear", "cosine"):
             raise ValueError(f'A schedule is "constant", "linear" or "cosine". Received: {shape!r}')
         if warmup_steps > steps:
@@ -49,7 +61,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.shape = shape
         self.final = final
 
-    def __call__(self, step):
+    def __call__(self, step: Array | int) -> Array:
         step = ops.cast(step, "float32")
         decay_steps = max(self.steps - self.warmup_steps, 1)
         progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
@@ -63,7 +75,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         warm = ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
         return self.peak * ops.where(step < self.warmup_steps, warm, decayed)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "peak": self.peak,
             "steps": self.steps,
@@ -87,7 +99,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         ValueError: if ``warmup_steps`` is not positive.
     """
 
-    def __init__(self, width, warmup_steps, factor=1.0):
+    def __init__(self, width: int, warmup_steps: int, factor: float = 1.0) -> None:
         if warmup_steps < 1:
             raise ValueError(
                 f"warmup_steps must be at least 1. Received: warmup_steps={warmup_steps}"
@@ -96,12 +108,12 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
         self.factor = factor
 
-    def __call__(self, step):
+    def __call__(self, step: Array | int) -> Array:
         step = ops.cast(step, "float32") + 1.0
         shape = ops.minimum(step**-0.5, step * self.warmup_steps**-1.5)
         return self.factor * self.width**-0.5 * shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "width": self.width,
             "warmup_steps": self.warmup_steps,
@@ -120,11 +132,16 @@ class AdamW(keras.optimizers.AdamW):
         momentum_dtype: str, such as "bfloat16"; None for the variables'.
     """
 
-    def __init__(self, *args, momentum_dtype=None, **kwargs):
+    def __init__(self, *args: Any, momentum_dtype: str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.momentum_dtype = momentum_dtype
 
-    def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
+    def add_variable_from_reference(
+        self,
+        reference_variable: keras.Variable,
+        name: str | None = None,
+        initializer: str = "zeros",
+    ) -> keras.Variable:
         if name != "momentum" or self.momentum_dtype is None:
             return super().add_variable_from_reference(reference_variable, name, initializer)
         return self.add_variable(
@@ -135,7 +152,7 @@ class AdamW(keras.optimizers.AdamW):
             layout=getattr(reference_variable, "_layout", None),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"momentum_dtype": self.momentum_dtype}
 
 
@@ -149,7 +166,7 @@ class Adafactor(keras.optimizers.Optimizer):
 
     Args:
         learning_rate: float or schedule.
-        beta_2_decay: float; the share of the past in step t is 1 - t^beta_2_decay.
+        beta_2_decay: float; the fraction of the past in step t is 1 - t^beta_2_decay.
         epsilon: float, added to squared gradients.
         clip_threshold: float, root mean square at which an update of a variable is held.
         **kwargs: of keras.optimizers.Optimizer.
@@ -157,19 +174,19 @@ class Adafactor(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1e-3,
-        beta_2_decay=-0.8,
-        epsilon=1e-30,
-        clip_threshold=1.0,
-        name="adafactor",
-        **kwargs,
-    ):
+        learning_rate: float | LearningRateSchedule = 1e-3,
+        beta_2_decay: float = -0.8,
+        epsilon: float = 1e-30,
+        clip_threshold: float = 1.0,
+        name: str = "adafactor",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_2_decay = beta_2_decay
         self.epsilon = epsilon
         self.clip_threshold = clip_threshold
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -186,7 +203,7 @@ class Adafactor(keras.optimizers.Optimizer):
             for shape, axis in zip(shapes, ("rows", "columns"))
         ]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Array, variable: keras.Variable, learning_rate: Array) -> None:
         step = ops.cast(self.iterations + 1, "float32")
         new = ops.power(step, self.beta_2_decay)
         squares = ops.square(ops.cast(gradient, "float32")) + self.epsilon
@@ -201,7 +218,7 @@ class Adafactor(keras.optimizers.Optimizer):
         update = update / ops.maximum(1.0, size / self.clip_threshold)
         self.assign_sub(variable, ops.cast(learning_rate * update, variable.dtype))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "beta_2_decay": self.beta_2_decay,
             "epsilon": self.epsilon,
@@ -230,7 +247,9 @@ class Lamb(keras.optimizers.Lamb):
         norm_bounds: (float, float), between which phi holds |w|; None for phi(z) = z.
     """
 
-    def __init__(self, *args, norm_bounds=None, **kwargs):
+    def __init__(
+        self, *args: Any, norm_bounds: tuple[float, float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         if norm_bounds is not None and not 0 <= norm_bounds[0] <= norm_bounds[1]:
             raise ValueError(f"norm_bounds must be in order. Received: norm_bounds={norm_bounds}")
@@ -239,7 +258,7 @@ class Lamb(keras.optimizers.Lamb):
     def _apply_weight_decay(self, variables):
         """It is part of the update."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Array, variable: keras.Variable, learning_rate: Array) -> None:
         dtype = variable.dtype
         step = ops.cast(self.iterations + 1, dtype)
         index = self._get_variable_index(variable)
@@ -261,11 +280,16 @@ class Lamb(keras.optimizers.Lamb):
         rate = ops.cast(learning_rate, dtype) * ops.cast(ratio, dtype)
         self.assign_sub(variable, rate * update)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"norm_bounds": self.norm_bounds}
 
 
-def adafactor(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
+def adafactor(
+    learning_rate: float | LearningRateSchedule,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+    **more: Any,
+) -> Adafactor:
     """``Adafactor`` that decays matrices only.
 
     Args:
@@ -281,7 +305,14 @@ def adafactor(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
     return optimizer
 
 
-def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=1e-8, **more):
+def adamw(
+    learning_rate: float | LearningRateSchedule,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+    beta_2: float = 0.95,
+    epsilon: float = 1e-8,
+    **more: Any,
+) -> AdamW:
     """AdamW (Loshchilov and Hutter 2019) that decays matrices only, not biases and norms.
 
     Args:
@@ -307,7 +338,12 @@ def adamw(learning_rate, weight_decay=0.01, clip_norm=1.0, beta_2=0.95, epsilon=
     return optimizer
 
 
-def lamb(learning_rate, weight_decay=0.01, clip_norm=1.0, **more):
+def lamb(
+    learning_rate: float | LearningRateSchedule,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+    **more: Any,
+) -> Lamb:
     """LAMB (You et al. 2020), which scales each variable's update to its norm: BERT in large batches.
 
     Args:

@@ -1,4 +1,4 @@
-"""The losses of preferences by name: an objective with its paper's numbers.
+"""The preference losses by name: an objective with its paper's numbers.
 
 What a paper's numbers are for is large models; coefficients are its, learning rates are the
 experiment's.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from tfalign.objectives import CPO, DPO, IPO, KTO, ORPO, RobustDPO, SimPO, SLiC
 
 
 @dataclasses.dataclass(frozen=True)
 class PreferenceLoss:
-    """A way to learn from preferences without a reward model.
+    """A preference loss: an objective with its paper's numbers.
 
     Attributes:
         objective: see ``objectives``.
@@ -25,8 +26,8 @@ class PreferenceLoss:
     source: str
 
     @property
-    def needs_pairs(self):
-        """Whether it learns from pairs; else from single answers that were liked or not."""
+    def needs_pairs(self) -> bool:
+        """Whether it learns from pairs; else from single responses labelled desirable or undesirable."""
         return not isinstance(self.objective, KTO)
 
 
@@ -47,7 +48,7 @@ PREFERENCE_LOSSES = {
 }
 
 
-def preference_loss(name, **changes):
+def preference_loss(name: str, **changes: Any) -> PreferenceLoss:
     """A loss with some of its numbers changed.
 
     Args:

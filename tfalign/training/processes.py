@@ -1,4 +1,4 @@
-"""Processes that train together: which one this is, and how they agree.
+"""The processes of one training: which one this is, and how they communicate.
 
 This module imports neither TensorFlow nor Keras.
 """
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Processes(NamedTuple):
-    """Processes that train together and write one run.
+    """The processes of one training, which write one run.
 
     Attributes:
         index: int, which of them this one is; the first is 0.

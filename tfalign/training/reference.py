@@ -1,24 +1,26 @@
-"""What a frozen reference says of a data set, computed once and kept with the examples."""
+"""Reference log-probs of a data set, computed once and kept with the examples."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import io
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfalign import backend
 from tfalign.data import BatchStream
+from tfalign.data.examples import Examples
 from tfalign.files import write_bytes_atomically
 from tfalign.objectives import response_log_probs
 
 
 class FrozenReference:
-    """Gives examples the reference's log-probs of their responses; it can be forgotten afterwards.
+    """Adds the reference's log-probs to examples, after which the reference is no longer needed.
 
     Args:
         load: () -> CausalLM, called when it is first needed: not at all where files have all it said.
@@ -26,12 +28,12 @@ class FrozenReference:
         columns: ints, bucket lengths of the prompts, see ``BatchStream``.
     """
 
-    def __init__(self, load: Callable, batch_size: int, columns):
+    def __init__(self, load: Callable, batch_size: int, columns: Sequence[int]) -> None:
         self._load = load
         self._batch_size = batch_size
         self._columns = columns
 
-    def __call__(self, examples, file=None):
+    def __call__(self, examples: Examples, file: str | os.PathLike | None = None) -> Examples:
         """The examples with ``ref_log_probs``.
 
         Args:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from tfalign import backend
 from tfalign.backend.tensorflow_devices import share_rows
+from tfalign.training.guard import Guard
+from tfalign.types import Array
 
 
 class ReplicatedUpdate:
@@ -23,7 +29,15 @@ class ReplicatedUpdate:
         summary: ``(loss, weight, metrics, mean gradients) -> dict``, what an update reports.
     """
 
-    def __init__(self, strategy, model, optimizer, guard, sums, summary):
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        guard: Guard,
+        sums: Callable,
+        summary: Callable,
+    ) -> None:
         self.strategy = strategy
         self.model = model
         self.optimizer = optimizer
@@ -33,10 +47,10 @@ class ReplicatedUpdate:
         self._run = tf.function(self._distributed, autograph=False)
 
     @property
-    def traces(self):
+    def traces(self) -> int:
         return self._sums.traces
 
-    def __call__(self, batch):
+    def __call__(self, batch: Any) -> dict[str, Array]:
         return self._run(share_rows(self.strategy, batch))
 
     def _distributed(self, batch):

@@ -6,20 +6,24 @@ It runs where the learner is, or in processes of their own (``training.dealing``
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
 from tfalign.decoding import Generator, Sampler
 from tfalign.functional.advantages import group_has_spread
+from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
-from tfalign.types import Array, Generation
+from tfalign.training.lagrange import CostLimit
+from tfalign.types import Array, Generation, Prompts
 
 
 @dataclasses.dataclass(frozen=True)
 class RolloutConfig:
-    """How responses are sampled, and which of them count.
+    """Settings of rollouts: how responses are sampled, and which of them count.
 
     Attributes:
         max_new_tokens: R.
@@ -34,7 +38,7 @@ class RolloutConfig:
         overlong_buffer: tokens before the limit over which a score falls by up to 1 (DAPO, Yu et
             al. 2025, eq. 13); 0 for no such penalty.
         mask_overlong: leave responses that never ended out of the loss.
-        redraws: how often at most the groups whose scores are all equal are drawn again, all rows
+        redraws: how often at most the groups whose scores are all equal are resampled, all rows
             at once (the bounded form of DAPO's dynamic sampling).
         drop_zero_spread: leave groups whose scores are all equal out of the loss. They have no
             policy gradient either way; their KL term, and their tokens in a mean, go too.
@@ -55,7 +59,7 @@ class RolloutConfig:
     redraws: int = 0
     drop_zero_spread: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         compares = self.redraws > 0 or self.drop_zero_spread
         if self.group_size < 1 or (compares and self.group_size < 2):
             raise ValueError(
@@ -65,7 +69,7 @@ class RolloutConfig:
 
 
 class ScoredResponses(NamedTuple):
-    """Responses to prompts, and what the reward says of them."""
+    """Responses to prompts with their rewards and costs."""
 
     generation: Generation
     token_ids: Array  # int32[B, T], left-padded prompt, then response
@@ -76,7 +80,7 @@ class ScoredResponses(NamedTuple):
 
 
 class Responder:
-    """Draws responses and has them scored.
+    """Samples responses to prompts and scores them with the reward.
 
     Args:
         policy: CausalLM.
@@ -87,7 +91,14 @@ class Responder:
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
     """
 
-    def __init__(self, policy, reward, config, value_head=None, cost_limit=None):
+    def __init__(
+        self,
+        policy: keras.Model,
+        reward: Callable[..., Array],
+        config: RolloutConfig,
+        value_head: keras.layers.Layer | None = None,
+        cost_limit: CostLimit | None = None,
+    ) -> None:
         self.reward = reward
         self.config = config
         self.cost_limit = cost_limit
@@ -100,8 +111,10 @@ class Responder:
             value_head,
         )
 
-    def __call__(self, prompts, seed, row_ids=None):
-        """Draws and scores; groups without spread are drawn again while ``redraws`` lasts.
+    def __call__(
+        self, prompts: Prompts, seed: int, row_ids: Array | None = None
+    ) -> ScoredResponses:
+        """Samples and scores; groups without spread are resampled while ``redraws`` lasts.
 
         Args:
             prompts: Prompts.
@@ -126,8 +139,8 @@ class Responder:
             answers = _replaced(answers, fresh, stale)
         return answers
 
-    def score(self, prompts, generation):
-        """What the reward, and the cost limit, say of given responses.
+    def score(self, prompts: Prompts, generation: Generation) -> ScoredResponses:
+        """Rewards, and costs where there is a limit, of given responses.
 
         Args:
             prompts: Prompts of B rows.
@@ -155,7 +168,38 @@ class Responder:
         return self.score(prompts, generation)
 
 
-def repeated(prompts, row_ids, size):
+class OlderResponder(Responder):
+    """Responds with a copy of the policy, which stays as it is until it is refreshed.
+
+    Args:
+        copy: CausalLM, the copy.
+        reward, config, cost_limit: see ``Responder``.
+        corrected: bool, whether rollouts have the copy's log-probs, so that ratios make up for its age; or those
+            of today's policy, as if it had responded. KL and values are those of today either way.
+
+    Attributes:
+        variables: dict of what a checkpoint must hold, see ``RunState``.
+    """
+
+    def __init__(
+        self,
+        copy: keras.Model,
+        reward: Callable[..., Array],
+        config: RolloutConfig,
+        cost_limit: CostLimit | None = None,
+        corrected: bool = True,
+    ) -> None:
+        super().__init__(copy, reward, config, None, cost_limit)
+        self.copy = copy
+        self.corrected = corrected
+        self.variables = {"sampler": copy.variables}
+
+    def refresh(self, policy: keras.Model) -> None:
+        """Copies the policy's weights to the copy."""
+        copy_weights(policy, self.copy)
+
+
+def repeated(prompts: Prompts, row_ids: Array | None, size: int) -> tuple[Prompts, Array | None]:
     """Every prompt, and its stream of random numbers, once for each of its ``size`` completions:
     (Prompts, row_ids int32[...] or None)."""
     if size == 1:
@@ -165,7 +209,7 @@ def repeated(prompts, row_ids, size):
     return prompts, (size * row_ids[:, None] + np.arange(size)).ravel()
 
 
-def join(prompts, generation):
+def join(prompts: Prompts, generation: Generation) -> tuple[Array, Array]:
     """Prompt and response side by side: (token_ids int32[B, T], padding_mask bool[B, T])."""
     order = np.argsort(np.asarray(prompts.mask), axis=1, kind="stable")
     left = np.take_along_axis(np.asarray(prompts.token_ids), order, axis=1)
@@ -175,7 +219,7 @@ def join(prompts, generation):
     return token_ids.astype("int32"), padding_mask.astype("bool")
 
 
-def has_spread(scores, group_size):
+def has_spread(scores: Array, group_size: int) -> Array:
     """bool[B], whether the scores of a response's group differ; all true without groups."""
     if group_size == 1:
         return ops.ones_like(scores, "bool")

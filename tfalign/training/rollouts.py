@@ -9,8 +9,10 @@ again, and without a need for values there are none.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -21,14 +23,22 @@ from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
-from tfalign.models.actor_critic import before_response, copy_weights
-from tfalign.training.credit import GAE, Scored
-from tfalign.training.responses import Responder, has_spread, repeated
-from tfalign.types import Array, Rollout
+from tfalign.models.actor_critic import before_response
+from tfalign.models.lora import WithoutAdapters
+from tfalign.training.credit import GAE, Credit, Scored
+from tfalign.training.lagrange import CostLimit
+from tfalign.training.responses import (
+    Responder,
+    RolloutConfig,
+    ScoredResponses,
+    has_spread,
+    repeated,
+)
+from tfalign.types import Array, Generation, Prompts, Rollout
 
 
 class Compared(NamedTuple):
-    """What the models say of responses; float32[B, R] each, 0 where masked."""
+    """Log-probs and values of responses; float32[B, R] each, 0 where masked."""
 
     ref_log_probs: Array  # the reference's, nats
     log_probs: Array  # the policy's, as it is now
@@ -46,13 +56,9 @@ class RolloutWorker:
         credit: see ``training.credit``; ``GAE()`` where None.
         baseline: see ``training.baselines``; None for 0.
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
-        sampler: CausalLM that draws the responses, an older copy of the policy; None for the policy
-            itself.
-        remote: ``(prompts, seed, row_ids) -> ScoredResponses`` of older copies elsewhere, which draw
-            instead of either; None for none.
-        corrected: bool, whether the rollouts of an older policy have its log-probs, so that ratios
-            make up for its age; or those of today, as if it were the policy. KL and values are
-            those of today either way.
+        older: who responds instead of the policy, with older copies of it: an ``OlderResponder``, or
+            another ``(prompts, seed, row_ids) -> ScoredResponses`` with its ``corrected`` and
+            ``variables``; None for the policy itself.
 
     Raises:
         ValueError: if the credit needs a critic or a group and there is none.
@@ -60,43 +66,40 @@ class RolloutWorker:
 
     def __init__(
         self,
-        actor_critic,
-        reference,
-        reward,
-        config,
-        credit=None,
-        baseline=None,
-        cost_limit=None,
-        sampler=None,
-        remote=None,
-        corrected=True,
-    ):
+        actor_critic: keras.Model,
+        reference: keras.Model | WithoutAdapters,
+        reward: Callable[..., Array],
+        config: RolloutConfig,
+        credit: Credit | None = None,
+        baseline: Callable[..., Array] | None = None,
+        cost_limit: CostLimit | None = None,
+        older: Callable[..., ScoredResponses] | None = None,
+    ) -> None:
         self.actor_critic = actor_critic
         self.reference = reference
         self.config = config
         self.credit = GAE() if credit is None else credit
         self.baseline = baseline
-        self.sampler = sampler
-        self.remote = remote
-        self._corrected = corrected
-        self._behind = sampler is not None or remote is not None
+        self.older = older
         self._check_needs()
         needs_values = self.credit.needs_values
         shared = isinstance(actor_critic, SharedActorCritic)
         self.responder = Responder(
-            actor_critic.policy if sampler is None else sampler,
+            actor_critic.policy,
             reward,
             config,
-            actor_critic.value_head if needs_values and shared and not self._behind else None,
+            actor_critic.value_head if needs_values and shared and older is None else None,
             cost_limit,
         )
-        touched = actor_critic.variables if self._behind else []
+        touched = [] if older is None else actor_critic.variables
         if needs_values and not shared:
             touched = touched + actor_critic.critic.variables
         self.comparison = backend.jit_rows(self._compare, reference.variables + touched)
         self.crediting = backend.jit(self._credit)
 
-    def __call__(self, prompts, seed, kl_coefficient, row_ids=None):
+    def __call__(
+        self, prompts: Prompts, seed: int, kl_coefficient: float, row_ids: Array | None = None
+    ) -> tuple[Rollout, dict[str, float]]:
         """Responses to a batch of prompts.
 
         Args:
@@ -108,15 +111,15 @@ class RolloutWorker:
         Returns:
             (Rollout, statistics): statistics maps names to floats, all in mean over responses:
             "score", "kl" (nats, summed over a response's tokens), "response_length" (tokens), "ended"
-            (share that drew a stop token), "return"; with a critic "explained_variance"; with groups
-            "spread" (share of responses whose group's scores differ); of an older policy "behind" (nats, its
+            (share that ended with a stop token), "return"; with a critic "explained_variance"; with groups
+            "spread" (fraction of responses whose group's scores differ); of an older policy "behind" (nats, its
             KL to the policy); with a cost limit "cost", "price" and "reward" (the score before the
             cost was charged).
 
         Raises:
             RewardError: if a score or a cost is not finite, naming the row.
         """
-        respond = self.remote or self.responder
+        respond = self.responder if self.older is None else self.older
         answers = respond(prompts, seed, row_ids)
         baseline = np.zeros(len(answers.scores), "float32")
         if self.baseline is not None:
@@ -136,32 +139,32 @@ class RolloutWorker:
             statistics["price"] = float(self.cost_limit.price)
         return rollout, statistics
 
-    def learn(self, statistics):
-        """Lets the baseline and the cost limit take in the statistics of a batch that was used."""
+    def learn(self, statistics: Mapping[str, float]) -> None:
+        """Updates the baseline and the cost limit with the statistics of a batch that was used."""
         if self.baseline is not None:
             self.baseline.update(statistics["return"])
         if self.cost_limit is not None:
             self.cost_limit.update(statistics["cost"])
 
-    def refresh_sampler(self):
-        """Brings the sampler up to date with the policy."""
-        copy_weights(self.actor_critic.policy, self.sampler)
-
     @property
-    def cost_limit(self):
+    def cost_limit(self) -> CostLimit | None:
         """``lagrange.CostLimit``, or None."""
         return self.responder.cost_limit
 
     @property
-    def variables(self):
+    def variables(self) -> dict[str, Sequence[keras.Variable]]:
         """dict of Keras variables a checkpoint must hold besides the learner's, see ``RunState``."""
-        return {} if self.sampler is None else {"sampler": self.sampler.variables}
+        return {} if self.older is None else self.older.variables
 
     @property
-    def stateful(self):
+    def stateful(self) -> dict[str, Any]:
         """dict of what a checkpoint must hold besides the weights, see ``RunState``."""
         members = {"baseline": self.baseline, "cost_limit": self.cost_limit}
         return {name: member for name, member in members.items() if member is not None}
+
+    @property
+    def _is_uncorrected(self):
+        return self.older is not None and not self.older.corrected
 
     def _check_needs(self):
         name = type(self.credit).__name__
@@ -173,7 +176,15 @@ class RolloutWorker:
                 f"Received: group_size={self.config.group_size}"
             )
 
-    def finish(self, token_ids, padding_mask, generation, scores, kl_coefficient, baseline):
+    def finish(
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        generation: Generation,
+        scores: Array,
+        kl_coefficient: Array | float,
+        baseline: Array,
+    ) -> tuple[Rollout, dict[str, Array]]:
         """From scored responses to a rollout.
 
         Args:
@@ -192,7 +203,7 @@ class RolloutWorker:
         return self.crediting(*given, compared, scores, kl_coefficient, baseline)
 
     def _compare(self, token_ids, padding_mask, generation):
-        """Compared, of the reference's log-probs, and the policy's and the critic's of today."""
+        """Compared, of the reference's log-probs, and the current policy's and critic's."""
         ref_log_probs = self._reference_log_probs(token_ids, padding_mask)
         log_probs, values = self._today(token_ids, padding_mask, generation)
         return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)
@@ -217,7 +228,7 @@ class RolloutWorker:
             "ended": ops.mean(ops.cast(ended, "float32")),
             "return": ops.mean(masked_sum(credited.rewards, mask, axis=1)),
         }
-        if self._behind:
+        if self.older is not None:
             behind = masked_sum(k1(generation.log_probs, log_probs), mask, axis=1)
             statistics["behind"] = ops.mean(behind)
         if values is not None:
@@ -228,7 +239,7 @@ class RolloutWorker:
             token_ids=token_ids,
             padding_mask=padding_mask,
             response_mask=counted,
-            log_probs=generation.log_probs if self._corrected else log_probs,
+            log_probs=log_probs if self._is_uncorrected else generation.log_probs,
             ref_log_probs=ref_log_probs,
             values=ops.zeros_like(kl) if values is None else values,
             rewards=credited.rewards,
@@ -252,7 +263,7 @@ class RolloutWorker:
         """(log-probs of the policy float32[B, R], values float32[B, R] or None), as they are now; what
         the decode loop said is not computed again."""
         log_probs, values = generation.log_probs, generation.values
-        if self._behind:
+        if self.older is not None:
             hidden, values = self.actor_critic(
                 token_ids, padding_mask, response_length=self.config.max_new_tokens
             )
@@ -300,7 +311,8 @@ class RolloutWorker:
 
 def _explained_variance(values, returns, mask):
     """1 - var(returns - values) / var(returns): 1 for a perfect critic, 0 for a constant one."""
-    scale = safe_scale(ops.stack([returns, values]))[0]  # variances of large numbers are no float32
+    # variances of large numbers are no float32
+    scale = safe_scale(ops.stack([returns, values]))[0, 0, 0]
     returns, values = ops.where(mask, returns, 0.0) * scale, ops.where(mask, values, 0.0) * scale
     residual = masked_variance(returns - values, mask)
     least = ops.maximum(1e-8 * scale * scale, 1e-37)

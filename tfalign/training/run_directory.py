@@ -1,5 +1,4 @@
-"""A run's directory: its config, its versions, its metrics; begun once, continued any number of
-times.
+"""The directory of a run: config, versions, metrics; begun once, continued any number of times.
 
     runs/demo/
       config.json      what the run was begun with; a continuation must agree
@@ -7,6 +6,7 @@ times.
       identity.json    {"id": ...}, which services that log runs know this one by
       run.lock         the process that has the run now
       metrics.jsonl    one line a logged step: {"stage": "ppo", "step": 10, "time": ..., "kl": ...}
+      samples.jsonl    one line a sample: {"stage": "ppo", "step": 10, "prompt": "...", "response": "..."}
       events/STAGE/    the same numbers for TensorBoard
       checkpoints/STAGE/
       plots/
@@ -34,6 +34,7 @@ from tfalign.training.checkpoint import Checkpointer
 from tfalign.training.metrics_log import METRICS, MetricsLog, NoLog, RunDirectoryError
 from tfalign.training.processes import ALONE, Processes
 from tfalign.training.run_lock import LOCK_FILE, RunLock
+from tfalign.training.samples_log import SAMPLES, SamplesLog
 
 HARMLESS_KEYS = frozenset({"steps", "log_every", "save_every", "keep_last", "progress"})
 """How long a run goes on and how it is watched: the only things a continuation may change."""
@@ -54,7 +55,7 @@ _RECORDS = {_CONFIG, _VERSIONS, _IDENTITY, LOCK_FILE}
 _ABSENT = "(not set)"
 
 
-Part = TypeVar("Part", Checkpointer, MetricsLog)
+Part = TypeVar("Part", Checkpointer, MetricsLog, SamplesLog)
 
 
 class RunDirectory(AbstractContextManager):
@@ -86,7 +87,7 @@ class RunDirectory(AbstractContextManager):
         processes: Processes = ALONE,
         names: Callable[[str], str] = "--{}".format,
         advice: Mapping[str, str] | None = None,
-    ):
+    ) -> None:
         self.path = local_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))
@@ -143,6 +144,11 @@ class RunDirectory(AbstractContextManager):
         self.begin()
         return self._keeps(MetricsLog(self.path, stage, resume_step))
 
+    def samples(self, stage: str, resume_step: int = 0) -> SamplesLog:
+        """The log of one stage's sample texts, which goes on after ``resume_step``."""
+        self.begin()
+        return self._keeps(SamplesLog(self.path, stage, resume_step))
+
     def _keeps(self, part: Part) -> Part:
         """What writes into the run's directory keeps it this process's."""
         part.run = self
@@ -183,14 +189,14 @@ def _close(path: Path, lock: RunLock, is_new: bool, process: int) -> None:
 
 
 def _nothing_done(path: Path) -> bool:
-    """Whether a run has neither a line of metrics nor any file that it does not write at its beginning."""
+    """Whether a run has neither a line of metrics or samples nor any file that it does not write at its beginning."""
     if not path.is_dir():
         return False
     for file in path.rglob("*"):
         relative = file.relative_to(path)
         if file.is_dir() or relative.parts[0] == "events" or str(relative) in _RECORDS:
             continue
-        if str(relative) != METRICS or file.stat().st_size:
+        if str(relative) not in (METRICS, SAMPLES) or file.stat().st_size:
             return False
     return True
 
@@ -205,7 +211,9 @@ class FollowedRun(RunDirectory):
         processes: as ``RunDirectory``.
     """
 
-    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes):
+    def __init__(
+        self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes
+    ) -> None:
         self.path = local_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))
@@ -215,6 +223,10 @@ class FollowedRun(RunDirectory):
         """Nothing: the first process records what there is."""
 
     def metrics(self, stage: str, resume_step: int = 0) -> AbstractContextManager:
+        """A log that writes nothing."""
+        return NoLog()
+
+    def samples(self, stage: str, resume_step: int = 0) -> AbstractContextManager:
         """A log that writes nothing."""
         return NoLog()
 

@@ -49,7 +49,7 @@ class RunLock(contextlib.AbstractContextManager):
         RunInUseError: if another process has it, naming process and host.
     """
 
-    def __init__(self, directory: str | os.PathLike):
+    def __init__(self, directory: str | os.PathLike) -> None:
         self.directory = local_path(directory)
         key = os.path.realpath(self.directory)
         self._held = _HELD.get(key) or _Held(self.directory, key)

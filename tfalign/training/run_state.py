@@ -1,13 +1,16 @@
-"""All that changes in a run, saved and restored together."""
+"""The state of a run: everything that changes, saved and restored together."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from tfalign import backend
-from tfalign.training.checkpoint import check_arrays
+from tfalign.training.checkpoint import Checkpointer, check_arrays
 from tfalign.training.checkpoint_files import CheckpointError, Part
 
 
@@ -21,7 +24,12 @@ class RunState:
         stateful: dict of name to objects with ``state()`` and ``restore(state)``, JSON-able.
     """
 
-    def __init__(self, checkpointer, variables, stateful):
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        variables: Mapping[str, Sequence[keras.Variable]],
+        stateful: Mapping[str, Any],
+    ) -> None:
         self.checkpointer = checkpointer
         self.stateful = stateful
         # two models of a run may have variables of one path: the index keeps them apart
@@ -31,7 +39,7 @@ class RunState:
             for index, variable in enumerate(members)
         }
 
-    def save(self, step):
+    def save(self, step: int) -> None:
         """Writes a checkpoint of everything after ``step`` updates. Of several processes all must call it:
         each writes the parts that it has."""
         own = {name: backend.own_parts(variable) for name, variable in self._variables.items()}
@@ -43,7 +51,7 @@ class RunState:
         state = {name: member.state() for name, member in self.stateful.items()}
         self.checkpointer.save(step, arrays, state)
 
-    def restore(self, step=None):
+    def restore(self, step: int | None = None) -> int:
         """Goes back to a checkpoint, if there is one.
 
         Args:

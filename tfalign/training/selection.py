@@ -1,4 +1,4 @@
-"""What the responses to one prompt teach by comparison: the best of them, or the best and the worst.
+"""Selection within groups of responses: the best, or the best and the worst.
 
 For ``on_policy.improve``: functions of a Rollout, whose responses to a prompt stand next to each other,
 that return what the objective learns from.
@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops, tree
 
 from tfalign.functional.masking import masked_sum
-from tfalign.types import RankedResponses
+from tfalign.types import Array, RankedResponses, Rollout
 
 
-def best_rows(scores, group_size):
-    """Where the response with the highest score of every group stands; of equal ones the first.
+def best_rows(scores: Array, group_size: int) -> Array:
+    """Row indices of the response with the highest reward in each group; of equal ones the first.
 
     Args:
         scores: float[B], the responses to a prompt next to each other.
@@ -31,7 +31,7 @@ def best_rows(scores, group_size):
     return (first + groups.argmax(axis=1)).astype("int32")
 
 
-def best_of_groups(rollout, group_size):
+def best_of_groups(rollout: Rollout, group_size: int) -> Rollout:
     """The best response to every prompt, for the policy to imitate: rejection sampling (Dong et al.
     2023, RAFT; Touvron et al. 2023, section 3.2.3).
 
@@ -46,8 +46,8 @@ def best_of_groups(rollout, group_size):
     return best._replace(advantages=ops.cast(best.response_mask, "float32"))
 
 
-def best_and_worst(rollout, group_size):
-    """The two responses to every prompt that the reward tells apart most, for online DPO.
+def best_and_worst(rollout: Rollout, group_size: int) -> RankedResponses:
+    """Preference pairs for online DPO: the best and the worst response to each prompt.
 
     Args:
         rollout: Rollout of B rows.

@@ -1,4 +1,5 @@
-"""Every stage for a few steps on a tiny model: does it run at all? Half a minute.
+"""Every stage for a few steps on a tiny model: does it run at all? Two minutes of CPU time, nearly all of it
+compilation.
 
 python -m experiments.pipeline --config=smoke
 """

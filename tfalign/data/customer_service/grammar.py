@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfalign.data.customer_service.chinese import CHINESE
 from tfalign.data.customer_service.english import ENGLISH
@@ -62,12 +62,12 @@ class Request(NamedTuple):
     slots: dict[str, str]
 
 
-def pick(rng: random.Random, choices: Sequence):
+def pick(rng: random.Random, choices: Sequence) -> Any:
     """One of ``choices``, each as likely."""
     return choices[int(rng.random() * len(choices))]
 
 
-def pick_other(rng: random.Random, choices: Sequence, taken):
+def pick_other(rng: random.Random, choices: Sequence, taken: Any) -> Any:
     """One of ``choices`` that is not ``taken``."""
     return pick(rng, [choice for choice in choices if choice != taken])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from tfalign.data.customer_service.examples import FIELDS, SIZES, dialogues_of
 from tfalign.files import local_path
@@ -39,7 +40,7 @@ def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) ->
     ]
 
 
-def make_builder(kind: str, data_dir: str | os.PathLike):
+def make_builder(kind: str, data_dir: str | os.PathLike) -> Any:
     """The TensorFlow Datasets builder of a kind, not yet prepared."""
     # Imported here: it takes seconds, and drawing records or judging them does without it.
     from tfalign.data.customer_service.customer_service_dataset_builder import Builder

@@ -10,13 +10,14 @@ from tfalign.data.readers.fields import read_texts
 from tfalign.data.readers.files import text_lines
 from tfalign.data.readers.json_lines import json_object, json_rows
 from tfalign.data.readers.rows import records_of_rows
-from tfalign.data.readers.sources import read_records
+from tfalign.data.readers.sources import is_source, read_records
 from tfalign.data.readers.tables import table_rows
 from tfalign.data.readers.transcripts import split_transcripts
 
 __all__ = [
     "document_rows",
     "is_junk",
+    "is_source",
     "json_object",
     "json_rows",
     "read_records",

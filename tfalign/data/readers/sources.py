@@ -87,6 +87,16 @@ def read_records(
     return records
 
 
+def is_source(address: str) -> bool:
+    """Whether ``read_records`` knows from its name how it is read.
+
+    >>> is_source("csv:table.csv?text=review"), is_source("records.jsonl"), is_source("wiki.tokens")
+    (True, True, False)
+    """
+    name = address.partition("?")[0]
+    return name.startswith((*_READERS_OF_FILES, "tfds:")) or name.endswith(_JSON_LINES)
+
+
 def _rows(address, data_dir):
     """Pairs of a place and what is there: a dict of fields, or a BadRecordError."""
     for prefix, reader in _READERS_OF_FILES.items():

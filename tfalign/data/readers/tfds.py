@@ -48,7 +48,7 @@ def tfds_rows(address: str, data_dir: str | os.PathLike | None) -> Iterator[Row]
         ) from error
 
 
-def parts(address):
+def parts(address: str) -> tuple[str, str | None, str]:
     """(name with configuration, version or None, split).
 
     >>> parts("a/b:1.0.0:test[:5]"), parts("a:1.0.0"), parts("a")

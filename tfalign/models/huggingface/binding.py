@@ -1,13 +1,18 @@
-"""Rows and weights: where in a file each weight of a model stands."""
+"""Binding of a model's weights to the tensors of a file."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import keras
+
+from tfalign.models.config import ModelConfig
 from tfalign.models.huggingface.registry import fitting, trunk_of
 from tfalign.models.huggingface.shapes import UNKNOWN, shape_of
-from tfalign.models.huggingface.tables import Row
-from tfalign.models.huggingface.tensors import FLOATS
+from tfalign.models.huggingface.tables import Architecture, Row
+from tfalign.models.huggingface.tensors import FLOATS, Held
 
 
 class BoundRow(NamedTuple):
@@ -17,7 +22,7 @@ class BoundRow(NamedTuple):
     names: tuple[str, ...]  # spellings in files, the one to write first
 
 
-def bound(architecture, model) -> list[BoundRow]:
+def bound(architecture: Architecture, model: keras.Model) -> list[BoundRow]:
     """The rows of a model with their weights.
 
     Raises:
@@ -53,7 +58,7 @@ def _spellings(name):
     return dict.fromkeys((name, old.replace("LayerNorm.bias", "LayerNorm.beta")))
 
 
-def attribute(owner, path):
+def attribute(owner: Any, path: str) -> Any:
     for part in path.split("."):
         owner = owner[int(part)] if part.isdigit() else getattr(owner, part, None)
         if owner is None:
@@ -61,7 +66,7 @@ def attribute(owner, path):
     return owner
 
 
-def named_layers(model) -> dict[str, list]:
+def named_layers(model: keras.Model) -> dict[str, list]:
     """What ``transformers`` calls the parts of a model that have weights.
 
     Args:
@@ -78,7 +83,7 @@ def named_layers(model) -> dict[str, list]:
     }
 
 
-def named_modules(model) -> dict[str, tuple[Any, dict[str, Row]]]:
+def named_modules(model: keras.Model) -> dict[str, tuple[Any, dict[str, Row]]]:
     """As ``named_layers``, to (what the paths of its rows start from, its rows by their last name)."""
     modules: dict[str, tuple[Any, dict[str, Row]]] = {}
     placed = set()
@@ -93,7 +98,13 @@ def named_modules(model) -> dict[str, tuple[Any, dict[str, Row]]]:
     return modules
 
 
-def check_header(directory, architecture, config, head, tensors) -> None:
+def check_header(
+    directory: str | os.PathLike,
+    architecture: Architecture,
+    config: ModelConfig,
+    head: Mapping[str, Any],
+    tensors: Mapping[str, Held],
+) -> None:
     """Compares the tensors that a configuration asks for with those of the files, before anything is
     built: names, shapes and dtypes.
 
@@ -126,7 +137,9 @@ def check_header(directory, architecture, config, head, tensors) -> None:
             check_shape(directory, tensors[name], row.transform.file_shape(expected))
 
 
-def held_name(row, names, tensors, directory) -> str | None:
+def held_name(
+    row: Row, names: Sequence[str], tensors: Mapping[str, Held], directory: str | os.PathLike
+) -> str | None:
     """The spelling a file has of a row; None where it has none and may."""
     name = next((name for name in names if name in tensors), None)
     if name is None and not row.optional:
@@ -139,7 +152,7 @@ def held_name(row, names, tensors, directory) -> str | None:
     return name
 
 
-def check_shape(directory, held, expected) -> None:
+def check_shape(directory: str | os.PathLike, held: Held, expected: Sequence[int]) -> None:
     if held.shape != tuple(expected):
         raise ValueError(
             f"{directory}: tensor {held.name!r} must have shape {tuple(expected)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class Described(NamedTuple):
-    """What config.json says."""
+    """The checked contents of a config.json."""
 
     architecture: Architecture
     config: Any
@@ -30,7 +31,7 @@ class Described(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a trunk keeps of the directory it was read from, for ``save_pretrained``."""
+    """What a backbone keeps of the directory it was read from, for ``save_pretrained``."""
 
     architecture: str
     entries: dict
@@ -71,7 +72,7 @@ def _settings(architecture, entries):
     return config, architecture.read_head(entries)
 
 
-def used_keys(architecture) -> set[str]:
+def used_keys(architecture: Architecture) -> set[str]:
     family = architecture.family
     names = {key for field in family.fields for key in (field.theirs, *field.also)}
     return names | set(family.supported) | set(family.uses) | set(architecture.uses)
@@ -159,7 +160,9 @@ def _check_rotary(config):
 # Back
 
 
-def entries_from_model(architecture, model, more) -> dict:
+def entries_from_model(
+    architecture: Architecture, model: keras.Model, more: Mapping[str, Any]
+) -> dict:
     """config.json of a model: what it computes, and what else the directory it came from had to say.
 
     Args:
@@ -212,7 +215,9 @@ def with_their_lists(more: dict, before: dict) -> dict:
     }
 
 
-def generation_entries(architecture, model, more) -> dict | None:
+def generation_entries(
+    architecture: Architecture, model: keras.Model, more: Mapping[str, Any]
+) -> dict | None:
     """generation_config.json that a model was read with, for the token ids that are written now."""
     origin = origin_of(model)
     if origin is None or origin.generation is None or not architecture.generates:
@@ -221,5 +226,5 @@ def generation_entries(architecture, model, more) -> dict | None:
     return origin.generation | with_their_lists(ids, origin.generation)
 
 
-def origin_of(model) -> Origin | None:
+def origin_of(model: keras.Model) -> Origin | None:
     return getattr(trunk_of(model), "origin", None)

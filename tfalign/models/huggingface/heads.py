@@ -1,12 +1,22 @@
-"""Heads over a decoder's trunk, and what config.json says of classes."""
+"""Heads over a decoder's backbone, and what config.json says of classes."""
 
 from __future__ import annotations
 
-from tfalign.models.gpt import GPT
+from collections.abc import Mapping
+from typing import Any
+
+from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.huggingface.kinds import COUNT, OBJECT, is_number, shortened
 from tfalign.models.huggingface.shapes import classifier_shapes
-from tfalign.models.huggingface.tables import TRANSPOSED, Architecture, Row, linear, optional
-from tfalign.models.huggingface.tensors import are_equal
+from tfalign.models.huggingface.tables import (
+    TRANSPOSED,
+    Architecture,
+    Family,
+    Row,
+    linear,
+    optional,
+)
+from tfalign.models.huggingface.tensors import Held, are_equal
 from tfalign.models.tasks import CausalLM, SequenceClassifier
 
 LABELS = ("id2label", "num_labels")
@@ -41,7 +51,7 @@ def has_one_label(entries: dict) -> bool:
     return labels(entries) == 1
 
 
-def labelled(*rates, default=0.1):
+def labelled(*rates: str, default: float = 0.1) -> dict[str, Any]:
     """Reads and writes the number of classes, and the dropout rate under the first of ``rates``."""
 
     def read(entries):
@@ -70,8 +80,8 @@ SCORE = (_score_kernel, *optional((_score_bias, READOUT)))
 _TABLES = ("wte.weight", "embed_tokens.weight")
 
 
-def untied_where_stored(config, tensors):
-    """As transformers: a tied model whose file has a read-out of its own is not tied."""
+def untied_where_stored(config: GPTConfig, tensors: Mapping[str, Held]) -> GPTConfig:
+    """As transformers: a tied model whose file has an LM head of its own is not tied."""
     stored = tensors.get(READOUT.name)
     if not config.tied or stored is None:
         return config
@@ -79,15 +89,17 @@ def untied_where_stored(config, tensors):
     return config.replace(tied=not tables or any(are_equal(stored, held) for held in tables))
 
 
-def tied_unless_stored(config, tensors):
-    """An untied trunk without its read-out is a tied one to whoever does not read logits."""
+def tied_unless_stored(config: GPTConfig, tensors: Mapping[str, Held]) -> GPTConfig:
+    """An untied backbone without its LM head is a tied one to whoever does not read logits."""
     if READOUT.name not in tensors:
         return config.replace(tied=True)
     return untied_where_stored(config, tensors)
 
 
-def decoder_architectures(name, family, language_model) -> tuple[Architecture, ...]:
-    """A family's language model, its trunk and its classifier of texts."""
+def decoder_architectures(
+    name: str, family: Family, language_model: str
+) -> tuple[Architecture, ...]:
+    """A family's language model, its backbone and its classifier of texts."""
     of_trunk = {"prefix": family.prefix}
     return (
         Architecture(

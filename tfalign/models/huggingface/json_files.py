@@ -1,4 +1,4 @@
-"""JSON files of strangers: read so that whatever they hold ends in a value or in one sentence."""
+"""JSON files from elsewhere: whatever they hold ends in a value or in one error message."""
 
 from __future__ import annotations
 

@@ -14,8 +14,11 @@ keys again.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from typing import Any
 
 from tfalign.models.huggingface.kinds import shortened
+from tfalign.models.huggingface.tables import Family
 
 # who wrote the file, and how it is run
 _RUN = """
@@ -56,7 +59,7 @@ _SETTING = re.compile(
 )
 
 
-def check_keys(entries: dict, family, used) -> None:
+def check_keys(entries: dict, family: Family, used: Collection[str]) -> None:
     """
     Args:
         entries: of config.json.
@@ -78,7 +81,7 @@ def check_keys(entries: dict, family, used) -> None:
             )
 
 
-def is_harmless(key: str, value, family) -> bool:
+def is_harmless(key: str, value: Any, family: Family) -> bool:
     """Whether an unused key of config.json says nothing about what is computed."""
     if key in _HARMLESS or key in family.harmless or _TOKEN_ID.fullmatch(key):
         return True

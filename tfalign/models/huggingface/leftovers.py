@@ -1,16 +1,26 @@
-"""Tensors of a file that a model has no place for: left out only where they say nothing new."""
+"""Tensors of a file that a model has no weight for: left out only if they are redundant."""
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 
-from tfalign.models.huggingface.tensors import are_equal, read_whole
+from tfalign.models.config import ModelConfig
+from tfalign.models.huggingface.tables import Architecture
+from tfalign.models.huggingface.tensors import Held, are_equal, read_whole
 
 
-def check_leftovers(directory, architecture, config, tensors, known) -> None:
+def check_leftovers(
+    directory: str | os.PathLike,
+    architecture: Architecture,
+    config: ModelConfig,
+    tensors: Mapping[str, Held],
+    known: Mapping[str, str],
+) -> None:
     """
     Args:
         directory: for the messages.
@@ -53,7 +63,7 @@ def _says_nothing_new(rule, held, config, tensors, known):
 # What the constants of transformers' older files are
 
 
-def is_causal_mask(array: np.ndarray, config) -> bool:
+def is_causal_mask(array: np.ndarray, config: ModelConfig) -> bool:
     """GPT-2's ``attn.bias``: ones on and below the diagonal."""
     del config
     if array.ndim != 4 or array.shape[:2] != (1, 1):
@@ -61,13 +71,13 @@ def is_causal_mask(array: np.ndarray, config) -> bool:
     return np.array_equal(array[0, 0] != 0, np.tril(np.ones(array.shape[2:], "bool")))
 
 
-def is_masking_number(array: np.ndarray, config) -> bool:
+def is_masking_number(array: np.ndarray, config: ModelConfig) -> bool:
     """GPT-2's ``attn.masked_bias``: what a masked score becomes, -10,000."""
     del config
     return array.size == 1 and float(array.reshape(())) <= -1e4
 
 
-def counts_up(array: np.ndarray, config) -> bool:
+def counts_up(array: np.ndarray, config: ModelConfig) -> bool:
     """``position_ids``: 0, 1, 2, ..."""
     del config
     return np.array_equal(array, np.arange(array.shape[-1])[None] if array.ndim else [0])

@@ -1,4 +1,4 @@
-"""What no class of transformers expresses: banded attention, RMSNorm with learned positions, LSTMs, ..."""
+"""Configurations that no class of transformers expresses: banded attention, LSTMs, ..."""
 
 from __future__ import annotations
 

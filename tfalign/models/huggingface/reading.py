@@ -1,12 +1,15 @@
-"""A directory to a model."""
+"""Reading a model from a Hugging Face directory."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import keras
+
 from tfalign.files import local_path
 from tfalign.layers.initializers import weights_to_be_loaded
+from tfalign.models.config import ModelConfig
 from tfalign.models.huggingface.binding import (
     attribute,
     bound,
@@ -26,7 +29,11 @@ _ADAPTERS = "adapter_config.json"
 _RATES = ("dropout", "attention_dropout", "embedding_dropout")
 
 
-def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | None = None):
+def from_pretrained(
+    directory: str | os.PathLike,
+    dtype: str | keras.DTypePolicy | None = None,
+    dropout: float | None = None,
+) -> keras.Model:
     """The model of a Hugging Face directory: config.json and model.safetensors, whole or in shards;
     or of a KerasHub preset (see ``models.keras_hub``; ``dropout`` stays as it is there).
 
@@ -74,7 +81,7 @@ def from_pretrained(directory: str | os.PathLike, dtype=None, dropout: float | N
     return model
 
 
-def read_config(directory: str | os.PathLike):
+def read_config(directory: str | os.PathLike) -> ModelConfig:
     """The configuration of a Hugging Face directory, of which config.json is enough.
 
     Returns:

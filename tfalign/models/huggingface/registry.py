@@ -1,4 +1,4 @@
-"""Which architectures there are.
+"""Registry of architectures.
 
 Those of tfalign stand in the modules named here, which are imported when the first directory is read
 or written: what a directory loads as does not depend on what was imported before. A higher floor is
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+
+import keras
 
 from tfalign.models.huggingface.tables import Architecture
 
@@ -23,7 +25,7 @@ _registered: list[Architecture] = []
 
 
 def register(architecture: Architecture) -> None:
-    """Lets ``from_pretrained`` and ``save_pretrained`` know an architecture of one's own."""
+    """Registers an architecture of your own for ``from_pretrained`` and ``save_pretrained``."""
     _registered.append(architecture)
 
 
@@ -71,9 +73,9 @@ def _check_model_type(entries, architecture):
         )
 
 
-def fitting(model) -> Architecture:
+def fitting(model: keras.Model) -> Architecture:
     """The first architecture of the model's class that can express its configuration; those of the
-    kind its trunk was loaded from come first.
+    kind its backbone was loaded from come first.
 
     Raises:
         ValueError: if there is none.
@@ -93,7 +95,7 @@ def fitting(model) -> Architecture:
     )
 
 
-def trunk_of(model):
+def trunk_of(model: keras.Model) -> keras.Model:
     """What the family's rows start from: ``backbone``, or the model itself."""
     return getattr(model, "backbone", model)
 

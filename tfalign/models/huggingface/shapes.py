@@ -8,19 +8,27 @@ model of the configuration has no such weight.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
+
+from tfalign.models.config import ModelConfig
+
+Shapes = dict[str, tuple[int, ...] | None]  # such a table
 
 _BLOCK = re.compile(r"blocks\.\d+\.")
 _PREFIX = "backbone."
 UNKNOWN = object()  # the shape of a weight that stands in no table
 
 
-def shape_of(path: str, shapes) -> tuple[int, ...] | None | object:
+def shape_of(
+    path: str, shapes: Mapping[str, tuple[int, ...] | None]
+) -> tuple[int, ...] | None | object:
     """The shape of a row's weight, None where there is no such weight, or ``UNKNOWN``."""
     path = path.removeprefix(_PREFIX)
     return shapes.get(_BLOCK.sub("", path, count=1), UNKNOWN)
 
 
-def dense(path, inputs, outputs, use_bias=True):
+def dense(path: str, inputs: int, outputs: int, use_bias: bool = True) -> Shapes:
     return {f"{path}.kernel": (inputs, outputs), f"{path}.bias": (outputs,) if use_bias else None}
 
 
@@ -33,7 +41,7 @@ def _norm(path, width, kind="layer"):
     }
 
 
-def gpt_shapes(config):
+def gpt_shapes(config: ModelConfig) -> Shapes:
     """Of a complete GPTConfig."""
     c, width = config, config.width
     queries, keys = c.num_heads * c.head_dim, c.num_key_value_heads * c.head_dim
@@ -63,7 +71,7 @@ def gpt_shapes(config):
     }
 
 
-def bert_shapes(config):
+def bert_shapes(config: ModelConfig) -> Shapes:
     """Of a complete BERTConfig."""
     c, width = config, config.width
     types = (c.num_token_types, width) if c.num_token_types else None
@@ -84,7 +92,7 @@ def bert_shapes(config):
     }
 
 
-def recurrent_shapes(config):
+def recurrent_shapes(config: ModelConfig) -> Shapes:
     c, gates = config, {"lstm": 4, "gru": 3}[config.cell] * config.width
     cell = {"kernel": (c.width, gates), "recurrent_kernel": (c.width, gates)}
     cell["bias"] = (gates,) if c.cell == "lstm" else (2, gates)
@@ -99,7 +107,7 @@ def recurrent_shapes(config):
     }
 
 
-def neural_ngram_shapes(config):
+def neural_ngram_shapes(config: ModelConfig) -> Shapes:
     c = config
     return {
         "embedding.embeddings": (c.vocab_size, c.embedding_width),
@@ -109,16 +117,16 @@ def neural_ngram_shapes(config):
     }
 
 
-def classifier_shapes(config, head):
+def classifier_shapes(config: ModelConfig, head: Mapping[str, Any]) -> Shapes:
     return dense("head.dense", config.width, head["num_classes"])
 
 
-def score_shapes(config, head):
+def score_shapes(config: ModelConfig, head: Mapping[str, Any]) -> Shapes:
     del head
     return dense("head.dense", config.width, 1)
 
 
-def masked_lm_shapes(config, head):
+def masked_lm_shapes(config: ModelConfig, head: Mapping[str, Any]) -> Shapes:
     del head
     return {
         **dense("head.dense", config.width, config.width),

@@ -67,7 +67,7 @@ class Dropped(NamedTuple):
 
 
 class Family(NamedTuple):
-    """Trunks that share a configuration and tensor names, such as GPT-2's."""
+    """Backbones that share a configuration and tensor names, such as GPT-2's."""
 
     model_type: str
     config_class: type
@@ -108,7 +108,7 @@ class Architecture(NamedTuple):
     generates: bool = False  # whether generation_config.json belongs to it
 
 
-def linear(path, name):
+def linear(path: str, name: str) -> tuple[Row, ...]:
     """A torch Linear keeps its weight [outputs, inputs]."""
     return (
         Row((f"{path}.kernel",), f"{name}.weight", TRANSPOSED),
@@ -116,7 +116,7 @@ def linear(path, name):
     )
 
 
-def conv1d(paths, name):
+def conv1d(paths: Sequence[str], name: str) -> tuple[Row, ...]:
     """GPT-2's Conv1D keeps [inputs, outputs], several projections side by side."""
     return (
         Row(tuple(f"{path}.kernel" for path in paths), f"{name}.weight", JOINED),
@@ -124,16 +124,18 @@ def conv1d(paths, name):
     )
 
 
-def optional(rows):
+def optional(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Rows that a file may lack; the weights then stay as initialised."""
     return tuple(row._replace(optional=True) for row in rows)
 
 
-def layer_norm(path, name):
+def layer_norm(path: str, name: str) -> tuple[Row, ...]:
     return Row((f"{path}.gamma",), f"{name}.weight"), Row((f"{path}.beta",), f"{name}.bias")
 
 
-def table(rows, block_rows, block_name):
+def table(
+    rows: Sequence[Row], block_rows: Sequence[Row], block_name: str
+) -> Callable[[Any], tuple[Row, ...]]:
     """A function of the configuration: ``rows``, and those of every block, its number put into the
     name."""
 

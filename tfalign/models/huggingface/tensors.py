@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from tfalign import backend
 from tfalign.models.huggingface.json_files import read_object
 from tfalign.models.huggingface.kinds import shortened
+from tfalign.models.huggingface.tables import Transform
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -109,7 +111,7 @@ def are_equal(one: Held, other: Held) -> bool:
     )
 
 
-def read_into(variables, transform, held: Held) -> None:
+def read_into(variables: Sequence[keras.Variable], transform: Transform, held: Held) -> None:
     """Sets weights from a tensor, piece by piece.
 
     Raises:

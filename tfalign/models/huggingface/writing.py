@@ -1,11 +1,13 @@
-"""A model to a directory."""
+"""Writing a model as a Hugging Face directory."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,13 +32,16 @@ _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 class PretrainedModel:
     """Gives a model the method ``save_pretrained``."""
 
-    def save_pretrained(self, directory, **choices):
+    def save_pretrained(self, directory: str | os.PathLike, **choices: Any) -> str:
         """As ``models.save_pretrained``."""
         return save_pretrained(self, directory, **choices)
 
 
 def save_pretrained(
-    model, directory: str | os.PathLike, entries=None, max_shard_bytes: int = 5_000_000_000
+    model: keras.Model,
+    directory: str | os.PathLike,
+    entries: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = 5_000_000_000,
 ) -> str:
     """Writes a Hugging Face directory that ``transformers`` and ``from_pretrained`` load.
 

@@ -6,7 +6,7 @@ do not are written as one of three times the rank.
 
 What else is trained is written beside them: a head, a norm or a table, whole. A table that is tied is
 written so that ``peft`` keeps it tied; one in "modules_to_save" is one of its own to ``peft``, and the
-read-out stays what it was, so that the model it is read into is tied no longer.
+LM head stays what it was, so that the model it is read into is tied no longer.
 """
 
 from tfalign.models.peft.reading import load_adapters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from tfalign.models.huggingface.json_files import read_object
@@ -148,7 +149,7 @@ class AdapterConfig:
         )
 
 
-def is_saved_by(module: str, saved, task: str | None) -> bool:
+def is_saved_by(module: str, saved: Collection[str], task: str | None) -> bool:
     """Whether peft keeps a module whole: it, or what it is part of, ends in one of the names ``saved``,
     or in the name of a head of the task."""
     parts = module.split(".")

@@ -1,4 +1,4 @@
-"""A directory of adapters onto a model."""
+"""Loading a directory of adapters into a model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Whole(NamedTuple):
     array: np.ndarray
 
 
-def load_adapters(model, directory: str | os.PathLike) -> None:
+def load_adapters(model: keras.Model, directory: str | os.PathLike) -> None:
     """Gives a model the adapters of a directory, and what was saved whole with them, such as a head;
     the rest is frozen.
 
@@ -159,7 +159,7 @@ def _check_adapter(module, held, kernels, config):
 
 
 def _check_whole(model, whole, modules, config):
-    """Checks what replaces weights; returns the kernel of a read-out that is tied no longer, or None."""
+    """Checks what replaces weights; returns the kernel of an LM head that is tied no longer, or None."""
     table, readout, tied = None, None, _tied_table(model)
     for module, part, array in whole:
         if module not in modules:
@@ -187,13 +187,13 @@ def _check_whole(model, whole, modules, config):
 
 
 def _tied_table(model):
-    """The table of tokens, if it is tied to a read-out that peft knows."""
+    """The table of tokens, if it is tied to an LM head that peft knows."""
     table = getattr(trunk_of(model), "token_embedding", None)
     return table if table is not None and is_tied_table(model, table) else None
 
 
 def _own_readout(model, table, readout, config):
-    """float32[V, W], the read-out of a tied model from now on if it is not its table, or None."""
+    """float32[V, W], the LM head of a tied model from now on if it is not its table, or None."""
     if table is None and readout is None:
         return None
     base = as_array(_tied_table(model).embeddings)

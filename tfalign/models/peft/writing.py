@@ -1,10 +1,11 @@
-"""The adapters of a model to a directory."""
+"""Saving a model's adapters to a directory."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import ops
 from safetensors import SafetensorError
@@ -31,7 +32,7 @@ from tfalign.models.peft.modules import (
 _HEAD, _HEAD_NAMES = "classifier", ("score", "classifier")
 
 
-def save_adapters(model, directory: str | os.PathLike, base: str = "") -> None:
+def save_adapters(model: keras.Model, directory: str | os.PathLike, base: str = "") -> None:
     """Writes the adapters of a model, and what else of it is trained, such as a head. Of several
     processes all must call it, and the chief writes.
 

@@ -1,0 +1,1 @@
+"""Benchmarks: what a step, a response and a server cost."""

@@ -1,0 +1,350 @@
+"""What a step of training costs, from a configuration alone: weights, memory, operations.
+
+Operations are those of matrix products, two for a multiplication and an addition; all else is a few per
+cent beside them. A product's backward pass costs two of its kind. Memory is what XLA keeps of this
+library's blocks until their backward pass, with elementwise operations fused; ``tfalign plan --check``
+compares both with the compiler's own numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from tfalign.models import GPTConfig
+from tfalign.planning.options import ON_POLICY
+
+BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
+_LOGITS_KEPT = 3  # arrays of logits' size: themselves, their exponentials, their gradient
+_LOGITS_KEPT_WITH_ENTROPY = 4  # what an objective of rollouts logs
+
+
+class Models(NamedTuple):
+    """The GPTConfigs of an algorithm's models, None where there is none."""
+
+    policy: GPTConfig  # and of the reference; of what is trained, where there is no policy
+    reward: GPTConfig | None = None
+    critic: GPTConfig | None = None  # of its own trunk
+
+
+class Costs(NamedTuple):
+    """Of one step of an algorithm."""
+
+    flops: dict[str, float]  # by phase
+    resident: dict[str, float]  # bytes that are always there, by component
+    passing: dict[str, float]  # bytes that take each other's place, by component
+
+    @property
+    def total_flops(self) -> float:
+        return sum(self.flops.values())
+
+    @property
+    def total_memory(self) -> float:
+        return sum(self.resident.values()) + max(self.passing.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """How much a step does.
+
+    Attributes:
+        rows: of a batch; pairs for reward models and DPO, responses for PPO and GRPO.
+        prompt: columns of a prompt; a text without one is all response.
+        response: columns of a response.
+        minibatch: responses of an update of PPO or GRPO; ``rows`` where None.
+        epochs: passes of PPO or GRPO over a batch.
+        accumulate: micro-batches an update is cut into; two of them save no memory.
+        lora_rank: of adapters on all Dense layers of the blocks; 0 where all weights are trained.
+        precision: "float32" or "mixed_bfloat16".
+    """
+
+    rows: int
+    prompt: int
+    response: int
+    minibatch: int | None = None
+    epochs: int = 1
+    accumulate: int = 1
+    lora_rank: int = 0
+    precision: str = "float32"
+
+    @property
+    def columns(self) -> int:
+        return self.prompt + self.response
+
+
+class _Shape(NamedTuple):
+    """The numbers of a GPTConfig that costs depend on."""
+
+    width: int
+    heads: int
+    queries: int  # H D
+    keys: int  # G D
+    hidden: int
+    inner: int  # matrices from width to hidden
+    layers: int
+    vocab: int
+
+    @property
+    def matrices(self):
+        """Weights of a block's matrices."""
+        attention = 2 * self.width * (self.queries + self.keys)
+        return attention + (self.inner + 1) * self.width * self.hidden
+
+
+def _shape(config):
+    head_dim = config.head_dim or config.width // config.num_heads
+    return _Shape(
+        config.width,
+        config.num_heads,
+        config.num_heads * head_dim,
+        (config.num_key_value_heads or config.num_heads) * head_dim,
+        config.hidden_dim or 4 * config.width,
+        2 if config.gated else 1,
+        config.num_layers,
+        config.vocab_size,
+    )
+
+
+def count_parameters(config: GPTConfig) -> int:
+    """Weights of a CausalLM of a GPTConfig."""
+    s = _shape(config)
+    of_inputs = config.use_bias if config.attention_bias is None else config.attention_bias
+    of_output = config.attention_output_bias
+    of_output = of_inputs if of_output is None else of_output
+    norm = s.width * (2 if config.norm == "layer" else 1)
+    biases = of_inputs * (s.queries + 2 * s.keys) + of_output * s.width
+    biases += config.use_bias * (s.inner * s.hidden + s.width)
+    head_norms = 2 * s.queries // s.heads if config.head_norm else 0
+    block = s.matrices + biases + 2 * norm + head_norms
+    positions = s.width * config.max_positions if config.rotary_base is None else 0
+    return count_tables(config) + positions + s.layers * block + norm
+
+
+def count_tables(config: GPTConfig) -> int:
+    """Weights of a CausalLM's token embeddings and read-out."""
+    s = _shape(config)
+    return s.width * s.vocab * (1 if config.tied else 2)
+
+
+def count_matrices(config: GPTConfig) -> int:
+    """Weights of the matrices of all blocks."""
+    s = _shape(config)
+    return s.layers * s.matrices
+
+
+def count_adapters(config: GPTConfig, rank: int) -> int:
+    """Weights of adapters of a rank on all Dense layers of the blocks."""
+    s = _shape(config)
+    attention = 2 * (s.width + s.queries) + 2 * (s.width + s.keys)
+    return s.layers * rank * (attention + (s.inner + 1) * (s.width + s.hidden))
+
+
+def forward_flops(
+    config: GPTConfig, rows: int, columns: int, last: int | None = None, logits: int = 0
+) -> float:
+    """Of the trunk, and of the read-out at some of its columns.
+
+    Args:
+        config: GPTConfig.
+        rows: int.
+        columns: int, of a row.
+        last: int, columns that the last block works on; None for all.
+        logits: int, columns of a row that are read out.
+    """
+    s = _shape(config)
+    blocks = (s.layers - 1) * _block_flops(s, columns, columns)
+    blocks += _block_flops(s, columns if last is None else last, columns)
+    return rows * (blocks + 2 * logits * s.width * s.vocab)
+
+
+def decode_flops(config: GPTConfig, rows: int, prompt: int, new: int) -> float:
+    """Of the decode loop: the prompt but its last token, then ``new`` tokens, over the whole cache."""
+    s = _shape(config)
+    length = prompt + new - 1
+    # of the prompt's last block only keys and values are looked at
+    prefill = (s.layers - 1) * _block_flops(s, prompt - 1, length, prompt - 1)
+    prefill += (prompt - 1) * 4 * s.width * s.keys
+    token = s.layers * _block_flops(s, 1, length, 1) + 2 * s.width * s.vocab
+    return rows * (prefill + new * token)
+
+
+def decode_bytes(
+    config: GPTConfig, rows: int, prompt: int, new: int, precision: str = "float32"
+) -> float:
+    """What the decode loop reads: all weights and the whole cache, for every new token."""
+    weights = BYTES[precision] * count_parameters(config)
+    return new * (weights + cache_bytes(config, rows, prompt, new, precision))
+
+
+def cache_bytes(
+    config: GPTConfig, rows: int, prompt: int, new: int, precision: str = "float32"
+) -> float:
+    """Of the decode loop's keys and values."""
+    s = _shape(config)
+    return 2.0 * s.layers * rows * (prompt + new - 1) * s.keys * BYTES[precision]
+
+
+def costs_of(algorithm: str, models: Models, work: Work) -> Costs:
+    """Of a step of an algorithm.
+
+    Args:
+        algorithm: "sft", "reward", one of ``ON_POLICY``, or else one of pairs, such as "dpo".
+        models: Models.
+        work: Work.
+    """
+    if algorithm in ON_POLICY:
+        return on_policy_costs(models.policy, work, models.reward, models.critic)
+    of = {"sft": supervised_costs, "reward": reward_costs}
+    return of.get(algorithm, preference_costs)(models.policy, work)
+
+
+def readout_flops(algorithm: str, phase: str, config: GPTConfig, work: Work) -> float:
+    """What of a phase's operations is the product with the vocabulary's table."""
+    if phase == "reward" or algorithm == "reward":
+        return 0.0
+    read = work.columns - 1 if algorithm == "sft" else work.response
+    rows = work.rows if algorithm in ("sft", *ON_POLICY) else 2 * work.rows
+    passes = 3 * work.epochs if phase == "update" else 1
+    return passes * rows * read * 2.0 * config.width * config.vocab_size
+
+
+def supervised_costs(config: GPTConfig, work: Work) -> Costs:
+    """Of an update of pretraining or fine-tuning on rows of text."""
+    return _update_costs(config, work, work.rows, work.columns, logits=work.columns - 1)
+
+
+def reward_costs(config: GPTConfig, work: Work) -> Costs:
+    """Of an update of a reward model on pairs."""
+    return _update_costs(config, work, 2 * work.rows, work.columns)
+
+
+def preference_costs(config: GPTConfig, work: Work) -> Costs:
+    """Of an update of DPO and its like on pairs; the reference spoke once before, and is gone."""
+    read = {"last": work.response, "logits": work.response}
+    return _update_costs(config, work, 2 * work.rows, work.columns - 1, **read)
+
+
+def on_policy_costs(
+    config: GPTConfig,
+    work: Work,
+    reward_config: GPTConfig | None = None,
+    critic_config: GPTConfig | None = None,
+) -> Costs:
+    """Of an iteration of PPO or GRPO: rollouts and all updates on them.
+
+    Args:
+        config: GPTConfig of the policy, and of the reference, which with adapters is its base.
+        work: Work.
+        reward_config: GPTConfig of the reward model; None for a rule.
+        critic_config: GPTConfig of a critic's own trunk; None for one on the policy's, or none.
+    """
+    read = {"last": work.response, "logits": work.response}
+    minibatch = work.minibatch or work.rows
+    update = _update_costs(
+        config, work, minibatch, work.columns - 1, logits_kept=_LOGITS_KEPT_WITH_ENTROPY, **read
+    )
+    decoded = work.rows, work.prompt, work.response
+    flops = {"generation": decode_flops(config, *decoded)}
+    resident = dict(update.resident)
+    if not work.lora_rank:
+        resident["reference"] = 4.0 * count_parameters(config)
+    passing = update.passing | {"cache": cache_bytes(config, *decoded, work.precision)}
+    if reward_config is not None:
+        scored = reward_config, work.rows, work.columns
+        flops["reward"] = forward_flops(*scored)
+        resident["reward model"] = 4.0 * count_parameters(reward_config)
+        passing["reward"] = forward_bytes(*scored, precision=work.precision)
+    compared = config, work.rows, work.columns - 1
+    flops["reference"] = forward_flops(*compared, **read)
+    passing["reference"] = forward_bytes(*compared, **read, precision=work.precision)
+    of_update = update.total_flops
+    if critic_config is not None:
+        whole = dataclasses.replace(work, lora_rank=0)
+        critic = _update_costs(
+            critic_config, whole, minibatch, work.columns - 1, last=work.response
+        )
+        of_update += critic.total_flops
+        flops["reference"] += work.rows / minibatch * critic.total_flops / 3  # forward, on rollouts
+        resident["critic"] = critic.resident["weights"]
+        resident["critic's optimizer"] = critic.resident["optimizer"]
+        for name, size in critic.passing.items():  # one objective, one program
+            passing[name] += size
+    flops["update"] = work.epochs * work.rows / minibatch * of_update
+    return Costs(flops, resident, passing)
+
+
+def kept_bytes(
+    config: GPTConfig,
+    rows: int,
+    columns: int,
+    last: int | None = None,
+    logits: int = 0,
+    precision: str = "float32",
+    logits_kept: int = _LOGITS_KEPT,
+) -> float:
+    """What a forward pass keeps for the backward pass.
+
+    Args:
+        config, rows, columns, last, logits: as ``forward_flops``.
+        precision: str, see ``Work``.
+        logits_kept: int, arrays of the logits' size.
+    """
+    s = _shape(config)
+    last = columns if last is None else last
+    numbers = (s.layers - 1) * _block_keeps(config, columns, columns)
+    numbers += _block_keeps(config, last, columns)
+    numbers += 2 * last * s.width  # the last block's states, normalised
+    numbers += columns * s.width * (config.rotary_base is None)
+    return rows * (BYTES[precision] * numbers + 4.0 * logits_kept * logits * s.vocab)
+
+
+def forward_bytes(
+    config: GPTConfig,
+    rows: int,
+    columns: int,
+    last: int | None = None,
+    logits: int = 0,
+    precision: str = "float32",
+) -> float:
+    """What a forward pass without a backward pass needs at its widest; arguments as ``kept_bytes``."""
+    s = _shape(config)
+    attention = 2 * s.queries + 2 * s.keys + 2 * s.heads * columns
+    block = columns * (2 * s.width + max(attention, 2 * s.inner * s.hidden))
+    return rows * max(BYTES[precision] * block, 8.0 * logits * s.vocab)
+
+
+def _block_flops(s, queries, keys, new_keys=None):
+    """Of a block on some columns that attend to more, of which ``new_keys`` (all where None) are new."""
+    of_query = 4 * s.width * s.queries + 2 * (s.inner + 1) * s.width * s.hidden
+    of_key = 4 * s.width * s.keys
+    attention = 4.0 * queries * keys * s.queries
+    return queries * of_query + (keys if new_keys is None else new_keys) * of_key + attention
+
+
+def _block_keeps(config, queries, keys):
+    """Numbers a block keeps of a row."""
+    s = _shape(config)
+    of_key = 2 * s.width + 2 * s.keys  # input, normalised; keys, values
+    of_query = 2 * s.width + 2 * s.queries  # between the sub-layers, normalised; queries, outputs
+    of_query += (5 if config.gated else 3) * s.hidden  # what activations, and gates, need
+    return keys * of_key + queries * (of_query + s.heads * keys)
+
+
+def _update_costs(config, work, rows, columns, last=None, logits=0, logits_kept=_LOGITS_KEPT):
+    weights = count_parameters(config)
+    adapters = count_adapters(config, work.lora_rank) if work.lora_rank else 0
+    trained = adapters or weights
+    forward = forward_flops(config, rows, columns, last, logits)
+    backward = 2 * forward
+    if adapters:  # a frozen kernel needs no gradient, what flows through it does
+        s = _shape(config)
+        backward = forward * (1 + 3 * adapters / (s.layers * s.matrices))
+    gradients = 4.0 * trained
+    pieces = work.accumulate if work.accumulate > 2 else 1  # XLA runs two of them side by side
+    kept = kept_bytes(config, rows / pieces, columns, last, logits, work.precision, logits_kept)
+    sums = gradients if pieces > 1 else 0.0
+    return Costs(
+        {"update": forward + backward},
+        {"weights": 4.0 * (weights + adapters), "optimizer": 8.0 * trained},
+        {"activations": kept + sums, "gradients": gradients + sums},  # one comes as the other goes
+    )

@@ -1,0 +1,79 @@
+"""The option record of a plan, and the devices it knows.
+
+This module imports neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tfalign.options import option, option_record
+
+RULE = "rule"
+ON_POLICY = ("ppo", "grpo")
+
+
+class Device(NamedTuple):
+    """Makers' data sheets; matrix products without sparsity, those of float32 in TF32 or bfloat16 where
+    that is what TensorFlow and XLA do."""
+
+    memory: float  # GB
+    bandwidth: float  # GB/s
+    float32: float  # TFLOP/s
+    mixed_bfloat16: float  # TFLOP/s
+    link: float  # GB/s a device sends to others of its machine or slice, all links together
+
+
+DEVICES = {
+    "l4": Device(24, 300, 60, 121, 32),
+    "a100": Device(80, 2_039, 156, 312, 300),
+    "h100": Device(80, 3_350, 495, 989, 450),
+    "h200": Device(141, 4_800, 495, 989, 450),
+    "tpu_v4": Device(32, 1_228, 275, 275, 300),
+    "tpu_v5e": Device(16, 819, 197, 197, 200),
+    "tpu_v5p": Device(95, 2_765, 459, 459, 600),
+}
+
+
+@option_record
+class PlanOptions:
+    """What is planned."""
+
+    model: str = option("gpt2", "Directory with config.json, or a preset of models.gpt.PRESETS.")
+    algorithm: str = option(
+        "ppo",
+        "What is run; other algorithms on rollouts cost what ppo does.",
+        ("sft", "reward", "dpo", *ON_POLICY),
+    )
+    device: str = option(
+        "h100",
+        f"One of {', '.join(DEVICES)}, or numbers: GB of memory,GB/s,TFLOP/s,GB/s of links.",
+    )
+    mesh: str | None = option(
+        None, 'Devices: "data:8" or "fsdp:8" for rows, "model:4" for heads, or both; none: one.'
+    )
+    reward_model: str | None = option(
+        None, f"Reward model, as --model; none: the policy's shape; {RULE}: a rule, no model."
+    )
+    critic: str = option(
+        "shared", "Critic of PPO: on the policy's trunk, or of its own.", ("shared", "separate")
+    )
+    batch_size: int = option(64, "Rows of text, pairs, or responses per step.", at_least=1)
+    max_prompt_tokens: int = option(48, "Prompt length, tokens; 0: text without one.", at_least=0)
+    max_new_tokens: int = option(48, "Length of the response, or of the text, tokens.", at_least=1)
+    minibatch_size: int | None = option(
+        None, "Responses per optimizer step; none: the algorithm's own.", at_least=1
+    )
+    epochs: int | None = option(
+        None, "Passes over the rollouts; none: the algorithm's own.", at_least=1
+    )
+    accumulate: int = option(1, "Micro-batches per optimizer step.", at_least=1)
+    lora_rank: int | None = option(
+        None, "Rank of adapters on all Dense layers; none: all weights are trained.", at_least=1
+    )
+    precision: str = option("float32", "Keras dtype policy.", ("float32", "mixed_bfloat16"))
+    check: bool = option(False, "Run a step and compare with what XLA compiled.")
+
+    def __post_init__(self) -> None:
+        if self.critic == "separate" and self.algorithm != "ppo":
+            raise ValueError(f"{self.algorithm} has no critic. Received: critic={self.critic}")

@@ -1,0 +1,134 @@
+"""What a run will need before it is started: parameters, memory by component, operations of a step.
+
+    tfalign plan --model=gpt2 --algorithm=ppo --device=h100 --batch_size=64
+    tfalign plan --model=DIR --algorithm=sft --device=24,50,0.17,8   # GB, GB/s, TFLOP/s, GB/s
+    tfalign plan --model=small --algorithm=grpo --check
+    tfalign plan --model=DIR --device=tpu_v5p --mesh=fsdp:8,model:4 --critic=separate
+    KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=8 \\
+        tfalign plan --model=small --mesh=data:2,model:4 --check
+
+A model is a preset or a directory, of which config.json is enough. The formulas, and what they leave
+out, stand in ``tfalign.planning.costs``. The seconds are a bound, at a device's peak: nothing can be faster,
+and 30 to 50% of it is good. ``--check`` runs one step with random weights and compares with what XLA
+compiled. On a mesh (see ``models.layouts``) all numbers are of one device, with what it sends to others
+(``tfalign.planning.scaling``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import keras
+
+from tfalign.models import GPTConfig, read_config
+from tfalign.models.gpt import PRESETS
+from tfalign.models.layouts import parse_mesh
+from tfalign.planning import costs, scaling
+from tfalign.planning.measured_step import measure
+from tfalign.planning.options import DEVICES, RULE, Device, PlanOptions
+from tfalign.planning.page import comparison, page
+from tfalign.training.algorithms import ALGORITHMS
+
+
+def print_plan(config: PlanOptions) -> None:
+    """Prints the plan of a PlanOptions."""
+    device, models, work = device_of(config), models_of(config), work_of(config)
+    mesh = parse_mesh(config.mesh) if config.mesh else None
+    planned = plan(config.algorithm, models, work, mesh)
+    parameters = costs.count_parameters(models.policy)
+    print(f"{config.model}: {parameters:,} parameters")
+    print(page(planned, decode_bytes(models.policy, work, mesh), work.precision, device))
+    if config.check:
+        check_backend(mesh)
+        measured = measure(config.algorithm, models, work, mesh)
+        print(comparison(parameters, planned, measured))
+
+
+def device_of(config: PlanOptions) -> Device:
+    """The Device a config names or spells out.
+
+    Raises:
+        ValueError: if it does neither.
+    """
+    if config.device in DEVICES:
+        return DEVICES[config.device]
+    try:
+        memory, bandwidth, speed, link = (float(number) for number in config.device.split(","))
+        if not all(0 < number < math.inf for number in (memory, bandwidth, speed, link)):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"--device is one of {', '.join(DEVICES)}, or four numbers, each above 0, such as 24,50,0.17,10. "
+            f"Received: {config.device}"
+        ) from None
+    return Device(memory, bandwidth, speed, speed, link)
+
+
+def models_of(config: PlanOptions) -> costs.Models:
+    """The ``costs.Models`` of a config."""
+    policy = shape_of(config.model)
+    reward = None
+    if config.reward_model != RULE:
+        reward = shape_of(config.reward_model or config.model)
+    return costs.Models(policy, reward, policy if config.critic == "separate" else None)
+
+
+def shape_of(model: str) -> GPTConfig:
+    """The GPTConfig of a preset or a directory.
+
+    Raises:
+        ValueError: if it is neither, or an encoder.
+    """
+    if model in PRESETS:
+        return PRESETS[model]
+    shape = read_config(model)
+    if not isinstance(shape, GPTConfig):
+        raise ValueError(f"Plans are of decoders. Received: {model}, a {type(shape).__name__}")
+    return shape
+
+
+def work_of(config: PlanOptions) -> costs.Work:
+    """The ``costs.Work`` of a config."""
+    epochs, minibatch = 1, None
+    if config.algorithm in costs.ON_POLICY:
+        chosen = ALGORITHMS[config.algorithm]
+        epochs = config.epochs or chosen.epochs
+        minibatch = config.minibatch_size or config.batch_size // chosen.minibatches
+    return costs.Work(
+        config.batch_size,
+        config.max_prompt_tokens,
+        config.max_new_tokens,
+        minibatch,
+        epochs,
+        config.accumulate,
+        config.lora_rank or 0,
+        config.precision,
+    )
+
+
+def plan(
+    algorithm: str, models: costs.Models, work: costs.Work, mesh: Mapping[str, int] | None = None
+) -> scaling.Scaled:
+    """The ``scaling.Scaled`` of a step: of each device of a mesh, or of one alone, that sends nothing."""
+    if mesh is None:
+        return scaling.Scaled(costs.costs_of(algorithm, models, work), {})
+    return scaling.scale(algorithm, models, work, mesh)
+
+
+def decode_bytes(
+    shape: GPTConfig, work: costs.Work, mesh: Mapping[str, int] | None = None
+) -> float:
+    """What the decode loop reads, of each device of a mesh or of one alone."""
+    if mesh is None:
+        return costs.decode_bytes(shape, work.rows, work.prompt, work.response, work.precision)
+    return scaling.decode_bytes(shape, work, mesh)
+
+
+def check_backend(mesh: Mapping[str, int] | None) -> None:
+    """Raises a ValueError if a mesh's programs cannot be compiled in this process."""
+    if mesh and keras.backend.backend() != "jax":
+        raise ValueError(
+            "--check of a mesh needs KERAS_BACKEND=jax. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
