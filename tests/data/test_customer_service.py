@@ -40,7 +40,7 @@ def test_records_are_the_same_every_time_and_pinned_to_the_version():
             assert records != list(generate_examples(kind, split, size=50, seed=1))
             digest.update(json.dumps(records, ensure_ascii=False, sort_keys=True).encode())
     # If this fails, the records have changed: raise Builder.VERSION, then pin the new digest.
-    assert digest.hexdigest()[:16] == "ee272e3bb7fd03ce"
+    assert digest.hexdigest()[:16] == "35d1ed2df6cdf6ec"
 
 
 def test_fewer_records_are_the_beginning_of_more():
@@ -186,13 +186,16 @@ def test_each_factor_is_good_at_its_rate_independently_of_the_others(language):
 def test_another_level_is_good_for_bad_and_bad_for_good_of_one_factor():
     rng, changed = random.Random(0), []
     for behaviour in (GOOD, Behaviour("rude", "generic", "none", "rambling", "blame")) * 500:
-        other = grammar.draw_other_level(rng, behaviour)
+        other = grammar.draw_other_level(rng, behaviour, Behaviour(1, 1, 1, 1, 1))
         (factor,) = (
             name for name in GOOD._fields if getattr(behaviour, name) != getattr(other, name)
         )
         assert (getattr(other, factor) == getattr(GOOD, factor)) == (behaviour != GOOD)
         changed.append(factor)
     assert all(changed.count(factor) == pytest.approx(200, abs=60) for factor in GOOD._fields)
+    weighted = [grammar.draw_other_level(rng, GOOD, Behaviour(3, 0, 1, 0, 0)) for _ in range(400)]
+    assert sum(row.courteous != GOOD.courteous for row in weighted) == pytest.approx(300, abs=40)
+    assert sum(row.next_step != GOOD.next_step for row in weighted) == pytest.approx(100, abs=40)
 
 
 @BOTH
@@ -289,7 +292,8 @@ def test_preferences_are_as_noisy_as_the_logistic_choice_says():
     spread = statistics.mean(rate * (1 - rate) for rate in expected) / len(expected)
     difference = statistics.mean(agreed) - statistics.mean(expected)
     assert abs(difference) < 4 * spread**0.5
-    assert 0.88 < statistics.mean(agreed) < 0.97  # noisy, yet mostly right, at TEMPERATURE 0.25
+    # Noisy, yet mostly right, at TEMPERATURE 0.25; most pairs are far apart by gold.
+    assert 0.88 < statistics.mean(agreed) < 0.98
     close = [a for a, rate in zip(agreed, expected) if rate < 0.75]
     assert statistics.mean(close) == pytest.approx(0.62, abs=0.1)
 

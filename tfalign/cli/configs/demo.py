@@ -15,7 +15,7 @@ CONFIG = {
     "pretrain": {"vocab_size": 1536, "preset": "mini_llama", "num_layers": 2, "batch_size": 8}
     | {"steps": 3000, "learning_rate": 5e-3, "log_every": 25, "save_every": 500},
     "sft": {"length": 90, "on_bad": "skip", "steps": 120, "learning_rate": 1e-3},
-    "reward_model": {"length": 90, "on_bad": "skip", "batch_size": 16, "steps": 2000}
+    "reward_model": {"length": 90, "on_bad": "skip", "batch_size": 16, "steps": 2300}
     | {"learning_rate": 1e-3, "warmup_steps": 50, "centering": 0.01}
     | _LIMITS,
     "ppo": {"steps": 120, "update_epochs": 2, "learning_rate": 3e-4, "save_every": 25}

@@ -11,8 +11,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Customer-service dialogues in English and Chinese, from a generative grammar."""
 
     # Raised whenever the records change, so that a folder prepared earlier is not taken for them.
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
     RELEASE_NOTES = {
+        "2.2.0": "Preference pairs of one factor at another level are more, and show courtesy and the "
+        "next step more often; more about another case, fewer about another request. The records "
+        "of the other kinds are those of 2.0.0.",
         "2.1.0": "More kinds of preference pairs: the same answer overdone or cut off, or one factor "
         "at another level. The records of the other kinds are those of 2.0.0.",
         "2.0.0": "Test splits in request templates of their own; more templates; preference pairs "

@@ -55,12 +55,15 @@ PROMPTS_SHARE = 24  # percent of the hashes; the other prompts are the other kin
 # factor of the first's behaviour at another level, is the first about another customer's case, an
 # answer like the first to another request, or the first overdone or without its end.
 PAIRS = {
-    "apart": 0.1,
-    "other_level": 0.15,
-    "other_case": 0.3,
-    "other_request": 0.3,
-    "overdone": 0.15,
+    "apart": 0.05,
+    "other_level": 0.28,
+    "other_case": 0.35,
+    "other_request": 0.2,
+    "overdone": 0.12,
 }
+# How likely each factor is the one at another level: those that the other kinds of pairs hardly show
+# more so, or a reward model learns from answers that are overdone that the shorter is the better.
+LEVELS = Behaviour(courteous=3, addresses=2, next_step=3, concise=1, safe=1)
 
 
 def dialogues_of(kind: str) -> tuple[str, str | None]:
@@ -160,13 +163,13 @@ def _pair(rng: random.Random, request: Request) -> tuple[str, str]:
     (kind,) = rng.choices(list(PAIRS), PAIRS.values())
     while True:
         behaviour = draw_behaviour(rng, GOOD_RATES["preferences"])
-        if kind in ("other_case", "other_request", "overdone"):
+        if kind != "apart":
             behaviour = behaviour._replace(addresses=GOOD.addresses)
         if kind == "overdone":
             behaviour = behaviour._replace(concise=GOOD.concise)
         first = draw_completion(rng, request, behaviour)
         if kind == "other_level":
-            second = draw_completion(rng, request, draw_other_level(rng, behaviour))
+            second = draw_completion(rng, request, draw_other_level(rng, behaviour, LEVELS))
         elif kind == "other_case":
             second = about_another(rng, request, first)
         elif kind == "other_request":

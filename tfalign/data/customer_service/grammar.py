@@ -139,9 +139,17 @@ def draw_behaviour(rng: random.Random, good_rates: Behaviour) -> Behaviour:
     )
 
 
-def draw_other_level(rng: random.Random, behaviour: Behaviour) -> Behaviour:
-    """The behaviour with one factor, each as likely, good where it was bad, or else bad."""
-    factor = pick(rng, Behaviour._fields)
+def draw_other_level(
+    rng: random.Random, behaviour: Behaviour, weights: Sequence[float]
+) -> Behaviour:
+    """The behaviour with one factor good where it was bad, or else bad.
+
+    Args:
+        rng: the source of chance.
+        behaviour: the level of each factor.
+        weights: how likely each factor is the one, in the order of ``Behaviour``, in proportion.
+    """
+    (factor,) = rng.choices(Behaviour._fields, weights)
     good, bad = getattr(GOOD, factor), getattr(BAD_LEVELS, factor)
     other = pick(rng, bad) if getattr(behaviour, factor) == good else good
     return behaviour._replace(**{factor: other})
