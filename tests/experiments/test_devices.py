@@ -150,7 +150,11 @@ def test_several_devices_are_one(runs, several, stage):
     )
     assert one.keys() == other.keys()
     for name in one:
-        np.testing.assert_allclose(other[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
+        # Adam makes a step of the usual size of a gradient that is 0 but for rounding, as where both
+        # sides of a pair share a text: one weight in a thousand may be that step apart
+        apart = np.abs(other[name] - one[name])
+        assert np.mean(apart > 1e-5 + 1e-5 * np.abs(one[name])) < 1e-3, name
+        assert apart.max() < 1e-4, name
 
 
 @pytest.mark.slow
