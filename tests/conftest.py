@@ -32,7 +32,7 @@ for _name, _count in _EXAMPLES.items():
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
-    parser.addoption("--kills", type=int, default=4, help="signals that a killed pipeline gets")
+    parser.addoption("--kills", type=int, default=2, help="signals that a killed pipeline gets")
     parser.addoption("--starts", type=int, default=2, help="times two processes start at once")
     parser.addoption(
         "--exhaustive", action="store_true", help="also run the tests marked exhaustive"

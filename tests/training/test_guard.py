@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.training.checkpoint import Checkpointer
 from tfalign.training.guard import NotFiniteError
 from tfalign.training.learner import Learner
@@ -90,19 +91,15 @@ def assert_as_if_it_had_not_been_there(learner, name, row):
     assert int(learner._guard.counts.value[0]) == 1
 
 
-def slow_unless(name, chosen):
-    return name if name in chosen else pytest.param(name, marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("name", [slow_unless(name, FAST) for name in every.CASES])
+@pytest.mark.parametrize("name", with_slow(every.CASES, FAST))
 def test_a_batch_that_overflows(name):
     assert_as_if_it_had_not_been_there(new_learner(name), name, row=0)
 
 
 def some_of(names, first):
-    """Every other name; the rest with --exhaustive alone."""
+    """Every fourth name; the rest with --exhaustive alone."""
     return [
-        name if at % 2 == first else pytest.param(name, marks=pytest.mark.exhaustive)
+        name if at % 4 == first else pytest.param(name, marks=pytest.mark.exhaustive)
         for at, name in enumerate(names)
     ]
 
@@ -114,15 +111,13 @@ def test_a_micro_batch_that_overflows(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some_of(every.CASES, 1))
+@pytest.mark.parametrize("name", some_of(every.CASES, 2))
 def test_a_batch_that_overflows_in_bfloat16(name):
     learner = new_learner(name, dtype="mixed_bfloat16")
     assert_as_if_it_had_not_been_there(learner, name, row=0)
 
 
-@pytest.mark.parametrize(
-    "optimizer", [slow_unless(name, {"adamw_bfloat16"}) for name in OPTIMIZERS]
-)
+@pytest.mark.parametrize("optimizer", with_slow(OPTIMIZERS, {"adamw_bfloat16"}))
 def test_every_optimizer_with_a_poisoned_micro_batch_in_bfloat16(optimizer):
     learner = new_learner("language_modelling", 4, "mixed_bfloat16", optimizer)
     assert_as_if_it_had_not_been_there(learner, "language_modelling", row=7)
@@ -139,7 +134,7 @@ POISONS = {
 }
 
 
-@pytest.mark.parametrize("what", [slow_unless(what, {"an advantage"}) for what in POISONS])
+@pytest.mark.parametrize("what", with_slow(POISONS, {"an advantage"}))
 def test_a_number_of_the_batch_that_is_too_large(what):
     name, poison = POISONS[what]
     learner = new_learner(name)
