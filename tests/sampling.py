@@ -7,7 +7,7 @@ def with_slow(values, fast):
     """For ``parametrize`` and ``params``: all values, those that are not ``fast`` marked slow.
 
     Args:
-        values: the values, or pytest.params.
+        values: the values of one parameter.
         fast: values that are tried always.
     """
     return [

@@ -16,7 +16,7 @@ OUTSIDE = {
 }
 """Pages of the site that stand at the top of the repository."""
 OUTSIDE_LINK = re.compile(r"\]\((?:\.\./)+(?P<file>[\w/]+(?:\.md|/))\)")
-CODE_LINK = re.compile(r"\[`(?P<name>\w+)`\]\((?:\.\./)+(?P<file>[\w/]+\.py)#L(?P<line>\d+)\)")
+CODE_LINK = re.compile(r"\[`(?P<name>\w+)`\]\((?:\.\./)+(?P<file>[\w/]+\.py)\)")
 
 
 def on_config(config):
@@ -72,21 +72,19 @@ def _reference(package):
 
 
 def _to_reference(match):
-    """The link to a definition, by the line at which it stands; no link for what has no page."""
+    """The link to a definition in the reference; no link for what has no page."""
     tree = ast.parse((ROOT / match["file"]).read_text(encoding="utf-8"))
     path = match["file"].removesuffix(".py").replace("/", ".")
-    name = _defined_at(tree, int(match["line"]))
-    if name is None or not path.startswith("tfalign.") or re.search(r"(^|\.)_", name):
+    names = sorted(_defined(tree, match["name"]), key=lambda name: name.count("."))
+    if not names or not path.startswith("tfalign.") or re.search(r"(^|\.)_", names[0]):
         return f"`{match['name']}`"
-    return f"[`{match['name']}`][{path}.{name}]"
+    return f"[`{match['name']}`][{path}.{names[0]}]"
 
 
-def _defined_at(node, line, outer=""):
+def _defined(node, name, outer=""):
+    """Dotted names of the functions and classes of a name, in their order."""
     for inner in getattr(node, "body", ()):
         if isinstance(inner, ast.FunctionDef | ast.ClassDef):
-            found = outer + inner.name
-            if inner.lineno == line:
-                return found
-            if inner.lineno < line <= inner.end_lineno:
-                return _defined_at(inner, line, f"{found}.")
-    return None
+            if inner.name == name:
+                yield outer + name
+            yield from _defined(inner, name, f"{outer}{inner.name}.")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.sampling import with_slow
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.types import Prompts
 
@@ -47,7 +48,7 @@ def new_counting_model():
     return counting_model
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=with_slow(["gpt2", "llama"], ["llama"]))
 def policy(request):
     model = CausalLM({"gpt2": GPT2, "llama": LLAMA}[request.param])
     random = np.random.default_rng(1)

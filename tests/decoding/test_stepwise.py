@@ -31,7 +31,14 @@ def known(policy):
     return catch_up(policy, tuple(cache), columns, IDS, mask, count=4)
 
 
-@pytest.mark.parametrize("count, rows_at_once", [(1, 1), (3, 2), (8, 5)])
+@pytest.mark.parametrize(
+    "count, rows_at_once",
+    [
+        pytest.param(1, 1, marks=pytest.mark.slow),
+        (3, 2),
+        pytest.param(8, 5, marks=pytest.mark.slow),
+    ],
+)
 def test_caught_up_it_draws_as_the_full_forward_does(policy, known, count, rows_at_once):
     sampler, mask = Sampler(0.7), _mask(np.maximum(LENGTHS, BEGINS + 1))
     ends = mask.sum(axis=1) + BEGINS

@@ -20,8 +20,9 @@ def test_a_run_on_one_page(tmp_path):
         {"stage": "sft", "step": 20, "loss": 1.5, "eval_loss": 1.75},
         {"stage": "grpo", "step": 4, "score": 0.5, "loss": 0.0},
     )
+    (tmp_path / "sft.json").write_text('{"accuracy": 0.5}')
     values = report_run(tmp_path, "tfalign sft")
-    assert values["sft"] == {"steps": 20, "loss": 1.5, "eval_loss": 1.75}
+    assert values["sft"] == {"steps": 20, "loss": 1.5, "eval_loss": 1.75, "accuracy": 0.5}
     assert values["grpo"]["steps"] == 4 and values["command"] == "tfalign sft"
     page = (tmp_path / "report.md").read_text()
     assert "| sft.eval\\_loss | 1.75 |" in page and "plots/learning_curves.png" in page

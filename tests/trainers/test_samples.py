@@ -8,6 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfalign
+from tests.sampling import with_slow
 from tests.trainers.runs import CutAfter, CutOff, lines_of
 
 FEW = {"batch_size": 8, "steps": 4, "warmup_steps": 1, "log_every": 1, "save_every": 4}
@@ -30,18 +31,26 @@ def test_the_lines_are_the_policys_greedy_responses(start, tmp_path):
     model = tfalign.load(tmp_path / "models" / "sft")
     expected = model.generate(prompts, max_new_tokens=4, top_k=1)
     assert [line["response"] for line in lines[4:]] == expected
+    assert shown_by_tensorboard(tmp_path) == [
+        (
+            step,
+            [f"{line['prompt']}**{line['response']}**" for line in lines if line["step"] == step],
+        )
+        for step in (2, 4)
+    ]
 
 
-def test_tensorboard_shows_them_as_text(start, tmp_path):
-    fine_tuner(start[0], tmp_path, sample_prompts=("ab",)).train()
-    events = EventAccumulator(str(tmp_path / "events" / "sft_samples"), {"tensors": 0}).Reload()
+def shown_by_tensorboard(run):
+    """(step, its texts) of the samples."""
+    events = EventAccumulator(str(run / "events" / "sft_samples"), {"tensors": 0}).Reload()
     assert events.PluginTagToContent("text").keys() == {"samples"}
-    shown = [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("samples")]
-    lines = lines_of(tmp_path, "samples.jsonl")
-    assert shown == [(line["step"], f"ab**{line['response']}**") for line in lines]
+    return [
+        (e.step, e.tensor_proto.string_val[0].decode().split("\n\n---\n\n"))
+        for e in events.Tensors("samples")
+    ]
 
 
-@pytest.mark.parametrize("temperature", [None, 0.7])
+@pytest.mark.parametrize("temperature", with_slow([None, 0.7], [0.7]))
 def test_a_run_that_was_cut_off_has_each_sample_once(start, tmp_path, temperature):
     """Samples are written at 1, 2 and 3, the run is cut off and begins anew: there is no checkpoint before 4."""
     options = {"sample_every": 1, "sample_temperature": temperature}
@@ -55,6 +64,7 @@ def test_a_run_that_was_cut_off_has_each_sample_once(start, tmp_path, temperatur
     assert len(lines_of(whole, "samples.jsonl")) == 4 * 4
 
 
+@pytest.mark.slow
 def test_samples_do_not_change_a_training(start, tmp_path):
     with_samples, without = tmp_path / "with", tmp_path / "without"
     fine_tuner(start[0], with_samples).train()
@@ -87,7 +97,7 @@ def _length(prompt, response):
     return float(len(response))
 
 
-@pytest.mark.parametrize("make", [pretrainer, preference, on_policy])
+@pytest.mark.parametrize("make", with_slow([pretrainer, preference, on_policy], [on_policy]))
 def test_every_trainer_of_a_language_model_writes_them(start, tmp_path, make):
     trainer = make(start, tmp_path)
     trainer.train()

@@ -171,7 +171,7 @@ class EvaluateJob:
 
 
 @option_record
-class SamplingOptions:
+class SamplerOptions:
     """Sampling."""
 
     temperature: float = option(1.0, "Sampling temperature.", above=0)
@@ -182,6 +182,12 @@ class SamplingOptions:
     min_p: float = option(
         0.0, "Keep tokens of this fraction of the likeliest's probability.", at_least=0, at_most=1
     )
+
+
+@option_record
+class SamplingOptions(SamplerOptions):
+    """Sampling."""
+
     greedy: bool = option(False, "Take the likeliest token instead of sampling.")
     seed: int = option(0, "Random seed of sampling.", at_least=0)
 
@@ -231,11 +237,7 @@ class ExportJob:
     batch_size: int = option(8, "Maximum prompts of a call.", at_least=1)
     max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
     max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
-    temperature: float = option(1.0, "Sampling temperature.", above=0)
-    top_k: int = option(0, "Keep the k likeliest tokens; 0 keeps all.", at_least=0)
-    top_p: float = option(
-        1.0, "Keep the likeliest tokens up to this probability.", above=0, at_most=1
-    )
+    sampling: SamplerOptions = record(SamplerOptions())
     int8: bool = option(False, "Hold the kernels in 8 bits.")
 
 

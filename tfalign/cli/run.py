@@ -153,11 +153,12 @@ def export(job: records.ExportJob) -> None:
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if job.int8:
         quantize(model)
+    chosen = job.sampling
     choices = {
         "batch_size": job.batch_size,
         "max_prompt_tokens": job.max_prompt_tokens,
         "max_new_tokens": job.max_new_tokens,
-        "sampler": Sampler(job.temperature, job.top_k, job.top_p),
+        "sampler": Sampler(chosen.temperature, chosen.top_k or 0, chosen.top_p, chosen.min_p),
         "stop_tokens": tokenizer.stop_ids,
     }
     if job.format == "litert":

@@ -110,19 +110,7 @@ class BeamSearch:
         kernel = self.model.readout_kernel()
         state = start(self.model, token_ids, mask, length)
         first_column = state.column
-        paths = Paths(
-            tokens=ops.full((rows, self.width, length), self.pad_id, "int32"),
-            log_probs=ops.zeros((rows, self.width, length)),
-            totals=ops.where(ops.arange(self.width) == 0, 0.0, _NEVER) * ops.ones((rows, 1)),
-            room=ops.full((rows,), self.width, "int32"),
-            greedy=ops.ones((rows,), "bool"),
-        )
-        ended = Ended(
-            tokens=paths.tokens[:, 0],
-            log_probs=paths.log_probs[:, 0],
-            score=ops.full((rows,), -np.inf),
-            lengths=ops.zeros((rows,), "int32"),
-        )
+        paths, ended = self._beginning(rows)
 
         def open_ended(state, paths, ended):
             best_possible = ops.max(paths.totals, axis=1) / self._penalty(length)
@@ -143,17 +131,7 @@ class BeamSearch:
                 positions=state.positions + 1,
                 cache=take_rows(ops.reshape(family, (-1,)), cache),
             )
-            stops = ops.zeros_like(last_tokens, dtype="bool")
-            for stop_token in self.stop_tokens:
-                stops = stops | (last_tokens == stop_token)
-            stops = stops & (paths.totals > _NEVER / 2)
-            ended = self._best(paths, stops, t + 1, ended)
-            paths = paths._replace(
-                totals=ops.where(stops, _NEVER, paths.totals),
-                room=paths.room - ops.sum(ops.cast(stops, "int32"), axis=1),
-                greedy=paths.greedy & ~stops[:, 0],
-            )
-            return state, paths, ended
+            return state, *self._stopped(t, last_tokens, paths, ended)
 
         _, paths, ended = ops.while_loop(
             open_ended, grow, (_side_by_side(state, self.width), paths, ended)
@@ -162,6 +140,37 @@ class BeamSearch:
         answer = self._best(paths, paths.totals > _NEVER / 2, length, ended)
         mask = ops.arange(length)[None, :] < answer.lengths[:, None]
         return Generation(answer.tokens, answer.log_probs, mask, None)
+
+    def _beginning(self, rows):
+        """One path without a token in each row, and none that ended: (Paths, Ended)."""
+        paths = Paths(
+            tokens=ops.full((rows, self.width, self.max_new_tokens), self.pad_id, "int32"),
+            log_probs=ops.zeros((rows, self.width, self.max_new_tokens)),
+            totals=ops.where(ops.arange(self.width) == 0, 0.0, _NEVER) * ops.ones((rows, 1)),
+            room=ops.full((rows,), self.width, "int32"),
+            greedy=ops.ones((rows,), "bool"),
+        )
+        ended = Ended(
+            tokens=paths.tokens[:, 0],
+            log_probs=paths.log_probs[:, 0],
+            score=ops.full((rows,), -np.inf),
+            lengths=ops.zeros((rows,), "int32"),
+        )
+        return paths, ended
+
+    def _stopped(self, t, last_tokens, paths, ended):
+        """The paths that go on after a step's tokens, and the best that ended: (Paths, Ended)."""
+        stops = ops.zeros_like(last_tokens, dtype="bool")
+        for stop_token in self.stop_tokens:
+            stops = stops | (last_tokens == stop_token)
+        stops = stops & (paths.totals > _NEVER / 2)
+        ended = self._best(paths, stops, t + 1, ended)
+        paths = paths._replace(
+            totals=ops.where(stops, _NEVER, paths.totals),
+            room=paths.room - ops.sum(ops.cast(stops, "int32"), axis=1),
+            greedy=paths.greedy & ~stops[:, 0],
+        )
+        return paths, ended
 
     def _continued(self, t, paths, log_probs):
         """The likeliest continuations, greedy's first: (Paths, int32[B, K] those they continue)."""

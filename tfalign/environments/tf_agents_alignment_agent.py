@@ -214,16 +214,10 @@ def first_episodes(experience: Any, max_new_tokens: int, pad_id: int = 0) -> Epi
     mask = tf.reduce_any(places, axis=1)
     tokens = in_columns(experience.action)
     value = experience.policy_info.get("value")
-    last = first + length - 1
-    text, padding_mask = (
-        tf.gather(experience.observation[name], last, batch_dims=1)
-        for name in ("token_ids", "padding_mask")
-    )
-    prompt_columns = text.shape[1] - max_new_tokens
-    of_policy = tf.pad(mask, ((0, 0), (prompt_columns, 0)))
+    token_ids, padding_mask = _whole_texts(experience, first + length - 1, tokens, mask)
     return Episodes(
-        token_ids=tf.where(of_policy, tf.pad(tokens, ((0, 0), (prompt_columns, 0))), text),
-        padding_mask=tf.cast(padding_mask, tf.bool) | of_policy,
+        token_ids=token_ids,
+        padding_mask=padding_mask,
         generation=Generation(
             tokens=tf.where(mask, tokens, pad_id),
             log_probs=in_columns(experience.policy_info["log_probability"]),
@@ -233,6 +227,18 @@ def first_episodes(experience: Any, max_new_tokens: int, pad_id: int = 0) -> Epi
         scores=tf.reduce_sum(tf.where(taken, of_episode(experience.reward), 0.0), axis=1),
         whole=tf.reduce_any(begins, axis=1) & tf.reduce_any(ended & taken, axis=1),
     )
+
+
+def _whole_texts(experience, last, tokens, mask):
+    """What was known at each row's last step, with the policy's tokens: (token_ids, padding_mask) [B, T]."""
+    text, known = (
+        tf.gather(experience.observation[name], last, batch_dims=1)
+        for name in ("token_ids", "padding_mask")
+    )
+    before = ((0, 0), (text.shape[1] - mask.shape[1], 0))
+    of_policy = tf.pad(mask, before)
+    token_ids = tf.where(of_policy, tf.pad(tokens, before), text)
+    return token_ids, tf.cast(known, tf.bool) | of_policy
 
 
 def _check(time_step_spec, worker):

@@ -205,27 +205,19 @@ def _project_chunks(hidden_chunks, kernel, token_chunks, temperature):
 
         def gradient(upstream):
             def backward(index, gradients):
-                hidden_gradient, kernel_gradient = gradients
-                by_scaled = _scaled_gradient(
-                    distribution(index)[0],
-                    _take_chunk(token_chunks, index),
-                    _take_chunk(upstream, index),
-                )
+                by_hidden, by_kernel = gradients
+                log_probs, _ = distribution(index)
+                tokens, flow = (_take_chunk(x, index) for x in (token_chunks, upstream))
+                by_scaled = _scaled_gradient(log_probs, tokens, flow)
                 by_logits = ops.cast(by_scaled / _divisor(temperature), hidden_chunks.dtype)
-                by_hidden = ops.matmul(by_logits, ops.transpose(kernel_cast))
-                by_kernel = ops.matmul(ops.transpose(_take_chunk(hidden_chunks, index)), by_logits)
-                return (
-                    _put_chunk(hidden_gradient, index, by_hidden),
-                    kernel_gradient + ops.cast(by_kernel, "float32"),
-                )
+                of_chunk = ops.matmul(by_logits, ops.transpose(kernel_cast))
+                hidden = _take_chunk(hidden_chunks, index)
+                more = ops.cast(ops.matmul(ops.transpose(hidden), by_logits), "float32")
+                return _put_chunk(by_hidden, index, of_chunk), by_kernel + more
 
-            hidden_gradient, kernel_gradient = ops.fori_loop(
-                0,
-                num_chunks,
-                backward,
-                (ops.zeros_like(hidden_chunks), ops.zeros(kernel.shape, dtype="float32")),
-            )
-            return hidden_gradient, ops.cast(kernel_gradient, kernel.dtype)
+            nothing = ops.zeros_like(hidden_chunks), ops.zeros(kernel.shape, dtype="float32")
+            by_hidden, by_kernel = ops.fori_loop(0, num_chunks, backward, nothing)
+            return by_hidden, ops.cast(by_kernel, kernel.dtype)
 
         outputs = ops.zeros((num_chunks, 2, chunk), dtype="float32")
         return ops.fori_loop(0, num_chunks, forward, outputs), gradient

@@ -203,12 +203,17 @@ class KerasHubCausalLM(keras.Model):
 
         start = (ops.min(sizes), cache, ops.zeros((rows,), "bool"), *per_column)
         _, _, _, *per_column = ops.while_loop(unfinished, draw, start)
-        places = sizes[:, None] + ops.arange(length, dtype="int32")
-        tokens, log_probs, drawn, *values = [
-            ops.take_along_axis(buffer, places, axis=1) for buffer in per_column
-        ]
-        tokens = ops.where(drawn, tokens, generator.pad_id)
-        return Generation(tokens, log_probs, drawn, values[0] if values else None)
+        return _response(per_column, sizes, length, generator.pad_id)
+
+
+def _response(per_column, sizes, length, pad_id):
+    """Generation from what stands behind each row's prompt in buffers of all columns."""
+    places = sizes[:, None] + ops.arange(length, dtype="int32")
+    tokens, log_probs, drawn, *values = [
+        ops.take_along_axis(buffer, places, axis=1) for buffer in per_column
+    ]
+    tokens = ops.where(drawn, tokens, pad_id)
+    return Generation(tokens, log_probs, drawn, values[0] if values else None)
 
 
 def _right_padded(mask):

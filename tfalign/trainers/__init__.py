@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfalign.trainers.preference import PreferenceTrainer
     from tfalign.trainers.pretraining import Pretrainer
     from tfalign.trainers.process_rewards import ProcessRewardTrainer
+    from tfalign.trainers.reporting import report_run
     from tfalign.trainers.reward_modelling import RewardTrainer
     from tfalign.trainers.similarity import SimilarityTrainer
     from tfalign.trainers.tagging import TaggingTrainer
@@ -37,6 +38,7 @@ _HOMES = {
     "RewardTrainer": "reward_modelling",
     "SimilarityTrainer": "similarity",
     "TaggingTrainer": "tagging",
+    "report_run": "reporting",
 }
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "RewardTrainer",
     "SimilarityTrainer",
     "TaggingTrainer",
+    "report_run",
 ]
 
 

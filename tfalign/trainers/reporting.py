@@ -1,4 +1,5 @@
-"""The report of a training: ``report.json``, ``report.md`` and learning curves, from what the run has logged."""
+"""The report of a training: ``report.json``, ``report.md`` and learning curves, from what the run has logged and
+measured."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _REPORT = "report.json"
 
 
 def report_run(run_dir: str | os.PathLike, command: str = "") -> dict[str, Any]:
-    """Writes a run's report from its metrics; one of an evaluation is kept, with curves drawn anew.
+    """Writes a run's report from its metrics and its stages' results; one of an evaluation is kept, with curves drawn anew.
 
     Args:
         run_dir: the run's directory.
@@ -44,7 +45,10 @@ def report_run(run_dir: str | os.PathLike, command: str = "") -> dict[str, Any]:
         summary="",
         command=command or f"tfalign report --run_dir={directory}",
         versions=_json(directory / "versions.json"),
-        numbers=last_metrics(curves),
+        numbers={
+            stage: numbers | _json(directory / f"{stage}.json")
+            for stage, numbers in last_metrics(curves).items()
+        },
     )
     return write_report(report, directory, file)
 

@@ -10,7 +10,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,23 @@ class RunDirectoryError(ValueError):
     """A run that cannot be continued with these flags, or whose files are damaged."""
 
 
-class MetricsLog(AbstractContextManager):
-    """Appends one stage's metrics to ``metrics.jsonl`` and to TensorBoard events.
+class StageLog(AbstractContextManager):
+    """Appends one stage's lines to a file of the run, and the same to TensorBoard events.
 
     Opening it forgets this stage's lines after ``resume_step``, which the run is about to write
     again, and a last line that a kill cut in half. Other stages' lines stay.
 
     Args:
         directory: the run's directory; made when absent.
-        stage: the stage's name, which is also the folder of its events.
+        stage: the stage's name.
         resume_step: int >= 0, the restored step; 0 for a stage that begins.
+
+    Attributes:
+        path: of the file.
     """
+
+    file: str
+    events = "{stage}"  # folder of the events
 
     def __init__(self, directory: str | os.PathLike, stage: str, resume_step: int = 0) -> None:
         if resume_step < 0:
@@ -49,27 +55,20 @@ class MetricsLog(AbstractContextManager):
             )
         directory = local_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / METRICS
+        self.path = directory / self.file
         self.stage = stage
         if self.path.exists():
             forget_later_lines(self.path, stage, resume_step)
         self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115  # until close()
-        self._events = EventFile(directory / "events" / stage, purge_step=resume_step + 1)
+        events = directory / "events" / self.events.format(stage=stage)
+        self._events = EventFile(events, purge_step=resume_step + 1)
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds one line, which is in the operating system's hands when this returns.
-
-        Args:
-            step: int, of this stage.
-            metrics: name -> number or 0-dimensional array; one that is not finite becomes null.
-        """
-        now = time.time()
-        values = {name: float(value) for name, value in metrics.items()}
-        line = {"stage": self.stage, "step": int(step), "time": round(now, 3)}
-        line |= {name: x if math.isfinite(x) else None for name, x in values.items()}
+    def _append(self, rows: Iterable[Mapping[str, Any]], write_events: Callable[[], None]) -> None:
+        """Adds lines, which are in the operating system's hands when this returns, and events."""
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         try:
-            self._lines.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
-            self._events.write(step, values, now)
+            self._lines.write(lines.encode("utf-8"))
+            write_events()
         except OSError as error:  # a full disk: the half of a line is forgotten by who goes on
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
@@ -80,6 +79,28 @@ class MetricsLog(AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class MetricsLog(StageLog):
+    """One stage's metrics, in ``metrics.jsonl``.
+
+    Args: see ``StageLog``.
+    """
+
+    file = METRICS
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds one line.
+
+        Args:
+            step: int, of this stage.
+            metrics: name -> number or 0-dimensional array; one that is not finite becomes null.
+        """
+        now = time.time()
+        values = {name: float(value) for name, value in metrics.items()}
+        line = {"stage": self.stage, "step": int(step), "time": round(now, 3)}
+        line |= {name: x if math.isfinite(x) else None for name, x in values.items()}
+        self._append([line], lambda: self._events.write(step, values, now))
 
 
 class EventFile:
