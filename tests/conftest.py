@@ -4,12 +4,16 @@ what runs on Keras' other backends (``make test-jax``), without TensorFlow in th
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
+import gc
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sys
+import tempfile
 
 import hypothesis
 import pytest
@@ -20,6 +24,27 @@ _BRING_TENSORFLOW = {"tensorflow", "tf_agents", "tensorflow_datasets", "keras_hu
 
 if _BACKEND != "tensorflow":
     sys.modules["tensorflow"] = None  # whoever imports it fails there and then
+
+
+def _compile_once():
+    """A program of XLA that one test has compiled, in any process of this run, the others read.
+
+    What is fast is compiled plainly, what is --slow as users have it. What is set already stays.
+    """
+    plain = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    if "TF_XLA_FLAGS" not in os.environ:  # of the run's first process; the others inherit it
+        folder = tempfile.mkdtemp(prefix="programs")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["TF_XLA_FLAGS"] = (
+            f"--tf_xla_persistent_cache_directory={folder}"
+            " --tf_xla_persistent_cache_device_types=CPU"
+        )
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+        os.environ.setdefault("XLA_FLAGS", "" if "--slow" in sys.argv else plain)
+
+
+_compile_once()
 
 
 # Property tests: the same examples in every run, more of them with --slow.
@@ -125,6 +150,8 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "tensorflow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs TensorFlow"))
+    gc.collect()
+    gc.freeze()
     unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unstable:  # parallel workers, each at other addresses, would not agree on the list of tests
         raise pytest.UsageError(f"a test's id holds a memory address: {unstable[0]}")

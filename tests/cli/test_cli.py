@@ -12,6 +12,7 @@ from absl import flags
 
 from experiments.configs import best_of_n, hh_rlhf, movie_reviews, preference
 from experiments.studies.best_of_n import BestOfNConfig
+from tests.sampling import with_slow
 from tfalign.cli import main, records
 from tfalign.cli.configs import demo, smoke
 from tfalign.cli.flags import define_flags, parsed
@@ -175,7 +176,9 @@ def test_a_help_whose_reader_stops_early(arguments):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("module", [["tfalign", "sft"], ["experiments.sft"]])
+@pytest.mark.parametrize(
+    "module", with_slow([["tfalign", "sft"], ["experiments.sft"]], [["experiments.sft"]])
+)
 def test_a_module_is_the_job(tmp_path, module):
     arguments = [*module, "--model=nowhere", f"--run_dir={tmp_path / 'run'}"]
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)

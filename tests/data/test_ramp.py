@@ -41,6 +41,7 @@ def test_a_restored_ramp_goes_on(taken):
         np.testing.assert_array_equal(next(other).token_ids, next(ramp).token_ids)
 
 
+@pytest.mark.slow
 def test_a_program_a_shape():
     model = CausalLM(GPTConfig(7, 8, 1, 1, max_positions=16, attention_window=4))
     learner, ramp = Learner(model, LanguageModelling(), adamw(1e-3)), growing(2, 3)

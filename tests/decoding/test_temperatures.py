@@ -186,6 +186,7 @@ def _greedy(policy):
     return np.asarray(Generator(policy, R, Greedy())(PROMPT).tokens)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "temperature",
     [
@@ -219,6 +220,7 @@ def test_an_encoder_decoder_at_a_tiny_temperature():
     np.testing.assert_array_equal(cold.log_probs, np.zeros((1, 5)))
 
 
+@pytest.mark.slow
 def test_beam_search_over_logits_of_any_size(policy):
     """Scaled up until nothing but the arg max is left: greedy's response, with log-prob 0."""
     readout = policy.backbone.token_embedding

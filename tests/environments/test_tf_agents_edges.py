@@ -36,6 +36,7 @@ def _score(token_ids, padding_mask, response_mask):
     return np.zeros(len(token_ids), "float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", with_slow([1e-30, 1e-38, 1e-45], [1e-38]))
 def test_the_policy_says_what_greedy_says_with_log_prob_zero(temperature):
     model = CausalLM(GPTConfig(V, 8, 1, 2, max_positions=8, initializer_range=0.5))

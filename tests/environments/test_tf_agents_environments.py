@@ -206,6 +206,7 @@ def test_their_driver_stays_in_graph():
     assert (float(returns.result()), int(episodes.result())) == (4.0, 5 * B)
 
 
+@pytest.mark.slow
 def test_without_the_extra_one_sentence_says_what_installs_it():
     program = (
         "import sys\n"
@@ -225,6 +226,7 @@ def test_without_the_extra_one_sentence_says_what_installs_it():
     assert all(line.endswith("pip install 'tfalign[agents]' installs it") for line in said)
 
 
+@pytest.mark.slow
 def test_keras_2_is_what_their_networks_get():
     """Also where TensorFlow and Keras 3 were imported before; Keras 3 stays what it is."""
     program = (

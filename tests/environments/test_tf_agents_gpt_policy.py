@@ -134,6 +134,7 @@ def begun(actor):
     return environment, policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [pytest.param("gpt2", marks=pytest.mark.slow), "llama"])
 def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
     """Tokens, log-probs, values and rewards: the n-th episode to begin is the loop's row n."""
@@ -162,7 +163,9 @@ def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
             (frames.policy_info["value"], rollout.values),
             (frames.reward, rollout.rewards),
         ]:
-            np.testing.assert_allclose(actual[row, steps], wanted[n][expected], atol=1e-5)
+            np.testing.assert_allclose(
+                actual[row, steps], wanted[n][expected], rtol=1e-5, atol=1e-5
+            )
         if frames.next_step_type[row, steps][-1] == LAST:
             assert length == np.asarray(rollout.response_mask[n]).sum()
             complete += 1
@@ -170,6 +173,7 @@ def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
     assert (policy._steps.draw.traces, policy._steps.catch_up.traces) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_walk_through_the_python_environment_is_the_fused_loop(worker, begun):
     rollout, _ = worker(PROMPTS, SEED, BETA)
     environment, policy = TextGenerationPyEnvironment(_mdp(worker), B), begun[1]
@@ -205,6 +209,7 @@ def _of_the_full_forward(model, frames, at, sampler):
     return np.asarray(tokens), np.asarray(ops.take_along_axis(log_probs, taken, axis=1))[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "face",
     [
@@ -228,7 +233,9 @@ def test_what_a_user_says_is_read(worker, face):
         worker.actor_critic.policy, frames, at, Sampler(TEMPERATURE)
     )
     np.testing.assert_array_equal(tokens, frames.action[at])
-    np.testing.assert_allclose(log_probs, frames.policy_info["log_probability"][at], atol=1e-5)
+    np.testing.assert_allclose(
+        log_probs, frames.policy_info["log_probability"][at], rtol=1e-5, atol=1e-5
+    )
     grown = np.diff(frames.observation["padding_mask"].sum(axis=-1), axis=1)[first[:, 1:]]
     assert {1, 5} <= set(grown), "the seed shows no conversation"
 
@@ -240,7 +247,9 @@ def test_without_the_state_of_the_step_before_the_text_is_read_once_more(worker,
     _, log_probs = _of_the_full_forward(
         worker.actor_critic.policy, frames, at, Sampler(TEMPERATURE)
     )
-    np.testing.assert_allclose(log_probs, frames.policy_info["log_probability"][at], atol=1e-5)
+    np.testing.assert_allclose(
+        log_probs, frames.policy_info["log_probability"][at], rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.slow  # a second environment and a second policy
@@ -260,7 +269,9 @@ def test_an_action_mask_is_obeyed(worker):
         mask = step.observation["action_mask"].numpy().astype("bool")
         assert mask[np.arange(B), tokens].all()
         chosen = policy.distribution(step, policy.get_initial_state(B)).action
-        np.testing.assert_allclose(chosen.log_prob(tokens), info["log_probability"], atol=1e-5)
+        np.testing.assert_allclose(
+            chosen.log_prob(tokens), info["log_probability"], rtol=1e-5, atol=1e-5
+        )
         np.testing.assert_allclose(chosen.probs_parameter().numpy()[~mask], 0.0)
         seen |= set(tokens.numpy())
         step = environment.step(tokens)
@@ -281,7 +292,7 @@ def test_weights_are_the_models_own(worker, begun):
         tokens, _, info = policy.action(step, start)
         logits = model(PROMPTS.token_ids, padding_mask=PROMPTS.mask)[:, -1:]
         expected = token_log_probs(logits, tokens[:, None], TEMPERATURE)[:, 0]
-        np.testing.assert_allclose(info["log_probability"], expected, atol=1e-5)
+        np.testing.assert_allclose(info["log_probability"], expected, rtol=1e-5, atol=1e-5)
         return info["log_probability"].numpy()
 
     before = act()
@@ -345,6 +356,7 @@ def test_a_saved_policy_acts_alike_in_a_fresh_process(begun, tmp_path, batch_siz
     np.testing.assert_allclose(
         np.moveaxis(actual, 1, -1)[running],
         np.moveaxis(np.stack(expected), 1, -1)[running],
+        rtol=1e-5,
         atol=1e-5,
     )
 

@@ -129,6 +129,7 @@ def test_a_directory_that_a_process_has_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_refuses_other_options(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"run_dir": "elsewhere"}))
     process = start(tmp_path, tmp_path)

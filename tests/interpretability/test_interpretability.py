@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign.interpretability import attention_maps, integrated_gradients, logit_lens
 from tfalign.models import (
     BERT,
@@ -101,7 +102,7 @@ def test_attributions_are_complete(name):
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-@pytest.mark.parametrize("name", ["classifier", "language model"])
+@pytest.mark.parametrize("name", with_slow(["classifier", "language model"], ["classifier"]))
 def test_default_steps_leave_less_than_a_hundredth_unexplained_or_say_so(name, scale):
     """With weights twice as large no number of steps up to the limit may be enough."""
     trunk, score, _ = scored(name)

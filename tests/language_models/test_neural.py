@@ -42,7 +42,7 @@ def new_model(name):
     return NeuralLanguageModel(model)
 
 
-@pytest.fixture(scope="module", params=with_slow(CONFIGS, ["GPT", "LSTM"]))
+@pytest.fixture(scope="module", params=with_slow(CONFIGS, ["LSTM"]))
 def model(request):
     return new_model(request.param)
 
@@ -155,7 +155,7 @@ def chain(length, seed):
 @pytest.mark.parametrize(
     ("name", "objective"),
     [
-        ("GRU", LanguageModelling()),
+        pytest.param("GRU", LanguageModelling(), marks=pytest.mark.slow),
         ("feed-forward bigram", SampledLanguageModelling(head=4, sampled=64)),
     ],
 )

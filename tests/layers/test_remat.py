@@ -29,7 +29,7 @@ def squares(model, batch, training=True):
 
 
 MODELS = {
-    "gpt": (lambda: CausalLM(GPTConfig(11, 8, 3, 2, max_positions=8)), (IDS,)),
+    "gpt": (lambda: CausalLM(GPTConfig(11, 8, 2, 2, max_positions=8)), (IDS,)),
     "llama": (
         lambda: CausalLM(
             GPTConfig(
@@ -53,6 +53,7 @@ def updated(make, batch, monkeypatch, remat):
     return {name: float(value) for name, value in metrics.items()}, model.get_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", with_slow(MODELS, ["gpt"]))
 def test_an_update_is_the_same(name, monkeypatch):
     make, batch = MODELS[name]

@@ -86,6 +86,7 @@ def test_the_cached_loop_is_the_full_forward_pass(model):
     assert np.asarray(stopped.mask)[1].sum() == first + 1
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_batch(model):
     together = generate(model, IDS, LEFT, max_new_tokens=R, seed=3)
     alone = generate(model, IDS[:1], LEFT[:1], max_new_tokens=R, seed=3)

@@ -154,6 +154,7 @@ def test_a_functions_process_ends_with_all_it_started(how):
     wait_until_gone(pids)
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     "end",

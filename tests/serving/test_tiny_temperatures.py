@@ -21,6 +21,7 @@ def model():
     return CausalLM(GPTConfig(259, 16, 1, 2, max_positions=16, initializer_range=0.3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", with_slow([1e-38, 1e-45], [1e-38]))
 def test_a_saved_model(model, temperature, tmp_path):
     sizes = {"batch_size": 1, "max_prompt_tokens": 4, "max_new_tokens": NEW}

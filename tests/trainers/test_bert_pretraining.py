@@ -38,7 +38,11 @@ def source(tmp_path):
 @pytest.mark.parametrize(
     ("choices", "kind"),
     [
-        ({"optimizer": "lamb", "whole_words": True, "ramp": "1:8x12"}, BERTPretrainer),
+        pytest.param(
+            {"optimizer": "lamb", "whole_words": True, "ramp": "1:8x12"},
+            BERTPretrainer,
+            marks=pytest.mark.slow,
+        ),
         ({"next_sentence": False}, MaskedLM),
     ],
 )

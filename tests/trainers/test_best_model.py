@@ -74,6 +74,7 @@ def test_the_best_weights_are_saved_not_the_last(start, tmp_path, capsys):
     assert (weights.after[2] != weights.after[6]).any()
 
 
+@pytest.mark.slow
 def test_the_best_of_before_a_kill_is_what_is_saved_after_it(start, resumed):
     """The lowest loss is at step 1; the run is cut off at 5 and goes on from 4."""
     losses = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]

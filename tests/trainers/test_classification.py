@@ -74,6 +74,7 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_as_if_it_had_not_been(encoder, 
     assert again.results == whole.results and whole.results["test"] > 0
 
 
+@pytest.mark.slow
 def test_a_loaded_encoder_is_copied_and_keeps_its_dropout(encoder):
     model = tfalign.load(encoder, dropout=0.0)
     before = model.model.get_weights()
@@ -86,6 +87,7 @@ def test_a_loaded_encoder_is_copied_and_keeps_its_dropout(encoder):
     assert tfalign.ClassificationTrainer(encoder, data, **FEW).model.dropout == 0.1
 
 
+@pytest.mark.slow
 def test_adapters_are_left_beside_the_model(encoder, tmp_path):
     given = {"held_out": texts(8), "run_dir": tmp_path, "lora.rank": 2}
     tfalign.ClassificationTrainer(encoder, texts(20), **given, **FEW).train()

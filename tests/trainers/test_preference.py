@@ -103,6 +103,7 @@ def test_a_run_learns_and_goes_on_where_it_was(policy, tmp_path):
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_kto_from_single_answers(policy, tmp_path):
     lines = learn(policy, tmp_path, "liked.jsonl", loss="kto", unpaired=True)
     assert lines[-1]["desirable_log_ratio"] > 0.1 > lines[-1]["undesirable_log_ratio"]

@@ -50,7 +50,8 @@ def shown_by_tensorboard(run):
     ]
 
 
-@pytest.mark.parametrize("temperature", with_slow([None, 0.7], [0.7]))
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [None, 0.7])
 def test_a_run_that_was_cut_off_has_each_sample_once(start, tmp_path, temperature):
     """Samples are written at 1, 2 and 3, the run is cut off and begins anew: there is no checkpoint before 4."""
     options = {"sample_every": 1, "sample_temperature": temperature}
@@ -97,6 +98,7 @@ def _length(prompt, response):
     return float(len(response))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", with_slow([pretrainer, preference, on_policy], [on_policy]))
 def test_every_trainer_of_a_language_model_writes_them(start, tmp_path, make):
     trainer = make(start, tmp_path)

@@ -25,10 +25,6 @@ def length(prompt, response):
     return float(len(response))
 
 
-def exact(prompt, response, record):
-    return float(record["answer"] in response)
-
-
 @pytest.fixture(scope="module")
 def policy(start):
     return start[0]
@@ -127,9 +123,14 @@ def test_a_model_that_is_none_is_told(tmp_path):
 def test_a_loaded_model_is_trained_itself_and_its_reference_stays(policy, tmp_path):
     model = tfalign.load(policy)
     before = model.model.get_weights()
-    records = [{"prompt": f"Q{i}", "answer": str(i)} for i in range(8)]
     trainer = tfalign.OnPolicyTrainer(
-        model, exact, records, "rloo", run_dir=tmp_path, learning_rate=1e-2, **FEW
+        model,
+        length,
+        [f"Q{i}" for i in range(8)],
+        "rloo",
+        run_dir=tmp_path,
+        learning_rate=1e-2,
+        **FEW,
     )
     metrics = trainer.train()
     assert np.isfinite(metrics["score"]) and abs(metrics["first_max_log_ratio"]) < 1e-4

@@ -58,6 +58,7 @@ def test_the_others_too(whole, name):
     assert distance(whole, name, 0.5) <= MARK
 
 
+@pytest.mark.slow
 def test_a_kl_in_the_loss_has_a_fixed_point_of_its_own():
     """For responses of one token, from the zero of each gradient: with k2 it is pi*; with k3, whose
     gradient in the mean is that of KL(pi_ref || pi), it is beta pi_ref / (c - reward)."""
@@ -134,6 +135,7 @@ def constrained_optimum(problem, costs, limit, beta):
     return optimum, price
 
 
+@pytest.mark.slow
 def test_expected_cost_is_held_under_its_limit():
     beta, steps = 0.5, 200
     costs = np.random.default_rng(1).normal(size=7).astype("float32")

@@ -25,7 +25,7 @@ every = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(every)
 
 UPDATES, POISONED = 20, 7
-FAST = {"language_modelling", "ppo"}
+FAST = {"ppo"}
 
 
 def averaged(rate):
@@ -117,7 +117,7 @@ def test_a_batch_that_overflows_in_bfloat16(name):
     assert_as_if_it_had_not_been_there(learner, name, row=0)
 
 
-@pytest.mark.parametrize("optimizer", with_slow(OPTIMIZERS, {"adamw_bfloat16"}))
+@pytest.mark.parametrize("optimizer", with_slow(OPTIMIZERS, ()))
 def test_every_optimizer_with_a_poisoned_micro_batch_in_bfloat16(optimizer):
     learner = new_learner("language_modelling", 4, "mixed_bfloat16", optimizer)
     assert_as_if_it_had_not_been_there(learner, "language_modelling", row=7)
