@@ -14,6 +14,7 @@ AGENTS = [
 ]
 HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
+CONSTRAINTS = ["outlines-core>=0.2"]
 RAY = ["ray>=2.40"]
 TRANSLATE = ["sacrebleu>=2.4"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
@@ -21,6 +22,7 @@ TEST = [
     "httpx>=0.27",
     "hypothesis>=6.100",
     "jax>=0.4.35",
+    "jsonschema>=4.20",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
@@ -62,10 +64,11 @@ setup(
         "jax": ["jax>=0.4.35"],
         "hub": HUB,
         "serve": SERVE,
+        "constraints": CONSTRAINTS,
         "ray": RAY,
         "translate": TRANSLATE,
         "docs": DOCS,
         "test": TEST,
-        "all": AGENTS + HUB + SERVE + RAY + TRANSLATE + TEST + DOCS,
+        "all": AGENTS + HUB + SERVE + CONSTRAINTS + RAY + TRANSLATE + TEST + DOCS,
     },
 )

@@ -14,6 +14,8 @@ import numpy as np
 from tfalign import backend
 from tfalign.data import CompletionRecord, PromptRecord, encode_completions, encode_prompts
 from tfalign.decoding import Sampler, Streamer, generate
+from tfalign.decoding.constraints import Constraint
+from tfalign.decoding.patterns import named_constraint
 from tfalign.files import hidden, local_path
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.models import CausalLM, from_pretrained
@@ -89,6 +91,7 @@ class Pretrained:
         self.directory = directory
         self._log_probs = None
         self._streaming = None
+        self._constraints = {}
 
     def generate(
         self,
@@ -100,6 +103,7 @@ class Pretrained:
         top_p: float = 1.0,
         min_p: float = 0.0,
         seed: int = 0,
+        constraint: str | Constraint | None = None,
     ) -> str | list[str]:
         """Samples a response to a prompt, or to each of several.
 
@@ -112,17 +116,24 @@ class Pretrained:
             top_p: float, keep the likeliest tokens up to this probability.
             min_p: float, keep tokens of at least this fraction of the likeliest one's probability.
             seed: int in [0, 2**32); the same seed gives the same responses.
+            constraint: which tokens may come next: "regex:PATTERN", "json:SCHEMA", "with:WORDS", "without:WORDS",
+                see ``decoding.patterns``, or a Constraint; None for all.
 
         Returns:
             The response without special tokens; a list of them for a list of prompts.
 
         Raises:
             ValueError: if the model is no language model, or a prompt does not fit its positions.
+            ConstraintError: if the constraint allows no response of ``max_new_tokens``.
         """
         self._require(CausalLM, "generate")
         if _is_one(prompts):
             choices = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-            chosen = {"max_new_tokens": max_new_tokens, "seed": seed}
+            chosen = {
+                "max_new_tokens": max_new_tokens,
+                "seed": seed,
+                "constraint": constraint,
+            }
             return self.generate([prompts], **choices, **chosen)[0]
         records = [PromptRecord(_prompt(prompt)) for prompt in prompts]
         examples = encode_prompts(records, self.tokenizer)
@@ -137,6 +148,7 @@ class Pretrained:
             seed=seed,
             stop_tokens=self.tokenizer.stop_ids,
             pad_id=examples.pad_id,
+            constraint=self._constraint(constraint, max_new_tokens),
         )
         rows = zip(np.asarray(generation.tokens), np.asarray(generation.mask))
         return self.tokenizer.decode_batch([row[mask].tolist() for row, mask in rows])
@@ -151,6 +163,7 @@ class Pretrained:
         top_p: float = 1.0,
         min_p: float = 0.0,
         seed: int = 0,
+        constraint: str | Constraint | None = None,
     ) -> Iterator[str]:
         """The response to one prompt in pieces, as its tokens are drawn; joined they are ``generate``'s.
 
@@ -164,15 +177,30 @@ class Pretrained:
                 f"The prompt has {len(ids)} tokens; with max_new_tokens={max_new_tokens} the model "
                 f"takes {positions - max_new_tokens}"
             )
-        streamer = self._streamer(max_new_tokens, Sampler(temperature, top_k, top_p, min_p))
+        constraint = self._constraint(constraint, max_new_tokens)
+        sampler = Sampler(temperature, top_k, top_p, min_p)
+        streamer = self._streamer(max_new_tokens, sampler, constraint)
         return self._pieces(streamer(ids, seed=seed))
 
-    def _streamer(self, max_new_tokens, sampler):
+    def _streamer(self, max_new_tokens, sampler, constraint):
         """The Streamer of the settings, compiled once for as long as they stay."""
-        if self._streaming is None or self._streaming[0] != (max_new_tokens, sampler):
-            streamer = Streamer(self.model, max_new_tokens, sampler, self.tokenizer.stop_ids)
-            self._streaming = (max_new_tokens, sampler), streamer
+        settings = max_new_tokens, sampler, constraint
+        if self._streaming is None or self._streaming[0] != settings:
+            stop_ids = self.tokenizer.stop_ids
+            streamer = Streamer(self.model, max_new_tokens, sampler, stop_ids, constraint)
+            self._streaming = settings, streamer
         return self._streaming[1]
+
+    def _constraint(self, given, max_new_tokens):
+        """A Constraint; of a name it is made once for as long as the name stays."""
+        if not isinstance(given, str):
+            return given
+        asked = given, max_new_tokens
+        if asked not in self._constraints:
+            size = self.model.config.vocab_size
+            made = named_constraint(given, self.tokenizer, size, max_new_tokens)
+            self._constraints = {asked: made}
+        return self._constraints[asked]
 
     def _pieces(self, tokens):
         decoder = StreamDecoder(self.tokenizer)

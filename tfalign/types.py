@@ -163,6 +163,9 @@ class Generation(NamedTuple):
     log_probs: Array  # float32[B, R], nats, under the distribution sampled from; 0 after the end
     mask: Array  # bool[B, R], true up to and including the stop token
     values: Array | None  # float32[B, R], of the state before each token; None without a critic
+    constraint_states: Array | None = (
+        None  # int32[B, R], before each token; None without a constraint
+    )
 
 
 class Rollout(NamedTuple):
@@ -179,6 +182,9 @@ class Rollout(NamedTuple):
     advantages: Array
     returns: Array  # targets of the critic
     scores: Array  # float32[B], the reward model's
+    constraint_states: Array | None = (
+        None  # int32[B, R], before each token; None without a constraint
+    )
 
 
 @option_record

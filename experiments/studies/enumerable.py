@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfalign.decoding.constraints import Automaton, restricted, states_before
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.models.actor_critic import before_response
 from tfalign.types import Prompts
@@ -35,6 +36,8 @@ class Problem:
         vocab_size: int, V; the token V - 1 stops.
         horizon: int, R, maximum length of a response.
         seed: int, of the reference's logits and of the rewards, both N(0, 1).
+        constraint: Constraint, which tokens may come next; None for all. There are then no other responses, and
+            all probabilities are those of the restricted distributions.
 
     Attributes:
         responses: int32[N, R], all of them, 0 after the end.
@@ -43,11 +46,12 @@ class Problem:
         ref_logits: float32[number of prefixes, V].
     """
 
-    def __init__(self, vocab_size=6, horizon=4, seed=0):
+    def __init__(self, vocab_size=6, horizon=4, seed=0, constraint=None):
         self.vocab_size = vocab_size
         self.horizon = horizon
         self.stop_token = vocab_size - 1
-        responses = sorted(self._extensions(()))
+        self.constraint = constraint
+        responses = sorted(self._extensions((), self._start()))
         lengths = np.array([len(response) for response in responses])
         self.mask = np.arange(horizon) < lengths[:, None]
         self.responses = np.zeros(self.mask.shape, "int32")
@@ -95,6 +99,9 @@ class Problem:
         """Log-probs float64[N, R] of all tokens of all responses; 0 where masked."""
         token_ids, padding_mask = self.inputs()
         logits = before_response(policy, token_ids, padding_mask, self.horizon)
+        if self.constraint is not None:
+            states = states_before(self.constraint, self.prompts(len(token_ids)), self.responses)
+            logits = restricted(logits, self.constraint, states)
         log_probs = ops.convert_to_numpy(token_log_probs(logits, self.responses))
         return np.where(self.mask, log_probs.astype("float64"), 0.0)
 
@@ -109,17 +116,40 @@ class Problem:
         weights = reference * np.exp((rewards - rewards.max()).astype("float64") / beta)
         return weights / weights.sum()
 
-    def _extensions(self, prefix):
+    def _start(self):
+        return None if self.constraint is None else self.constraint.start(self.prompts(1))
+
+    def _extensions(self, prefix, state):
         if len(prefix) == self.horizon or self.stop_token in prefix:
             return [prefix]
-        continued = ((*prefix, token) for token in range(self.vocab_size))
-        return [response for longer in continued for response in self._extensions(longer)]
+        return [
+            response
+            for token, after in self._followers(state)
+            for response in self._extensions((*prefix, token), after)
+        ]
+
+    def _followers(self, state):
+        """(token, the constraint's state after it) of the tokens that may come next."""
+        if self.constraint is None:
+            return [(token, None) for token in range(self.vocab_size)]
+        tokens = np.nonzero(np.asarray(self.constraint.allowed(state))[0])[0].astype("int32")
+        return [(int(token), self.constraint.follow(state, token[None])) for token in tokens]
 
     def _heap_numbers(self, responses, mask):
         number = np.zeros(len(responses), "int64")
         for tokens, real in zip(responses.T, mask.T):
             number = np.where(real, self.vocab_size * number + tokens + 1, number)
         return number
+
+
+def no_repeats(vocab_size, horizon):
+    """Constraint: no token twice in a row, and the last token V - 1 stops in time."""
+    stop = vocab_size - 1
+    after = np.tile(np.arange(vocab_size) + 1, (vocab_size, 1))  # state 1 + token; 0 is the start
+    after[np.arange(1, vocab_size), np.arange(stop)] = -1
+    return Automaton(
+        np.where(after > stop, -1, after), np.ones(vocab_size, "bool"), [stop], horizon
+    )
 
 
 def total_variation(p, q):

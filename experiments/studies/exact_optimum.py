@@ -3,6 +3,7 @@
     python -m experiments.studies.exact_optimum
     python -m experiments.studies.exact_optimum --algorithms=ppo,rloo --betas=0.5 --steps=600
     python -m experiments.studies.exact_optimum --algorithms=vtrace,reinforce --reference_samples --cap=1e9
+    python -m experiments.studies.exact_optimum --no_repeats
 
 Six tokens, one of which stops, and at most four of them give 781 responses, with a random reference and
 random rewards. With the KL in the reward the optimum is pi* ~ pi_ref exp(reward / beta) (Korbak et al. 2022,
@@ -11,6 +12,9 @@ Prints the total variation distance to the optimum, before and after training, f
 it should be below 0.05. The policies are tables, trained by the library's own rollouts, credit assignment,
 objectives and Learner with the algorithm's own numbers, except for batch size and KL, which is in the reward
 with coefficient beta. Five to fifteen seconds per algorithm and beta on two CPU cores.
+
+With --no_repeats the decode loop is constrained: no token twice in a row, and the stop token in time. The optimum
+is that of the restricted distributions.
 
 With --refresh_every above 1 an older policy samples, with --reference_samples the reference. Algorithms with
 an importance correction still reach pi*; truncated weights (--cap) are a bias as long as the policies differ.
@@ -26,7 +30,7 @@ import dataclasses
 import keras
 
 from experiments.launch import launch
-from experiments.studies.enumerable import Problem, TabularCritic, total_variation
+from experiments.studies.enumerable import Problem, TabularCritic, no_repeats, total_variation
 from tfalign.evaluation.markdown import table
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.options import option, option_record
@@ -61,6 +65,9 @@ class ExactOptimumConfig:
     cap: float | None = option(
         None, "Upper bound of importance weights; none: the algorithm's own.", above=0
     )
+    no_repeats: bool = option(
+        False, "Allow no token twice in a row, and no response without the stop token."
+    )
     seed: int = option(0, "Random seed of the problem and of sampling.", at_least=0, below=2**32)
 
     def __post_init__(self):
@@ -72,13 +79,15 @@ class ExactOptimumConfig:
 
 
 def main(config):
-    problem = Problem(config.vocab_size, config.horizon, config.seed)
+    sizes = config.vocab_size, config.horizon
+    problem = Problem(*sizes, config.seed, no_repeats(*sizes) if config.no_repeats else None)
     start = problem.probabilities(problem.policy())
     rows = [["(reference)", *(_shown(start, problem, beta) for beta in config.betas)]]
     for name in config.algorithms:
         cells = []
         for beta in config.betas:
-            policy = solve(problem, with_kl_in_reward(name, beta, config.cap), config)
+            chosen = with_kl_in_reward(name, beta, config.cap)
+            policy = solve(problem, chosen, config)
             cells.append(_shown(problem.probabilities(policy), problem, beta))
         rows.append([name, *cells])
         print(*rows[-1], flush=True)
@@ -107,13 +116,18 @@ def solve(problem, chosen, config):
         chosen: Algorithm.
         config: ExactOptimumConfig.
     """
+    if problem.constraint is not None:
+        chosen = algorithm(chosen, constraint=problem.constraint)
     policy = problem.policy()
     model = Actor(policy)
     if chosen.needs_critic:
         critic = TabularCritic(problem.num_prefixes, problem.vocab_size)
         model = SeparateActorCritic(policy, critic)
     rollouts = RolloutConfig(
-        problem.horizon, stop_tokens=(problem.stop_token,), group_size=chosen.group_size
+        problem.horizon,
+        stop_tokens=(problem.stop_token,),
+        group_size=chosen.group_size,
+        constraint=problem.constraint,
     )
     older = None
     if config.reference_samples or config.refresh_every > 1:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem, total_variation
+from experiments.studies.enumerable import Problem, no_repeats, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.decoding import Greedy, generate
 from tfalign.functional.kl import k2, k3
@@ -48,6 +48,23 @@ def test_six_tokens_four_steps(whole, name, beta):
     start = total_variation(whole.probabilities(whole.policy()), whole.optimum(beta))
     assert start > 0.3
     assert distance(whole, name, beta) <= MARK
+
+
+def test_a_constrained_optimum_is_reached():
+    problem = Problem(3, 2, constraint=no_repeats(3, 2))
+    assert [tuple(r[m]) for r, m in zip(problem.responses, problem.mask)] == [(0, 2), (1, 2), (2,)]
+    assert problem.probabilities(problem.policy()).sum() == pytest.approx(1)
+    assert distance(problem, "rloo", 0.5, steps=100, batch_size=128) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
+def test_constrained_six_tokens_four_steps(name, beta):
+    problem = Problem(6, 4, constraint=no_repeats(6, 4))
+    start = problem.probabilities(problem.policy())
+    assert total_variation(start, problem.optimum(beta)) > 0.2
+    assert distance(problem, name, beta) <= MARK
 
 
 @pytest.mark.slow

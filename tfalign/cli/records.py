@@ -17,6 +17,7 @@ from tfalign.trainers.encoder_options import (
 )
 from tfalign.trainers.on_policy_options import ALGORITHMS, DistributedOptions, OnPolicyOptions
 from tfalign.trainers.options import (
+    CONSTRAINT_HELP,
     EvaluateOptions,
     FineTuneOptions,
     PreferenceOptions,
@@ -206,6 +207,7 @@ class GenerateJob:
         None, "Prompt, \\n for a line break; none: lines typed, until an empty one."
     )
     max_new_tokens: int = option(64, "Maximum response length, tokens.", at_least=1)
+    constraint: str | None = option(None, CONSTRAINT_HELP)
     sampling: SamplingOptions = record(SamplingOptions())
 
 
@@ -216,6 +218,7 @@ class ChatJob:
     model: str = option("runs/sft/models/sft", "Directory of the model.")
     system: str | None = option(None, "System message.")
     max_new_tokens: int = option(256, "Maximum length of an answer, tokens.", at_least=1)
+    constraint: str | None = option(None, CONSTRAINT_HELP)
     sampling: SamplingOptions = record(SamplingOptions())
 
 

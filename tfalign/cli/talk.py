@@ -38,6 +38,7 @@ def _choices(job: Any, index: int) -> dict[str, Any]:
     sampling = job.sampling
     return {
         "max_new_tokens": job.max_new_tokens,
+        "constraint": job.constraint,
         "temperature": sampling.temperature,
         "top_k": 1 if sampling.greedy else sampling.top_k or 0,
         "top_p": sampling.top_p,

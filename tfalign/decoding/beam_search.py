@@ -13,10 +13,11 @@ import numpy as np
 from keras import ops, tree
 
 from tfalign import backend
+from tfalign.decoding.constraints import Constraint, Unconstrained, restricted
 from tfalign.decoding.generate import DecodeState, check_max_new_tokens, read_last, start
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.functional.rows import take_rows
-from tfalign.types import Array, Generation
+from tfalign.types import Array, Generation, Prompts
 
 _NEVER = -1e30  # the log-prob of what is not there; two of them still add up to a float32
 
@@ -29,6 +30,7 @@ class Paths(NamedTuple):
     totals: Any  # float32[B, K], their sums; _NEVER where there is none
     room: Any  # int32[B], how many there may be
     greedy: Any  # bool[B], whether the first is greedy's
+    states: Any  # int32[B, K], of the constraint
 
 
 class Ended(NamedTuple):
@@ -56,6 +58,8 @@ class BeamSearch:
         length_penalty: float >= 0, a; 0 to look for the likeliest response.
         stop_tokens: ids after which a response ends; the stop token itself belongs to it.
         pad_id: int, what stands after the end.
+        constraint: which tokens may come next, see ``constraints``; None for all. A response that it lets end
+            nowhere within R is cut off like any other.
 
     Attributes:
         compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
@@ -72,6 +76,7 @@ class BeamSearch:
         length_penalty: float = 0.0,
         stop_tokens: Iterable[int] = (),
         pad_id: int = 0,
+        constraint: Constraint | None = None,
     ) -> None:
         check_max_new_tokens(max_new_tokens)
         if width < 1:
@@ -86,6 +91,7 @@ class BeamSearch:
         self.length_penalty = length_penalty
         self.stop_tokens = tuple(int(token) for token in stop_tokens)
         self.pad_id = pad_id
+        self.constraint = Unconstrained() if constraint is None else constraint
         self.compiled = backend.jit_rows(self.run, model.variables)
 
     def __call__(self, token_ids: Array, mask: Array | None = None) -> Generation:
@@ -110,7 +116,7 @@ class BeamSearch:
         kernel = self.model.readout_kernel()
         state = start(self.model, token_ids, mask, length)
         first_column = state.column
-        paths, ended = self._beginning(rows)
+        paths, ended = self._beginning(Prompts(token_ids, mask))
 
         def open_ended(state, paths, ended):
             best_possible = ops.max(paths.totals, axis=1) / self._penalty(length)
@@ -120,8 +126,9 @@ class BeamSearch:
         def grow(state, paths, ended):
             t = state.column - first_column
             hidden, cache = read_last(self.model, state)
-            log_probs = ops.log_softmax(self.model.logits(hidden, kernel), axis=-1)
-            log_probs = ops.reshape(log_probs, (rows, self.width, -1))
+            logits = self.model.logits(hidden, kernel)
+            logits = restricted(logits, self.constraint, ops.reshape(paths.states, (-1,)))
+            log_probs = ops.reshape(ops.log_softmax(logits, axis=-1), (rows, self.width, -1))
             paths, parents = self._continued(t, paths, log_probs)
             family = ops.arange(rows)[:, None] * self.width + parents
             last_tokens = ops.take(paths.tokens, t, axis=-1)
@@ -141,14 +148,17 @@ class BeamSearch:
         mask = ops.arange(length)[None, :] < answer.lengths[:, None]
         return Generation(answer.tokens, answer.log_probs, mask, None)
 
-    def _beginning(self, rows):
+    def _beginning(self, prompts):
         """One path without a token in each row, and none that ended: (Paths, Ended)."""
+        rows = prompts.token_ids.shape[0]
+        states = self.constraint.start(prompts)
         paths = Paths(
             tokens=ops.full((rows, self.width, self.max_new_tokens), self.pad_id, "int32"),
             log_probs=ops.zeros((rows, self.width, self.max_new_tokens)),
             totals=ops.where(ops.arange(self.width) == 0, 0.0, _NEVER) * ops.ones((rows, 1)),
             room=ops.full((rows,), self.width, "int32"),
             greedy=ops.ones((rows,), "bool"),
+            states=ops.repeat(states[:, None], self.width, axis=1),
         )
         ended = Ended(
             tokens=paths.tokens[:, 0],
@@ -187,6 +197,7 @@ class BeamSearch:
             ops.take_along_axis(x, parents[..., None], axis=1)
             for x in (paths.tokens, paths.log_probs)
         )
+        states = ops.take_along_axis(paths.states, parents, axis=1)
         has_room = ops.arange(self.width) < paths.room[:, None]
         continued = paths._replace(
             tokens=_with_column(tokens_before, tokens, t),
@@ -194,6 +205,7 @@ class BeamSearch:
                 log_probs_before, ops.take_along_axis(_flat(log_probs), chosen, axis=-1), t
             ),
             totals=ops.where(has_room, ops.take_along_axis(totals, chosen, axis=-1), _NEVER),
+            states=self.constraint.follow(states, tokens),
         )
         return continued, parents
 

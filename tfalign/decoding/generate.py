@@ -16,12 +16,13 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
+from tfalign.decoding.constraints import Constraint, Unconstrained, check_states, told
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.decoding.samplers import Greedy, RowSampler, Sampler, allow
 from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM, ValueHead
-from tfalign.types import Array, Generation
+from tfalign.types import Array, Generation, Prompts
 
 
 class DecodeState(NamedTuple):
@@ -134,12 +135,15 @@ class Generator:
         stop_tokens: ids after which a response ends; the stop token itself belongs to it.
         pad_id: int, what stands after the end; 0 where None, as a tokenizer without one has it.
         value_head: ``ValueHead`` on the model's backbone; with it, values are returned as well.
+        constraint: which tokens may come next, see ``constraints``; None for all. With it, the states before each
+            token are returned as well.
 
     Attributes:
         compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
 
     Raises:
-        ValueError: if ``max_new_tokens`` is not positive.
+        ValueError: if ``max_new_tokens`` is not positive, or there is a constraint and the model brings a loop
+            of its own.
     """
 
     def __init__(
@@ -150,14 +154,22 @@ class Generator:
         stop_tokens: Iterable[int] = (),
         pad_id: int | None = 0,
         value_head: ValueHead | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         check_max_new_tokens(max_new_tokens)
+        if constraint is not None and hasattr(model, "decode"):
+            raise ValueError(
+                "A constraint is of this module's loop, and the model brings its own. Received: a model of type "
+                f"{type(model).__name__}"
+            )
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.sampler = sampler
         self.stop_tokens = tuple(int(token) for token in stop_tokens)
         self.pad_id = 0 if pad_id is None else pad_id
         self.value_head = value_head
+        self.is_constrained = constraint is not None
+        self.constraint = constraint if self.is_constrained else Unconstrained()
         variables = model.variables + (value_head.variables if value_head else [])
         self.compiled = backend.jit_rows(self.run, variables)
 
@@ -183,10 +195,14 @@ class Generator:
 
         Raises:
             ValueError: see ``prompts.checked_prompts``.
+            ConstraintError: if the constraint allows no token, naming prompt and state.
         """
         token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
-        return self.compiled(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
+        generation = self.compiled(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
+        if self.is_constrained:
+            check_states(generation.constraint_states, generation.mask)
+        return generation
 
     def run(self, token_ids: Array, mask: Array, seed: int | Array, row_ids: Array) -> Generation:
         """The loop itself, to be compiled; as a call, with tensors and without its checks."""
@@ -202,38 +218,53 @@ class Generator:
         kernel = self.model.readout_kernel()
         state = start(self.model, token_ids, mask, length)
         first_column = token_ids.shape[1] - 1
-        per_token = [ops.full((length, rows), self.pad_id, "int32"), ops.zeros((length, rows))]
-        if self.value_head:
-            per_token.append(ops.zeros((length, rows)))
 
-        def unfinished(state, lengths, *per_token):
+        def unfinished(state, lengths, following, kept):
             return (state.column < first_column + length) & ~ops.all(state.finished)
 
-        def draw(state, lengths, *per_token):
+        def draw(state, lengths, following, kept):
             t = state.column - first_column
-            lengths = lengths + ops.cast(~state.finished, "int32")
-            was_finished = state.finished
-            state, tokens, log_probs, hidden = step(
-                self.model, kernel, self.sampler, self.stop_tokens, self.pad_id, state, uniforms[t]
-            )
-            drawn = [tokens, log_probs]
+            allowed = self.constraint.allowed(following)
+            choose = self.sampler, self.stop_tokens, self.pad_id
+            after, *drawn, hidden = step(self.model, kernel, *choose, state, uniforms[t], allowed)
+            new = dict(zip(("tokens", "log_probs"), drawn))
             if self.value_head:
-                drawn.append(ops.where(was_finished, 0.0, self.value_head(hidden)))
-            return (
-                state,
-                lengths,
-                *[
-                    ops.slice_update(buffer, (t, 0), new[None])
-                    for buffer, new in zip(per_token, drawn)
-                ],
-            )
+                new["values"] = ops.where(state.finished, 0.0, self.value_head(hidden))
+            if self.is_constrained:
+                new["constraint_states"] = told(following, allowed)
+            lengths = lengths + ops.cast(~state.finished, "int32")
+            following = self.constraint.follow(following, new["tokens"])
+            return after, lengths, following, _with_line(kept, t, new)
 
-        _, lengths, *per_token = ops.while_loop(
-            unfinished, draw, (state, ops.zeros((rows,), "int32"), *per_token)
+        following = self.constraint.start(Prompts(token_ids, mask))
+        lengths = ops.zeros((rows,), "int32")
+        _, lengths, _, kept = ops.while_loop(
+            unfinished, draw, (state, lengths, following, self._nothing_yet((length, rows)))
         )
-        tokens, log_probs, *values = [ops.transpose(buffer) for buffer in per_token]
         mask = ops.arange(length)[None, :] < lengths[:, None]
-        return Generation(tokens, log_probs, mask, values[0] if values else None)
+        return self.generation(mask, {name: ops.transpose(x) for name, x in kept.items()})
+
+    def _nothing_yet(self, shape):
+        """What is kept of each token, by its name in Generation, before there is one."""
+        kept = {"tokens": ops.full(shape, self.pad_id, "int32"), "log_probs": ops.zeros(shape)}
+        if self.value_head:
+            kept["values"] = ops.zeros(shape)
+        if self.is_constrained:
+            kept["constraint_states"] = ops.zeros(shape, "int32")
+        return kept
+
+    @staticmethod
+    def generation(mask: Array, kept: dict[str, Array]) -> Generation:
+        """Generation from bool[B, R] and the arrays [B, R] that were kept, by their names in it."""
+        return Generation(mask=mask, **{"values": None} | kept)
+
+
+def _with_line(buffers, t, lines):
+    """Buffers [R, B] with line t replaced by [B]."""
+    return {
+        name: ops.slice_update(buffer, (t, 0), lines[name][None])
+        for name, buffer in buffers.items()
+    }
 
 
 _generators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -249,6 +280,7 @@ def generate(
     seed: int = 0,
     stop_tokens: Iterable[int] = (),
     pad_id: int | None = 0,
+    constraint: Constraint | None = None,
 ) -> Generation:
     """Samples a response to each prompt; programs are compiled once and kept with the model.
 
@@ -261,6 +293,7 @@ def generate(
         seed: int in [0, 2**32).
         stop_tokens: ids after which a response ends.
         pad_id: int, what stands after the end.
+        constraint: which tokens may come next, see ``constraints``; None for all.
 
     Returns:
         Generation: tokens int32[B, R], log_probs float32[B, R], mask bool[B, R].
@@ -268,9 +301,10 @@ def generate(
     Raises:
         ValueError: if a prompt is empty or has an id outside the vocabulary, or prompt and response
             exceed the model's positions.
+        ConstraintError: if the constraint allows no token, naming prompt and state.
     """
     kept = _generators.setdefault(model, {})
-    choices = (max_new_tokens, sampler, tuple(stop_tokens), pad_id)
+    choices = (max_new_tokens, sampler, tuple(stop_tokens), pad_id, None, constraint)
     made_of = (*choices, *map(id, model.variables))  # adapters may come and go
     if made_of not in kept:
         # the loop holds the model weakly, or the entry would keep its own key alive

@@ -8,11 +8,13 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
+from tfalign.decoding.constraints import Constraint, Unconstrained, check_states, told
 from tfalign.decoding.generate import check_max_new_tokens, start, step
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.decoding.samplers import Greedy, Sampler
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM
+from tfalign.types import Prompts
 
 FEWEST_COLUMNS = 16  # that a prompt is padded to
 
@@ -28,6 +30,7 @@ class Streamer:
         max_new_tokens: int.
         sampler: ``Sampler`` or ``Greedy``.
         stop_tokens: ids after which the response ends.
+        constraint: which tokens may come next, see ``constraints``; None for all.
 
     Raises:
         ValueError: if ``max_new_tokens`` is not positive.
@@ -39,19 +42,24 @@ class Streamer:
         max_new_tokens: int,
         sampler: Sampler | Greedy = Sampler(),
         stop_tokens: Sequence[int] = (),
+        constraint: Constraint | None = None,
     ) -> None:
         check_max_new_tokens(max_new_tokens)
+        constraint = Unconstrained() if constraint is None else constraint
         self.model = model
         self.max_new_tokens = max_new_tokens
 
         def begin(token_ids, mask):
-            return start(model, token_ids, mask, max_new_tokens)
+            state = start(model, token_ids, mask, max_new_tokens)
+            return state, constraint.start(Prompts(token_ids, mask))
 
-        def draw(state, seed, index):
+        def draw(state, following, seed, index):
             uniforms = uniform(seed, ops.zeros((1,), "int32"), index)
-            kernel = model.readout_kernel()
-            state, tokens, _, _ = step(model, kernel, sampler, stop_tokens, 0, state, uniforms)
-            return state, tokens[0]
+            allowed = constraint.allowed(following)
+            of_model = model, model.readout_kernel(), sampler, stop_tokens, 0
+            state, tokens, _, _ = step(*of_model, state, uniforms, allowed)
+            was = following if allowed is None else told(following, allowed)
+            return state, constraint.follow(following, tokens), was, tokens[0]
 
         self._begin = backend.jit(begin, model.variables)
         self._draw = backend.jit(draw, model.variables)
@@ -72,15 +80,19 @@ class Streamer:
         Raises:
             ValueError: if the prompt is empty or has an id outside the vocabulary, or prompt and
                 response exceed the model's positions.
+            ConstraintError: if the constraint allows no token, naming the state.
         """
         ids = np.reshape(np.asarray(token_ids), (1, -1))
         columns = max(pad_to or self._columns(ids.size), ids.size)
         missing = ((0, 0), (columns - ids.size, 0))
         row = np.pad(ids, missing)
         mask = np.pad(np.ones(ids.shape, "bool"), missing)
-        state = self._begin(*checked_prompts(self.model, row, mask, self.max_new_tokens))
+        checked = checked_prompts(self.model, row, mask, self.max_new_tokens)
+        state, following = self._begin(*checked)
         for index in range(self.max_new_tokens):
-            state, token = self._draw(state, np.uint32(seed), np.int32(index))
+            drawn = self._draw(state, following, np.uint32(seed), np.int32(index))
+            state, following, was, token = drawn
+            check_states(was[None], np.ones((1, 1), "bool"))
             yield int(token)
             if bool(state.finished[0]):
                 return

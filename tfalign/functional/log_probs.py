@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,13 @@ def entropy(logits: Array, temperature: float | Array = 1.0) -> Array:
 
 
 def chunked_token_log_probs(
-    hidden: Array, kernel: Array, tokens: Array, chunk: int, temperature: float | Array = 1.0
+    hidden: Array,
+    kernel: Array,
+    tokens: Array,
+    chunk: int,
+    temperature: float | Array = 1.0,
+    restrict: Callable[[Array, Array], Array] | None = None,
+    states: Array | None = None,
 ) -> tuple[Array, Array]:
     """``token_log_probs`` and ``entropy`` of hidden @ kernel without ever holding its logits.
 
@@ -76,6 +83,9 @@ def chunked_token_log_probs(
         tokens: int32[B, R], in [0, V).
         chunk: int >= 1, positions per chunk.
         temperature: float > 0 or float32[].
+        restrict: ``(logits float[chunk, V], states int32[chunk]) -> float[chunk, V]``, which bans tokens
+            depending on a position's state; None for no ban.
+        states: int32[B, R], what it is given.
 
     Returns:
         (log_probs, entropy): float32[B, R] each, nats.
@@ -86,17 +96,17 @@ def chunked_token_log_probs(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be positive. Received: chunk={chunk}")
-    num_rows, num_columns, width = hidden.shape
+    num_rows, num_columns, _ = hidden.shape
     num_tokens = num_rows * num_columns
-    num_chunks = -(-num_tokens // chunk)
-    padding = num_chunks * chunk - num_tokens
-    flat_hidden = ops.pad(ops.reshape(hidden, (num_tokens, width)), ((0, padding), (0, 0)))
-    flat_tokens = ops.pad(ops.reshape(tokens, (num_tokens,)), ((0, padding),))
+    state_chunks = None if restrict is None else _in_chunks(states, chunk)
     outputs = _project_chunks(
-        ops.reshape(flat_hidden, (num_chunks, chunk, width)),
+        _in_chunks(hidden, chunk),
         ops.reshape(kernel, kernel.shape),  # a tensor: custom gradients refuse a tf.Variable
-        ops.reshape(flat_tokens, (num_chunks, chunk)),
+        _in_chunks(tokens, chunk),
         temperature,
+        lambda logits, index: (
+            logits if restrict is None else restrict(logits, _take_chunk(state_chunks, index))
+        ),
     )  # [num_chunks, 2, chunk]
     log_probs, entropies = (
         ops.reshape(ops.reshape(outputs[:, output], (-1,))[:num_tokens], (num_rows, num_columns))
@@ -180,11 +190,21 @@ def _take_tokens(x, tokens):
     return ops.squeeze(ops.take_along_axis(x, ops.expand_dims(tokens, -1), axis=-1), -1)
 
 
-def _project_chunks(hidden_chunks, kernel, token_chunks, temperature):
+def _in_chunks(x, chunk):
+    """[B, R, ...] to [N, chunk, ...], zeros behind the last row."""
+    count = x.shape[0] * x.shape[1]
+    num_chunks = -(-count // chunk)
+    flat = ops.reshape(x, (count, *x.shape[2:]))
+    padding = ((0, num_chunks * chunk - count), *((0, 0) for _ in x.shape[2:]))
+    return ops.reshape(ops.pad(flat, padding), (num_chunks, chunk, *x.shape[2:]))
+
+
+def _project_chunks(hidden_chunks, kernel, token_chunks, temperature, restrict):
     """float32[N, 2, chunk]: log-probs and entropies of hidden_chunks[N, chunk, W] @ kernel[W, V].
 
     The gradient is written out, because neither backend offers both a differentiable loop and
-    control over what the loop keeps: both passes hold one chunk's logits at a time.
+    control over what the loop keeps: both passes hold one chunk's logits at a time. ``restrict(logits,
+    index)`` bans tokens of chunk ``index``.
     """
     num_chunks, chunk, _ = hidden_chunks.shape
 
@@ -193,7 +213,7 @@ def _project_chunks(hidden_chunks, kernel, token_chunks, temperature):
         kernel_cast = ops.cast(kernel, hidden_chunks.dtype)
 
         def distribution(index):
-            logits = ops.matmul(_take_chunk(hidden_chunks, index), kernel_cast)
+            logits = restrict(ops.matmul(_take_chunk(hidden_chunks, index), kernel_cast), index)
             scaled = scale_logits(logits, temperature)
             return scaled - log_total(scaled), logits
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from keras import ops
 
+from tfalign.decoding.constraints import Constraint, restricted
 from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
 from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
@@ -32,6 +33,8 @@ class PolicyObjective:
             each state, k3's that of KL(pi_ref || pi), and k1's is 0.
         aggregate: of ``functional.aggregation``, from tokens to the loss of the batch.
         chunk: int, positions whose logits are computed at a time, forward and backward; None for all.
+        constraint: the sampler's, see ``decoding.constraints``; log-probs and entropies are those of the
+            distribution under it. None for none.
     """
 
     temperature: float = 1.0
@@ -40,6 +43,7 @@ class PolicyObjective:
     kl_estimator: Callable = k3
     aggregate: Callable = token_mean
     chunk: int | None = None
+    constraint: Constraint | None = None
 
     def terms(
         self, log_probs: Array, values: Array | None, batch: Rollout
@@ -77,9 +81,7 @@ class PolicyObjective:
         mask = batch.response_mask
         length = mask.shape[1]
         hidden, values = model(batch.token_ids, batch.padding_mask, response_length=length)
-        log_probs, token_entropy = self._read_out(
-            model.policy, hidden, batch.token_ids[:, -length:]
-        )
+        log_probs, token_entropy = self._read_out(model.policy, hidden, batch)
         loss, per_token = self.terms(log_probs, values, batch)
         log_ratio = log_probs - batch.log_probs
         per_token |= {"entropy": token_entropy, "approx_kl": 0.5 * ops.square(log_ratio)}
@@ -95,10 +97,19 @@ class PolicyObjective:
         metrics["max_log_ratio"] = (largest, ops.ones_like(largest))
         return *self.aggregate(loss, mask), metrics
 
-    def _read_out(self, policy, hidden, tokens):
+    def _read_out(self, policy, hidden, batch):
         """(log-probs, entropies), float32[B, R] each."""
+        tokens = batch.token_ids[:, -batch.response_mask.shape[1] :]
         if self.chunk is not None:
-            kernel = policy.readout_kernel()
-            return chunked_token_log_probs(hidden, kernel, tokens, self.chunk, self.temperature)
-        logits = policy.logits(hidden)
+            asked = tokens, self.chunk, self.temperature
+            restrict = self.constraint and self._restricted
+            states = batch.constraint_states
+            return chunked_token_log_probs(
+                hidden, policy.readout_kernel(), *asked, restrict, states
+            )
+        logits = self._restricted(policy.logits(hidden), batch.constraint_states)
         return token_log_probs(logits, tokens, self.temperature), entropy(logits, self.temperature)
+
+    def _restricted(self, logits, states):
+        """The logits under the constraint in states int32[...]."""
+        return restricted(logits, self.constraint, states)

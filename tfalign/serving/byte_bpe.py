@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfalign.text import Tokenizer
+from tfalign.text.token_bytes import byte_characters, token_bytes
 
 _CUT = "\ufdd0"  # between words, a noncharacter of Unicode; texts lose it
 # GPT-2's pattern without its look-ahead, which RE2 does not have: of white space before a word the last
@@ -41,7 +42,7 @@ class ByteBPE(tf.Module):
         entries = json.loads(tokenizer.to_json())
         _check(entries)
         vocab, merges = entries["model"]["vocab"], entries["model"]["merges"]
-        characters = _byte_characters()
+        characters = byte_characters()
         self._size = tokenizer.vocab_size
         self._of_byte = tf.constant([vocab[character] for character in characters], tf.int32)
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
@@ -49,7 +50,7 @@ class ByteBPE(tf.Module):
         merged = [vocab[left + right] for left, right in pairs]
         self._ranks = _table(keys, range(len(pairs)), _NO_RANK)
         self._merged = _table(range(len(pairs)), merged, 0)
-        self._bytes = tf.constant(_spellings(tokenizer, characters))
+        self._bytes = tf.constant(token_bytes(tokenizer))
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """string[B] to RaggedTensor int32[B, (tokens)]."""
@@ -111,25 +112,6 @@ def _check(entries):
             "Only a byte-level BPE without a normalizer can be put into a graph. Received: "
             f"{kind} behind {before.get('type')}"
         )
-
-
-def _byte_characters():
-    """list of 256 str, the printable character that stands for each byte in such a vocabulary
-    (Radford et al. 2019, bytes_to_unicode in GPT-2's encoder.py)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
-def _spellings(tokenizer, characters):
-    """list of bytes by id; a special token, or an id without one, has none."""
-    byte_of = {character: byte for byte, character in enumerate(characters)}
-    return [
-        b""
-        if tokenizer.is_special(token_id) or tokenizer.token(token_id) is None
-        else bytes(byte_of[character] for character in tokenizer.token(token_id))
-        for token_id in range(tokenizer.vocab_size)
-    ]
 
 
 def _table(keys, values, default):

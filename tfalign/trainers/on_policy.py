@@ -127,7 +127,9 @@ class OnPolicyTrainer(Trainer):
         actor_critic = parts.actor_critic(chosen, options, policy, first_model(reward))
         for model in filter(None, (policy, copy)):
             adapt(model, options.lora)
-        config = parts.rollout_config(chosen, options, self.tokenizer)
+        size = policy.config.vocab_size
+        config = parts.rollout_config(chosen, options, self.tokenizer, size)
+        self.algorithm = parts.under(chosen, config.constraint)
         limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(
             actor_critic,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tfalign.options import option, option_record, record
 from tfalign.trainers.options import (
     CHUNK_HELP,
+    CONSTRAINT_HELP,
     DataOptions,
     RunOptions,
     SampleOptions,
@@ -46,6 +47,7 @@ class ResponseOptions:
     max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
     temperature: float = option(1.0, "Sampling temperature, and that of all log-probs.", above=0)
     stop_tokens: tuple[int, ...] = option((), "Ids that end a response; none: the model's own.")
+    constraint: str | None = option(None, CONSTRAINT_HELP)
     missing_stop: str = option(
         "penalty",
         "Reward of a response without a stop token: kept, replaced, or lowered.",

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from tfalign.decoding.constraints import Constraint
+from tfalign.decoding.patterns import named_constraint
 from tfalign.functional import aggregation, kl
 from tfalign.models import (
     Actor,
@@ -81,9 +83,17 @@ def minibatch_size(chosen: Algorithm, options: OnPolicyOptions) -> int:
     return max(options.update.batch_size // chosen.minibatches, 1)
 
 
-def rollout_config(chosen: Algorithm, options: OnPolicyOptions, tokenizer: Any) -> RolloutConfig:
-    """How responses are sampled, and which of them count."""
+def rollout_config(
+    chosen: Algorithm, options: OnPolicyOptions, tokenizer: Any, vocab_size: int | None = None
+) -> RolloutConfig:
+    """How responses are sampled, and which of them count.
+
+    Raises:
+        ValueError: if the constraint is refused, or allows no response of ``max_new_tokens``.
+    """
     responses = options.responses
+    limits = vocab_size, responses.max_new_tokens
+    constraint = responses.constraint and named_constraint(responses.constraint, tokenizer, *limits)
     return RolloutConfig(
         responses.max_new_tokens,
         temperature=responses.temperature,
@@ -100,7 +110,17 @@ def rollout_config(chosen: Algorithm, options: OnPolicyOptions, tokenizer: Any) 
         mask_overlong=responses.mask_overlong,
         redraws=chosen.redraws,
         drop_zero_spread=chosen.drop_zero_spread,
+        constraint=constraint,
     )
+
+
+def under(chosen: Algorithm, constraint: Constraint | None) -> Algorithm:
+    """The algorithm whose objective reads log-probs under a constraint.
+
+    Raises:
+        ValueError: if it compares whole responses, and takes none.
+    """
+    return chosen if constraint is None else algorithm(chosen, constraint=constraint)
 
 
 def actor_critic(

@@ -10,6 +10,10 @@ from tfalign.types import LoRA
 
 OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adafactor", "lamb")
 CHUNK_HELP = "Positions whose logits are computed at a time; none: all at once."
+CONSTRAINT_HELP = (
+    "Constraint on responses: regex:PATTERN, json:FILE or json:SCHEMA (a JSON schema), with:WORD,WORD or "
+    "without:WORD,WORD; none: all texts."
+)
 PREFERENCE_LOSSES = ("dpo", "cdpo", "robust_dpo", "slic", "ipo", "kto", "orpo", "simpo", "cpo")
 RANKING_LOSSES = ("plackett_luce", "best_of_k", "all_pairs")
 

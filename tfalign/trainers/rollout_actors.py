@@ -58,7 +58,8 @@ class RolloutActor:
         tokenizer, self._policy = pretrained.tokenizer, pretrained.model
         adapt(self._policy, options.lora)
         context = Context(tokenizer, job.records, options.reward_options, options.update.precision)
-        config = rollout_config(job.algorithm, options, tokenizer)
+        size = self._policy.config.vocab_size
+        config = rollout_config(job.algorithm, options, tokenizer, size)
         self._respond = Responder(self._policy, resolve_reward(job.reward, context), config)
         self._version = None
 

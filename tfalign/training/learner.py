@@ -116,11 +116,11 @@ class Learner:
         """Sums over the batch: (loss, weight, metrics, gradients)."""
         if self.accumulate == 1:
             return self._micro_step(batch)
-        cut = tree.map_structure(self._cut, batch)
-        first = self._micro_step(tree.map_structure(lambda x: x[0], cut))
+        cut = tree.map_structure(self._cut, batch, none_is_leaf=False)
+        first = self._micro_step(_micro_batch(cut, 0))
 
         def add(index, sums):
-            more = self._micro_step(tree.map_structure(lambda x: x[index], cut))
+            more = self._micro_step(_micro_batch(cut, index))
             return tree.map_structure(ops.add, sums, more)
 
         return backend.fori_loop(1, self.accumulate, add, first)
@@ -142,6 +142,10 @@ class Learner:
                 f"A batch of {rows} rows cannot be cut into {self.accumulate} equal micro-batches"
             )
         return ops.reshape(x, (self.accumulate, rows // self.accumulate, *x.shape[1:]))
+
+
+def _micro_batch(cut, index):
+    return tree.map_structure(lambda x: x[index], cut, none_is_leaf=False)
 
 
 def summary(

@@ -138,7 +138,9 @@ def _approx_kl(metrics):
 def _minibatches(batch, rows):
     """A list of batches, of the rows that each line of int32[M, rows of a minibatch] names."""
     return [
-        tree.map_structure(lambda x, chosen=rows[i]: ops.take(x, chosen, axis=0), batch)
+        tree.map_structure(
+            lambda x, chosen=rows[i]: ops.take(x, chosen, axis=0), batch, none_is_leaf=False
+        )
         for i in range(rows.shape[0])
     ]
 

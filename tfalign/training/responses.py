@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from tfalign.decoding import Generator, Sampler
+from tfalign.decoding.constraints import Constraint
 from tfalign.functional.advantages import group_has_spread
 from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
@@ -42,6 +43,8 @@ class RolloutConfig:
             at once (the bounded form of DAPO's dynamic sampling).
         drop_zero_spread: leave groups whose scores are all equal out of the loss. They have no
             policy gradient either way; their KL term, and their tokens in a mean, go too.
+        constraint: which tokens may come next, of the sampler, and of all log-probs; see
+            ``decoding.constraints``. None for all.
 
     Raises:
         ValueError: if group_size is not positive, or one completion a prompt is to be compared.
@@ -58,6 +61,7 @@ class RolloutConfig:
     mask_overlong: bool = False
     redraws: int = 0
     drop_zero_spread: bool = False
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         compares = self.redraws > 0 or self.drop_zero_spread
@@ -109,6 +113,7 @@ class Responder:
             config.stop_tokens,
             config.pad_id,
             value_head,
+            config.constraint,
         )
 
     def __call__(

@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
+from tfalign.decoding.constraints import restricted
 from tfalign.functional.advantages import soft_overlong_penalty
 from tfalign.functional.kl import k1
 from tfalign.functional.log_probs import token_log_probs
@@ -204,7 +205,8 @@ class RolloutWorker:
 
     def _compare(self, token_ids, padding_mask, generation):
         """Compared, of the reference's log-probs, and the current policy's and critic's."""
-        ref_log_probs = self._reference_log_probs(token_ids, padding_mask)
+        states = generation.constraint_states
+        ref_log_probs = self._reference_log_probs(token_ids, padding_mask, states)
         log_probs, values = self._today(token_ids, padding_mask, generation)
         return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)
 
@@ -246,18 +248,20 @@ class RolloutWorker:
             advantages=credited.advantages,
             returns=credited.returns,
             scores=scores,
+            constraint_states=generation.constraint_states,
         )
         return rollout, statistics
 
-    def _reference_log_probs(self, token_ids, padding_mask):
+    def _reference_log_probs(self, token_ids, padding_mask, states):
         length = self.config.max_new_tokens
         trunk = self.reference.backbone
         hidden = before_response(trunk, token_ids, padding_mask, length, training=False)
-        return self._log_probs(self.reference, hidden, token_ids)
+        return self._log_probs(self.reference, hidden, token_ids, states)
 
-    def _log_probs(self, model, hidden, token_ids):
+    def _log_probs(self, model, hidden, token_ids, states):
         response = token_ids[:, -self.config.max_new_tokens :]
-        return token_log_probs(model.logits(hidden), response, self.config.temperature)
+        logits = restricted(model.logits(hidden), self.config.constraint, states)
+        return token_log_probs(logits, response, self.config.temperature)
 
     def _today(self, token_ids, padding_mask, generation):
         """(log-probs of the policy float32[B, R], values float32[B, R] or None), as they are now; what
@@ -267,7 +271,8 @@ class RolloutWorker:
             hidden, values = self.actor_critic(
                 token_ids, padding_mask, response_length=self.config.max_new_tokens
             )
-            log_probs = self._log_probs(self.actor_critic.policy, hidden, token_ids)
+            policy, states = self.actor_critic.policy, generation.constraint_states
+            log_probs = self._log_probs(policy, hidden, token_ids, states)
         elif self.credit.needs_values and values is None:
             given = (token_ids, padding_mask, self.config.max_new_tokens)
             values = before_response(self.actor_critic.critic, *given, training=False)

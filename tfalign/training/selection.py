@@ -72,4 +72,4 @@ def best_and_worst(rollout: Rollout, group_size: int) -> RankedResponses:
 
 
 def _rows(rollout, rows):
-    return tree.map_structure(lambda x: ops.take(x, rows, axis=0), rollout)
+    return tree.map_structure(lambda x: ops.take(x, rows, axis=0), rollout, none_is_leaf=False)

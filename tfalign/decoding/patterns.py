@@ -1,0 +1,257 @@
+"""Constraints out of what people write: regular expressions, JSON schemas, words that must or must not occur.
+
+Each becomes an ``Automaton`` over a tokenizer's tokens, and ``a & b`` is both. Regular expressions and schemas are
+compiled by the outlines-core library (``pip install tfalign[constraints]``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfalign.decoding.constraints import Automaton
+from tfalign.files import local_path
+from tfalign.text.token_bytes import token_bytes
+
+
+def named_constraint(
+    name: str, tokenizer: Any, vocab_size: int | None = None, max_new_tokens: int | None = None
+) -> Automaton:
+    """A constraint by what is written on a command line.
+
+    Args:
+        name: regex:PATTERN, json:FILE, json:SCHEMA, with:WORD,WORD or without:WORD,WORD.
+        tokenizer, vocab_size, max_new_tokens: see ``regular_expression``.
+
+    Raises:
+        ValueError: if the name begins with none of these, or what follows is refused.
+        ConstraintError, ImportError: see ``regular_expression``.
+    """
+    kind, _, given = name.partition(":")
+    kinds = {
+        "regex": regular_expression,
+        "json": lambda text, *limits: json_schema(_schema(text), *limits),
+        "with": lambda text, *limits: with_words(text.split(","), *limits),
+        "without": lambda text, *limits: without_words(text.split(","), *limits),
+    }
+    if kind not in kinds or not given:
+        raise ValueError(
+            "A constraint is regex:PATTERN, json:FILE, json:SCHEMA, with:WORDS or without:WORDS. "
+            f"Received: {name!r}"
+        )
+    return kinds[kind](given, tokenizer, vocab_size, max_new_tokens)
+
+
+def _schema(text):
+    """A schema's text, from a file or as it is."""
+    return text if text.lstrip().startswith(("{", "true")) else _read(text)
+
+
+def _read(file):
+    path = local_path(file)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path} of a JSON schema. Received: json:{file}")
+    return path.read_text(encoding="utf-8")
+
+
+def regular_expression(
+    pattern: str,
+    tokenizer: Any,
+    vocab_size: int | None = None,
+    max_new_tokens: int | None = None,
+) -> Automaton:
+    """Responses that match a regular expression as a whole.
+
+    Args:
+        pattern: str, in the syntax of Rust's ``regex``: as Python's, without look-around and back-references.
+        tokenizer: see ``text.token_bytes``; its ``stop_ids`` end a response.
+        vocab_size: int, V of the model; the tokenizer's where None.
+        max_new_tokens: int, R, by which every response has ended; None for no limit.
+
+    Returns:
+        Automaton.
+
+    Raises:
+        ValueError: if the pattern is refused, or the tokenizer has no stop token.
+        ConstraintError: if no text of the vocabulary matches, or none within ``max_new_tokens``.
+        ImportError: without outlines-core.
+    """
+    Index, Vocabulary, _ = _outlines_core()
+    pieces, (stop, *_) = _pieces(tokenizer), _stop_ids(tokenizer)
+    ids: dict[bytes, list[int]] = {}
+    for token_id, piece in enumerate(pieces):
+        if piece:
+            ids.setdefault(piece, []).append(token_id)
+    try:
+        index = Index(pattern, Vocabulary(stop, ids))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"The pattern is refused: {error}. Received: {pattern!r}") from error
+    found, final = index.get_transitions(), set(index.get_final_states())
+    states = [index.get_initial_state(), *(s for s in found if s != index.get_initial_state())]
+    states += sorted(final - set(states))
+    number = {state: i for i, state in enumerate(states)}
+    table = np.full((len(states), vocab_size or len(pieces)), -1, "int32")
+    for state, following in found.items():
+        tokens = np.fromiter(following.keys(), "int64", len(following))
+        table[number[state], tokens] = [number[after] for after in following.values()]
+    accepting = [state in final for state in states]
+    return Automaton(table, accepting, _stop_ids(tokenizer), max_new_tokens)
+
+
+def json_schema(
+    schema: str | Mapping[str, Any],
+    tokenizer: Any,
+    vocab_size: int | None = None,
+    max_new_tokens: int | None = None,
+) -> Automaton:
+    """Responses that are JSON of a schema.
+
+    Args:
+        schema: JSON schema, as text or as a dict. Nesting that has no bound is cut by outlines-core.
+        tokenizer, vocab_size, max_new_tokens: see ``regular_expression``.
+
+    Returns:
+        Automaton.
+
+    Raises:
+        ValueError: if the schema is no JSON or is refused.
+        ConstraintError, ImportError: see ``regular_expression``.
+    """
+    _, _, build = _outlines_core()
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    try:
+        json.loads(text)
+        pattern = build(text)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"The JSON schema is refused: {error}. Received: {text[:200]}") from error
+    return regular_expression(pattern, tokenizer, vocab_size, max_new_tokens)
+
+
+def without_words(
+    words: Sequence[str],
+    tokenizer: Any,
+    vocab_size: int | None = None,
+    max_new_tokens: int | None = None,
+) -> Automaton:
+    """Responses in which none of some words occurs, spelled in whatever tokens.
+
+    Args:
+        words: list of str; of one that is part of another word nothing is asked of what stands around it.
+        tokenizer, vocab_size, max_new_tokens: see ``regular_expression``.
+
+    Returns:
+        Automaton.
+
+    Raises:
+        ValueError: if there is no word, or an empty one.
+    """
+    nodes, found = _search(_as_bytes(words))
+    steps = np.where(found[nodes], -1, nodes)  # into a word there is no step
+    return _lifted(steps, np.ones(len(nodes), "bool"), tokenizer, vocab_size, max_new_tokens)
+
+
+def with_words(
+    words: Sequence[str],
+    tokenizer: Any,
+    vocab_size: int | None = None,
+    max_new_tokens: int | None = None,
+) -> Automaton:
+    """Responses in which each of some words occurs: before all have been said, none may end.
+
+    Args:
+        words: list of str.
+        tokenizer, vocab_size, max_new_tokens: see ``regular_expression``. With a limit, the words come in time.
+
+    Returns:
+        Automaton.
+
+    Raises:
+        ValueError: if there is no word, or an empty one.
+    """
+    automaton = None
+    for word in _as_bytes(words):
+        nodes, found = _search([word])
+        nodes[found] = np.nonzero(found)[0][:, None]  # once said, it stays said
+        one = _lifted(nodes, found, tokenizer, vocab_size, None)
+        automaton = one if automaton is None else automaton & one
+    return automaton if max_new_tokens is None else automaton.within(max_new_tokens)
+
+
+def _search(words):
+    """The automaton that looks for words in bytes (Aho and Corasick 1975): (int32[N, 256] its next nodes,
+    bool[N] whether one has just been read)."""
+    children: list[dict[int, int]] = [{}]
+    found = [False]
+    for word in words:
+        node = 0
+        for byte in word:
+            if byte not in children[node]:
+                children[node][byte] = len(children)
+                children.append({})
+                found.append(False)
+            node = children[node][byte]
+        found[node] = True
+    nodes = np.zeros((len(children), 256), "int32")
+    suffix = [0] * len(children)
+    pending = deque([0])
+    while pending:
+        node = pending.popleft()
+        found[node] = found[node] or found[suffix[node]]
+        if node:
+            nodes[node] = nodes[suffix[node]]
+        for byte, child in children[node].items():
+            suffix[child] = int(nodes[node, byte])
+            nodes[node, byte] = child
+            pending.append(child)
+    return nodes, np.array(found)
+
+
+def _lifted(steps, accepting, tokenizer, vocab_size, max_new_tokens):
+    """From int32[N, 256] over bytes, -1 where there is no step, to an Automaton over tokens."""
+    pieces = _pieces(tokenizer)
+    table = np.full((len(steps), vocab_size or len(pieces)), -1, "int32")
+    steps = np.vstack([steps, np.full((1, 256), -1)])  # the last stands for -1
+    for token_id, piece in enumerate(pieces):
+        if piece:
+            states = np.arange(len(steps) - 1)
+            for byte in piece:
+                states = steps[states, byte]
+            table[:, token_id] = states
+    return Automaton(table, accepting, _stop_ids(tokenizer), max_new_tokens)
+
+
+def _pieces(tokenizer):
+    """The bytes of every token; of those that end a response none."""
+    pieces = token_bytes(tokenizer)
+    for stop in _stop_ids(tokenizer):
+        pieces[stop] = b""
+    return pieces
+
+
+def _stop_ids(tokenizer: Any) -> Iterable[int]:
+    if not tokenizer.stop_ids:
+        raise ValueError(
+            "A constraint says where a response may end, and this tokenizer has no stop token"
+        )
+    return tokenizer.stop_ids
+
+
+def _as_bytes(words):
+    if isinstance(words, str) or not words or not all(words):
+        raise ValueError(f"words is a list of words, none empty. Received: words={words!r}")
+    return [word.encode("utf-8") for word in words]
+
+
+def _outlines_core():
+    """(Index, Vocabulary, build_regex_from_schema)."""
+    try:
+        from outlines_core import Index, Vocabulary, json_schema
+    except ImportError as error:
+        raise ImportError(
+            "Regular expressions and JSON schemas need outlines-core: pip install tfalign[constraints]"
+        ) from error
+    return Index, Vocabulary, json_schema.build_regex_from_schema
