@@ -7,6 +7,7 @@ from keras import ops
 
 from tfalign.layers import (
     MultiHeadAttention,
+    Rotary,
     banded_mask,
     causal_mask,
     key_mask,
@@ -154,11 +155,11 @@ def test_dropout_acts_on_the_weights_in_training_only_and_keeps_their_mean():
     assert (np.abs(dropped.mean(axis=0) - plain[0]) < 5 * standard_error).all()
 
 
-@pytest.mark.parametrize("rotary_base", [None, 100.0])
+@pytest.mark.parametrize("rotary", [None, Rotary(100.0)])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_cached_equals_uncached(groups, rotary_base):
+def test_cached_equals_uncached(groups, rotary):
     x = np.random.default_rng(0).normal(size=(B, T, 8)).astype("float32")
-    layer = MultiHeadAttention(4, groups, rotary_base=rotary_base, initializer_range=0.5)
+    layer = MultiHeadAttention(4, groups, rotary=rotary, initializer_range=0.5)
     positions = np.broadcast_to(np.arange(T, dtype="int32"), (B, T))
     expected = layer(x, attention_mask=causal_mask(T), positions=positions)
     cache = layer.new_cache(B, T + 2)
@@ -179,4 +180,4 @@ def test_heads_must_fit():
     with pytest.raises(ValueError, match="width=9, num_heads=4"):
         MultiHeadAttention(4).build((None, None, 9))
     with pytest.raises(ValueError, match="even head_dim. Received: head_dim=3"):
-        MultiHeadAttention(4, rotary_base=10.0).build((None, None, 12))
+        MultiHeadAttention(4, rotary=Rotary(10.0)).build((None, None, 12))

@@ -12,6 +12,7 @@ from tfalign.layers import (
     CrossAttentionBlock,
     FeedForward,
     MultiHeadAttention,
+    Rotary,
     TransformerBlock,
     banded_mask,
     causal_mask,
@@ -96,7 +97,7 @@ def _cross_block():
 
 STACKS = {
     "attention": lambda x, _: MultiHeadAttention(2)(x),
-    "rotary attention": lambda x, _: MultiHeadAttention(2, rotary_base=100.0)(x),
+    "rotary attention": lambda x, _: MultiHeadAttention(2, rotary=Rotary(100.0))(x),
     "attention under a mask": lambda x, ids: MultiHeadAttention(2)(
         x, attention_mask=causal_mask(ids)
     ),

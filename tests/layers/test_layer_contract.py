@@ -17,6 +17,7 @@ from tfalign.layers import (
     GatedFeedForward,
     LearnedPositions,
     MultiHeadAttention,
+    Rotary,
     SinusoidalPositions,
     TokenEmbedding,
     TransformerBlock,
@@ -53,9 +54,9 @@ class Case(NamedTuple):
     idle: tuple[str, ...] = ()  # weights whose gradient is zero by nature
 
 
-def _block(dtype, pre_norm, rotary_base=None):
+def _block(dtype, pre_norm, rotary=None):
     return TransformerBlock(
-        MultiHeadAttention(2, rotary_base=rotary_base, dtype=dtype, name="attention"),
+        MultiHeadAttention(2, rotary=rotary, dtype=dtype, name="attention"),
         normalization("layer" if not pre_norm else "rms", 1e-5, dtype=dtype),
         FeedForward(12, dtype=dtype, name="feed_forward"),
         normalization("layer" if not pre_norm else "rms", 1e-5, dtype=dtype),
@@ -87,7 +88,13 @@ CASES = [
     Case(
         "grouped rotary attention",
         lambda dtype: MultiHeadAttention(
-            4, 2, head_dim=6, rotary_base=100.0, use_bias=False, use_output_bias=True, dtype=dtype
+            4,
+            2,
+            head_dim=6,
+            rotary=Rotary(100.0),
+            use_bias=False,
+            use_output_bias=True,
+            dtype=dtype,
         ),
         {"x": HIDDEN, "attention_mask": CAUSAL, "positions": POSITIONS},
         SAME,
@@ -97,8 +104,7 @@ CASES = [
         "scaled rotary attention with normalised heads",
         lambda dtype: MultiHeadAttention(
             2,
-            rotary_base=100.0,
-            rotary_scaling={"rope_type": "linear", "factor": 2.0},
+            rotary=Rotary(100.0, {"rope_type": "linear", "factor": 2.0}),
             head_norm_epsilon=1e-6,
             use_bias=False,
             dtype=dtype,
@@ -126,7 +132,7 @@ CASES = [
     ),
     Case(
         "pre-norm block",
-        lambda dtype: _block(dtype, pre_norm=True, rotary_base=100.0),
+        lambda dtype: _block(dtype, pre_norm=True, rotary=Rotary(100.0)),
         {"x": HIDDEN, "attention_mask": CAUSAL, "positions": POSITIONS},
         SAME,
         14,

@@ -1,17 +1,22 @@
-"""Decoding: samplers, the compiled loop, beam search, encoder-decoders, and streaming."""
+"""Decoding: samplers, the compiled loop, constraints, beam search, encoder-decoders, and streaming."""
 
 from tfalign.decoding.beam_search import BeamSearch
+from tfalign.decoding.constraints import Automaton, Constraint, ConstraintError, StateConstraint
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
 from tfalign.decoding.samplers import Greedy, Sampler
 from tfalign.decoding.stream import Streamer
 
 __all__ = [
+    "Automaton",
     "BeamSearch",
+    "Constraint",
+    "ConstraintError",
     "Generator",
     "Greedy",
     "Sampler",
     "SourceRead",
+    "StateConstraint",
     "Streamer",
     "Translator",
     "generate",

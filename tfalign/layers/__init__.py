@@ -23,6 +23,7 @@ from tfalign.layers.masks import (
 )
 from tfalign.layers.positions import (
     LearnedPositions,
+    Rotary,
     SinusoidalPositions,
     rotary_frequencies,
     rotate,
@@ -36,6 +37,7 @@ __all__ = [
     "LearnedPositions",
     "MultiHeadAttention",
     "ResidualBlock",
+    "Rotary",
     "SinusoidalPositions",
     "TokenEmbedding",
     "TransformerBlock",

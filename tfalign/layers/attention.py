@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from keras import ops
 
 from tfalign.layers.initializers import Normal
 from tfalign.layers.masks import with_keys
-from tfalign.layers.positions import rotary_frequencies, rotate
+from tfalign.layers.positions import Rotary
 from tfalign.types import Array, Shape
 
 
@@ -75,8 +76,7 @@ class MultiHeadAttention(keras.layers.Layer):
         num_heads: int, H.
         num_key_value_heads: int, G, dividing H; H where None.
         head_dim: int, D; W / H where None.
-        rotary_base: float, base of rotary positions; None for no rotation.
-        rotary_scaling: mapping, see ``layers.positions.rotary_frequencies``.
+        rotary: Rotary, how heads are turned by their positions (or its fields as a mapping); None for no rotation.
         head_norm_epsilon: float, RMSNorm of every query and key head before its rotation (Henry et
             al. 2020, as in Qwen3); None for none.
         use_bias: bool, of the query, key and value projections.
@@ -108,8 +108,7 @@ class MultiHeadAttention(keras.layers.Layer):
         num_heads: int,
         num_key_value_heads: int | None = None,
         head_dim: int | None = None,
-        rotary_base: float | None = None,
-        rotary_scaling: Mapping[str, Any] | None = None,
+        rotary: Rotary | Mapping[str, Any] | None = None,
         head_norm_epsilon: float | None = None,
         use_bias: bool = True,
         use_output_bias: bool | None = None,
@@ -122,8 +121,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads or num_heads
         self.head_dim = head_dim
-        self.rotary_base = rotary_base
-        self.rotary_scaling = rotary_scaling
+        self.rotary = Rotary(**rotary) if isinstance(rotary, Mapping) else rotary
         self.head_norm_epsilon = head_norm_epsilon
         self.use_bias = use_bias
         self.use_output_bias = use_bias if use_output_bias is None else use_output_bias
@@ -151,12 +149,8 @@ class MultiHeadAttention(keras.layers.Layer):
                 f"width={width}, num_heads={self.num_heads}"
             )
         self.head_dim = self.head_dim or width // self.num_heads
-        if self.rotary_base is not None and self.head_dim % 2:
-            raise ValueError(
-                f"Rotary positions need an even head_dim. Received: head_dim={self.head_dim}"
-            )
-        if self.rotary_base is not None:
-            rotary_frequencies(self.head_dim, self.rotary_base, self.rotary_scaling)  # refuses
+        if self.rotary is not None:
+            self.rotary.check(self.head_dim)
         context_shape = context_shape or x_shape
         heads_width = self.num_heads * self.head_dim
         groups_width = self.num_key_value_heads * self.head_dim
@@ -260,7 +254,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return self.look_up(x, cache, mask, positions), cache
 
     def _queries_and_memory(self, x, positions, context):
-        if self.rotary_base is not None and positions is None:
+        if self.rotary is not None and positions is None:
             positions = ops.arange(ops.shape(x if context is None else context)[1])[None]
         query_positions = None if positions is None else positions[:, -ops.shape(x)[1] :]
         memory = self.remember(x if context is None else context, positions)
@@ -291,9 +285,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def _turn(self, heads, norm, positions):
         """Query or key heads, float[B, n, T, D], normalised and rotated as configured."""
         heads = heads if norm is None else norm(heads)
-        if self.rotary_base is None:
-            return heads
-        return rotate(heads, positions, self.rotary_base, self.rotary_scaling)
+        return heads if self.rotary is None else self.rotary(heads, positions)
 
     def _head_norm(self, name):
         if self.head_norm_epsilon is None:
@@ -321,8 +313,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "num_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
-            "rotary_base": self.rotary_base,
-            "rotary_scaling": self.rotary_scaling,
+            "rotary": None if self.rotary is None else dataclasses.asdict(self.rotary),
             "head_norm_epsilon": self.head_norm_epsilon,
             "use_bias": self.use_bias,
             "use_output_bias": self.use_output_bias,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -110,6 +111,31 @@ class SinusoidalPositions(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"width": self.width, "base": self.base}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+    """Rotary positions of an attention layer.
+
+    Attributes:
+        base: float.
+        scaling: how a model was stretched to longer texts, see ``rotary_frequencies``; None for not at all.
+    """
+
+    base: float = 10_000.0
+    scaling: Mapping[str, Any] | None = None
+
+    def check(self, head_dim: int) -> None:
+        """Raises a ValueError if heads of this width cannot be turned, or the scaling is unknown."""
+        if head_dim % 2:
+            raise ValueError(
+                f"Rotary positions need an even head_dim. Received: head_dim={head_dim}"
+            )
+        rotary_frequencies(head_dim, self.base, self.scaling)
+
+    def __call__(self, heads: Array, positions: Array) -> Array:
+        """See ``rotate``."""
+        return rotate(heads, positions, self.base, self.scaling)
 
 
 def rotate(

@@ -15,6 +15,7 @@ from tfalign.layers import (
     GatedFeedForward,
     LearnedPositions,
     MultiHeadAttention,
+    Rotary,
     TokenEmbedding,
     TransformerBlock,
     banded_mask,
@@ -286,6 +287,12 @@ class GPT(PretrainedModel, Exported, keras.Model):
         windowed = numbers[1::2] if windowed is None else windowed
         return [banded if number in windowed else mask for number in numbers]
 
+    def _rotary(self, index):
+        c = self.config
+        if c.rotary_base is None or index in c.unrotated_blocks:
+            return None
+        return Rotary(c.rotary_base, c.rotary_scaling)
+
     def _block(self, index):
         c = self.config
         shared = {"dtype": self.dtype_policy, "initializer_range": c.initializer_range}
@@ -296,8 +303,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
                 c.num_heads,
                 c.num_key_value_heads,
                 head_dim=c.head_dim,
-                rotary_base=None if index in c.unrotated_blocks else c.rotary_base,
-                rotary_scaling=c.rotary_scaling,
+                rotary=self._rotary(index),
                 head_norm_epsilon=c.norm_epsilon if c.head_norm else None,
                 use_bias=c.use_bias if c.attention_bias is None else c.attention_bias,
                 use_output_bias=c.attention_output_bias,
