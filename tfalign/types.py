@@ -163,9 +163,13 @@ class Generation(NamedTuple):
     log_probs: Array  # float32[B, R], nats, under the distribution sampled from; 0 after the end
     mask: Array  # bool[B, R], true up to and including the stop token
     values: Array | None  # float32[B, R], of the state before each token; None without a critic
-    constraint_states: Array | None = (
-        None  # int32[B, R], before each token; None without a constraint
-    )
+    constraint_states: Array | None = None  # int32[B, R], before each token; None for no constraint
+    written: Array | None = None  # bool[B, R], the mask and a user's words; None without a user
+
+    @property
+    def padding_mask(self) -> Array:
+        """bool[B, R], true at real tokens, whoever wrote them."""
+        return self.mask if self.written is None else self.written
 
 
 class Rollout(NamedTuple):
@@ -182,9 +186,7 @@ class Rollout(NamedTuple):
     advantages: Array
     returns: Array  # targets of the critic
     scores: Array  # float32[B], the reward model's
-    constraint_states: Array | None = (
-        None  # int32[B, R], before each token; None without a constraint
-    )
+    constraint_states: Array | None = None  # int32[B, R], before each token; None for no constraint
 
 
 @option_record

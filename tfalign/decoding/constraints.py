@@ -177,25 +177,31 @@ def restricted(logits: Array, constraint: Constraint | None, states: Array | Non
     return logits if constraint is None else allow(logits, constraint.allowed(states))
 
 
-def states_before(constraint: Constraint, prompts: Prompts, tokens: Array) -> Array:
+def states_before(
+    constraint: Constraint, prompts: Prompts, tokens: Array, mask: Array | None = None
+) -> Array:
     """The states before each token of given responses.
 
     Args:
         constraint: Constraint.
         prompts: Prompts of B rows.
         tokens: int32[B, R].
+        mask: bool[B, R], the policy's tokens; behind others' words the constraint starts anew. None for all.
 
     Returns:
         int32[B, R].
     """
     tokens = ops.convert_to_tensor(tokens, "int32")
+    mask = ops.ones_like(tokens, "bool") if mask is None else ops.convert_to_tensor(mask, "bool")
+    first = constraint.start(prompts)
 
     def follow(t, carried):
         states, before = carried
         before = ops.slice_update(before, (0, t), states[:, None])
-        return constraint.follow(states, ops.take(tokens, t, axis=1)), before
+        followed = constraint.follow(states, ops.take(tokens, t, axis=1))
+        return ops.where(ops.take(mask, t, axis=1), followed, first), before
 
-    start = (constraint.start(prompts), ops.zeros(tokens.shape, "int32"))
+    start = (first, ops.zeros(tokens.shape, "int32"))
     return ops.fori_loop(0, tokens.shape[1], follow, start)[1]
 
 
@@ -203,7 +209,7 @@ class StateConstraint:
     """What a constraint allows in a state of a text generation, for ``TextGenerationMDP(allowed_tokens=)``.
 
     Args:
-        constraint: Constraint. It is followed along the policy's and the user's tokens alike.
+        constraint: Constraint. It is followed along the policy's tokens; behind a user's words it starts anew.
     """
 
     def __init__(self, constraint: Constraint) -> None:
@@ -214,8 +220,9 @@ class StateConstraint:
         prompt_columns = state.prompt_mask.shape[1]
         tokens = ops.convert_to_tensor(state.token_ids, "int32")[:, prompt_columns:]
         prompts = Prompts(state.token_ids[:, :prompt_columns], state.prompt_mask)
-        longer = ops.pad(tokens, ((0, 0), (0, 1)))
-        states = states_before(self.constraint, prompts, longer)
+        one_more = ((0, 0), (0, 1))
+        mask = ops.pad(ops.convert_to_tensor(state.response_mask, "bool"), one_more)
+        states = states_before(self.constraint, prompts, ops.pad(tokens, one_more), mask)
         now = ops.convert_to_tensor(state.response_length, "int32")[:, None]
         return self.constraint.allowed(ops.take_along_axis(states, now, axis=1)[:, 0])
 

@@ -112,9 +112,28 @@ def transition(
     for stop_token in stop_tokens:
         stopped = stopped | (running & (actions == stop_token))
     if user is not None:
-        token_ids, response_length, stopped = _hear(state, stopped, user)
-        state = state._replace(token_ids=token_ids, response_length=response_length)
-    terminated = state.terminated | stopped
+        return hear(state, stopped, user)
+    return _over(state, state.terminated | stopped)
+
+
+def hear(state: State, stopped: Array, user: Callable[[State], tuple[Array, Array]]) -> State:
+    """The user's turn.
+
+    Args:
+        state: State.
+        stopped: bool[B], rows in which the policy's turn is over; the others stay.
+        user: see ``transition``.
+
+    Returns:
+        State, in which a row that stopped is terminated if the user says nothing, truncated if that fills it.
+    """
+    token_ids, response_length, silent = _hear(state, stopped, user)
+    state = state._replace(token_ids=token_ids, response_length=response_length)
+    return _over(state, (state.terminated & ~stopped) | silent)
+
+
+def _over(state, terminated):
+    """The state with rows that are over: terminated, or, at the limit of columns, truncated."""
     at_limit = state.response_length == state.response_mask.shape[1]
     return state._replace(terminated=terminated, truncated=at_limit & ~terminated)
 

@@ -15,7 +15,9 @@ from keras import ops
 
 from tfalign.decoding import Generator, Sampler
 from tfalign.decoding.constraints import Constraint
+from tfalign.decoding.conversation import Conversation
 from tfalign.functional.advantages import group_has_spread
+from tfalign.functional.text_state import State
 from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
 from tfalign.training.lagrange import CostLimit
@@ -45,6 +47,8 @@ class RolloutConfig:
             policy gradient either way; their KL term, and their tokens in a mean, go too.
         constraint: which tokens may come next, of the sampler, and of all log-probs; see
             ``decoding.constraints``. None for all.
+        user: who speaks after each of the policy's turns, see ``decoding.conversation``; the response is then the
+            conversation, of ``max_new_tokens`` columns in all. None for nobody: one turn.
 
     Raises:
         ValueError: if group_size is not positive, or one completion a prompt is to be compared.
@@ -62,6 +66,7 @@ class RolloutConfig:
     redraws: int = 0
     drop_zero_spread: bool = False
     constraint: Constraint | None = None
+    user: Callable[[State], tuple[Array, Array]] | None = None
 
     def __post_init__(self) -> None:
         compares = self.redraws > 0 or self.drop_zero_spread
@@ -106,15 +111,17 @@ class Responder:
         self.reward = reward
         self.config = config
         self.cost_limit = cost_limit
-        self.generator = Generator(
-            policy,
-            config.max_new_tokens,
+        how = (
             Sampler(temperature=config.temperature),
             config.stop_tokens,
             config.pad_id,
             value_head,
             config.constraint,
         )
+        if config.user is None:
+            self.generator = Generator(policy, config.max_new_tokens, *how)
+        else:
+            self.generator = Conversation(policy, config.max_new_tokens, config.user, *how)
 
     def __call__(
         self, prompts: Prompts, seed: int, row_ids: Array | None = None
@@ -220,7 +227,7 @@ def join(prompts: Prompts, generation: Generation) -> tuple[Array, Array]:
     left = np.take_along_axis(np.asarray(prompts.token_ids), order, axis=1)
     left_mask = np.take_along_axis(np.asarray(prompts.mask), order, axis=1)
     token_ids = np.concatenate([left, np.asarray(generation.tokens)], axis=1)
-    padding_mask = np.concatenate([left_mask, np.asarray(generation.mask)], axis=1)
+    padding_mask = np.concatenate([left_mask, np.asarray(generation.padding_mask)], axis=1)
     return token_ids.astype("int32"), padding_mask.astype("bool")
 
 

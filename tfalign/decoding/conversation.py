@@ -1,0 +1,220 @@
+"""The decode loop of a conversation: one program a turn, which continues the cache of the turns before.
+
+A conversation is one token sequence from the first token on, never tokenised again. The policy writes until it
+draws a stop token; then the user speaks (a script, a model, a tool, a person: see ``environments.users``), on the
+host, once for the whole batch; rows end at turns of their own. State and transition are
+``functional.text_state``'s, as in every face of the MDP, and the token in response column t is drawn with the
+row's t-th random number: so the walk through any face says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops, tree
+
+from tfalign import backend
+from tfalign.decoding.constraints import Constraint, Unconstrained, check_states, told
+from tfalign.decoding.generate import check_max_new_tokens, start
+from tfalign.decoding.prompts import checked_prompts
+from tfalign.decoding.samplers import Greedy, Sampler
+from tfalign.decoding.stepwise import catch_up, next_tokens
+from tfalign.functional.masking import last_true_index
+from tfalign.functional.random import uniform
+from tfalign.functional.text_state import State, hear, initial, terminal, transition
+from tfalign.models import CausalLM, ValueHead
+from tfalign.types import Array, Generation, Prompts
+
+USER_COLUMNS = 16  # of others' words that are read at once
+
+
+class Talk(NamedTuple):
+    """Conversations between two turns."""
+
+    text: State  # rows that are over are terminated or truncated
+    cache: Any  # the model's keys and values, T - 1 columns
+    columns: Any  # int32[B], how many of them are of the row's text
+    following: Any  # int32[B], the constraint's states
+    kept: Any  # what is kept of the policy's tokens: name in Generation -> [B, R]
+
+
+class Conversation:
+    """Responses of several turns, between which a user speaks.
+
+    Args:
+        model: CausalLM.
+        max_new_tokens: int, R, columns that policy and user may write in all.
+        user: ``State -> (token_ids int32[B, U], lengths int32[B])`` of NumPy arrays; one that says nothing ends
+            a row. See ``functional.text_state.transition``.
+        sampler: ``Sampler`` or ``Greedy``.
+        stop_tokens: ids that end the policy's turn; the stop token itself belongs to it.
+        pad_id: int, what stands after the end; 0 where None.
+        value_head: ``ValueHead`` on the model's backbone; with it, values are returned as well.
+        constraint: of each of the policy's turns, see ``constraints``; None for none.
+
+    Attributes:
+        speaking: ``backend.jit_rows`` of a turn, whose ``traces`` counts the programs.
+
+    Raises:
+        ValueError: if ``max_new_tokens`` is not positive, or the model brings a loop of its own.
+    """
+
+    def __init__(
+        self,
+        model: CausalLM,
+        max_new_tokens: int,
+        user: Callable[[State], tuple[Array, Array]],
+        sampler: Sampler | Greedy = Sampler(),
+        stop_tokens: Iterable[int] = (),
+        pad_id: int | None = 0,
+        value_head: ValueHead | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        check_max_new_tokens(max_new_tokens)
+        if hasattr(model, "decode"):
+            raise ValueError(
+                "A conversation needs the library's own cache, and the model brings a loop of its own. Received: a "
+                f"model of type {type(model).__name__}"
+            )
+        self.model = model
+        self.max_new_tokens = max_new_tokens
+        self.user = user
+        self.sampler = sampler
+        self.stop_tokens = tuple(int(token) for token in stop_tokens)
+        self.pad_id = 0 if pad_id is None else pad_id
+        self.value_head = value_head
+        self.is_constrained = constraint is not None
+        self.constraint = constraint if self.is_constrained else Unconstrained()
+        variables = model.variables + (value_head.variables if value_head else [])
+        self.beginning = backend.jit_rows(self._begin, variables)
+        self.speaking = backend.jit_rows(self._speak, variables)
+
+    def __call__(
+        self,
+        token_ids: Array,
+        mask: Array | None = None,
+        seed: int = 0,
+        row_ids: Array | None = None,
+    ) -> Generation:
+        """Talks to every row's end.
+
+        Args:
+            token_ids, mask, seed, row_ids: see ``Generator``.
+
+        Returns:
+            Generation, whose ``mask`` is the policy's tokens and whose ``written`` all.
+
+        Raises:
+            ValueError: see ``prompts.checked_prompts``; or if the user says an id outside the vocabulary.
+            ConstraintError: if the constraint allows no token, naming prompt and state.
+        """
+        token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
+        row_ids = np.arange(len(mask)) if row_ids is None else row_ids
+        drawn_with = np.uint32(seed), np.asarray(row_ids, "int32")
+        talk = self.beginning(token_ids, mask)
+        over = np.zeros(len(mask), "bool")
+        while not over.all():
+            talk = self.speaking(talk, *drawn_with)
+            talk = self._heard(talk, over)
+            over = np.asarray(terminal(talk.text))
+        return self._generation(talk, token_ids.shape[1])
+
+    def _begin(self, token_ids, mask):
+        """Talk: prompts, of which all but the last token are in the cache."""
+        prompts = Prompts(token_ids, mask)
+        text = initial(prompts, self.max_new_tokens, self.pad_id)
+        rows, columns = token_ids.shape
+        shape = (rows, self.max_new_tokens)
+        kept = {"log_probs": ops.zeros(shape)}
+        if self.value_head:
+            kept["values"] = ops.zeros(shape)
+        if self.is_constrained:
+            kept["constraint_states"] = ops.zeros(shape, "int32")
+        return Talk(
+            text,
+            start(self.model, token_ids, mask, self.max_new_tokens).cache,
+            ops.full((rows,), columns - 1, "int32"),
+            self.constraint.start(prompts),
+            kept,
+        )
+
+    def _speak(self, talk, seed, row_ids):
+        """The policy's turn in all rows that are not over: Talk."""
+        text = talk.text
+        count = min(USER_COLUMNS, text.token_ids.shape[1] - 1)
+        known = text.token_ids, text.padding_mask
+        cache, columns = catch_up(self.model, talk.cache, talk.columns, *known, count)
+        talk = talk._replace(cache=cache, columns=columns)
+
+        def unfinished(talk):
+            return ~ops.all(terminal(talk.text))
+
+        return ops.while_loop(
+            unfinished, lambda talk: (self._drawn(talk, seed, row_ids),), (talk,)
+        )[0]
+
+    def _drawn(self, talk, seed, row_ids):
+        """One token further in rows whose turn is not over: Talk."""
+        text, t = talk.text, talk.text.response_length
+        allowed = self.constraint.allowed(talk.following)
+        known = text.token_ids, text.padding_mask
+        cache, tokens, log_probs, hidden = next_tokens(
+            self.model, self.sampler, talk.cache, *known, uniform(seed, row_ids, t), allowed
+        )
+        new = {"log_probs": log_probs}
+        if self.value_head:
+            new["values"] = self.value_head(hidden)
+        if self.is_constrained:
+            new["constraint_states"] = told(talk.following, allowed)
+        speaks = ~terminal(text)
+        here = (ops.arange(self.max_new_tokens) == t[:, None]) & speaks[:, None]
+        kept = {name: ops.where(here, new[name][:, None], x) for name, x in talk.kept.items()}
+        following = ops.where(
+            speaks, self.constraint.follow(talk.following, tokens), talk.following
+        )
+        return Talk(
+            transition(text, tokens, self.stop_tokens),
+            cache,
+            ops.where(speaks, last_true_index(text.padding_mask) + 1, talk.columns),
+            following,
+            kept,
+        )
+
+    def _heard(self, talk, over):
+        """The user's turn in rows whose policy has stopped and that were not over before: Talk."""
+        text = State(*(np.array(x) for x in talk.text))
+        stopped = text.terminated & ~over
+        if not stopped.any():
+            return talk
+        before = text.written_mask
+        text = hear(text._replace(terminated=text.terminated & over), stopped, self.user)
+        text = State(*(np.asarray(x) for x in text))
+        self._check_words(text, np.asarray(text.written_mask) & ~np.asarray(before))
+        prompts = Prompts(text.token_ids[:, : text.prompt_mask.shape[1]], text.prompt_mask)
+        first = np.asarray(self.constraint.start(prompts))
+        following = np.where(stopped, first, np.asarray(talk.following))
+        return talk._replace(text=text, following=following)
+
+    def _check_words(self, text, words):
+        ids, size = text.token_ids[:, -self.max_new_tokens :], self.model.config.vocab_size
+        outside = (words & ((ids < 0) | (ids >= size))).any(axis=1)
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise ValueError(
+                f"What the user says in row {row} has an id outside the vocabulary of {size}. Received: "
+                f"{ids[row][words[row]].tolist()}"
+            )
+
+    def _generation(self, talk, prompt_columns):
+        kept = tree.map_structure(np.asarray, talk.kept)
+        mask = np.asarray(talk.text.response_mask)
+        if self.is_constrained:
+            check_states(kept["constraint_states"], mask)
+        return Generation(
+            tokens=np.asarray(talk.text.token_ids)[:, prompt_columns:],
+            mask=mask,
+            written=np.asarray(talk.text.written_mask),
+            **{"values": None} | kept,
+        )
