@@ -18,8 +18,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfalign.decoding.constraints import Automaton, restricted, states_before
+from tfalign.decoding.constraints import Automaton, StateConstraint, restricted, states_before
 from tfalign.functional.log_probs import token_log_probs
+from tfalign.functional.text_state import State, initial, terminal, transition
 from tfalign.models.actor_critic import before_response
 from tfalign.types import Prompts
 
@@ -38,45 +39,47 @@ class Problem:
         seed: int, of the reference's logits and of the rewards, both N(0, 1).
         constraint: Constraint, which tokens may come next; None for all. There are then no other responses, and
             all probabilities are those of the restricted distributions.
+        user: who speaks after the policy's turns, see ``functional.text_state.transition``; None for nobody. A
+            response is then a conversation of at most R tokens, the user's among them.
 
     Attributes:
         responses: int32[N, R], all of them, 0 after the end.
-        mask: bool[N, R], true up to and including the stop token.
+        mask: bool[N, R], true at the policy's tokens.
+        written: bool[N, R], true at the user's too.
         rewards: float32[N].
         ref_logits: float32[number of prefixes, V].
     """
 
-    def __init__(self, vocab_size=6, horizon=4, seed=0, constraint=None):
+    def __init__(self, vocab_size=6, horizon=4, seed=0, constraint=None, user=None):
         self.vocab_size = vocab_size
         self.horizon = horizon
         self.stop_token = vocab_size - 1
         self.constraint = constraint
-        responses = sorted(self._extensions((), self._start()))
-        lengths = np.array([len(response) for response in responses])
-        self.mask = np.arange(horizon) < lengths[:, None]
-        self.responses = np.zeros(self.mask.shape, "int32")
-        self.responses[self.mask] = np.concatenate(responses)
+        self.user = user
+        ended = self._all_responses()
+        self.mask, self.written = ended.response_mask, np.asarray(ended.written_mask)
+        self.responses = ended.token_ids[:, 1:]
         self.num_prefixes = sum(vocab_size**t for t in range(horizon))
         rng = np.random.default_rng(seed)
         self.ref_logits = rng.normal(size=(self.num_prefixes, vocab_size)).astype("float32")
-        self.rewards = rng.normal(size=len(responses)).astype("float32")
+        self.rewards = rng.normal(size=len(self.responses)).astype("float32")
         self._rewards_of_prefix = np.full(sum(vocab_size**t for t in range(horizon + 1)), np.nan)
-        self._rewards_of_prefix[self._heap_numbers(self.responses, self.mask)] = self.rewards
+        self._rewards_of_prefix[self._heap_numbers(self.responses, self.written)] = self.rewards
 
     def reward(self, token_ids, padding_mask, response_mask):
         """Rewards float32[B] of rollouts, as ``RolloutWorker`` needs them; NaN for an incomplete response."""
-        return self.rewards_of(self._rewards_of_prefix, token_ids, response_mask)
+        return self.rewards_of(self._rewards_of_prefix, token_ids, padding_mask)
 
     def table(self, values):
         """Turns one value per response, float[N], into a function of rollouts, such as a cost."""
         of_prefix = np.full(len(self._rewards_of_prefix), np.nan)
-        of_prefix[self._heap_numbers(self.responses, self.mask)] = values
-        return lambda token_ids, _, mask: self.rewards_of(of_prefix, token_ids, mask)
+        of_prefix[self._heap_numbers(self.responses, self.written)] = values
+        return lambda token_ids, mask, _: self.rewards_of(of_prefix, token_ids, mask)
 
-    def rewards_of(self, of_prefix, token_ids, response_mask):
+    def rewards_of(self, of_prefix, token_ids, padding_mask):
         """Looks up float32[B], the value of every response of rollouts, by its heap number."""
-        response = np.asarray(token_ids)[:, -self.horizon :]
-        numbers = self._heap_numbers(response, np.asarray(response_mask))
+        response, written = (np.asarray(x)[:, -self.horizon :] for x in (token_ids, padding_mask))
+        numbers = self._heap_numbers(response, written)
         return of_prefix[numbers].astype("float32")
 
     def prompts(self, rows):
@@ -92,15 +95,20 @@ class Problem:
         prompts = self.prompts(len(self.responses))
         return (
             np.concatenate([prompts.token_ids, self.responses], axis=1),
-            np.concatenate([prompts.mask, self.mask], axis=1),
+            np.concatenate([prompts.mask, self.written], axis=1),
         )
+
+    def shown(self):
+        """(responses int32[N, R], the policy's tokens bool[N, R], all tokens bool[N, R])."""
+        return self.responses, self.mask, self.written
 
     def token_log_probs(self, policy):
         """Log-probs float64[N, R] of all tokens of all responses; 0 where masked."""
         token_ids, padding_mask = self.inputs()
         logits = before_response(policy, token_ids, padding_mask, self.horizon)
         if self.constraint is not None:
-            states = states_before(self.constraint, self.prompts(len(token_ids)), self.responses)
+            prompts = self.prompts(len(token_ids))
+            states = states_before(self.constraint, prompts, self.responses, self.mask)
             logits = restricted(logits, self.constraint, states)
         log_probs = ops.convert_to_numpy(token_log_probs(logits, self.responses))
         return np.where(self.mask, log_probs.astype("float64"), 0.0)
@@ -116,30 +124,39 @@ class Problem:
         weights = reference * np.exp((rewards - rewards.max()).astype("float64") / beta)
         return weights / weights.sum()
 
-    def _start(self):
-        return None if self.constraint is None else self.constraint.start(self.prompts(1))
-
-    def _extensions(self, prefix, state):
-        if len(prefix) == self.horizon or self.stop_token in prefix:
-            return [prefix]
-        return [
-            response
-            for token, after in self._followers(state)
-            for response in self._extensions((*prefix, token), after)
-        ]
-
-    def _followers(self, state):
-        """(token, the constraint's state after it) of the tokens that may come next."""
-        if self.constraint is None:
-            return [(token, None) for token in range(self.vocab_size)]
-        tokens = np.nonzero(np.asarray(self.constraint.allowed(state))[0])[0].astype("int32")
-        return [(int(token), self.constraint.follow(state, token[None])) for token in tokens]
+    def _all_responses(self):
+        """State of NumPy arrays: every response that can be written, one a row, walked side by side."""
+        allowed = self.constraint and StateConstraint(self.constraint)
+        state = initial(self.prompts(1), self.horizon)
+        while True:
+            state = State(*(np.asarray(x) for x in state))
+            over = np.asarray(terminal(state))
+            if over.all():
+                return state
+            choices = np.ones((len(over), self.vocab_size), "bool")
+            if allowed is not None:
+                choices = np.asarray(allowed(state))
+            choices = np.where(over[:, None], np.arange(self.vocab_size) == 0, choices)
+            rows, tokens = np.nonzero(choices)
+            state = State(*(x[rows] for x in state))
+            state = transition(state, tokens.astype("int32"), (self.stop_token,), self.user)
 
     def _heap_numbers(self, responses, mask):
         number = np.zeros(len(responses), "int64")
         for tokens, real in zip(responses.T, mask.T):
             number = np.where(real, self.vocab_size * number + tokens + 1, number)
         return number
+
+
+def mirror(vocab_size):
+    """User: says V - 2 less the policy's first token once, and then nothing; to a stop token it says V - 2."""
+
+    def say(state):
+        first = state.token_ids[:, 1]
+        words = np.where(first == vocab_size - 1, vocab_size - 2, vocab_size - 2 - first)
+        return words[:, None].astype("int32"), np.where(np.asarray(state.user_turns) < 1, 1, 0)
+
+    return say
 
 
 def no_repeats(vocab_size, horizon):
@@ -201,7 +218,7 @@ class TabularCritic(keras.Model):
 
 
 class PrefixTable(keras.layers.Layer):
-    """Looks up the row of every prefix; the cache of the decode loop is the number of the prefix."""
+    """Looks up the row of every prefix; the cache of the decode loop is the numbers of the prefixes so far."""
 
     def __init__(self, table, vocab_size=None):
         super().__init__()
@@ -224,11 +241,20 @@ class PrefixTable(keras.layers.Layer):
         return ops.take(self.table, ops.stack(wanted, axis=1), axis=0)
 
     def new_cache(self, rows, columns):
-        return ops.zeros((rows,), "int32")
+        """int32[rows, columns], of each column the number of the prefix that ends there."""
+        return ops.zeros((rows, columns), "int32")
 
     def extend(self, token_ids, cache, column, visible, positions):
-        number = ops.where(positions[:, 0] == 0, 0, self._longer(cache, token_ids[:, 0]))
-        return ops.take(self.table, number, axis=0)[:, None], number
+        """As ``GPT.extend``: rows float32[B, N, width] of the prefixes that end at N more columns, and the cache."""
+        columns = ops.arange(cache.shape[1], dtype="int32")
+        numbers = []
+        for index in range(token_ids.shape[1]):
+            here = ops.reshape(column, (-1, 1)) + index
+            before = ops.sum(ops.where(columns == here - 1, cache, 0), axis=1)
+            longer = self._longer(before, token_ids[:, index])
+            numbers.append(ops.where(positions[:, index] == 0, 0, longer))
+            cache = ops.where(columns == here, numbers[-1][:, None], cache)
+        return ops.take(self.table, ops.stack(numbers, axis=1), axis=0), cache
 
     def _longer(self, number, tokens):
         """Number of a prefix with one more token; that of a complete response is clipped and not used."""

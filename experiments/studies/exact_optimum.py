@@ -4,6 +4,7 @@
     python -m experiments.studies.exact_optimum --algorithms=ppo,rloo --betas=0.5 --steps=600
     python -m experiments.studies.exact_optimum --algorithms=vtrace,reinforce --reference_samples --cap=1e9
     python -m experiments.studies.exact_optimum --no_repeats
+    python -m experiments.studies.exact_optimum --two_turns
 
 Six tokens, one of which stops, and at most four of them give 781 responses, with a random reference and
 random rewards. With the KL in the reward the optimum is pi* ~ pi_ref exp(reward / beta) (Korbak et al. 2022,
@@ -14,7 +15,8 @@ objectives and Learner with the algorithm's own numbers, except for batch size a
 with coefficient beta. Five to fifteen seconds per algorithm and beta on two CPU cores.
 
 With --no_repeats the decode loop is constrained: no token twice in a row, and the stop token in time. The optimum
-is that of the restricted distributions.
+is that of the restricted distributions. With --two_turns a stop token ends a turn, a user says one word that depends on
+the policy's first, and the policy goes on.
 
 With --refresh_every above 1 an older policy samples, with --reference_samples the reference. Algorithms with
 an importance correction still reach pi*; truncated weights (--cap) are a bias as long as the policies differ.
@@ -30,7 +32,13 @@ import dataclasses
 import keras
 
 from experiments.launch import launch
-from experiments.studies.enumerable import Problem, TabularCritic, no_repeats, total_variation
+from experiments.studies.enumerable import (
+    Problem,
+    TabularCritic,
+    mirror,
+    no_repeats,
+    total_variation,
+)
 from tfalign.evaluation.markdown import table
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.options import option, option_record
@@ -68,6 +76,7 @@ class ExactOptimumConfig:
     no_repeats: bool = option(
         False, "Allow no token twice in a row, and no response without the stop token."
     )
+    two_turns: bool = option(False, "A user speaks between two turns of the policy.")
     seed: int = option(0, "Random seed of the problem and of sampling.", at_least=0, below=2**32)
 
     def __post_init__(self):
@@ -80,7 +89,12 @@ class ExactOptimumConfig:
 
 def main(config):
     sizes = config.vocab_size, config.horizon
-    problem = Problem(*sizes, config.seed, no_repeats(*sizes) if config.no_repeats else None)
+    problem = Problem(
+        *sizes,
+        config.seed,
+        no_repeats(*sizes) if config.no_repeats else None,
+        mirror(config.vocab_size) if config.two_turns else None,
+    )
     start = problem.probabilities(problem.policy())
     rows = [["(reference)", *(_shown(start, problem, beta) for beta in config.betas)]]
     for name in config.algorithms:
@@ -128,6 +142,7 @@ def solve(problem, chosen, config):
         stop_tokens=(problem.stop_token,),
         group_size=chosen.group_size,
         constraint=problem.constraint,
+        user=problem.user,
     )
     older = None
     if config.reference_samples or config.refresh_every > 1:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem, no_repeats, total_variation
+from experiments.studies.enumerable import Problem, mirror, no_repeats, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.decoding import Greedy, generate
 from tfalign.functional.kl import k2, k3
@@ -57,6 +57,36 @@ def test_a_constrained_optimum_is_reached():
     assert distance(problem, "rloo", 0.5, steps=100, batch_size=128) < 0.02
 
 
+def test_conversations_by_hand():
+    """Two tokens, of which 1 stops, three columns: the user repeats what was said first, turned over."""
+    problem = Problem(2, 3, user=mirror(2))
+    said = [(tuple(r[w]), tuple(m[w])) for r, m, w in zip(*problem.shown())]
+    yes, no = True, False
+    assert said == [
+        ((0, 0, 0), (yes, yes, yes)),
+        ((0, 0, 1), (yes, yes, yes)),
+        ((0, 1, 0), (yes, yes, no)),
+        ((1, 0, 0), (yes, no, yes)),
+        ((1, 0, 1), (yes, no, yes)),
+    ]
+    assert problem.probabilities(problem.policy()).sum() == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_the_optimum_of_conversations_is_reached():
+    problem = Problem(3, 3, user=mirror(3))
+    assert distance(problem, "rloo", 0.5, steps=150, batch_size=128) < 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
+def test_conversations_of_two_turns(name, beta):
+    problem = Problem(6, 4, user=mirror(6))
+    assert total_variation(problem.probabilities(problem.policy()), problem.optimum(beta)) > 0.2
+    assert distance(problem, name, beta) <= MARK
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
@@ -104,8 +134,7 @@ def test_the_problem_itself():
     table /= table.sum(axis=1, keepdims=True)
     by_hand = [*(table[0, 0] * table[1]), *(table[0, 1] * table[2]), table[0, 2]]
     np.testing.assert_allclose(SMALL.probabilities(policy), by_hand, rtol=1e-5)
-    token_ids, _ = SMALL.inputs()
-    np.testing.assert_array_equal(SMALL.reward(token_ids, None, SMALL.mask), SMALL.rewards)
+    np.testing.assert_array_equal(SMALL.reward(*SMALL.inputs(), SMALL.mask), SMALL.rewards)
 
 
 def test_the_table_decodes_as_it_scores():
