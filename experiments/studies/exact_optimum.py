@@ -132,6 +132,30 @@ def solve(problem, chosen, config):
     """
     if problem.constraint is not None:
         chosen = algorithm(chosen, constraint=problem.constraint)
+    worker = _worker(problem, chosen, config)
+    updates = config.steps * chosen.epochs * chosen.minibatches
+    optimizer = keras.optimizers.Adam(
+        WarmupDecay(config.learning_rate, updates, shape="linear"), beta_2=0.99
+    )
+    learner = Learner(worker.actor_critic, chosen.loss, optimizer)
+    policy = worker.actor_critic.policy
+    for step in range(1, config.steps + 1):
+        if config.refresh_every > 1 and step % config.refresh_every == 1:
+            worker.older.refresh(policy)
+        improve(
+            worker,
+            learner,
+            problem.prompts(config.batch_size // chosen.group_size),
+            FixedKL(chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0),
+            seed=config.seed,
+            step=step,
+            epochs=chosen.epochs,
+            minibatch_size=config.batch_size // chosen.minibatches,
+        )
+    return policy
+
+
+def _worker(problem, chosen, config):
     policy = problem.policy()
     model = Actor(policy)
     if chosen.needs_critic:
@@ -147,7 +171,7 @@ def solve(problem, chosen, config):
     older = None
     if config.reference_samples or config.refresh_every > 1:
         older = OlderResponder(problem.policy(), problem.reward, rollouts)
-    worker = RolloutWorker(
+    return RolloutWorker(
         model,
         problem.policy(),
         problem.reward,
@@ -156,25 +180,6 @@ def solve(problem, chosen, config):
         chosen.baseline and chosen.baseline(),
         older=older,
     )
-    updates = config.steps * chosen.epochs * chosen.minibatches
-    optimizer = keras.optimizers.Adam(
-        WarmupDecay(config.learning_rate, updates, shape="linear"), beta_2=0.99
-    )
-    learner = Learner(model, chosen.loss, optimizer)
-    for step in range(1, config.steps + 1):
-        if config.refresh_every > 1 and step % config.refresh_every == 1:
-            older.refresh(policy)
-        improve(
-            worker,
-            learner,
-            problem.prompts(config.batch_size // chosen.group_size),
-            FixedKL(chosen.kl_coefficient if chosen.kl_in == "reward" else 0.0),
-            seed=config.seed,
-            step=step,
-            epochs=chosen.epochs,
-            minibatch_size=config.batch_size // chosen.minibatches,
-        )
-    return policy
 
 
 def _shown(probabilities, problem, beta):

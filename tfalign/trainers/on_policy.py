@@ -128,7 +128,7 @@ class OnPolicyTrainer(Trainer):
         for model in filter(None, (policy, copy)):
             adapt(model, options.lora)
         size = policy.config.vocab_size
-        config = parts.rollout_config(chosen, options, self.tokenizer, size)
+        config = parts.rollout_config(chosen, options, self.tokenizer, size, reward)
         self.algorithm = parts.under(chosen, config.constraint)
         limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -84,9 +85,13 @@ def minibatch_size(chosen: Algorithm, options: OnPolicyOptions) -> int:
 
 
 def rollout_config(
-    chosen: Algorithm, options: OnPolicyOptions, tokenizer: Any, vocab_size: int | None = None
+    chosen: Algorithm,
+    options: OnPolicyOptions,
+    tokenizer: Any,
+    vocab_size: int | None = None,
+    reward: Callable | None = None,
 ) -> RolloutConfig:
-    """How responses are sampled, and which of them count.
+    """How responses are sampled, who speaks in between, and which of them count.
 
     Raises:
         ValueError: if the constraint is refused, or allows no response of ``max_new_tokens``.
@@ -111,6 +116,7 @@ def rollout_config(
         redraws=chosen.redraws,
         drop_zero_spread=chosen.drop_zero_spread,
         constraint=constraint,
+        user=getattr(reward, "user", None),
     )
 
 

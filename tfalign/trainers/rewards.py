@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from tfalign.rewards import (
     worst_case,
 )
 from tfalign.rewards.callables import find_function
+from tfalign.rewards.environment import EnvironmentReward, is_environment
 from tfalign.trainers.on_policy_options import RewardOptions
 
 _BOUNDS = {
@@ -57,8 +60,9 @@ def resolve_reward(reward: Any, context: Context) -> Callable:
     Args:
         reward: a directory of a reward model (several, comma-separated, are an ensemble); "MODULE:NAME" or
             "FILE.py:NAME"; a loaded reward model; a function of texts, see ``TextReward``; a reward of
-            rollouts, whose first parameter is ``token_ids``; a list of rewards, or of (reward, weight); a
-            dict of name to reward, or to (weight, reward).
+            rollouts, whose first parameter is ``token_ids``; a class with ``reset`` and ``step``, see
+            ``rewards.environment``; a list of rewards, or of (reward, weight); a dict of name to reward, or to
+            (weight, reward).
         context: Context.
 
     Raises:
@@ -75,6 +79,9 @@ def resolve_reward(reward: Any, context: Context) -> Callable:
     if isinstance(reward, list | tuple):
         parts = [part if isinstance(part, tuple) else (part, 1.0) for part in reward]
         return _sum({f"reward {i}": part for i, part in enumerate(parts)}, context)
+    if is_environment(reward):
+        factory = reward if callable(reward) else functools.partial(copy.deepcopy, reward)
+        return EnvironmentReward(factory, context.records, context.tokenizer)
     if not callable(reward):
         raise ValueError(
             "A reward is a function, a directory, a loaded reward model, or a list of these. "
@@ -103,7 +110,8 @@ def _of_address(address, context):
             "A reward is the directory of a reward model, MODULE:NAME or FILE.py:NAME. "
             f"Received: {address!r}"
         )
-    return _of_function(find_function(address), context)
+    found = find_function(address)
+    return resolve_reward(found, context) if is_environment(found) else _of_function(found, context)
 
 
 def _of_model(model, context):

@@ -59,8 +59,9 @@ class RolloutActor:
         adapt(self._policy, options.lora)
         context = Context(tokenizer, job.records, options.reward_options, options.update.precision)
         size = self._policy.config.vocab_size
-        config = rollout_config(job.algorithm, options, tokenizer, size)
-        self._respond = Responder(self._policy, resolve_reward(job.reward, context), config)
+        reward = resolve_reward(job.reward, context)
+        config = rollout_config(job.algorithm, options, tokenizer, size, reward)
+        self._respond = Responder(self._policy, reward, config)
         self._version = None
 
     def respond(

@@ -52,9 +52,7 @@ def run_steps(
         Interrupted: after SIGTERM or SIGINT, when the running update has ended and is saved.
         NotFiniteError: if too many updates in a row were not finite, naming the stage and the step.
     """
-    for parameter, value in (("log_every", log_every), ("save_every", save_every)):
-        if value < 1:
-            raise ValueError(f"{parameter} must be at least 1. Received: {parameter}={value}")
+    _check(log_every=log_every, save_every=save_every)
     callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
     if model is not None:
         model.stop_training = False
@@ -82,6 +80,12 @@ def run_steps(
                 break
         callbacks.on_train_end(logs)
     return logs
+
+
+def _check(**intervals):
+    for parameter, value in intervals.items():
+        if value < 1:
+            raise ValueError(f"{parameter} must be at least 1. Received: {parameter}={value}")
 
 
 def _updated(update, step, name):

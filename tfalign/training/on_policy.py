@@ -59,15 +59,11 @@ def improve(
             target_kl and the objective does not say its ``approx_kl``.
         RewardError: by choice, if a reward fails or is not finite.
     """
-    if on_bad not in ("stop", "skip"):
-        raise ValueError(f'on_bad is "stop" or "skip". Received: on_bad={on_bad!r}')
-    try:
-        rollout, statistics = worker(prompts, rollout_seed(seed, step), kl_control.coefficient)
-    except RewardError as error:
-        if on_bad == "stop":
-            raise
-        warnings.warn(f"Batch {step} is skipped: {error}", stacklevel=2)
+    coefficient = kl_control.coefficient
+    sampled = _sampled(worker, prompts, rollout_seed(seed, step), coefficient, on_bad, step)
+    if sampled is None:
         return None, {"skipped": 1.0}
+    rollout, statistics = sampled
     rows = len(rollout.scores)
     minibatch_size = minibatch_size or rows
     if rows % minibatch_size:
@@ -82,7 +78,6 @@ def improve(
         updates += one_pass(learner, batch, order, rows // minibatch_size)
         if target_kl is not None and _approx_kl(updates[-1]) > target_kl:
             break
-    coefficient = kl_control.coefficient
     kl_control.update(statistics["kl"], rows)
     worker.learn(statistics)
     metrics = {key: _finite_mean([float(u[key]) for u in updates]) for key in updates[0]}
@@ -92,6 +87,19 @@ def improve(
     if "skipped_updates" in updates[0]:
         more["skipped_updates"] = float(updates[-1]["skipped_updates"])
     return rollout, statistics | metrics | more
+
+
+def _sampled(worker, prompts, seed, kl_coefficient, on_bad, step):
+    """(Rollout, statistics) of a batch; None for one whose reward fails and that is to be skipped."""
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f'on_bad is "stop" or "skip". Received: on_bad={on_bad!r}')
+    try:
+        return worker(prompts, seed, kl_coefficient)
+    except RewardError as error:
+        if on_bad == "stop":
+            raise
+        warnings.warn(f"Batch {step} is skipped: {error}", stacklevel=3)
+        return None
 
 
 def rollout_seed(seed: int, step: int) -> int:

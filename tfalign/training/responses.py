@@ -48,7 +48,8 @@ class RolloutConfig:
         constraint: which tokens may come next, of the sampler, and of all log-probs; see
             ``decoding.constraints``. None for all.
         user: who speaks after each of the policy's turns, see ``decoding.conversation``; the response is then the
-            conversation, of ``max_new_tokens`` columns in all. None for nobody: one turn.
+            conversation, of ``max_new_tokens`` columns in all. One that has ``begin`` is given the Prompts of every
+            batch before it begins. None for nobody: one turn.
 
     Raises:
         ValueError: if group_size is not positive, or one completion a prompt is to be compared.
@@ -176,6 +177,8 @@ class Responder:
         return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
 
     def _answer(self, prompts, seed, row_ids):
+        if hasattr(self.config.user, "begin"):
+            self.config.user.begin(prompts)
         generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
         return self.score(prompts, generation)
 

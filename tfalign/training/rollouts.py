@@ -231,22 +231,20 @@ class RolloutWorker:
             "return": ops.mean(masked_sum(credited.rewards, mask, axis=1)),
         }
         if self.older is not None:
-            behind = masked_sum(k1(generation.log_probs, log_probs), mask, axis=1)
-            statistics["behind"] = ops.mean(behind)
+            behind = k1(generation.log_probs, log_probs)
+            statistics["behind"] = ops.mean(masked_sum(behind, mask, axis=1))
         if values is not None:
             statistics["explained_variance"] = _explained_variance(values, credited.returns, mask)
         if self.config.group_size > 1:
             statistics["spread"] = ops.mean(ops.cast(spread, "float32"))
         rollout = Rollout(
-            token_ids=token_ids,
-            padding_mask=padding_mask,
-            response_mask=counted,
-            log_probs=log_probs if self._is_uncorrected else generation.log_probs,
-            ref_log_probs=ref_log_probs,
-            values=ops.zeros_like(kl) if values is None else values,
-            rewards=credited.rewards,
-            advantages=credited.advantages,
-            returns=credited.returns,
+            token_ids,
+            padding_mask,
+            counted,
+            log_probs if self._is_uncorrected else generation.log_probs,
+            ref_log_probs,
+            ops.zeros_like(kl) if values is None else values,
+            *credited,
             scores=scores,
             constraint_states=generation.constraint_states,
         )
