@@ -39,6 +39,8 @@ class TFAgentsAlignConfig(AlignJob):
         options = self.options
         if options.kl_penalty.target_kl or options.reward_options.on_bad_reward != "stop":
             raise ValueError("TF-Agents' Learner does not support --target_kl and --on_bad_reward")
+        if options.evaluation.eval_every is not None:
+            raise ValueError("TF-Agents' Learner does not support --eval_every")
 
 
 def main(config):

@@ -150,6 +150,7 @@ def test_nothing_is_kept_where_nothing_asks_for_it(start, tmp_path):
         ({"patience": 0, "eval_every": 1}, "--patience must be at least 1. Received: patience=0"),
         ({"patience": 1, "eval_every": 1, "held_out": []}, "no usable CompletionRecord"),
         ({"patience": 1, "eval_every": 1}, "need held-out data, a batch of it at least"),
+        ({"eval_every": 1}, "eval_every, keep_best and patience need held-out data"),
     ],
 )
 def test_mistakes_are_told_and_nothing_is_left(start, tmp_path, options, message):
@@ -157,8 +158,3 @@ def test_mistakes_are_told_and_nothing_is_left(start, tmp_path, options, message
     with pytest.raises(ValueError, match=message):
         tfalign.FineTuner(start[0], data, run_dir=tmp_path / "run", **FEW | options)
     assert not any(tmp_path.iterdir())
-
-
-def test_on_policy_training_has_no_held_out_loss(start):
-    with pytest.raises(ValueError, match="There is no option keep_best"):
-        tfalign.OnPolicyTrainer(start[0], lambda prompt, response: 0.0, ["a"], keep_best=True)

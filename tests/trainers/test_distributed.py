@@ -143,6 +143,27 @@ def test_a_reward_that_hangs_in_an_actor_is_told(start, tmp_path, monkeypatch):
         distributed(start, tmp_path, monkeypatch, **choices)
 
 
+def letters_or_number(prompt, response, record):
+    """What is learned, and on held-out prompts, which have numbers, those."""
+    return record["number"] if "number" in record else low_letters(prompt, response)
+
+
+@pytest.mark.slow
+def test_held_out_prompts_are_answered_by_the_learner(start, tmp_path, monkeypatch):
+    """They are as without actors; as their reward stays the same, the training stops."""
+    held_out = [{"prompt": f"{i}?", "number": i} for i in range(5)]
+    choices = {"reward": letters_or_number, "held_out": held_out, "missing_stop": "keep"}
+    choices |= {"eval_every": 1, "patience": 2, "keep_best": True}
+    lines, weights = distributed(start, tmp_path / "distributed", monkeypatch, **choices)
+    assert [line["eval_score"] for line in lines] == [2.0, 2.0, 2.0]
+    assert [line["best_step"] for line in lines] == [1, 1, 1]
+    alone = run_of(start, tmp_path / "alone", **choices)
+    same((lines, weights), alone)
+    for name in ("eval_kl", "eval_response_length", "eval_ended"):
+        for line, expected_line in zip(lines, alone[0]):
+            assert line[name] == pytest.approx(expected_line[name], rel=1e-3, abs=1e-6)
+
+
 def test_options_that_need_one_process_are_refused(start, tmp_path):
     with pytest.raises(ValueError, match="--refresh_every is for one process"):
         changed(DistributedOptions(), refresh_every=2)

@@ -39,11 +39,15 @@ _KINDS = (
         {"masked_accuracy": "train", "eval_masked_accuracy": "held out"},
     ),
     ("next text", "accuracy", {"next_accuracy": "train", "eval_next_accuracy": "held out"}),
-    ("score", "what is maximised", {"score": "rollouts"}),
+    ("score", "what is maximised", {"score": "rollouts", "eval_score": "held out"}),
     ("gold reward", "never trained on", {"gold_reward": "rollouts"}),
-    ("KL to reference", "nats per response", {"kl": "rollouts"}),
+    ("KL to reference", "nats per response", {"kl": "rollouts", "eval_kl": "held out"}),
     ("entropy", "nats per token", {"entropy": "rollouts"}),
-    ("response length", "tokens", {"response_length": "rollouts"}),
+    (
+        "response length",
+        "tokens",
+        {"response_length": "rollouts", "eval_response_length": "held out"},
+    ),
 )
 _OF_ROLLOUTS = "score"
 

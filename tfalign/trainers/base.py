@@ -307,3 +307,9 @@ def name_of(model: str | os.PathLike | Pretrained) -> str:
 def name_of_data(data: Any) -> str:
     """What a run's config.json calls data."""
     return data if isinstance(data, str) else f"({type(data).__name__} in Python)"
+
+
+def names_of_data(data: Any, held_out: Any) -> dict[str, str]:
+    """The same of training data and held-out data, which may be None."""
+    names = {"data": name_of_data(data)}
+    return names if held_out is None else names | {"held_out": name_of_data(held_out)}

@@ -13,7 +13,7 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
     With ``staleness=0`` it is ``OnPolicyTrainer`` to rounding: the same prompts, random numbers and updates.
     With more, up to so many batches are sampled before they are needed, by a policy that is as many updates
     older at most; "age" in the metrics is how many it was. An actor that dies is replaced, and its prompts
-    are answered again ("redone").
+    are answered again ("redone"). To held-out prompts the learner's process responds, with the newest policy.
 
     The arguments are those of ``OnPolicyTrainer``; options are a ``DistributedOptions``. The model must have a
     directory, which all machines can read.
@@ -40,7 +40,8 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
             )
         if self.pretrained.directory is None:
             raise ValueError("The model must be saved first, for actors to load it")
-        job = Job(str(self.pretrained.directory), reward, records, self.algorithm, self.options)
+        directory, known = str(self.pretrained.directory), self.examples.records
+        job = Job(directory, reward, known, self.algorithm, self.options)
         self.remote = RemoteResponses(job, self.num_steps)
         return super()._make_worker(reward, records)
 

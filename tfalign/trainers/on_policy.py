@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,23 +14,26 @@ import numpy as np
 
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
 from tfalign.pretrained import Pretrained
+from tfalign.rewards import RewardError
 from tfalign.trainers import on_policy_parts as parts
 from tfalign.trainers.adapters import adapt, reference_of
-from tfalign.trainers.base import Trainer, name_of, name_of_data, opened
-from tfalign.trainers.data import Data, encoded, training_records
+from tfalign.trainers.base import name_of, names_of_data, opened
+from tfalign.trainers.data import Data, encoded, split_records, training_records
+from tfalign.trainers.evaluated import Criterion, EvaluatedTrainer
 from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.trainers.samples import prompts_of
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.learner import Learner
-from tfalign.training.on_policy import improve
+from tfalign.training.on_policy import improve, rollout_seed
+from tfalign.training.response_means import ResponseMeans
 from tfalign.training.responses import OlderResponder
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.training.run_directory import RunDirectory
 
 
-class OnPolicyTrainer(Trainer):
+class OnPolicyTrainer(EvaluatedTrainer):
     """Aligns a policy with a reward.
 
         def shorter(prompt, response):
@@ -43,6 +47,10 @@ class OnPolicyTrainer(Trainer):
         reward: see ``trainers.rewards.resolve_reward``.
         prompts: records with "prompt": a source, or a sequence of texts, dicts or records.
         algorithm: a name of ``training.algorithms.ALGORITHMS``, or an Algorithm.
+        held_out: held-out prompts in either form, whose mean reward is logged as "eval_score" every
+            ``eval_every`` steps and after the last, and decides which weights are best; None for the test
+            split of a source where ``eval_every`` is given, else for none. A reward that finds records by
+            their rows finds those of held-out prompts after those of training.
         gold: ``(prompt, response) -> float``, logged beside the reward and never trained on; None for none.
         options, run_dir, stage, callbacks, changes: see ``Trainer``; options are an ``OnPolicyOptions``.
 
@@ -50,10 +58,13 @@ class OnPolicyTrainer(Trainer):
         worker: RolloutWorker.
         examples: PromptExamples.
         prompts: BatchStream of them.
+        held_out: PromptExamples of the held-out prompts; None where there are none.
+        evaluate: ResponseMeans of those.
         algorithm: Algorithm, with the numbers of the options.
     """
 
     options_class = OnPolicyOptions
+    criterion = Criterion("eval_score", -1.0, "highest held-out reward")
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class OnPolicyTrainer(Trainer):
         prompts: Data,
         algorithm: str | Algorithm = "ppo",
         *,
+        held_out: Data | None = None,
         gold: Callable[[str, str], float] | None = None,
         options: OnPolicyOptions | None = None,
         run_dir: str | os.PathLike | RunDirectory | None = None,
@@ -70,24 +82,26 @@ class OnPolicyTrainer(Trainer):
         **changes: Any,
     ) -> None:
         self.default_stage = algorithm if isinstance(algorithm, str) else "align"
-        start = {
-            "model": name_of(model),
-            "data": name_of_data(prompts),
-            "reward": _name_of_reward(reward),
-            "algorithm": self.default_stage,
-        }
+        names = {"reward": _name_of_reward(reward), "algorithm": self.default_stage}
+        start = {"model": name_of(model)} | names_of_data(prompts, held_out) | names
         super().__init__(start, options, run_dir, stage, callbacks, changes)
         self.gold = gold
         with self._building():
-            self._build(model, reward, prompts, algorithm)
+            self._build(model, reward, prompts, algorithm, held_out)
 
-    def _build(self, model, reward, prompts, algorithm):
+    def _build(self, model, reward, prompts, algorithm, held_out):
         self.algorithm = parts.chosen_algorithm(algorithm, self.options)
         self.pretrained = opened(model, self.options.update.precision)
         self.tokenizer = self.pretrained.tokenizer
-        self.examples = self._encoded(prompts)
-        self.worker = self._make_worker(reward, self.examples.records)
+        train, test = self._records(prompts, held_out)
+        self.examples = self._encoded(self.stage, train)
+        self.held_out = self._encoded(f"{self.stage} held out", test) if test else None
+        self._check_held_out(self.held_out)
+        known = self.examples.records + (self.held_out.records if self.held_out else ())
+        self.worker = self._make_worker(reward, known)
         self.learner = self._make_learner()
+        self.evaluate = self._make_evaluation()
+        self._watch(self.pretrained.model)
         self.prompts = BatchStream(
             self.examples,
             self.options.update.batch_size // self.algorithm.group_size,
@@ -96,7 +110,7 @@ class OnPolicyTrainer(Trainer):
         )
         self.kl_control = parts.kl_control(self.algorithm, self.options)
         shown = prompts_of(self.examples.records)
-        self._sample(self.pretrained.model, shown, self.options.samples)
+        self._sample(self.pretrained.model, shown, self.options.evaluation)
 
     @property
     def num_steps(self) -> int:
@@ -106,15 +120,23 @@ class OnPolicyTrainer(Trainer):
         prompts = self.options.update.batch_size // self.algorithm.group_size
         return math.ceil(run.epochs * len(self.examples) / prompts)
 
-    def _encoded(self, prompts):
-        options = self.options.data_options
+    def _records(self, prompts, held_out):
+        """(training records, those that are evaluated on)."""
+        options, evaluation = self.options.data_options, self.options.evaluation
+        has_split = isinstance(prompts, str) and evaluation.eval_every is not None
+        if held_out is None and not has_split:
+            return training_records(prompts, PromptRecord, options), ()
+        train, test = split_records(prompts, PromptRecord, options, held_out)
+        return train, test[: evaluation.eval_prompts]
+
+    def _encoded(self, what, records):
         return encoded(
-            self.stage,
+            what,
             encode_prompts,
-            training_records(prompts, PromptRecord, options),
+            records,
             tokenizer=self.tokenizer,
             max_prompt_tokens=self.options.responses.max_prompt_tokens,
-            on_bad=options.on_bad,
+            on_bad=self.options.data_options.on_bad,
         )
 
     def _make_worker(self, reward, records):
@@ -154,6 +176,16 @@ class OnPolicyTrainer(Trainer):
         optimizer = make_optimizer(options.update, updates)
         return Learner(self.worker.actor_critic, chosen.loss, optimizer, options.update.accumulate)
 
+    def _make_evaluation(self):
+        options = self.options
+        return ResponseMeans(
+            self.worker,
+            options.update.batch_size,
+            options.responses.max_prompt_tokens,
+            rollout_seed(options.run.seed, 0),  # of no step
+            first_record=len(self.examples),
+        )
+
     def _update(self, step):
         options = self.options
         every = options.responses.refresh_every
@@ -174,16 +206,26 @@ class OnPolicyTrainer(Trainer):
         )
         if self.gold is not None and rollout is not None:
             metrics["gold_reward"] = self._mean_gold(rollout)
-        return metrics
+        return metrics | self._evaluated(step)
+
+    def _measured(self, step):
+        try:
+            return super()._measured(step)
+        except RewardError as error:
+            if self.options.reward_options.on_bad_reward == "stop":
+                raise
+            warnings.warn(f"The evaluation after step {step} is skipped: {error}", stacklevel=2)
+            return {}
 
     def _mean_gold(self, rollout):
         return float(np.mean(list(map(self.gold, *texts(self.tokenizer, rollout)))))
 
     def _stateful(self):
-        return {"prompts": self.prompts, "kl": self.kl_control} | self.worker.stateful
+        own = {"prompts": self.prompts, "kl": self.kl_control}
+        return own | self.worker.stateful | super()._stateful()
 
     def _more_variables(self):
-        return self.worker.variables
+        return self.worker.variables | super()._more_variables()
 
     def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)

@@ -11,7 +11,7 @@ from tfalign.trainers.options import (
     CONSTRAINT_HELP,
     DataOptions,
     RunOptions,
-    SampleOptions,
+    TextEvaluationOptions,
     UpdateOptions,
 )
 from tfalign.types import LoRA
@@ -166,6 +166,21 @@ class RewardOptions:
 
 
 @option_record
+class ResponseEvaluationOptions(TextEvaluationOptions):
+    """Evaluation and sample texts while training: held-out prompts, the best model, early stopping, samples.jsonl."""
+
+    eval_every: int | None = option(
+        None,
+        "Steps between evaluations on held-out prompts, by default the data's test split; none: no "
+        "evaluations on that split.",
+        at_least=1,
+    )
+    eval_prompts: int = option(
+        256, "Maximum number of held-out prompts, each of which gets one response.", at_least=1
+    )
+
+
+@option_record
 class OnPolicyOptions:
     """Options of ``OnPolicyTrainer``."""
 
@@ -187,7 +202,7 @@ class OnPolicyOptions:
     credit: CreditOptions = record(CreditOptions())
     kl_penalty: KLOptions = record(KLOptions())
     reward_options: RewardOptions = record(RewardOptions())
-    samples: SampleOptions = record(SampleOptions())
+    evaluation: ResponseEvaluationOptions = record(ResponseEvaluationOptions())
     lora: LoRA | None = record(None, prefix="lora.")
 
 

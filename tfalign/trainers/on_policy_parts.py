@@ -77,6 +77,12 @@ def _check(chosen, options):
             "corrected is of an older policy's responses, refresh_every of more than 1. "
             "Received: refresh_every=1"
         )
+    evaluation, cost_model = options.evaluation, options.reward_options.cost_model
+    if cost_model and (evaluation.keep_best or evaluation.patience is not None):
+        raise ValueError(
+            "keep_best and patience compare rewards alone, without the costs that cost_model limits. "
+            f"Received: cost_model={cost_model}"
+        )
 
 
 def minibatch_size(chosen: Algorithm, options: OnPolicyOptions) -> int:

@@ -47,12 +47,12 @@ class EvaluationOptions:
         None, "Steps between evaluations on held-out data; none: after the last step.", at_least=1
     )
     keep_best: bool = option(
-        False, "Save the weights of the lowest held-out loss instead of the last ones."
+        False,
+        "Save the weights of the best evaluation instead of the last ones: that of the lowest loss, or of "
+        "the highest mean reward where training is on-policy.",
     )
     patience: int | None = option(
-        None,
-        "Stop after this many evaluations without a lower held-out loss; none: never.",
-        at_least=1,
+        None, "Stop after this many evaluations that are not better; none: never.", at_least=1
     )
 
     def __post_init__(self) -> None:

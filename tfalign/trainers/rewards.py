@@ -66,7 +66,7 @@ def resolve_reward(reward: Any, context: Context) -> Callable:
         context: Context.
 
     Raises:
-        ValueError: if it is none of these, or a function cannot be called so.
+        ValueError: if it is none of these, a function cannot be called so, or a TextReward has too few records.
     """
     if isinstance(reward, str | os.PathLike):
         return _of_address(os.fspath(reward), context)
@@ -87,7 +87,7 @@ def resolve_reward(reward: Any, context: Context) -> Callable:
             "A reward is a function, a directory, a loaded reward model, or a list of these. "
             f"Received: {type(reward).__name__}"
         )
-    return reward if _is_of_rollouts(reward) else _of_function(reward, context)
+    return _checked(reward, context) if _is_of_rollouts(reward) else _of_function(reward, context)
 
 
 def first_model(reward: Callable) -> keras.Model | None:
@@ -127,6 +127,17 @@ def _of_function(function, context):
     if timeout is not None:
         function = Guarded(function, timeout=timeout)
     return TextReward(function, context.tokenizer.decode, context.records)
+
+
+def _checked(reward, context):
+    """A reward of rollouts, whose own records, if it has any, must be those of all prompts."""
+    own = reward.records if isinstance(reward, TextReward) else None
+    if own is not None and len(own) < len(context.records or ()):
+        raise ValueError(
+            "A TextReward needs the records of all prompts, the held-out ones last; or give its function. "
+            f"Received: {len(own)} records, {len(context.records)} prompts"
+        )
+    return reward
 
 
 def _weighted(part):

@@ -11,24 +11,22 @@ import keras
 
 from tfalign.data import BatchStream
 from tfalign.pretrained import Pretrained
-from tfalign.trainers.base import Trainer, name_of, name_of_data
+from tfalign.trainers.base import name_of, names_of_data
 from tfalign.trainers.data import Data, encoded, split_records
+from tfalign.trainers.evaluated import EvaluatedTrainer
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.options import SupervisedOptions, TrainingOptions
-from tfalign.training.best import Best
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.run_directory import RunDirectory
 
 
-class BatchTrainer(Trainer):
+class BatchTrainer(EvaluatedTrainer):
     """A training of an objective on a stream of batches. Subclasses make its parts by ``_learn``.
 
     Attributes:
         batches: BatchStream of the training examples.
-        held_out: list of held-out batches.
         objective: see ``tfalign.objectives``.
-        best: Best, the lowest held-out loss so far and its step; None where nothing depends on it.
     """
 
     def _learn(
@@ -59,19 +57,7 @@ class BatchTrainer(Trainer):
         optimizer = optimizer or make_optimizer(update, self.num_steps)
         self.learner = Learner(model, objective, optimizer, update.accumulate)
         self.evaluate = Evaluator(model, objective)
-        keeps_best = self.options.evaluation.keep_best
-        self.best = Best(model, keeps_best) if self._asks_for_best() else None
-
-    def _asks_for_best(self):
-        evaluation = self.options.evaluation
-        return evaluation.keep_best or evaluation.patience is not None
-
-    def _check_held_out(self, held_out):
-        """Refuses a training that asks for what is best on no held-out data."""
-        if self._asks_for_best() and not held_out:
-            raise ValueError(
-                "keep_best and patience need held-out data, a batch of it at least. Received: none"
-            )
+        self._watch(model)
 
     @property
     def num_steps(self) -> int:
@@ -81,41 +67,10 @@ class BatchTrainer(Trainer):
         return math.ceil(run.epochs * self._num_examples / self.options.update.batch_size)
 
     def _update(self, step):
-        metrics = self.learner.update(next(self.batches))
-        every = self.options.evaluation.eval_every
-        if self.held_out and (step == self.num_steps or (every and step % every == 0)):
-            metrics = metrics | self._evaluated(step)
-        return metrics
-
-    def _evaluated(self, step):
-        metrics = self.evaluate(self.held_out)
-        if self.best is None:
-            return metrics
-        self.best.see(step, metrics["eval_loss"])
-        if self._has_stopped():
-            self.learner.model.stop_training = True
-        return metrics if self.best.step is None else metrics | {"best_step": self.best.step}
-
-    def _has_stopped(self):
-        """Whether the held-out loss has not fallen for as many evaluations as ``patience`` allows."""
-        patience = self.options.evaluation.patience
-        return patience is not None and self.best.waited >= patience
-
-    def _last_step(self, first_step):
-        return first_step if self._has_stopped() else self.num_steps
-
-    def _end(self):
-        if self.best is None or self.best.step is None:
-            return
-        print(f"{self.stage}: lowest held-out loss {self.best.loss:.6g}, at step {self.best.step}")
-        if self.options.evaluation.keep_best:
-            self.best.put_back()
+        return self.learner.update(next(self.batches)) | self._evaluated(step)
 
     def _stateful(self):
-        return {"batches": self.batches} | ({} if self.best is None else {"best": self.best})
-
-    def _more_variables(self):
-        return {} if self.best is None else {"best": self.best.variables}
+        return {"batches": self.batches} | super()._stateful()
 
 
 class ScratchTrainer(BatchTrainer):
@@ -138,7 +93,7 @@ class ScratchTrainer(BatchTrainer):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
     ) -> None:
-        start = _names_of_data(data, held_out)
+        start = names_of_data(data, held_out)
         super().__init__(start, options, run_dir, stage, callbacks, changes)
         with self._building():
             self._build(data, held_out)
@@ -169,7 +124,7 @@ class SupervisedTrainer(BatchTrainer):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **changes: Any,
     ) -> None:
-        start = {"model": name_of(model)} | _names_of_data(data, held_out)
+        start = {"model": name_of(model)} | names_of_data(data, held_out)
         super().__init__(start, options, run_dir, stage, callbacks, changes)
         with self._building():
             self._build(model, data, held_out)
@@ -187,9 +142,3 @@ class SupervisedTrainer(BatchTrainer):
             encoded(f"{self.stage} {split}", encode, records, **limits)
             for split, records in zip(("train", "test"), splits)
         ]
-
-
-def _names_of_data(data, held_out):
-    """What a run's config.json calls them."""
-    names = {"data": name_of_data(data)}
-    return names if held_out is None else names | {"held_out": name_of_data(held_out)}

@@ -16,7 +16,7 @@ class Best:
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     >>> kernel, best = model.layers[0].kernel, Best(model, keeps_weights=True)
     >>> for step, (loss, weight) in enumerate([(2.0, 1.0), (1.0, 2.0), (1.5, 3.0)], start=1):
-    ...     kernel.assign([[weight]])
+    ...     _ = kernel.assign([[weight]])
     ...     best.see(step, loss)
     >>> best.step, best.loss, best.waited
     (2, 1.0, 1)

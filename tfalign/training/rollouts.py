@@ -203,6 +203,20 @@ class RolloutWorker:
         compared = self.comparison(*given)
         return self.crediting(*given, compared, scores, kl_coefficient, baseline)
 
+    def shaped(self, scores: Array, generation: Generation) -> tuple[Array, Array]:
+        """Scores with what the config takes off responses without a stop token, or near the maximum length.
+
+        Args:
+            scores: float32[B], of the reward.
+            generation: Generation of B rows.
+
+        Returns:
+            (float32[B], bool[B] whether each response ended with a stop token).
+        """
+        ended = self._ended(generation)
+        penalty = self._overlong_penalty(generation.mask)
+        return self._without_stop(scores, ended) + penalty, ended
+
     def _compare(self, token_ids, padding_mask, generation):
         """Compared, of the reference's log-probs, and the current policy's and critic's."""
         states = generation.constraint_states
@@ -216,10 +230,9 @@ class RolloutWorker:
         mask = generation.mask
         ref_log_probs, log_probs, values = compared
         kl = ops.where(mask, k1(log_probs, ref_log_probs), 0.0)
-        ended = self._ended(generation)
         spread = has_spread(scores, self.config.group_size)
+        scores, ended = self.shaped(scores, generation)
         counted = mask & self._counts(ended, spread)[:, None]
-        scores = self._without_stop(scores, ended) + self._overlong_penalty(mask)
         credited = self.credit(
             Scored(scores, kl, mask, values, baseline, self.config.group_size), kl_coefficient
         )
