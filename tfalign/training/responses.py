@@ -176,11 +176,14 @@ class Responder:
         )
         return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
 
-    def _answer(self, prompts, seed, row_ids):
+    def generate(self, prompts: Prompts, seed: int, row_ids: Array | None = None) -> Generation:
+        """One response to every prompt, or one conversation: Generation."""
         if hasattr(self.config.user, "begin"):
             self.config.user.begin(prompts)
-        generation = self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
-        return self.score(prompts, generation)
+        return self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
+
+    def _answer(self, prompts, seed, row_ids):
+        return self.score(prompts, self.generate(prompts, seed, row_ids))
 
 
 class OlderResponder(Responder):
