@@ -137,6 +137,23 @@ def test_a_reward_gets_the_records_of_held_out_prompts(ended):
         assert [prompt for prompt, _, _ in in_step[4:]] == [one["prompt"] for one in evaluation]
 
 
+class Numbered:
+    """An environment whose only turn earns its record's number."""
+
+    def reset(self, record):
+        self.number = record["number"] if record["of"] == "test" else 1000
+
+    def step(self, action):
+        return "", float(self.number), True
+
+
+@pytest.mark.slow
+def test_an_environment_begins_with_held_out_records(start):
+    trainer = trainer_of(start, reward=Numbered, constraint="regex:[1-3]")
+    metrics = trainer.evaluate(trainer.held_out)
+    assert metrics["eval_score"] == np.mean(range(6)) and metrics["eval_ended"] == 1
+
+
 def test_an_evaluation_needs_no_program_of_its_own(ended):
     assert ended.traces == [1, 1]
 
