@@ -70,7 +70,7 @@ def walk(policy, user, sampler, constraint, value_head, seed):
         runs = ~np.asarray(terminal(state))
         log_probs[runs, at[runs]] = np.asarray(chosen)[runs]
         values[runs, at[runs]] = np.asarray(value_head(here))[runs]
-        state = transition(state, tokens, (STOP,), user)
+        state = transition(state, np.asarray(tokens), (STOP,), user)
         state = type(state)(*map(np.asarray, state))
     return state, log_probs, values
 
