@@ -179,6 +179,7 @@ def test_a_run_crosses_backends_and_meshes(tmp_path):
         np.testing.assert_allclose(crossed.arrays[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow  # two processes that compile two dozen programs each
 def test_training_on_jax_is_training_on_tensorflow(tmp_path):
     """Language modelling (plain, accumulated, chunked), BERT's pretraining, an encoder-decoder with its

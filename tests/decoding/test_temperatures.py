@@ -91,6 +91,7 @@ def _program(temperature):
     return backend.jit(run), samplers[1]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_samplers_and_log_probs_at_any_temperature_compiled_into_the_program(fuzz_cases):
     """A case is a temperature and a row; sixteen share a program."""

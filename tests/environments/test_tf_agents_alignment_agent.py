@@ -184,6 +184,7 @@ def test_of_a_conversation_it_learns_from_its_own_turns():
     assert spoken > 3, "the seed shows no conversation"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_training_is_the_learners_updates(begun):
     worker, environment, agent = begun

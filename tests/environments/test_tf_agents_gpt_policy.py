@@ -135,7 +135,7 @@ def begun(actor):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [pytest.param("gpt2", marks=pytest.mark.slow), "llama"])
+@pytest.mark.parametrize("model", [pytest.param("gpt2", marks=pytest.mark.exhaustive), "llama"])
 def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
     """Tokens, log-probs, values and rewards: the n-th episode to begin is the loop's row n."""
     if model == "gpt2":

@@ -178,6 +178,7 @@ def test_metrics_are_those_of_one_and_written_once(runs, several):
         assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_preferences_on_two_replicas_are_those_on_one(runs, tmp_path):
     """DPO of the pipeline's fine-tuned policy, six updates."""
@@ -215,6 +216,7 @@ def _lines(file):
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow  # eleven starts of the pipeline
 def test_killed_ten_times_and_resumed_with_one_device_or_two(runs, tmp_path):
     flags = [f"--run_dir={tmp_path}", f"--data_dir={runs['one']}-data"]
@@ -248,6 +250,7 @@ def test_a_worker_that_does_not_answer_is_named(tmp_path):
     assert f"error: the worker at localhost:{ports[1]} has not answered for 2 seconds" in errors
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_jax_processes_that_share_the_weights_are_one(tmp_path):
     """Six updates by two processes that hold half of the weights each, and write as much; then the last
@@ -293,7 +296,7 @@ def test_jax_processes_that_share_the_weights_are_one(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tensorflow", "jax"])
+@pytest.mark.parametrize("kind", ["tensorflow", pytest.param("jax", marks=pytest.mark.exhaustive)])
 def test_processes_that_train_together_end_together(tmp_path, kind):
     """One of two workers gets a SIGTERM: both end after the same update, with a checkpoint of it."""
     ports = free_ports(2)

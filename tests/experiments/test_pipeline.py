@@ -75,7 +75,12 @@ def same(ours, theirs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_signalled_at_random_moments_and_resumed_equals_uninterrupted(
     whole_run, tmp_path, number, code, kills

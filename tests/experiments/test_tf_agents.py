@@ -79,6 +79,7 @@ def test_alignment_under_tf_agents_goes_on_where_it_was(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "models" / "ppo" / "model.safetensors").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow  # 40 s
 def test_every_path_of_the_benchmark_takes_the_steps_it_says():
     shape = {"vocab": 31, "width": 16, "layers": 1, "heads": 4, "batch": 4, "prompt": 3, "new": 14}

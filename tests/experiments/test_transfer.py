@@ -91,7 +91,7 @@ def test_the_table_shows_what_was_known_before(folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_pretrained", [True, False])
+@pytest.mark.parametrize("is_pretrained", [pytest.param(True, marks=pytest.mark.exhaustive), False])
 def test_a_result_follows_from_its_seed(folder, tmp_path, is_pretrained):
     """Whatever ran before, in this process or in another; with dropout."""
     task = tasks_of(config_of(folder, tmp_path))["classes"]

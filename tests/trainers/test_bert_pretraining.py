@@ -76,6 +76,7 @@ def test_the_majority_by_hand():
     }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_if_it_had_not_been(resumed):
     def make(run_dir, callbacks):

@@ -98,6 +98,7 @@ def test_a_training_stops_and_stays_stopped(start, tmp_path):
     np.testing.assert_array_equal(saved_embedding(tmp_path), weights.after[4])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_was_cut_off_stops_at_the_same_step(start, resumed):
     losses = [3.0, 1.0, 2.0, 2.0, 2.0, 0.5]
@@ -111,6 +112,7 @@ def test_a_run_that_was_cut_off_stops_at_the_same_step(start, resumed):
     assert lines_of(whole.run.path)[-1]["step"] == 5
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_trainer_that_begins_late_keeps_its_best_too(start, resumed):
     """``PreferenceTrainer`` makes its learner when the reference's log-probs are there."""

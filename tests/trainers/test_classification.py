@@ -63,6 +63,7 @@ def test_learns_from_windows_which_word_is_in_a_text(encoder, tmp_path):
     np.testing.assert_allclose(loaded.model(np.array(ids)), trainer.model(np.array(ids)), atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_if_it_had_not_been(encoder, resumed):
     def make(run_dir, callbacks):

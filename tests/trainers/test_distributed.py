@@ -123,6 +123,7 @@ def test_asynchronous_actors_stay_within_the_bound(start, tmp_path, monkeypatch)
     assert all(np.isfinite(weight).all() for weight in weights)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_of_a_fixed_age_a_run_is_the_same_whoever_is_fast(start, tmp_path, monkeypatch):
     """Two actors, or two of which some are killed and redo what they did."""

@@ -22,6 +22,11 @@ from tfalign.training.rollouts import RolloutWorker
 
 SMALL = Problem(3, 2)
 MARK = 0.05
+BETAS = [
+    pytest.param(0.3, marks=pytest.mark.exhaustive),
+    0.5,
+    pytest.param(1.0, marks=pytest.mark.exhaustive),
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def test_the_optimum_of_conversations_is_reached():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
 def test_conversations_of_two_turns(name, beta):
     problem = Problem(6, 4, user=mirror(6))
@@ -88,7 +93,7 @@ def test_conversations_of_two_turns(name, beta):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
 def test_constrained_six_tokens_four_steps(name, beta):
     problem = Problem(6, 4, constraint=no_repeats(6, 4))
