@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import with_slow
 from tfalign import backend
 from tfalign.decoding import BeamSearch, Generator, Greedy, Sampler, generate
 from tfalign.decoding.constraints import (
@@ -102,7 +103,9 @@ def test_an_intersection_is_what_both_allow(seed):
         assert language(both.within(shortest)) == within
 
 
-@pytest.mark.parametrize("sampler", [Sampler(8.0), Sampler(0.3, top_k=2), Greedy()])
+@pytest.mark.parametrize(
+    "sampler", with_slow([Sampler(8.0), Sampler(0.3, top_k=2), Greedy()], [Sampler(8.0)])
+)
 def test_every_sample_is_in_the_language(policy, zeros_then_one, sampler):
     allowed = zeros_then_one.within(R)
     texts = language(allowed)

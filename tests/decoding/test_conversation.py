@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.sampling import with_slow
 from tfalign.decoding import Automaton, Generator, Greedy, Sampler, StateConstraint
 from tfalign.decoding.conversation import Conversation
 from tfalign.environments import LearnedUser, ScriptedUser
@@ -75,8 +76,17 @@ def walk(policy, user, sampler, constraint, value_head, seed):
     return state, log_probs, values
 
 
-@pytest.mark.parametrize("constrained", [False, True])
-@pytest.mark.parametrize("name", USERS)
+@pytest.mark.parametrize(
+    ("name", "constrained"),
+    [
+        ("script", False),
+        ("host", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("script", True), ("host", False), ("model", False), ("model", True))
+        ),
+    ],
+)
 def test_it_is_the_walk_through_the_process(policy, value_head, name, constrained):
     user, sampler = USERS[name](policy), Sampler(6.0)
     constraint = Automaton(NOT_ABOVE_4, [True], [STOP]) if constrained else None
@@ -95,6 +105,7 @@ def test_it_is_the_walk_through_the_process(policy, value_head, name, constraine
         assert np.isin(np.asarray(found.tokens)[mask], [*range(5), STOP]).all()
 
 
+@pytest.mark.slow
 def test_log_probs_are_those_of_the_whole_text(policy):
     found = Conversation(policy, R, echo, Sampler(), [STOP, 8])(PROMPTS, MASK, seed=1)
     ids = np.concatenate([PROMPTS, found.tokens], axis=1)
@@ -106,7 +117,7 @@ def test_log_probs_are_those_of_the_whole_text(policy):
     )
 
 
-@pytest.mark.parametrize("sampler", [Sampler(6.0), Greedy()])
+@pytest.mark.parametrize("sampler", with_slow([Sampler(6.0), Greedy()], [Greedy()]))
 def test_with_a_silent_user_it_is_the_plain_loop(policy, sampler):
     def silent(state):
         return np.zeros((len(PROMPTS), 1), "int32"), np.zeros(len(PROMPTS), "int32")

@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from tests.sampling import with_slow
 from tfalign.decoding import Sampler, generate
 from tfalign.decoding.patterns import (
     json_schema,
@@ -22,6 +23,7 @@ from tfalign.text import train_byte_bpe
 from tfalign.text.token_bytes import token_bytes
 
 R = 32
+PATTERNS = ["[0-9]{2,5}(,[0-9]+)*", "(the|a) (cat|mat|好的)+[.!]?", "(no){3}pe|.*好", "[^a-z]{4}"]
 TEXTS = ['{"name": "Anna", "age": 31}', "the cat sat on the mat, 好的 好吧 no no nope", "12 345 67"]
 SCHEMA = {
     "type": "object",
@@ -67,10 +69,7 @@ def said(model, tokenizer):
     return sample
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    ["[0-9]{2,5}(,[0-9]+)*", "(the|a) (cat|mat|好的)+[.!]?", "(no){3}pe|.*好", "[^a-z]{4}"],
-)
+@pytest.mark.parametrize("pattern", with_slow(PATTERNS, PATTERNS[1:2]))
 def test_a_regular_expression(pattern, tokenizer, model, said, fuzz_cases):
     constraint = regular_expression(pattern, tokenizer, model.config.vocab_size, R)
     for text in said(constraint, fuzz_cases(100)):
@@ -85,6 +84,7 @@ def test_a_json_schema(tokenizer, model, said, fuzz_cases):
     assert {value["city"] for value in values} == {"Rom", "北京"}
 
 
+@pytest.mark.slow
 def test_words_that_must_not_occur_in_whatever_tokens(tokenizer, model, said, fuzz_cases):
     words = ["no", "e", "好"]
     constraint = without_words(words, tokenizer, model.config.vocab_size, R)

@@ -88,6 +88,7 @@ def test_the_references_log_probs_are_restricted_too():
     assert statistics["kl"] == pytest.approx(kl, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_an_older_policys_ratio_is_of_the_restricted_distributions():
     older = model()
     chosen = algorithm("vtrace", temperature=0.8, constraint=rising())

@@ -21,8 +21,8 @@ class Worker:
     def __call__(self, prompts, seed, kl_coefficient):
         self.asked.append((int(seed), kl_coefficient))
         per_row = np.arange(ROWS)
-        fields = [np.tile(per_row[:, None], (1, 2)) for _ in Rollout._fields[:-1]]
-        return Rollout(*fields, scores=per_row), {"score": 3.5, "kl": 9.0}
+        fields = {name: np.tile(per_row[:, None], (1, 2)) for name in Rollout._fields}
+        return Rollout(**fields | {"scores": per_row}), {"score": 3.5, "kl": 9.0}
 
     def learn(self, statistics):
         self.learnt = statistics
@@ -36,7 +36,7 @@ class Learner:
 
     def update(self, batch):
         rows = np.asarray(batch.scores).tolist()
-        for field in batch[:-1]:
+        for field in batch._replace(scores=np.asarray(batch.scores)[:, None]):
             assert np.asarray(field)[:, 0].tolist() == rows  # all fields of a row stay together
         self.rows.append(rows)
         count = len(self.rows)

@@ -2,6 +2,7 @@
 
 from tfalign.decoding.beam_search import BeamSearch
 from tfalign.decoding.constraints import Automaton, Constraint, ConstraintError, StateConstraint
+from tfalign.decoding.conversation import Conversation
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
 from tfalign.decoding.samplers import Greedy, Sampler
@@ -12,6 +13,7 @@ __all__ = [
     "BeamSearch",
     "Constraint",
     "ConstraintError",
+    "Conversation",
     "Generator",
     "Greedy",
     "Sampler",
