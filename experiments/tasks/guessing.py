@@ -25,7 +25,7 @@ from tfalign.options import changed, option, option_record, record
 from tfalign.pretrained import Pretrained
 from tfalign.text import train_byte_bpe
 from tfalign.trainers import OnPolicyTrainer
-from tfalign.trainers.on_policy_options import OnPolicyOptions, ResponseOptions
+from tfalign.trainers.on_policy_options import KLOptions, OnPolicyOptions, ResponseOptions
 from tfalign.trainers.options import RunOptions, UpdateOptions
 
 _BYTES = 256 + 3
@@ -43,7 +43,7 @@ class GuessingConfig:
     num_layers: int = option(2, "Number of blocks.", at_least=1)
     options: OnPolicyOptions = record(
         OnPolicyOptions(
-            run=RunOptions(steps=300, log_every=10, save_every=100),
+            run=RunOptions(steps=600, log_every=10, save_every=100),
             responses=ResponseOptions(max_prompt_tokens=2, max_new_tokens=9),
             update=UpdateOptions(
                 batch_size=256,
@@ -54,6 +54,7 @@ class GuessingConfig:
                 final_fraction=0.0,
                 weight_decay=0.0,
             ),
+            kl_penalty=KLOptions(kl_coefficient=0.0),  # to random weights there is nothing to keep
         )
     )
 

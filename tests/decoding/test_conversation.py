@@ -11,7 +11,7 @@ from tfalign.decoding.conversation import Conversation
 from tfalign.environments import LearnedUser, ScriptedUser
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.random import uniform
-from tfalign.functional.text_state import initial, terminal, transition
+from tfalign.functional.text_state import State, initial, terminal, transition
 from tfalign.models import CausalLM, GPTConfig, ValueHead
 from tfalign.types import Prompts
 
@@ -55,7 +55,7 @@ USERS = {
 
 def walk(policy, user, sampler, constraint, value_head, seed):
     """The same by hand: one token at a time through ``transition``, each from the full forward pass."""
-    state = initial(Prompts(PROMPTS, MASK), R)
+    state = State(*map(np.asarray, initial(Prompts(PROMPTS, MASK), R)))
     rows = len(PROMPTS)
     log_probs, values = np.zeros((rows, R)), np.zeros((rows, R))
     while not np.asarray(terminal(state)).all():
@@ -72,7 +72,7 @@ def walk(policy, user, sampler, constraint, value_head, seed):
         log_probs[runs, at[runs]] = np.asarray(chosen)[runs]
         values[runs, at[runs]] = np.asarray(value_head(here))[runs]
         state = transition(state, np.asarray(tokens), (STOP,), user)
-        state = type(state)(*map(np.asarray, state))
+        state = State(*map(np.asarray, state))
     return state, log_probs, values
 
 
