@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 
+import keras
 import numpy as np
 
 from experiments.launch import launch
@@ -25,7 +26,12 @@ from tfalign.options import changed, option, option_record, record
 from tfalign.pretrained import Pretrained
 from tfalign.text import train_byte_bpe
 from tfalign.trainers import OnPolicyTrainer
-from tfalign.trainers.on_policy_options import KLOptions, OnPolicyOptions, ResponseOptions
+from tfalign.trainers.on_policy_options import (
+    AlgorithmOptions,
+    KLOptions,
+    OnPolicyOptions,
+    ResponseOptions,
+)
 from tfalign.trainers.options import RunOptions, UpdateOptions
 
 _BYTES = 256 + 3
@@ -38,22 +44,23 @@ class GuessingConfig:
     numbers: int = option(7, "Numbers to guess among, at most 9.", at_least=2, at_most=9)
     turns: int = option(3, "Turns before the game is lost.", at_least=1)
     games: int = option(2048, "Games of an evaluation.", at_least=1)
-    algorithm: str = option("grpo", "On-policy algorithm.")
+    algorithm: str = option("ppo", "On-policy algorithm.")
     width: int = option(64, "Hidden size.", at_least=1)
     num_layers: int = option(2, "Number of blocks.", at_least=1)
     options: OnPolicyOptions = record(
         OnPolicyOptions(
-            run=RunOptions(steps=600, log_every=10, save_every=100),
+            run=RunOptions(steps=200, log_every=10, save_every=100),
             responses=ResponseOptions(max_prompt_tokens=2, max_new_tokens=9),
             update=UpdateOptions(
                 batch_size=256,
                 optimizer="adam",
-                learning_rate=1e-3,
+                learning_rate=5e-4,
                 warmup_steps=10,
                 decay="linear",
                 final_fraction=0.0,
                 weight_decay=0.0,
             ),
+            algorithm_options=AlgorithmOptions(entropy_coefficient=0.03),
             kl_penalty=KLOptions(kl_coefficient=0.0),  # to random weights there is nothing to keep
         )
     )
@@ -102,6 +109,7 @@ def best_play(numbers: int, turns: int) -> float:
 def main(config):
     records = [{"prompt": "?", "secret": str(1 + i % config.numbers)} for i in range(config.games)]
     tokenizer = train_byte_bpe([], _BYTES)
+    keras.utils.set_random_seed(config.options.run.seed)
     sizes = {"vocab_size": _BYTES, "width": config.width, "num_layers": config.num_layers}
     model = CausalLM.from_preset("mini_llama", max_positions=16, **sizes)
     options = changed(config.options, constraint=f"regex:[1-{config.numbers}]")
