@@ -53,10 +53,7 @@ def run_steps(
         NotFiniteError: if too many updates in a row were not finite, naming the stage and the step.
     """
     _check(log_every=log_every, save_every=save_every)
-    callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
-    if model is not None:
-        model.stop_training = False
-    callbacks.on_train_begin()
+    callbacks = _begun(callbacks, model)
     logs = {}
     progress = {"desc": name, "unit": "step", "mininterval": 1.0, "smoothing": 0.1}
     with (
@@ -80,6 +77,14 @@ def run_steps(
                 break
         callbacks.on_train_end(logs)
     return logs
+
+
+def _begun(callbacks, model):
+    callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+    if model is not None:
+        model.stop_training = False
+    callbacks.on_train_begin()
+    return callbacks
 
 
 def _check(**intervals):

@@ -80,13 +80,18 @@ def improve(
             break
     kl_control.update(statistics["kl"], rows)
     worker.learn(statistics)
+    return rollout, statistics | _told(updates) | {"kl_coefficient": coefficient}
+
+
+def _told(updates):
+    """What the updates of a batch said, as one dict of floats."""
     metrics = {key: _finite_mean([float(u[key]) for u in updates]) for key in updates[0]}
-    more = {"kl_coefficient": coefficient, "updates": float(len(updates))}
+    metrics["updates"] = float(len(updates))
     if "max_log_ratio" in updates[0]:
-        more["first_max_log_ratio"] = float(updates[0]["max_log_ratio"])
+        metrics["first_max_log_ratio"] = float(updates[0]["max_log_ratio"])
     if "skipped_updates" in updates[0]:
-        more["skipped_updates"] = float(updates[-1]["skipped_updates"])
-    return rollout, statistics | metrics | more
+        metrics["skipped_updates"] = float(updates[-1]["skipped_updates"])
+    return metrics
 
 
 def _sampled(worker, prompts, seed, kl_coefficient, on_bad, step):
