@@ -150,6 +150,7 @@ def assert_same_weights(one, other):
         assert apart.max() < 1e-4, name
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow  # four processes of the whole pipeline
 @pytest.mark.parametrize("several", ["mirrored", "multiworker"])
 @pytest.mark.parametrize("stage", ["pretrain", "sft", "reward_model", "ppo"])
@@ -161,6 +162,7 @@ def test_several_devices_are_one(runs, several, stage):
     assert_same_weights(one, other)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("several", ["mirrored", "multiworker"])
 def test_metrics_are_those_of_one_and_written_once(runs, several):

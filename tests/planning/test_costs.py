@@ -146,7 +146,10 @@ def test_a_directory_needs_no_weights(tmp_path):
     [
         ["--model=tiny_llama", "--algorithm=dpo"],
         ["--model=tiny", "--algorithm=ppo", "--minibatch_size=4"],
-        ["--model=tiny", "--algorithm=sft", "--accumulate=4", "--lora_rank=4"],
+        pytest.param(
+            ["--model=tiny", "--algorithm=sft", "--accumulate=4", "--lora_rank=4"],
+            marks=pytest.mark.exhaustive,
+        ),
     ],
     ids=lambda options: options[1].partition("=")[2],
 )

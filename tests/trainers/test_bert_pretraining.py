@@ -41,7 +41,7 @@ def source(tmp_path):
         pytest.param(
             {"optimizer": "lamb", "whole_words": True, "ramp": "1:8x12"},
             BERTPretrainer,
-            marks=pytest.mark.slow,
+            marks=[pytest.mark.slow, pytest.mark.exhaustive],
         ),
         ({"next_sentence": False}, MaskedLM),
     ],

@@ -86,6 +86,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_older_sampler_survives_a_kill(start, tmp_path):
     def length(prompt, response):

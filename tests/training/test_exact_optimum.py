@@ -22,6 +22,12 @@ from tfalign.training.rollouts import RolloutWorker
 
 SMALL = Problem(3, 2)
 MARK = 0.05
+NAMES = [
+    "ppo",
+    pytest.param("reinforce", marks=pytest.mark.exhaustive),
+    "rloo",
+    pytest.param("grpo", marks=pytest.mark.exhaustive),
+]
 BETAS = [
     pytest.param(0.3, marks=pytest.mark.exhaustive),
     0.5,
@@ -47,7 +53,7 @@ def test_a_small_problem_is_solved(name, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
 def test_six_tokens_four_steps(whole, name, beta):
     start = total_variation(whole.probabilities(whole.policy()), whole.optimum(beta))
@@ -85,7 +91,7 @@ def test_the_optimum_of_conversations_is_reached():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("beta", BETAS[1:])
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
+@pytest.mark.parametrize("name", NAMES)
 def test_conversations_of_two_turns(name, beta):
     """At 0.3 PPO and REINFORCE end at 0.065 and 0.067, see docs/results/exact_optima.md."""
     problem = Problem(6, 4, user=mirror(6))
@@ -95,7 +101,7 @@ def test_conversations_of_two_turns(name, beta):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("beta", BETAS)
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "rloo", "grpo"])
+@pytest.mark.parametrize("name", NAMES)
 def test_constrained_six_tokens_four_steps(name, beta):
     problem = Problem(6, 4, constraint=no_repeats(6, 4))
     start = problem.probabilities(problem.policy())

@@ -91,17 +91,23 @@ def assert_as_if_it_had_not_been_there(learner, name, row):
     assert int(learner._guard.counts.value[0]) == 1
 
 
-@pytest.mark.parametrize("name", with_slow(every.CASES, FAST))
-def test_a_batch_that_overflows(name):
+@pytest.mark.parametrize("name", FAST)
+def test_a_batch_of_the_fast_ones_overflows(name):
     assert_as_if_it_had_not_been_there(new_learner(name), name, row=0)
 
 
-def some_of(names, first):
-    """Every eighth name; the rest with --exhaustive alone."""
+def some_of(names, first, every_nth=8):
+    """Every eighth name, or n-th; the rest with --exhaustive alone."""
     return [
-        name if at % 8 == first else pytest.param(name, marks=pytest.mark.exhaustive)
+        name if at % every_nth == first else pytest.param(name, marks=pytest.mark.exhaustive)
         for at, name in enumerate(names)
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", some_of(sorted(set(every.CASES) - FAST), 1, every_nth=4))
+def test_a_batch_that_overflows(name):
+    assert_as_if_it_had_not_been_there(new_learner(name), name, row=0)
 
 
 @pytest.mark.slow
