@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.sampling import with_slow
+from tfalign.decoding import Greedy, generate
 from tfalign.decoding.constraints import Automaton
 from tfalign.models import Actor, CausalLM, GPTConfig, SeparateActorCritic, separate_critic
 from tfalign.training.algorithms import ALGORITHMS, algorithm
@@ -113,6 +114,30 @@ def test_accumulated_updates_carry_the_states():
         weights.append(policy.get_weights())
     for one, other in zip(*weights):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_the_greedy_baseline_keeps_to_the_constraint():
+    """ReMax's baseline by hand: the reward of the constrained greedy response."""
+    chosen = ALGORITHMS["remax"]
+    worker = worker_of(chosen, model())
+    found = chosen.baseline()(worker, PROMPTS)
+    policy = worker.actor_critic.policy
+    greedy = generate(
+        policy,
+        PROMPTS.token_ids,
+        max_new_tokens=R,
+        sampler=Greedy(),
+        stop_tokens=[STOP],
+        constraint=rising(),
+    )
+    texts = np.concatenate([PROMPTS.token_ids, greedy.tokens], axis=1)
+    np.testing.assert_array_equal(found, reward(texts, None, greedy.mask))
+    tokens, mask = np.asarray(greedy.tokens), np.asarray(greedy.mask)
+    assert not ((np.diff(tokens, axis=1) < 0) & mask[:, 1:]).any()
+    free = generate(
+        policy, PROMPTS.token_ids, max_new_tokens=R, sampler=Greedy(), stop_tokens=[STOP]
+    )
+    assert (np.asarray(free.tokens) != tokens).any()  # else nothing is shown
 
 
 def test_what_compares_whole_responses_takes_none():

@@ -9,22 +9,20 @@ row's t-th random number: so the walk through any face says the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops, tree
 
 from tfalign import backend
-from tfalign.decoding.constraints import Constraint, Unconstrained, check_states, told
-from tfalign.decoding.generate import check_max_new_tokens, start
-from tfalign.decoding.prompts import checked_prompts
-from tfalign.decoding.samplers import Greedy, Sampler
+from tfalign.decoding.constraints import told
+from tfalign.decoding.generate import Responses, start
 from tfalign.decoding.stepwise import catch_up, next_tokens
 from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.functional.text_state import State, hear, initial, terminal, transition
-from tfalign.models import CausalLM, ValueHead
+from tfalign.models import CausalLM
 from tfalign.types import Array, Generation, Prompts
 
 USER_COLUMNS = 16  # of others' words that are read at once
@@ -40,25 +38,24 @@ class Talk(NamedTuple):
     kept: Any  # what is kept of the policy's tokens: name in Generation -> [B, R]
 
 
-class Conversation:
-    """Responses of several turns, between which a user speaks.
+class Conversation(Responses):
+    """Responses of several turns, between which a user speaks; called as ``Generator`` is.
+
+    A Generation's ``mask`` is then the policy's tokens, its ``written`` all. The constraint is one of each turn.
 
     Args:
         model: CausalLM.
         max_new_tokens: int, R, columns that policy and user may write in all.
         user: ``State -> (token_ids int32[B, U], lengths int32[B])`` of NumPy arrays; one that says nothing ends
             a row. See ``functional.text_state.transition``.
-        sampler: ``Sampler`` or ``Greedy``.
-        stop_tokens: ids that end the policy's turn; the stop token itself belongs to it.
-        pad_id: int, what stands after the end; 0 where None.
-        value_head: ``ValueHead`` on the model's backbone; with it, values are returned as well.
-        constraint: of each of the policy's turns, see ``constraints``; None for none.
+        how, named: the others of ``Responses``.
 
     Attributes:
         speaking: ``backend.jit_rows`` of a turn, whose ``traces`` counts the programs.
 
     Raises:
-        ValueError: if ``max_new_tokens`` is not positive, or the model brings a loop of its own.
+        ValueError: if ``max_new_tokens`` is not positive, or the model brings a loop of its own; in a call, if the
+            user says an id outside the vocabulary.
     """
 
     def __init__(
@@ -66,57 +63,26 @@ class Conversation:
         model: CausalLM,
         max_new_tokens: int,
         user: Callable[[State], tuple[Array, Array]],
-        sampler: Sampler | Greedy = Sampler(),
-        stop_tokens: Iterable[int] = (),
-        pad_id: int | None = 0,
-        value_head: ValueHead | None = None,
-        constraint: Constraint | None = None,
+        *how: Any,
+        **named: Any,
     ) -> None:
-        check_max_new_tokens(max_new_tokens)
-        if hasattr(model, "decode"):
+        self.user = user
+        super().__init__(model, max_new_tokens, *how, **named)
+
+    def _compile(self):
+        if hasattr(self.model, "decode"):
             raise ValueError(
                 "A conversation needs the library's own cache, and the model brings a loop of its own. Received: a "
-                f"model of type {type(model).__name__}"
+                f"model of type {type(self.model).__name__}"
             )
-        self.model = model
-        self.max_new_tokens = max_new_tokens
-        self.user = user
-        self.sampler = sampler
-        self.stop_tokens = tuple(int(token) for token in stop_tokens)
-        self.pad_id = 0 if pad_id is None else pad_id
-        self.value_head = value_head
-        self.is_constrained = constraint is not None
-        self.constraint = constraint if self.is_constrained else Unconstrained()
-        variables = model.variables + (value_head.variables if value_head else [])
-        self.beginning = backend.jit_rows(self._begin, variables)
-        self.speaking = backend.jit_rows(self._speak, variables)
+        self.beginning = backend.jit_rows(self._begin, self.variables)
+        self.speaking = backend.jit_rows(self._speak, self.variables)
 
-    def __call__(
-        self,
-        token_ids: Array,
-        mask: Array | None = None,
-        seed: int = 0,
-        row_ids: Array | None = None,
-    ) -> Generation:
-        """Talks to every row's end.
-
-        Args:
-            token_ids, mask, seed, row_ids: see ``Generator``.
-
-        Returns:
-            Generation, whose ``mask`` is the policy's tokens and whose ``written`` all.
-
-        Raises:
-            ValueError: see ``prompts.checked_prompts``; or if the user says an id outside the vocabulary.
-            ConstraintError: if the constraint allows no token, naming prompt and state.
-        """
-        token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
-        row_ids = np.arange(len(mask)) if row_ids is None else row_ids
-        drawn_with = np.uint32(seed), np.asarray(row_ids, "int32")
+    def _respond(self, token_ids, mask, seed, row_ids):
         talk = self.beginning(token_ids, mask)
         over = np.zeros(len(mask), "bool")
         while not over.all():
-            talk = self.speaking(talk, *drawn_with)
+            talk = self.speaking(talk, seed, row_ids)
             talk = self._heard(talk, over)
             over = np.asarray(terminal(talk.text))
         return self._generation(talk, token_ids.shape[1])
@@ -126,18 +92,12 @@ class Conversation:
         prompts = Prompts(token_ids, mask)
         text = initial(prompts, self.max_new_tokens, self.pad_id)
         rows, columns = token_ids.shape
-        shape = (rows, self.max_new_tokens)
-        kept = {"log_probs": ops.zeros(shape)}
-        if self.value_head:
-            kept["values"] = ops.zeros(shape)
-        if self.is_constrained:
-            kept["constraint_states"] = ops.zeros(shape, "int32")
         return Talk(
             text,
             start(self.model, token_ids, mask, self.max_new_tokens).cache,
             ops.full((rows,), columns - 1, "int32"),
             self.constraint.start(prompts),
-            kept,
+            self._nothing_yet((rows, self.max_new_tokens)),
         )
 
     def _speak(self, talk, seed, row_ids):
@@ -209,12 +169,9 @@ class Conversation:
 
     def _generation(self, talk, prompt_columns):
         kept = tree.map_structure(np.asarray, talk.kept)
-        mask = np.asarray(talk.text.response_mask)
-        if self.is_constrained:
-            check_states(kept["constraint_states"], mask)
         return Generation(
             tokens=np.asarray(talk.text.token_ids)[:, prompt_columns:],
-            mask=mask,
+            mask=np.asarray(talk.text.response_mask),
             written=np.asarray(talk.text.written_mask),
             **{"values": None} | kept,
         )

@@ -125,25 +125,21 @@ def step(
     return following, tokens, ops.where(state.finished, 0.0, log_probs), hidden
 
 
-class Generator:
-    """The compiled decode loop of one model with one sampler.
+class Responses:
+    """What the loops of one turn and of several share: their settings, and a call's checks.
 
     Args:
         model: CausalLM.
         max_new_tokens: int, R.
         sampler: ``Sampler`` or ``Greedy``.
-        stop_tokens: ids after which a response ends; the stop token itself belongs to it.
+        stop_tokens: ids after which a response, or a turn, ends; the stop token itself belongs to it.
         pad_id: int, what stands after the end; 0 where None, as a tokenizer without one has it.
         value_head: ``ValueHead`` on the model's backbone; with it, values are returned as well.
         constraint: which tokens may come next, see ``constraints``; None for all. With it, the states before each
             token are returned as well.
 
-    Attributes:
-        compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
-
     Raises:
-        ValueError: if ``max_new_tokens`` is not positive, or there is a constraint and the model brings a loop
-            of its own.
+        ValueError: if ``max_new_tokens`` is not positive.
     """
 
     def __init__(
@@ -157,11 +153,6 @@ class Generator:
         constraint: Constraint | None = None,
     ) -> None:
         check_max_new_tokens(max_new_tokens)
-        if constraint is not None and hasattr(model, "decode"):
-            raise ValueError(
-                "A constraint is of this module's loop, and the model brings its own. Received: a model of type "
-                f"{type(model).__name__}"
-            )
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.sampler = sampler
@@ -170,8 +161,8 @@ class Generator:
         self.value_head = value_head
         self.is_constrained = constraint is not None
         self.constraint = constraint if self.is_constrained else Unconstrained()
-        variables = model.variables + (value_head.variables if value_head else [])
-        self.compiled = backend.jit_rows(self.run, variables)
+        self.variables = model.variables + (value_head.variables if value_head else [])
+        self._compile()
 
     def __call__(
         self,
@@ -199,10 +190,52 @@ class Generator:
         """
         token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
-        generation = self.compiled(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
+        generation = self._respond(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
         if self.is_constrained:
             check_states(generation.constraint_states, generation.mask)
         return generation
+
+    def _compile(self):
+        """Makes the programs."""
+        raise NotImplementedError
+
+    def _respond(self, token_ids, mask, seed, row_ids):
+        """Generation, of arguments that were checked."""
+        raise NotImplementedError
+
+    def _nothing_yet(self, shape):
+        """What is kept of each token besides itself, by its name in Generation, before there is one."""
+        kept = {"log_probs": ops.zeros(shape)}
+        if self.value_head:
+            kept["values"] = ops.zeros(shape)
+        if self.is_constrained:
+            kept["constraint_states"] = ops.zeros(shape, "int32")
+        return kept
+
+
+class Generator(Responses):
+    """The compiled decode loop of one model with one sampler.
+
+    Args: see ``Responses``.
+
+    Attributes:
+        compiled: ``backend.jit_rows``, whose ``traces`` counts the programs.
+
+    Raises:
+        ValueError: if ``max_new_tokens`` is not positive, or there is a constraint and the model brings a loop
+            of its own.
+    """
+
+    def _compile(self):
+        if self.is_constrained and hasattr(self.model, "decode"):
+            raise ValueError(
+                "A constraint is of this module's loop, and the model brings its own. Received: a model of type "
+                f"{type(self.model).__name__}"
+            )
+        self.compiled = backend.jit_rows(self.run, self.variables)
+
+    def _respond(self, *given):
+        return self.compiled(*given)
 
     def run(self, token_ids: Array, mask: Array, seed: int | Array, row_ids: Array) -> Generation:
         """The loop itself, to be compiled; as a call, with tensors and without its checks."""
@@ -237,25 +270,11 @@ class Generator:
             return after, lengths, following, _with_line(kept, t, new)
 
         following = self.constraint.start(Prompts(token_ids, mask))
-        lengths = ops.zeros((rows,), "int32")
-        _, lengths, _, kept = ops.while_loop(
-            unfinished, draw, (state, lengths, following, self._nothing_yet((length, rows)))
-        )
+        lengths, shape = ops.zeros((rows,), "int32"), (length, rows)
+        kept = {"tokens": ops.full(shape, self.pad_id, "int32")} | self._nothing_yet(shape)
+        _, lengths, _, kept = ops.while_loop(unfinished, draw, (state, lengths, following, kept))
         mask = ops.arange(length)[None, :] < lengths[:, None]
-        return self.generation(mask, {name: ops.transpose(x) for name, x in kept.items()})
-
-    def _nothing_yet(self, shape):
-        """What is kept of each token, by its name in Generation, before there is one."""
-        kept = {"tokens": ops.full(shape, self.pad_id, "int32"), "log_probs": ops.zeros(shape)}
-        if self.value_head:
-            kept["values"] = ops.zeros(shape)
-        if self.is_constrained:
-            kept["constraint_states"] = ops.zeros(shape, "int32")
-        return kept
-
-    @staticmethod
-    def generation(mask: Array, kept: dict[str, Array]) -> Generation:
-        """Generation from bool[B, R] and the arrays [B, R] that were kept, by their names in it."""
+        kept = {name: ops.transpose(x) for name, x in kept.items()}
         return Generation(mask=mask, **{"values": None} | kept)
 
 

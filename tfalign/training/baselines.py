@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfalign.decoding import Generator, Greedy
+from tfalign.decoding import Greedy
 from tfalign.functional.magnitude import is_finite
+from tfalign.training.responses import generator_of
 from tfalign.types import Array, Prompts
 
 
@@ -61,18 +62,11 @@ class GreedyBaseline:
 
     def __call__(self, worker: Any, prompts: Prompts) -> Array:
         """float32[B]; ``worker`` is the RolloutWorker whose policy, reward and limits are used."""
+        responder = worker.responder
         if self._generator is None:
-            config = worker.config
-            self._generator = Generator(
-                worker.actor_critic.policy,
-                config.max_new_tokens,
-                Greedy(),
-                config.stop_tokens,
-                config.pad_id,
-            )
-        return worker.responder.score(
-            prompts, self._generator(prompts.token_ids, prompts.mask)
-        ).scores
+            self._generator = generator_of(worker.actor_critic.policy, worker.config, Greedy())
+        generation = responder.generate(prompts, 0, generator=self._generator)
+        return responder.score(prompts, generation).scores
 
     def update(self, mean_return: float) -> None:
         """Does nothing: the baseline has no state."""

@@ -13,9 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfalign.decoding import Generator, Sampler
+from tfalign.decoding import Conversation, Generator, Greedy, Sampler
 from tfalign.decoding.constraints import Constraint
-from tfalign.decoding.conversation import Conversation
 from tfalign.functional.advantages import group_has_spread
 from tfalign.functional.text_state import State
 from tfalign.models.actor_critic import copy_weights
@@ -112,17 +111,7 @@ class Responder:
         self.reward = reward
         self.config = config
         self.cost_limit = cost_limit
-        how = (
-            Sampler(temperature=config.temperature),
-            config.stop_tokens,
-            config.pad_id,
-            value_head,
-            config.constraint,
-        )
-        if config.user is None:
-            self.generator = Generator(policy, config.max_new_tokens, *how)
-        else:
-            self.generator = Conversation(policy, config.max_new_tokens, config.user, *how)
+        self.generator = generator_of(policy, config, Sampler(config.temperature), value_head)
 
     def __call__(
         self, prompts: Prompts, seed: int, row_ids: Array | None = None
@@ -176,14 +165,34 @@ class Responder:
         )
         return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
 
-    def generate(self, prompts: Prompts, seed: int, row_ids: Array | None = None) -> Generation:
-        """One response to every prompt, or one conversation: Generation."""
+    def generate(
+        self,
+        prompts: Prompts,
+        seed: int,
+        row_ids: Array | None = None,
+        generator: Generator | Conversation | None = None,
+    ) -> Generation:
+        """One response to every prompt, or one conversation, by this generator or by another of ``generator_of``."""
         if hasattr(self.config.user, "begin"):
             self.config.user.begin(prompts)
-        return self.generator(prompts.token_ids, prompts.mask, seed, row_ids)
+        generator = self.generator if generator is None else generator
+        return generator(prompts.token_ids, prompts.mask, seed, row_ids)
 
     def _answer(self, prompts, seed, row_ids):
         return self.score(prompts, self.generate(prompts, seed, row_ids))
+
+
+def generator_of(
+    policy: keras.Model,
+    config: RolloutConfig,
+    sampler: Sampler | Greedy,
+    value_head: keras.layers.Layer | None = None,
+) -> Generator | Conversation:
+    """The decode loop that the settings of rollouts ask for: of one turn, or of several."""
+    how = sampler, config.stop_tokens, config.pad_id, value_head, config.constraint
+    if config.user is None:
+        return Generator(policy, config.max_new_tokens, *how)
+    return Conversation(policy, config.max_new_tokens, config.user, *how)
 
 
 class OlderResponder(Responder):
