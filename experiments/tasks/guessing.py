@@ -26,13 +26,7 @@ from tfalign.options import changed, option, option_record, record
 from tfalign.pretrained import Pretrained
 from tfalign.text import train_byte_bpe
 from tfalign.trainers import OnPolicyTrainer
-from tfalign.trainers.on_policy_options import (
-    AlgorithmOptions,
-    KLOptions,
-    OnPolicyOptions,
-    ResponseOptions,
-)
-from tfalign.trainers.options import RunOptions, UpdateOptions
+from tfalign.trainers.on_policy_options import OnPolicyOptions
 
 _BYTES = 256 + 3
 _COST = 0.1  # of a turn
@@ -48,20 +42,18 @@ class GuessingConfig:
     width: int = option(64, "Hidden size.", at_least=1)
     num_layers: int = option(2, "Number of blocks.", at_least=1)
     options: OnPolicyOptions = record(
-        OnPolicyOptions(
-            run=RunOptions(steps=200, log_every=10, save_every=100),
-            responses=ResponseOptions(max_prompt_tokens=2, max_new_tokens=9),
-            update=UpdateOptions(
-                batch_size=256,
-                optimizer="adam",
-                learning_rate=5e-4,
-                warmup_steps=10,
-                decay="linear",
-                final_fraction=0.0,
-                weight_decay=0.0,
-            ),
-            algorithm_options=AlgorithmOptions(entropy_coefficient=0.03),
-            kl_penalty=KLOptions(kl_coefficient=0.0),  # to random weights there is nothing to keep
+        changed(
+            OnPolicyOptions(),
+            steps=200,
+            log_every=10,
+            save_every=100,
+            max_prompt_tokens=2,
+            max_new_tokens=9,
+            batch_size=256,
+            learning_rate=5e-4,
+            warmup_steps=10,
+            entropy_coefficient=0.03,
+            kl_coefficient=0.0,  # to random weights there is nothing to keep
         )
     )
 
