@@ -34,15 +34,13 @@ lint: $(VENV)/.installed-test
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 
-# an installed environment is made again when what it should hold has changed
-$(VENV)/.installed: setup.py
+# an installed environment is made again when what it should hold has changed; Python compiles a package's files
+# when they are first imported, which for most is never
+$(VENV)/.installed-test: EXTRAS := [all]
+$(VENV)/.installed $(VENV)/.installed-test: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e .
-	touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e .[all]
+	$(BIN)/python -m pip install --quiet --no-compile -e .$(EXTRAS)
 	touch $@
 
 # parity with transformers: PEER=python of an environment with transformers and torch
