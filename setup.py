@@ -15,6 +15,7 @@ AGENTS = [
 HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 CONSTRAINTS = ["outlines-core>=0.2"]
+TOOLS = ["docstring-parser>=0.16", "msgspec>=0.18"]
 RAY = ["ray>=2.40"]
 TRANSLATE = ["sacrebleu>=2.4"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
@@ -65,10 +66,11 @@ setup(
         "hub": HUB,
         "serve": SERVE,
         "constraints": CONSTRAINTS,
+        "tools": TOOLS,
         "ray": RAY,
         "translate": TRANSLATE,
         "docs": DOCS,
         "test": TEST,
-        "all": AGENTS + HUB + SERVE + CONSTRAINTS + RAY + TRANSLATE + TEST + DOCS,
+        "all": AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + TRANSLATE + TEST + DOCS,
     },
 )

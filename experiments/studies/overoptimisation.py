@@ -87,7 +87,9 @@ def main(config):
     base, best_of_n = _best_of_n(config, run, reference, proxy)
     if not model_directory(run.path, "ppo").exists():
         settings = _settings(config, config.ppo, run)
-        OnPolicyTrainer(reference, proxy, config.data, gold=gold_reward, **settings).train()
+        trainer = OnPolicyTrainer(reference, proxy, config.data, **settings)
+        trainer.gold = gold_reward
+        trainer.train()
     curves = {"Best of n": best_of_n, "PPO": _rl(run, base)}
     plots.overoptimisation(run.plots / "overoptimisation.png", curves)
     _report(run, curves)

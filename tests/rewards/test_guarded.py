@@ -168,7 +168,7 @@ def test_no_process_outlasts_its_parent(end):
     """However the parent ends; while the function hangs, too."""
     program = f"""
 import os, subprocess, sys, threading, time
-from tfalign.rewards.child_process import ChildFunction
+from tfalign.child_process import ChildFunction
 def hangs(prompt, response):
     child = subprocess.Popen(["sleep", "600"])
     print(os.getpid(), child.pid, flush=True)
@@ -238,7 +238,7 @@ def test_copies_and_forks_have_processes_of_their_own():
 
 def in_another_process(first):
     """In a fork: what was inherited is the parent's."""
-    from tfalign.rewards.child_process import _children
+    from tfalign.child_process import _children
 
     return all(child._process is None for child in _children)
 

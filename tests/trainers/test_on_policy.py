@@ -19,7 +19,9 @@ def run_of(start, path, rule, gold=None, **options):
     defaults = {"algorithm": "reinforce", "steps": 4, "save_every": 1, "batch_size": ROWS}
     limits = {"max_prompt_tokens": 4, "max_new_tokens": 4}
     choices = defaults | limits | options
-    OnPolicyTrainer(policy, rule, prompts, gold=gold, run_dir=path, **choices).train()
+    trainer = OnPolicyTrainer(policy, rule, prompts, run_dir=path, **choices)
+    trainer.gold = gold
+    trainer.train()
     lines = (path / "metrics.jsonl").read_text().splitlines()
     weights = from_pretrained(path / "models" / choices["algorithm"]).get_weights()
     return [json.loads(line) for line in lines], weights

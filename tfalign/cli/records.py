@@ -88,6 +88,9 @@ class AlignJob:
     )
     data: str = option("embedded", _DATA.format('records with "prompt"'))
     algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
+    tools: tuple[str, ...] = option(
+        (), "Functions that the policy may call, each FILE.py:NAME or MODULE:NAME."
+    )
     options: OnPolicyOptions = record(OnPolicyOptions())
 
 

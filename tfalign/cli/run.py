@@ -44,7 +44,9 @@ def align_distributed(job: records.AlignDistributedJob) -> None:
 
 def _aligning(trainer, job):
     given = (job.model, job.reward, job.data, job.algorithm)
-    return trainer(*given, gold=gold_of(job.data), **_of(job))
+    made = trainer(*given, tools=job.tools, **_of(job))
+    made.gold = gold_of(job.data)
+    return made
 
 
 def preference(job: records.PreferenceJob) -> None:

@@ -188,12 +188,14 @@ def encode_prompts(
     tokenizer: Tokenizer,
     max_prompt_tokens: int | None = None,
     on_bad: str = "stop",
+    **variables: Any,
 ) -> PromptExamples:
     """Prompts, each [BOS] prompt, without an end.
 
     Args:
         records: sequence of records that have a prompt.
         tokenizer, max_prompt_tokens, on_bad: as for ``encode_completions``.
+        variables: what conversations' chat template asks for besides, such as ``tools``.
 
     Returns:
         PromptExamples.
@@ -201,7 +203,7 @@ def encode_prompts(
     Raises:
         BadRecordError, ValueError: as ``encode_texts``.
     """
-    rows = encode_prompt_ids(records, tokenizer)
+    rows = encode_prompt_ids(records, tokenizer, **variables)
     kept, bad = keep_fitting(records, on_bad, (("the prompt", rows, max_prompt_tokens),))
     return PromptExamples(
         records=tuple(records[index] for index in kept),
@@ -211,7 +213,9 @@ def encode_prompts(
     )
 
 
-def encode_prompt_ids(records: Sequence[Any], tokenizer: Tokenizer) -> list[list[int]]:
+def encode_prompt_ids(
+    records: Sequence[Any], tokenizer: Tokenizer, **variables: Any
+) -> list[list[int]]:
     """[BOS] prompt each, or a conversation up to the assistant's next turn."""
     head, _ = sequence_ends(tokenizer)
     prompts = [record.prompt for record in records]
@@ -219,7 +223,7 @@ def encode_prompt_ids(records: Sequence[Any], tokenizer: Tokenizer) -> list[list
     return [
         head + next(texts)
         if _is_text(prompt)
-        else encode_conversation(tokenizer, prompt, open_ended=True).token_ids
+        else encode_conversation(tokenizer, prompt, open_ended=True, **variables).token_ids
         for prompt in prompts
     ]
 

@@ -7,6 +7,7 @@ from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
 from tfalign.decoding.samplers import Greedy, Sampler
 from tfalign.decoding.stream import Streamer
+from tfalign.decoding.text_user import Said, TextUser
 
 __all__ = [
     "Automaton",
@@ -16,10 +17,12 @@ __all__ = [
     "Conversation",
     "Generator",
     "Greedy",
+    "Said",
     "Sampler",
     "SourceRead",
     "StateConstraint",
     "Streamer",
+    "TextUser",
     "Translator",
     "generate",
 ]

@@ -64,8 +64,12 @@ def signature_of(function: Callable) -> Signature:
     return Signature(takes_record=len(required) == 3, is_batched=is_batched)
 
 
-def find_function(address: str) -> Callable:
+def find_function(address: str, what: str = "reward") -> Callable:
     """The function that ``MODULE:NAME`` or ``FILE.py:NAME`` names.
+
+    Args:
+        address: str.
+        what: the function's part, for the message.
 
     Raises:
         ValueError: if there is no such module, file or function, or it cannot be imported.
@@ -73,15 +77,15 @@ def find_function(address: str) -> Callable:
     place, _, name = address.rpartition(":")
     if not (place and name):
         raise ValueError(
-            f"A reward function is named MODULE:NAME or FILE.py:NAME. Received: {address!r}"
+            f"A {what} function is named MODULE:NAME or FILE.py:NAME. Received: {address!r}"
         )
     try:
         module = _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         function = getattr(module, name)
     except Exception as error:  # noqa: BLE001 (the module is a program, and may raise anything)
-        raise ValueError(f"The reward {address} cannot be imported: {error}") from error
+        raise ValueError(f"The {what} {address} cannot be imported: {error}") from error
     if not callable(function):
-        raise ValueError(f"The reward {address} must be a function. Received: {function!r}")
+        raise ValueError(f"The {what} {address} must be a function. Received: {function!r}")
     return function
 
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tfalign.functional.text_state import State
+from tfalign.decoding.text_user import Said, TextUser, turns_of
 from tfalign.rewards.errors import RewardError, finite_number
 from tfalign.rewards.text_reward import columns_of
-from tfalign.types import Array, Prompts
+from tfalign.text import Message, encode_reply
+from tfalign.types import Array
 
 
 class TextEnvironment(Protocol):
@@ -50,7 +51,7 @@ class EnvironmentReward:
 
     Attributes:
         takes_rows: True, see ``Responder``.
-        user: who answers the policy's turns, see ``decoding.conversation``.
+        user: TextUser, who answers the policy's turns; in conversations, as a user in the chat template.
 
     Raises:
         ValueError: if there are no records, or what the factory makes has no ``reset`` and ``step``.
@@ -72,22 +73,10 @@ class EnvironmentReward:
         self.tokenizer = tokenizer
         self.stop_tokens = tuple(tokenizer.stop_ids if stop_tokens is None else stop_tokens)
         self._plays: dict[int, _Play] = {}
-        self._numbers: list[int] = []
         self._made()
-        self.user = EnvironmentUser(self)
-
-    def begin(self, prompts: Prompts) -> None:
-        """Takes the rows of a batch that begins.
-
-        Raises:
-            ValueError: if the prompts do not know their records.
-        """
-        if prompts.rows is None:
-            raise ValueError(
-                "An environment needs prompts that know their records (NumberedPrompts)"
-            )
-        self._numbers = np.asarray(prompts.rows).tolist()
-        self._plays = {}
+        is_chat = any(not isinstance(record.prompt, str) for record in records)
+        encode = self._as_user if is_chat else None
+        self.user = TextUser(self.answers, tokenizer, self.stop_tokens, encode=encode)
 
     def __call__(
         self, token_ids: Array, padding_mask: Array, response_mask: Array, rows: Array
@@ -97,22 +86,30 @@ class EnvironmentReward:
         mask = np.asarray(response_mask)
         responses = np.asarray(token_ids)[:, -mask.shape[1] :]
         earned = [
-            self._play(row, number, self._turns(ids, of_policy)).earned
+            self._play(
+                row, number, turns_of(ids, of_policy, self.stop_tokens, self.tokenizer)
+            ).earned
             for row, (number, ids, of_policy) in enumerate(
                 zip(np.asarray(rows).tolist(), responses, mask)
             )
         ]
         return np.asarray(earned, "float32")
 
-    def answers(self, state: State) -> list[str]:
-        """What the environments say next to each row; "" where they are done."""
-        columns = state.prompt_mask.shape[1]
-        said = zip(np.asarray(state.token_ids)[:, columns:], np.asarray(state.response_mask))
-        plays = [
-            self._play(row, self._numbers[row], self._turns(ids, mask))
-            for row, (ids, mask) in enumerate(said)
-        ]
-        return ["" if play.done else play.observation for play in plays]
+    def answers(self, said: Sequence[Said]) -> list[str | None]:
+        """What the environments say next in each row; None where they are done.
+
+        Raises:
+            ValueError: if the prompts do not know their records.
+        """
+        if any(one.record is None for one in said):
+            raise ValueError(
+                "An environment needs prompts that know their records (NumberedPrompts)"
+            )
+        plays = [self._play(one.row, one.record, one.turns) for one in said]
+        return [None if play.done else play.observation for play in plays]
+
+    def _as_user(self, texts):
+        return [encode_reply(self.tokenizer, [Message("user", text)]) for text in texts]
 
     def _made(self):
         environment = self.factory()
@@ -122,13 +119,6 @@ class EnvironmentReward:
                 f"{type(environment).__name__}"
             )
         return environment
-
-    def _turns(self, ids, mask):
-        """The texts of the policy's finished turns, without their stop tokens."""
-        ends = np.nonzero(mask & np.isin(ids, self.stop_tokens))[0]
-        begins = [0, *(ends[:-1] + 1).tolist()]
-        parts = [ids[a:b][mask[a:b]].tolist() for a, b in zip(begins, ends.tolist())]
-        return tuple(self.tokenizer.decode_batch(parts)) if parts else ()
 
     def _play(self, row, number, turns):
         """The play of a row after these turns: one step further than before, or all of them again."""
@@ -157,30 +147,6 @@ class EnvironmentReward:
         earned = play.earned + finite_number(reward, f"The reward of row {row}")
         turns = (*play.turns, turn)
         return play._replace(turns=turns, observation=observation, earned=earned, done=bool(done))
-
-
-class EnvironmentUser:
-    """Speaks for the environments of a batch, on the host.
-
-    Args:
-        reward: EnvironmentReward.
-    """
-
-    def __init__(self, reward: EnvironmentReward) -> None:
-        self._reward = reward
-
-    def begin(self, prompts: Prompts) -> None:
-        """See ``EnvironmentReward.begin``."""
-        self._reward.begin(prompts)
-
-    def __call__(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        """(token_ids int32[B, U], lengths int32[B]), see ``functional.text_state.transition``."""
-        rows = self._reward.tokenizer.encode_following(self._reward.answers(state))
-        lengths = np.array([len(ids) for ids in rows], "int32")
-        token_ids = np.zeros((len(rows), max(int(lengths.max()), 1)), "int32")
-        for line, ids in zip(token_ids, rows):
-            line[: len(ids)] = ids
-        return token_ids, lengths
 
 
 def is_environment(made: Any) -> bool:

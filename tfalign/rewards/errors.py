@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tfalign.child_process import ChildError
+
 
 class RewardError(ValueError):
     """A reward that could not be computed, or that no policy should be trained on."""
@@ -34,4 +36,8 @@ def finite_number(score: Any, what: str) -> float:
 
 def sentence(error: Exception) -> str:
     """What an exception says, with its kind in front where that is not ours."""
-    return str(error) if isinstance(error, RewardError) else f"{type(error).__name__}: {error}"
+    return (
+        str(error)
+        if isinstance(error, RewardError | ChildError)
+        else f"{type(error).__name__}: {error}"
+    )

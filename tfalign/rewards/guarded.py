@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tfalign.rewards.child_process import ChildFunction
+from tfalign.child_process import ChildFunction
 from tfalign.rewards.errors import RewardError, finite_number, sentence
 
 

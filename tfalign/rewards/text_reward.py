@@ -54,7 +54,7 @@ class TextReward:
     def __call__(
         self, token_ids: Array, padding_mask: Array, response_mask: Array, rows: Array | None = None
     ) -> np.ndarray:
-        """Scores prompts and responses.
+        """Scores prompts and responses; of a conversation, what the policy said after all others.
 
         Args:
             token_ids: int32[B, T], prompt and response.
@@ -69,16 +69,11 @@ class TextReward:
             RewardError: naming the row, if the function raises, or returns something that is not a
                 finite number.
         """
-        token_ids, padding_mask = np.asarray(token_ids), np.asarray(padding_mask)
+        ids, written = np.asarray(token_ids), np.asarray(padding_mask)
         length = np.asarray(response_mask).shape[1]
-        sides = (slice(None, -length), slice(-length, None))
-        prompts, responses = (
-            [
-                self.decode(ids[side][mask[side]].tolist())
-                for ids, mask in zip(token_ids, padding_mask)
-            ]
-            for side in sides
-        )
+        last = said_last(written[:, -length:], np.asarray(response_mask))
+        prompts = self._texts(ids[:, :-length], written[:, :-length])
+        responses = self._texts(ids[:, -length:], last)
         columns = [prompts, responses]
         if self.records is not None and rows is not None:
             records = [columns_of(self.records[row]) for row in np.asarray(rows).tolist()]
@@ -86,6 +81,9 @@ class TextReward:
             columns += [records] if self._takes_record else []
         scores = self._of_batch(columns) if self._is_batched else self._of_rows(columns)
         return np.asarray(scores, "float32")
+
+    def _texts(self, token_ids, mask):
+        return [self.decode(ids[of].tolist()) for ids, of in zip(token_ids, mask)]
 
     def _of_batch(self, columns):
         scores = _called(self.function, columns, "of a batch")
@@ -101,6 +99,21 @@ class TextReward:
             _number(_called(self.function, arguments, f"of row {row}"), row)
             for row, arguments in enumerate(zip(*columns))
         ]
+
+
+def said_last(written: np.ndarray, of_policy: np.ndarray) -> np.ndarray:
+    """bool[B, R], the tokens after the last that somebody else wrote.
+
+    Args:
+        written: bool[B, R], everybody's tokens.
+        of_policy: bool[B, R], the policy's.
+
+    >>> said_last(np.array([[True] * 4 + [False]]), np.array([[True, False, True, True, False]]))
+    array([[False, False,  True,  True, False]])
+    """
+    others = written & ~of_policy
+    heard_later = np.cumsum(others[:, ::-1], axis=1)[:, ::-1] > 0
+    return written & ~heard_later
 
 
 def columns_of(record: Any) -> dict[str, Any]:

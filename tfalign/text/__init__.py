@@ -6,6 +6,7 @@ from tfalign.text.chat import (
     Message,
     encode_answer,
     encode_conversation,
+    encode_reply,
     render_conversation,
 )
 from tfalign.text.joining import encode_joined
@@ -35,6 +36,7 @@ __all__ = [
     "encode_answer",
     "encode_conversation",
     "encode_joined",
+    "encode_reply",
     "read_byte_bpe",
     "read_word_piece",
     "render_conversation",

@@ -132,6 +132,32 @@ def encode_answer(
     return asked, whole.token_ids[len(asked) : answered[-1] + 1] if answered else []
 
 
+def encode_reply(
+    tokenizer: Tokenizer, replies: Sequence[Message | Mapping], **variables: Any
+) -> list[int]:
+    """What follows the token that ends an assistant's turn once others have replied, up to its next turn.
+
+    Args:
+        tokenizer, variables: as for ``render_conversation``.
+        replies: the turns of others: the user's, tools' results.
+
+    Returns:
+        list of int.
+
+    Raises:
+        ValueError: as ``encode_conversation``; or if the template rewrites the assistant's turn once it is answered.
+    """
+    asked = Message("user", "?"), Message(ASSISTANT, ".")
+    encoded = encode_conversation(tokenizer, [*asked, *replies], open_ended=True, **variables)
+    if not any(encoded.from_assistant):
+        raise ValueError(
+            "The chat template writes an assistant's turn in another way once it is answered, so that what "
+            "follows it cannot be told; a template says which tokens are the assistant's by {% generation %}."
+        )
+    ended = len(encoded.from_assistant) - 1 - encoded.from_assistant[::-1].index(True)
+    return encoded.token_ids[ended + 1 :]
+
+
 def _render(tokenizer, messages, open_ended, variables):
     """What the template writes, with BEGIN and END where it says what the assistant's is."""
     template = tokenizer.chat_template

@@ -41,7 +41,7 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
         if self.pretrained.directory is None:
             raise ValueError("The model must be saved first, for actors to load it")
         directory, known = str(self.pretrained.directory), self.examples.records
-        job = Job(directory, reward, known, self.algorithm, self.options)
+        job = Job(directory, reward, known, self.algorithm, self.options, self.tools)
         self.remote = RemoteResponses(job, self.num_steps)
         return super()._make_worker(reward, records)
 

@@ -24,6 +24,7 @@ from tfalign.trainers.on_policy_options import OnPolicyOptions
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.trainers.samples import prompts_of
+from tfalign.trainers.speakers import resolve_user, toolbox_of
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve, rollout_seed
@@ -51,7 +52,9 @@ class OnPolicyTrainer(EvaluatedTrainer):
             ``eval_every`` steps and after the last, and decides which weights are best; None for the test
             split of a source where ``eval_every`` is given, else for none. A reward that finds records by
             their rows finds those of held-out prompts after those of training.
-        gold: ``(prompt, response) -> float``, logged beside the reward and never trained on; None for none.
+        tools: functions that the policy may call in its turns, see ``tools.Toolbox``, or their names
+            "FILE.py:NAME"; prompts in a chat template tell it which there are. What is rewarded is what it says
+            after all results.
         options, run_dir, stage, callbacks, changes: see ``Trainer``; options are an ``OnPolicyOptions``.
 
     Attributes:
@@ -61,6 +64,9 @@ class OnPolicyTrainer(EvaluatedTrainer):
         held_out: PromptExamples of the held-out prompts; None where there are none.
         evaluate: ResponseMeans of those.
         algorithm: Algorithm, with the numbers of the options.
+        gold: ``(prompt, response) -> float``, logged beside the reward as "gold_reward" and never trained on; None,
+            until it is set.
+        tools: Toolbox; None where there are no tools.
     """
 
     options_class = OnPolicyOptions
@@ -74,7 +80,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         algorithm: str | Algorithm = "ppo",
         *,
         held_out: Data | None = None,
-        gold: Callable[[str, str], float] | None = None,
+        tools: Sequence[str | Callable] = (),
         options: OnPolicyOptions | None = None,
         run_dir: str | os.PathLike | RunDirectory | None = None,
         stage: str | None = None,
@@ -82,14 +88,17 @@ class OnPolicyTrainer(EvaluatedTrainer):
         **changes: Any,
     ) -> None:
         self.default_stage = algorithm if isinstance(algorithm, str) else "align"
-        names = {"reward": _name_of_reward(reward), "algorithm": self.default_stage}
-        start = {"model": name_of(model)} | names_of_data(prompts, held_out) | names
-        super().__init__(start, options, run_dir, stage, callbacks, changes)
-        self.gold = gold
+        names = {"reward": _address_of(reward), "algorithm": self.default_stage}
+        start = {"model": name_of(model)} | names_of_data(prompts, held_out)
+        if tools:
+            names["tools"] = [_address_of(tool) for tool in tools]
+        super().__init__(start | names, options, run_dir, stage, callbacks, changes)
+        self.gold = None
         with self._building():
-            self._build(model, reward, prompts, algorithm, held_out)
+            self._build(model, reward, prompts, algorithm, held_out, tools)
 
-    def _build(self, model, reward, prompts, algorithm, held_out):
+    def _build(self, model, reward, prompts, algorithm, held_out, tools):
+        self.tools = toolbox_of(tools, self.options.turns)
         self.algorithm = parts.chosen_algorithm(algorithm, self.options)
         self.pretrained = opened(model, self.options.update.precision)
         self.tokenizer = self.pretrained.tokenizer
@@ -137,12 +146,14 @@ class OnPolicyTrainer(EvaluatedTrainer):
             tokenizer=self.tokenizer,
             max_prompt_tokens=self.options.responses.max_prompt_tokens,
             on_bad=self.options.data_options.on_bad,
+            **({"tools": self.tools.schemas} if self.tools else {}),
         )
 
     def _make_worker(self, reward, records):
         options, chosen = self.options, self.algorithm
         dtype, policy = options.update.precision, self.pretrained.model
-        context = Context(self.tokenizer, records, options.reward_options, dtype)
+        stops = parts.stop_tokens(options, self.tokenizer)
+        context = Context(self.tokenizer, records, options.reward_options, dtype, stops)
         reward = resolve_reward(reward, context)
         reference = None if options.lora else self.pretrained.copy_of_model()
         copy = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
@@ -150,7 +161,8 @@ class OnPolicyTrainer(EvaluatedTrainer):
         for model in filter(None, (policy, copy)):
             adapt(model, options.lora)
         size = policy.config.vocab_size
-        config = parts.rollout_config(chosen, options, self.tokenizer, size, reward)
+        user = resolve_user(self.tools, reward, context, options.turns)
+        config = parts.rollout_config(chosen, options, self.tokenizer, size, user)
         self.algorithm = parts.under(chosen, config.constraint)
         limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(
@@ -243,12 +255,12 @@ def texts(tokenizer: Any, rollout: Any) -> tuple[list[str], list[str]]:
     )
 
 
-def _name_of_reward(reward):
-    """What a run's config.json calls a reward."""
-    if isinstance(reward, str | os.PathLike):
-        return os.fspath(reward)
-    if isinstance(reward, Pretrained):
-        return name_of(reward)
-    if inspect.isroutine(reward):
-        return f"{reward.__module__}:{reward.__qualname__}"
-    return f"({type(reward).__name__} in Python)"
+def _address_of(given):
+    """What a run's config.json calls a reward, or a tool."""
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    if isinstance(given, Pretrained):
+        return name_of(given)
+    if inspect.isroutine(given):
+        return f"{given.__module__}:{given.__qualname__}"
+    return f"({type(given).__name__} in Python)"

@@ -17,6 +17,7 @@ from tfalign.trainers.options import (
 from tfalign.types import LoRA
 
 AGGREGATIONS = ("token_mean", "sequence_mean", "fixed_length_mean", "micro_batch_token_mean")
+CALL_FORMATS = ("hermes", "llama", "python")
 KL_ESTIMATORS = ("k1", "k2", "k3")
 ALGORITHMS = (
     "ppo",
@@ -63,6 +64,24 @@ class ResponseOptions:
     )
     corrected: bool = option(
         True, "Importance correction for an older sampling policy, with --refresh_every > 1."
+    )
+
+
+@option_record
+class TurnOptions:
+    """Turns: conversations with tools."""
+
+    max_turns: int | None = option(
+        None,
+        "Maximum number of the policy's turns; none: until --max_new_tokens are written.",
+        at_least=1,
+    )
+    tool_timeout: float = option(10.0, "Maximum duration of a tool's call, seconds.", above=0)
+    tool_characters: int = option(
+        2000, "Maximum length of a tool's result, characters; the rest is cut off.", at_least=1
+    )
+    call_format: str | None = option(
+        None, "How calls are written; none: as the chat template says.", CALL_FORMATS
     )
 
 
@@ -187,6 +206,7 @@ class OnPolicyOptions:
     run: RunOptions = record(RunOptions(steps=100, log_every=1, save_every=10))
     data_options: DataOptions = record(DataOptions())
     responses: ResponseOptions = record(ResponseOptions())
+    turns: TurnOptions = record(TurnOptions())
     update: UpdateOptions = record(
         UpdateOptions(
             batch_size=64,

@@ -90,12 +90,17 @@ def minibatch_size(chosen: Algorithm, options: OnPolicyOptions) -> int:
     return max(options.update.batch_size // chosen.minibatches, 1)
 
 
+def stop_tokens(options: OnPolicyOptions, tokenizer: Any) -> tuple[int, ...]:
+    """Ids that end a response, or a turn."""
+    return options.responses.stop_tokens or tokenizer.stop_ids
+
+
 def rollout_config(
     chosen: Algorithm,
     options: OnPolicyOptions,
     tokenizer: Any,
     vocab_size: int | None = None,
-    reward: Callable | None = None,
+    user: Callable | None = None,
 ) -> RolloutConfig:
     """How responses are sampled, who speaks in between, and which of them count.
 
@@ -108,7 +113,7 @@ def rollout_config(
     return RolloutConfig(
         responses.max_new_tokens,
         temperature=responses.temperature,
-        stop_tokens=responses.stop_tokens or tokenizer.stop_ids,
+        stop_tokens=stop_tokens(options, tokenizer),
         pad_id=tokenizer.pad_id,
         group_size=chosen.group_size,
         missing_stop_score=(
@@ -122,7 +127,7 @@ def rollout_config(
         redraws=chosen.redraws,
         drop_zero_spread=chosen.drop_zero_spread,
         constraint=constraint,
-        user=getattr(reward, "user", None),
+        user=user,
     )
 
 

@@ -106,15 +106,16 @@ class Pipeline:
 
     def _align(self, resume_from):
         stage = self.options.ppo
-        return OnPolicyTrainer(
+        trainer = OnPolicyTrainer(
             self._models["sft"],
             self._models["reward_model"],
             stage.data,
             stage.algorithm,
-            gold=self.gold,
             stage="ppo",
             **self._settings(stage, resume_from),
         )
+        trainer.gold = self.gold
+        return trainer
 
     def _evaluate(self, seconds):
         stage, models = self.options.evaluate, self._models

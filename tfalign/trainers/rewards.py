@@ -46,6 +46,7 @@ class Context(NamedTuple):
     records: Sequence[Any] | None  # of the prompts
     options: RewardOptions
     dtype: str | None  # of models that are loaded
+    stop_tokens: Sequence[int] | None = None  # that end a turn; None for the tokenizer's
 
 
 class _Weighted(Combination):
@@ -81,7 +82,7 @@ def resolve_reward(reward: Any, context: Context) -> Callable:
         return _sum({f"reward {i}": part for i, part in enumerate(parts)}, context)
     if is_environment(reward):
         factory = reward if callable(reward) else functools.partial(copy.deepcopy, reward)
-        return EnvironmentReward(factory, context.records, context.tokenizer)
+        return EnvironmentReward(factory, context.records, context.tokenizer, context.stop_tokens)
     if not callable(reward):
         raise ValueError(
             "A reward is a function, a directory, a loaded reward model, or a list of these. "

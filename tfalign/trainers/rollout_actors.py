@@ -22,10 +22,12 @@ from tfalign import backend
 from tfalign.data import BatchStream
 from tfalign.pretrained import load
 from tfalign.rewards import RewardError
+from tfalign.tools import Toolbox
 from tfalign.trainers.adapters import adapt
 from tfalign.trainers.on_policy_options import ActorOptions, OnPolicyOptions
-from tfalign.trainers.on_policy_parts import rollout_config
+from tfalign.trainers.on_policy_parts import rollout_config, stop_tokens
 from tfalign.trainers.rewards import Context, resolve_reward
+from tfalign.trainers.speakers import resolve_user
 from tfalign.training import interruption
 from tfalign.training.algorithms import Algorithm
 from tfalign.training.dealing import Dealer
@@ -42,6 +44,7 @@ class Job(NamedTuple):
     records: Sequence[Any]  # of the prompts
     algorithm: Algorithm
     options: OnPolicyOptions
+    tools: Toolbox | None  # that the policy may call
 
 
 @ray.remote(num_cpus=1)
@@ -57,10 +60,12 @@ class RolloutActor:
         pretrained = load(job.model, dtype=options.update.precision)
         tokenizer, self._policy = pretrained.tokenizer, pretrained.model
         adapt(self._policy, options.lora)
-        context = Context(tokenizer, job.records, options.reward_options, options.update.precision)
-        size = self._policy.config.vocab_size
+        dtype, stops = options.update.precision, stop_tokens(options, tokenizer)
+        context = Context(tokenizer, job.records, options.reward_options, dtype, stops)
         reward = resolve_reward(job.reward, context)
-        config = rollout_config(job.algorithm, options, tokenizer, size, reward)
+        user = resolve_user(job.tools, reward, context, options.turns)
+        size = self._policy.config.vocab_size
+        config = rollout_config(job.algorithm, options, tokenizer, size, user)
         self._respond = Responder(self._policy, reward, config)
         self._version = None
 

@@ -115,7 +115,7 @@ class RolloutWorker:
             (share that ended with a stop token), "return"; with a critic "explained_variance"; with groups
             "spread" (fraction of responses whose group's scores differ); of an older policy "behind" (nats, its
             KL to the policy); with a cost limit "cost", "price" and "reward" (the score before the
-            cost was charged).
+            cost was charged); what the user counts, see ``ToolUser.statistics``.
 
         Raises:
             RewardError: if a score or a cost is not finite, naming the row.
@@ -134,6 +134,7 @@ class RolloutWorker:
             baseline,
         )
         statistics = {name: float(value) for name, value in statistics.items()}
+        statistics |= getattr(self.config.user, "statistics", dict)()
         if self.cost_limit is not None:
             statistics["cost"] = float(np.mean(answers.costs))
             statistics["reward"] = float(np.mean(answers.rewards))

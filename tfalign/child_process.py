@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfalign.rewards.errors import RewardError, finite_number, sentence
-
 try:
     import fcntl
 except ImportError:  # Windows
@@ -30,6 +28,10 @@ _SET_CHILD_SUBREAPER = 36  # prctl(2): orphans of the function's children stay b
 _children: weakref.WeakSet = weakref.WeakSet()
 
 
+class ChildError(RuntimeError):
+    """A call of a function in a process of its own that has no answer."""
+
+
 class ChildFunction:
     """A function that runs elsewhere; any number of threads may call it, one after the other.
 
@@ -37,8 +39,8 @@ class ChildFunction:
     or a fork) has a process of its own.
 
     Args:
-        function: takes texts, returns a number. Where processes start from nothing, one that pickle
-            can name: defined in a module.
+        function: what it takes and returns goes through pickle. Where processes start from nothing, one that
+            pickle can name: defined in a module.
         timeout: float, seconds of a call, not counting the wait for another thread's.
         start_method: how the process is made, see ``multiprocessing``; None for its default.
 
@@ -47,7 +49,7 @@ class ChildFunction:
     """
 
     def __init__(
-        self, function: Callable[..., float], timeout: float, start_method: str | None = None
+        self, function: Callable[..., Any], timeout: float, start_method: str | None = None
     ) -> None:
         multiprocessing.get_context(start_method)
         self._function = function
@@ -71,32 +73,32 @@ class ChildFunction:
         self.__dict__.update(state)
         self._begin_anew()
 
-    def __call__(self, *arguments: str) -> float:
-        """The function's number.
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's answer.
 
         Raises:
-            RewardError: if the function raises, ends its process or returns no finite number.
+            ChildError: if the function raises, ends its process, or returns what pickle refuses.
             TimeoutError: if it takes too long.
         """
         with self._lock:
             if self._is_closed:
-                raise RewardError("the function was closed")
+                raise ChildError("the function was closed")
             try:
                 if self._process is None:
                     self._start()
                 self._pipe.send(arguments)
-                failure, score = self._receive(self._timeout)
+                failure, answer = self._receive(self._timeout)
             except (EOFError, ConnectionError):
                 self._end()
-                raise RewardError("the function ended its process") from None
+                raise ChildError("the function ended its process") from None
             except (
                 BaseException
             ):  # an interrupt too: the answer to come would be taken for the next
                 self._end()
                 raise
         if failure:
-            raise RewardError(failure)
-        return score
+            raise ChildError(failure)
+        return answer
 
     def close(self) -> None:
         """Ends the process and what it started, after the call that is running; there are no more."""
@@ -183,21 +185,20 @@ def _descendants(pid):
 
 
 def _serve(function, pipe, lifeline):
-    """Answers arguments with (failure or "", number) until the parent is gone."""
+    """Answers arguments with (failure or "", answer) until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does then
     _end_with_parent(lifeline)
-    pipe.send(("", 0.0))
+    pipe.send(("", None))
     while True:
         try:
             arguments = pipe.recv()
         except EOFError:
             return
         try:
-            answer = "", finite_number(function(*arguments), "The score")
+            pipe.send(("", function(*arguments)))
         except Exception as error:
-            answer = sentence(error), 0.0
-        pipe.send(answer)
+            pipe.send((f"{type(error).__name__}: {error}", None))
 
 
 def _end_with_parent(lifeline):

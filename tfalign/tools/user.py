@@ -1,0 +1,82 @@
+"""Who answers a policy that calls tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfalign.decoding.text_user import Said, TextUser
+from tfalign.text import encode_reply
+from tfalign.tools.formats import CallFormat, format_of
+from tfalign.tools.toolbox import Result, Toolbox
+from tfalign.types import Prompts
+
+
+class ToolUser(TextUser):
+    """Runs the calls of a turn and says their results; a turn without a call is the answer, and ends the row.
+
+    Results stand in the conversation as the policy's chat template writes them, or plainly (``CallFormat.results``).
+
+    Args:
+        toolbox: Toolbox.
+        tokenizer: of the policy.
+        is_chat: bool, whether prompts are conversations in the tokenizer's chat template.
+        call_format: CallFormat; the chat template's where None.
+        stop_tokens, max_turns: see ``TextUser``.
+
+    Raises:
+        ValueError: if the chat template cannot show results.
+    """
+
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        tokenizer: Any,
+        is_chat: bool = False,
+        call_format: CallFormat | None = None,
+        stop_tokens: Sequence[int] | None = None,
+        max_turns: int | None = None,
+    ) -> None:
+        self.toolbox = toolbox
+        self.call_format = call_format or format_of(getattr(tokenizer, "chat_template", None))
+        self._rows = self._calls = self._bad = 0
+        encode = self._in_template if is_chat else self._plainly
+        super().__init__(self._run, tokenizer, stop_tokens, max_turns, encode)
+        encode([[("tool", Result("a result", True))]])
+
+    def begin(self, prompts: Prompts) -> None:
+        """See ``TextUser.begin``; counts anew."""
+        super().begin(prompts)
+        self._rows, self._calls, self._bad = len(prompts.token_ids), 0, 0
+
+    def statistics(self) -> dict[str, float]:
+        """Of the batch: "tool_calls" (calls of a response, mean), and "bad_calls" (their fraction that no tool
+        answered), where there were any."""
+        counts = {"tool_calls": self._calls / max(self._rows, 1)}
+        return counts | ({"bad_calls": self._bad / self._calls} if self._calls else {})
+
+    def _run(self, said: list[Said]) -> list[list[tuple[str, Result]]]:
+        """Of every row, the results of its last turn's calls with the tools' names."""
+        answers = []
+        for one in said:
+            calls = self.call_format.read(one.turns[-1])
+            results = [(getattr(call, "name", "unknown"), self.toolbox(call)) for call in calls]
+            self._calls += len(results)
+            self._bad += sum(not result.is_good for _, result in results)
+            answers.append(results)
+        return answers
+
+    def _plainly(self, answers):
+        texts = [self.call_format.results([result.text for _, result in row]) for row in answers]
+        return self.tokenizer.encode_following(texts)
+
+    def _in_template(self, answers):
+        return [
+            encode_reply(self.tokenizer, [_message(*of) for of in row], tools=self.toolbox.schemas)
+            for row in answers
+        ]
+
+
+def _message(name, result):
+    # some templates ask for an id, of nine characters
+    return {"role": "tool", "name": name, "content": result.text, "tool_call_id": "call00000"}
