@@ -145,17 +145,23 @@ def encode_reply(
         list of int.
 
     Raises:
-        ValueError: as ``encode_conversation``; or if the template rewrites the assistant's turn once it is answered.
+        ValueError: as ``render_conversation``; or if the template ends the assistant's turn by no stop token.
     """
-    asked = Message("user", "?"), Message(ASSISTANT, ".")
-    encoded = encode_conversation(tokenizer, [*asked, *replies], open_ended=True, **variables)
-    if not any(encoded.from_assistant):
+    asked, said = Message("user", "?"), Message(ASSISTANT, ".")
+    before = _ends(tokenizer, encode_conversation(tokenizer, [asked], True, **variables))
+    whole = encode_conversation(tokenizer, [asked, said, *replies], True, **variables)
+    ends = _ends(tokenizer, whole)
+    if len(ends) <= len(before):
         raise ValueError(
-            "The chat template writes an assistant's turn in another way once it is answered, so that what "
-            "follows it cannot be told; a template says which tokens are the assistant's by {% generation %}."
+            "The chat template ends an assistant's turn by no stop token, so that what follows it cannot be told."
         )
-    ended = len(encoded.from_assistant) - 1 - encoded.from_assistant[::-1].index(True)
-    return encoded.token_ids[ended + 1 :]
+    return whole.token_ids[ends[len(before)] + 1 :]
+
+
+def _ends(tokenizer, encoded):
+    """Where the tokens stand that end a turn."""
+    stops = set(tokenizer.stop_ids)
+    return [place for place, token_id in enumerate(encoded.token_ids) if token_id in stops]
 
 
 def _render(tokenizer, messages, open_ended, variables):

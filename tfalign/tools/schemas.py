@@ -50,13 +50,13 @@ def schema_of(function: Callable) -> dict[str, Any]:
         raise ValueError(
             f"A tool has a docstring that says what it does. Received: {name} without one"
         )
-    told = {part.arg_name: part.description for part in docstring.params}
+    told = {part.arg_name: _line(part.description) for part in docstring.params}
     shown = {"name": name, "description": description, "parameters": _parameters(function, told)}
     returned = _hints(function).get("return")
     if returned is not None:
         shown["return"] = _json_of(returned, name, "return")
         if docstring.returns and docstring.returns.description:
-            shown["return"]["description"] = docstring.returns.description
+            shown["return"]["description"] = _line(docstring.returns.description)
     return {"type": "function", "function": shown}
 
 
@@ -116,8 +116,12 @@ def _json_of(hint, name, parameter):
     return _nullable(schema)
 
 
+def _line(text):
+    return " ".join((text or "").split())
+
+
 def _nullable(schema):
-    """{"anyOf": [x, null]} as {**x, "nullable": true}, throughout; what enumerates texts is of type string."""
+    """{"anyOf": [x, null]} as {**x, "nullable": true}, throughout, and {"anyOf": [{"type": x} ...]} as {"type": [x ...]}."""
     if isinstance(schema, list):
         return [_nullable(part) for part in schema]
     if not isinstance(schema, dict):
@@ -125,6 +129,10 @@ def _nullable(schema):
     kept = {key: _nullable(part) for key, part in schema.items()}
     if all(isinstance(choice, str) for choice in kept.get("enum", [None])):
         kept = {"type": "string"} | kept
+    if kept.get("anyOf") and all(
+        part.keys() == {"type"} and part != _NULL for part in kept["anyOf"]
+    ):
+        return {"type": [part["type"] for part in kept["anyOf"]]}
     others = [part for part in kept.get("anyOf", ()) if part != _NULL]
     if len(others) == 1 and len(kept["anyOf"]) == 2:
         return (
