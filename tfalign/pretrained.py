@@ -104,6 +104,7 @@ class Pretrained:
         min_p: float = 0.0,
         seed: int = 0,
         constraint: str | Constraint | None = None,
+        tools: Sequence[Mapping] | None = None,
     ) -> str | list[str]:
         """Samples a response to a prompt, or to each of several.
 
@@ -118,6 +119,7 @@ class Pretrained:
             seed: int in [0, 2**32); the same seed gives the same responses.
             constraint: which tokens may come next: "regex:PATTERN", "json:SCHEMA", "with:WORDS", "without:WORDS",
                 see ``decoding.patterns``, or a Constraint; None for all.
+            tools: list of JSON schemas (``tools.schema_of``), which conversations' chat template shows; None for none.
 
         Returns:
             The response without special tokens; a list of them for a list of prompts.
@@ -133,10 +135,11 @@ class Pretrained:
                 "max_new_tokens": max_new_tokens,
                 "seed": seed,
                 "constraint": constraint,
+                "tools": tools,
             }
             return self.generate([prompts], **choices, **chosen)[0]
         records = [PromptRecord(_prompt(prompt)) for prompt in prompts]
-        examples = encode_prompts(records, self.tokenizer)
+        examples = encode_prompts(records, self.tokenizer, **_shown(tools))
         columns = self._columns(int(examples.lengths.max()), max_new_tokens)
         batch = examples.batch(np.arange(len(examples)), columns)
         generation = generate(
@@ -164,13 +167,15 @@ class Pretrained:
         min_p: float = 0.0,
         seed: int = 0,
         constraint: str | Constraint | None = None,
+        tools: Sequence[Mapping] | None = None,
     ) -> Iterator[str]:
         """The response to one prompt in pieces, as its tokens are drawn; joined they are ``generate``'s.
 
         Args, Raises: see ``generate``.
         """
         self._require(CausalLM, "stream")
-        (ids,) = encode_prompts([PromptRecord(_prompt(prompt))], self.tokenizer).tokens
+        record = PromptRecord(_prompt(prompt))
+        (ids,) = encode_prompts([record], self.tokenizer, **_shown(tools)).tokens
         positions = self.model.config.max_positions
         if positions is not None and len(ids) + max_new_tokens > positions:
             raise ValueError(
@@ -294,6 +299,11 @@ def _is_one(prompts):
     if isinstance(prompts, str):
         return True
     return bool(prompts) and all(isinstance(one, Mapping | Message) for one in prompts)
+
+
+def _shown(tools):
+    """Variables of the chat template."""
+    return {} if tools is None else {"tools": tools}
 
 
 def _prompt(prompt):

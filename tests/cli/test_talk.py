@@ -1,6 +1,7 @@
 """``tfalign generate`` and ``tfalign chat`` on a tiny model; what is typed, and what is printed."""
 
 import builtins
+import json
 
 import pytest
 
@@ -60,3 +61,67 @@ def test_lines_are_continued_until_an_empty_one(directory, monkeypatch, capsys):
 def test_greedy_excludes_sampling():
     with pytest.raises(ValueError, match="greedy excludes temperature, top_k, top_p and min_p"):
         records.SamplingOptions(greedy=True, top_k=3)
+
+
+TOOL = '''def twice(x: int) -> int:
+    """Doubles.
+
+    Args:
+        x: a number.
+    """
+    return 2 * x
+'''
+CALL = r'<tool_call>\{"name": "twice", "arguments": \{"x": 4\}\}</tool_call>'
+
+
+def test_tools_are_called_and_their_results_shown(tmp_path, monkeypatch, capsys):
+    tokenizer = train_byte_bpe([], 259)
+    tokenizer.chat_template = TEMPLATE
+    sizes = {"vocab_size": 259, "num_layers": 1, "max_positions": 512}
+    model = CausalLM.from_preset("tiny_llama", **sizes)
+    tfalign.Pretrained(model, tokenizer).save(tmp_path / "model")
+    (tmp_path / "tools.py").write_text(TOOL)
+    typing(monkeypatch, "hi")
+    talk.chat(
+        records.ChatJob(
+            str(tmp_path / "model"),
+            max_new_tokens=80,
+            constraint=f"regex:{CALL}",
+            tools=(f"{tmp_path}/tools.py:twice",),
+            turns=records.TurnOptions(max_turns=2),
+        )
+    )
+    call = CALL.replace("\\", "")
+    assert capsys.readouterr().out == f"model: {call}\ntwice: 8\nmodel: {call}\n"
+
+
+def test_what_was_said_is_taken_back_and_saved(directory, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "talk.jsonl"
+    typing(
+        monkeypatch,
+        "hi",
+        "oh",
+        "/undo",
+        f"/save {file}",
+        "/undo",
+        "/undo",
+        f"/save {file}",
+        "/no",
+        "/save",
+    )
+    talk.chat(records.ChatJob(directory, system="S", max_new_tokens=6, sampling=GREEDY))
+    first, second = (json.loads(line)["messages"] for line in file.read_text().splitlines())
+    assert [message["content"] for message in first[:2]] == ["S", "hi"] and len(first) == 3
+    assert second == [{"role": "system", "content": "S"}]
+    printed = capsys.readouterr().out.splitlines()[-2:]
+    assert printed == [
+        "commands are /undo and /save FILE. Received: /no",
+        "/save needs the name of a file",
+    ]
+
+
+def test_a_file_that_cannot_be_written_ends_nothing(directory, tmp_path, monkeypatch, capsys):
+    typing(monkeypatch, f"/save {tmp_path}/none/talk.jsonl", "hi")
+    talk.chat(records.ChatJob(directory, max_new_tokens=6, sampling=GREEDY))
+    printed = capsys.readouterr().out
+    assert "cannot be written" in printed and "model: " in printed

@@ -15,7 +15,12 @@ from tfalign.trainers.encoder_options import (
     SimilarityOptions,
     TaggingOptions,
 )
-from tfalign.trainers.on_policy_options import ALGORITHMS, DistributedOptions, OnPolicyOptions
+from tfalign.trainers.on_policy_options import (
+    ALGORITHMS,
+    DistributedOptions,
+    OnPolicyOptions,
+    TurnOptions,
+)
 from tfalign.trainers.options import (
     CONSTRAINT_HELP,
     EvaluateOptions,
@@ -28,6 +33,7 @@ from tfalign.trainers.options import (
 from tfalign.trainers.pipeline_options import PipelineOptions
 
 _DATA = '"embedded", a file of {}, or tfds:NAME:SPLIT; TRAIN::TEST names both splits.'
+_TOOLS = "Functions that the model may call, each FILE.py:NAME or MODULE:NAME."
 
 
 def _run_dir(name):
@@ -88,9 +94,7 @@ class AlignJob:
     )
     data: str = option("embedded", _DATA.format('records with "prompt"'))
     algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
-    tools: tuple[str, ...] = option(
-        (), "Functions that the policy may call, each FILE.py:NAME or MODULE:NAME."
-    )
+    tools: tuple[str, ...] = option((), _TOOLS)
     options: OnPolicyOptions = record(OnPolicyOptions())
 
 
@@ -220,8 +224,10 @@ class ChatJob:
 
     model: str = option("runs/sft/models/sft", "Directory of the model.")
     system: str | None = option(None, "System message.")
-    max_new_tokens: int = option(256, "Maximum length of an answer, tokens.", at_least=1)
+    max_new_tokens: int = option(256, "Maximum length of a turn, tokens.", at_least=1)
     constraint: str | None = option(None, CONSTRAINT_HELP)
+    tools: tuple[str, ...] = option((), _TOOLS)
+    turns: TurnOptions = record(TurnOptions(max_turns=8))
     sampling: SamplingOptions = record(SamplingOptions())
 
 

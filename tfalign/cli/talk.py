@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfalign.cli import records
+from tfalign.files import local_path
 from tfalign.pretrained import load
+from tfalign.tools import FORMATS, format_of, result_message
+from tfalign.trainers.speakers import toolbox_of
 
 
 def generate(job: records.GenerateJob) -> None:
@@ -21,16 +26,75 @@ def generate(job: records.GenerateJob) -> None:
 def chat(job: records.ChatJob) -> None:
     """Answers line by line; the conversation is the prompt of the next answer.
 
+    "/undo" takes back the last line with its answer, "/save FILE" writes the conversation as a line of JSON, as
+    ``tfalign sft --conversations`` reads it. Calls of tools are run, and their results shown.
+
     Raises:
-        ValueError: if a conversation no longer fits the model, with the number of its tokens.
+        ValueError: if a conversation no longer fits the model, with the number of its tokens; or a tool is none.
     """
-    pretrained = load(job.model, dropout=0.0)
-    messages = [{"role": "system", "content": job.system}] if job.system else []
-    for index, line in enumerate(_typed("you: ")):
-        messages.append({"role": "user", "content": line})
-        print("model: ", end="")
-        said = _shown(pretrained.stream(messages, **_choices(job, index)))
-        messages.append({"role": "assistant", "content": said})
+    talk = _Talk(job)
+    for line in _typed("you: "):
+        command, _, argument = line.partition(" ")
+        if command == "/undo":
+            talk.undo()
+        elif command == "/save":
+            talk.save(argument)
+        elif command.startswith("/"):
+            print(f"commands are /undo and /save FILE. Received: {command}")
+        else:
+            talk.answer(line)
+
+
+class _Talk:
+    """A conversation in the terminal."""
+
+    def __init__(self, job):
+        self._job = job
+        self._toolbox = toolbox_of(job.tools, job.turns)
+        self._pretrained = load(job.model, dropout=0.0)
+        named = job.turns.call_format
+        template = self._pretrained.tokenizer.chat_template
+        self._format = FORMATS[named] if named else format_of(template)
+        self._messages = [{"role": "system", "content": job.system}] if job.system else []
+        self._answers = 0
+
+    def answer(self, line):
+        """The model's turns until one without a call."""
+        self._messages.append({"role": "user", "content": line})
+        schemas = self._toolbox.schemas if self._toolbox else None
+        for turn in itertools.count(1):
+            print("model: ", end="")
+            choices = _choices(self._job, self._answers) | {"tools": schemas}
+            said = _shown(self._pretrained.stream(self._messages, **choices))
+            self._answers += 1
+            self._messages.append({"role": "assistant", "content": said})
+            if turn == self._job.turns.max_turns or not self._called(said):
+                return
+
+    def _called(self, said):
+        """Whether the turn has calls; their results are messages then."""
+        calls = self._format.read(said) if self._toolbox else []
+        for call in calls:
+            message = result_message(call, self._toolbox(call))
+            print(f"{message['name']}: {message['content']}")
+            self._messages.append(message)
+        return bool(calls)
+
+    def undo(self):
+        """Takes back the last line and what followed it."""
+        asked = [at for at, message in enumerate(self._messages) if message["role"] == "user"]
+        del self._messages[asked[-1] if asked else len(self._messages) :]
+
+    def save(self, file):
+        """Adds the conversation to a file of JSON lines."""
+        if not file:
+            print("/save needs the name of a file")
+            return
+        try:
+            with local_path(file).open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"messages": self._messages}, ensure_ascii=False) + "\n")
+        except OSError as error:
+            print(f"{file} cannot be written: {error}")
 
 
 def _choices(job: Any, index: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ functions -> Toolbox (schemas, calls with limits) -> ToolUser, who answers the p
 from tfalign.tools.formats import FORMATS, BadCall, Call, CallFormat, format_of
 from tfalign.tools.schemas import schema_of
 from tfalign.tools.toolbox import Result, Toolbox
-from tfalign.tools.user import ToolUser
+from tfalign.tools.user import ToolUser, result_message
 
 __all__ = [
     "FORMATS",
@@ -18,5 +18,6 @@ __all__ = [
     "ToolUser",
     "Toolbox",
     "format_of",
+    "result_message",
     "schema_of",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfalign.decoding.text_user import Said, TextUser
 from tfalign.text import encode_reply
-from tfalign.tools.formats import CallFormat, format_of
+from tfalign.tools.formats import BadCall, Call, CallFormat, format_of
 from tfalign.tools.toolbox import Result, Toolbox
 from tfalign.types import Prompts
 
@@ -42,7 +42,7 @@ class ToolUser(TextUser):
         self._rows = self._calls = self._bad = 0
         encode = self._in_template if is_chat else self._plainly
         super().__init__(self._run, tokenizer, stop_tokens, max_turns, encode)
-        encode([[("tool", Result("a result", True))]])
+        encode([[(Call("tool", {}), Result("a result", True))]])
 
     def begin(self, prompts: Prompts) -> None:
         """See ``TextUser.begin``; counts anew."""
@@ -55,12 +55,12 @@ class ToolUser(TextUser):
         counts = {"tool_calls": self._calls / max(self._rows, 1)}
         return counts | ({"bad_calls": self._bad / self._calls} if self._calls else {})
 
-    def _run(self, said: list[Said]) -> list[list[tuple[str, Result]]]:
-        """Of every row, the results of its last turn's calls with the tools' names."""
+    def _run(self, said: list[Said]) -> list[list[tuple[Call | BadCall, Result]]]:
+        """Of every row, its last turn's calls and their results."""
         answers = []
         for one in said:
             calls = self.call_format.read(one.turns[-1])
-            results = [(getattr(call, "name", "unknown"), self.toolbox(call)) for call in calls]
+            results = [(call, self.toolbox(call)) for call in calls]
             self._calls += len(results)
             self._bad += sum(not result.is_good for _, result in results)
             answers.append(results)
@@ -72,11 +72,17 @@ class ToolUser(TextUser):
 
     def _in_template(self, answers):
         return [
-            encode_reply(self.tokenizer, [_message(*of) for of in row], tools=self.toolbox.schemas)
+            encode_reply(
+                self.tokenizer,
+                [result_message(*of) for of in row],
+                tools=self.toolbox.schemas,
+            )
             for row in answers
         ]
 
 
-def _message(name, result):
+def result_message(call: Call | BadCall, result: Result) -> dict[str, str]:
+    """A call's result as a message of a conversation."""
+    name = getattr(call, "name", "unknown")
     # some templates ask for an id, of nine characters
     return {"role": "tool", "name": name, "content": result.text, "tool_call_id": "call00000"}
