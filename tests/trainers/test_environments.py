@@ -114,8 +114,10 @@ def test_rows_are_replayed_from_their_texts():
     for _ in range(2):
         reward = EnvironmentReward(Guessing, records, tokenizer)
         earned = reward(ids, np.ones(ids.shape, "bool"), mask, np.arange(3))
-        np.testing.assert_allclose(earned, [0.75, 0.5, -0.5])
-        np.testing.assert_allclose(reward(ids, None, mask, np.arange(3)[::-1]), [-0.5, 0.5, 0.75])
+        np.testing.assert_allclose(
+            earned, [[0, 0.75, 0, 0, 0], [0, -0.25, 0, 0, 0.75], [0, -0.25, 0, 0, -0.25]]
+        )
+        np.testing.assert_allclose(reward(ids, None, mask, np.arange(3)[::-1]), earned[::-1])
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from tfalign.functional.importance import log_ratio_to_go, token_log_ratio
 from tfalign.functional.kl import k2
 from tfalign.training.algorithms import ALGORITHMS, algorithm
 from tfalign.training.baselines import MovingBaseline
-from tfalign.training.credit import Scored
+from tfalign.training.credit import Scored, TurnLevel, TurnRelative
 from tfalign.training.optimizers import Adafactor, Lamb, WarmupDecay, adafactor, adamw, lamb
 from tfalign.training.preferences import PREFERENCE_LOSSES, preference_loss
 
@@ -106,6 +106,9 @@ def credited(chosen, rollout):
 def loss_of(chosen, case, model):
     """What training would see: the loss, its metrics."""
     batch = case.batch(np.random.default_rng(3))
+    if isinstance(chosen.credit, TurnLevel | TurnRelative):  # somebody else wrote the second column
+        turns = batch.response_mask & (np.arange(batch.response_mask.shape[1]) != 1)
+        batch = batch._replace(response_mask=turns)
     if (
         chosen.arrange is None
     ):  # what is better became likelier, what is worse less likely: clips act

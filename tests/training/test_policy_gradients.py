@@ -81,7 +81,9 @@ def exact_policy_gradient():
 
 
 def chosen_algorithm(name):
-    changes = {"whiten_advantages": False} if name in ("ppo", "a2c", "reinforce_pp") else {}
+    changes = (
+        {"whiten_advantages": False} if name in ("ppo", "a2c", "reinforce_pp", "turn_ppo") else {}
+    )
     changes |= {"group_size": 2} if ALGORITHMS[name].credit.needs_group else {}
     return algorithm(name, kl_in="reward", kl_coefficient=BETA, **changes)
 

@@ -103,10 +103,15 @@ def turns_of(
         stop_tokens: ids that end a turn.
         tokenizer: of the policy.
     """
-    ends = np.nonzero(of_policy & np.isin(ids, stop_tokens))[0]
+    ends = ends_of_turns(ids, of_policy, stop_tokens)
     begins = [0, *(ends[:-1] + 1).tolist()]
     parts = [ids[a:b][of_policy[a:b]].tolist() for a, b in zip(begins, ends.tolist())]
     return tuple(tokenizer.decode_batch(parts)) if parts else ()
+
+
+def ends_of_turns(ids: Array, of_policy: Array, stop_tokens: Sequence[int]) -> np.ndarray:
+    """int[...], the columns of the tokens that end the policy's turns, see ``turns_of``."""
+    return np.nonzero(of_policy & np.isin(ids, stop_tokens))[0]
 
 
 def _is_due(state, stop_tokens):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tfalign.decoding.text_user import Said, TextUser, turns_of
+from tfalign.decoding.text_user import Said, TextUser, ends_of_turns, turns_of
 from tfalign.rewards.errors import RewardError, finite_number
 from tfalign.rewards.text_reward import columns_of
 from tfalign.text import Message, encode_reply
@@ -34,12 +34,12 @@ class _Play(NamedTuple):
     number: int  # of the record
     turns: tuple[str, ...]
     observation: str
-    earned: float
+    earned: tuple[float, ...]  # by each turn
     done: bool
 
 
 class EnvironmentReward:
-    """What conversations earned in their environments: the sum over a row's turns.
+    """What conversations earned in their environments, each turn at the token that ends it.
 
     A turn that the limit of columns cuts off is not taken.
 
@@ -81,19 +81,16 @@ class EnvironmentReward:
     def __call__(
         self, token_ids: Array, padding_mask: Array, response_mask: Array, rows: Array
     ) -> np.ndarray:
-        """float32[B], see ``rewards``."""
+        """float32[B, R], see ``Responder``."""
         del padding_mask
         mask = np.asarray(response_mask)
         responses = np.asarray(token_ids)[:, -mask.shape[1] :]
-        earned = [
-            self._play(
-                row, number, turns_of(ids, of_policy, self.stop_tokens, self.tokenizer)
-            ).earned
-            for row, (number, ids, of_policy) in enumerate(
-                zip(np.asarray(rows).tolist(), responses, mask)
-            )
-        ]
-        return np.asarray(earned, "float32")
+        earned = np.zeros(mask.shape, "float32")
+        for row, number in enumerate(np.asarray(rows).tolist()):
+            said = responses[row], mask[row], self.stop_tokens
+            play = self._play(row, number, turns_of(*said, self.tokenizer))
+            earned[row, ends_of_turns(*said)[: len(play.earned)]] = play.earned
+        return earned
 
     def answers(self, said: Sequence[Said]) -> list[str | None]:
         """What the environments say next in each row; None where they are done.
@@ -134,7 +131,7 @@ class EnvironmentReward:
         environment = self._made()
         record = columns_of(self.records[number])
         _answer(environment.reset, record, f"The environment of row {row} failed to reset")
-        return _Play(environment, number, (), "", 0.0, False)
+        return _Play(environment, number, (), "", (), False)
 
     def _stepped(self, row, play, turn):
         what = f"The environment of row {row} failed at {turn[:80]!r}"
@@ -144,7 +141,7 @@ class EnvironmentReward:
                 f"step returns (observation, reward, done). Received: {answer!r} of row {row}"
             )
         observation, reward, done = answer
-        earned = play.earned + finite_number(reward, f"The reward of row {row}")
+        earned = (*play.earned, finite_number(reward, f"The reward of row {row}"))
         turns = (*play.turns, turn)
         return play._replace(turns=turns, observation=observation, earned=earned, done=bool(done))
 

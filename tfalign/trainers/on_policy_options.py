@@ -35,6 +35,8 @@ ALGORITHMS = (
     "dapo",
     "cispo",
     "gspo",
+    "turn_ppo",
+    "turn_grpo",
     "online_dpo",
     "rejection_sampling",
 )

@@ -150,6 +150,10 @@ def _sum(parts, context):
     resolved = {}
     for name, (part, weight) in parts.items():
         reward = resolve_reward(part, context)
+        if hasattr(reward, "user"):
+            raise ValueError(
+                f"An environment is the whole reward, not a part of one. Received: {name}"
+            )
         resolved[name] = float(weight), reward if _takes_rows(reward) else _without_rows(reward)
     return _Weighted(resolved)
 

@@ -34,6 +34,8 @@ from tfalign.training.credit import (
     NoCredit,
     RewardsAlone,
     RewardToGo,
+    TurnLevel,
+    TurnRelative,
 )
 from tfalign.training.selection import best_and_worst, best_of_groups
 
@@ -193,6 +195,21 @@ ALGORITHMS = {
         kl_in="loss",
         group_size=8,
         minibatches=4,
+    ),
+    "turn_ppo": Algorithm(
+        TurnLevel(),
+        PPO(),
+        "Zhou et al. 2024, ArCHer's critic of turns; else as ppo",
+        epochs=4,
+        minibatches=4,
+    ),
+    "turn_grpo": Algorithm(
+        TurnRelative(),
+        GRPO(),
+        "Zeng et al. 2025, MT-GRPO; else as grpo",
+        kl_coefficient=0.04,
+        kl_in="loss",
+        group_size=8,
     ),
     "online_dpo": Algorithm(
         NoCredit(),

@@ -3,7 +3,7 @@
 A credit is a small frozen object, ``credit(scored, kl_coefficient) -> Credited``. It is half of an
 on-policy algorithm; the other half is an objective, which says how far a token's probability
 follows its advantage. All credits start from the same per-token rewards: minus beta times the KL at
-every token, plus the score at the last. With a coefficient of 0 there is no KL in the reward, and
+every token, plus the score at the last, or where its parts were earned. With a coefficient of 0 there is no KL in the reward, and
 the objective may carry it instead.
 """
 
@@ -23,6 +23,7 @@ from tfalign.functional.advantages import (
     rloo_advantages,
 )
 from tfalign.functional.masking import masked_sum, masked_whiten
+from tfalign.functional.turns import group_turn_advantages, turn_advantages
 from tfalign.types import Array
 
 
@@ -35,6 +36,9 @@ class Scored(NamedTuple):
     values: Array | None  # float32[B, R], 0 where masked; None without a critic
     baseline: Array  # float32[B], what was to be expected of a response before it was drawn, or 0
     group_size: int  # completions of a prompt, next to each other
+    earned: Array | None = (
+        None  # float32[B, R], the part of the score that single tokens earned; None for none
+    )
 
 
 class Credited(NamedTuple):
@@ -201,5 +205,49 @@ class LeaveOneOut(_WholeResponse):
         return rloo_advantages(totals, group_size)
 
 
+@dataclasses.dataclass(frozen=True)
+class TurnLevel(Credit):
+    """GAE over the turns of a conversation: a critic of turns above an actor of tokens (ArCHer, Zhou et al. 2024).
+
+    All tokens of a turn share its advantage, and the value of a turn is that of its first token.
+
+    Attributes:
+        gamma: discount of a turn.
+        gae_lambda: 1 trusts the rewards, 0 the critic.
+        whiten_advantages: shift and scale the advantages over the real tokens of the batch.
+    """
+
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    whiten_advantages: bool = True
+    needs_values = True
+
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
+        rewards = _rewards(scored, kl_coefficient)
+        advantages, returns = turn_advantages(
+            rewards, scored.values, scored.mask, self.gamma, self.gae_lambda
+        )
+        if self.whiten_advantages:
+            advantages = masked_whiten(advantages, scored.mask)
+        return Credited(rewards, advantages, returns)
+
+
+@dataclasses.dataclass(frozen=True)
+class TurnRelative(Credit):
+    """GRPO turn by turn: what is earned from a turn on, relative to the group's same turn (Zeng et al. 2025)."""
+
+    needs_group = True
+
+    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
+        rewards = _rewards(scored, kl_coefficient)
+        advantages = group_turn_advantages(rewards, scored.mask, scored.group_size)
+        return Credited(rewards, advantages, rewards_to_go(rewards, scored.mask))
+
+
 def _rewards(scored, kl_coefficient):
-    return place_rewards(scored.scores, scored.kl, scored.mask, kl_coefficient)
+    """float32[B, R], of every token; what of a score no token earned is the last one's."""
+    if scored.earned is None:
+        return place_rewards(scored.scores, scored.kl, scored.mask, kl_coefficient)
+    earned = ops.where(scored.mask, scored.earned, 0.0)
+    rest = scored.scores - ops.sum(earned, axis=1)
+    return earned + place_rewards(rest, scored.kl, scored.mask, kl_coefficient)

@@ -86,6 +86,7 @@ class ScoredResponses(NamedTuple):
     scores: Array  # float32[B], less the price of the costs
     rewards: Array  # float32[B], the reward's own
     costs: Array | None  # float32[B]; None without a limit on them
+    earned: Array | None = None  # float32[B, R], of rewards that say which tokens earned them
 
 
 class Responder:
@@ -93,8 +94,8 @@ class Responder:
 
     Args:
         policy: CausalLM.
-        reward: ``(token_ids, padding_mask, response_mask) -> float32[B]``, see ``rewards``; one whose
-            ``takes_rows`` is true is also given the prompts' ``rows``.
+        reward: ``(token_ids, padding_mask, response_mask) -> float32[B]``, see ``rewards``, or float32[B, R], what
+            each token earned; one whose ``takes_rows`` is true is also given the prompts' ``rows``.
         config: RolloutConfig.
         value_head: of a critic on the policy's states, whose values are wanted; None for none.
         cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
@@ -156,14 +157,17 @@ class Responder:
         """
         answered = *join(prompts, generation), generation.mask
         rows = (prompts.rows,) if getattr(self.reward, "takes_rows", False) else ()
-        rewards = _checked("score", self.reward(*answered, *rows))
+        rewards, earned = self.reward(*answered, *rows), None
+        if np.ndim(rewards) == 2:
+            rewards, earned = np.sum(rewards, axis=1), np.asarray(rewards, "float32")
+        rewards = _checked("score", rewards)
         if self.cost_limit is None:
-            return ScoredResponses(generation, *answered[:2], rewards, rewards, None)
+            return ScoredResponses(generation, *answered[:2], rewards, rewards, None, earned)
         costs = _checked("cost", self.cost_limit(*answered))
         scores = _checked(
             "score less the price of its cost", rewards - self.cost_limit.price * costs
         )
-        return ScoredResponses(generation, *answered[:2], scores, rewards, costs)
+        return ScoredResponses(generation, *answered[:2], scores, rewards, costs, earned)
 
     def generate(
         self,

@@ -132,6 +132,7 @@ class RolloutWorker:
             answers.scores,
             np.float32(kl_coefficient),
             baseline,
+            answers.earned,
         )
         statistics = {name: float(value) for name, value in statistics.items()}
         statistics |= getattr(self.config.user, "statistics", dict)()
@@ -186,6 +187,7 @@ class RolloutWorker:
         scores: Array,
         kl_coefficient: Array | float,
         baseline: Array,
+        earned: Array | None = None,
     ) -> tuple[Rollout, dict[str, Array]]:
         """From scored responses to a rollout.
 
@@ -195,14 +197,14 @@ class RolloutWorker:
             generation: Generation.
             scores: float32[B].
             kl_coefficient: float32[].
-            baseline: float32[B], see ``Scored``.
+            baseline, earned: float32[B] and float32[B, R] or None, see ``Scored``.
 
         Returns:
             (Rollout, dict of float32 scalars).
         """
         given = (token_ids, padding_mask, generation)
         compared = self.comparison(*given)
-        return self.crediting(*given, compared, scores, kl_coefficient, baseline)
+        return self.crediting(*given, compared, scores, kl_coefficient, baseline, earned)
 
     def shaped(self, scores: Array, generation: Generation) -> tuple[Array, Array]:
         """Scores with what the config takes off responses without a stop token, or near the maximum length.
@@ -226,7 +228,15 @@ class RolloutWorker:
         return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)
 
     def _credit(
-        self, token_ids, padding_mask, generation, compared, scores, kl_coefficient, baseline
+        self,
+        token_ids,
+        padding_mask,
+        generation,
+        compared,
+        scores,
+        kl_coefficient,
+        baseline,
+        earned=None,
     ):
         mask = generation.mask
         ref_log_probs, log_probs, values = compared
@@ -234,9 +244,9 @@ class RolloutWorker:
         spread = has_spread(scores, self.config.group_size)
         scores, ended = self.shaped(scores, generation)
         counted = mask & self._counts(ended, spread)[:, None]
-        credited = self.credit(
-            Scored(scores, kl, mask, values, baseline, self.config.group_size), kl_coefficient
-        )
+        group_size = self.config.group_size
+        scored = Scored(scores, kl, mask, values, baseline, group_size, earned)
+        credited = self.credit(scored, kl_coefficient)
         statistics = {
             "score": ops.mean(scores),
             "kl": ops.mean(ops.sum(kl, axis=1)),
