@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
+from keras import tree
 
 import tfalign
 from tfalign.data import PromptRecord
@@ -101,6 +103,40 @@ def test_an_environment_that_fails_is_told(step, message):
     ids = np.array([[5, *tokenizer.encode("1"), tokenizer.eos_id]])
     with pytest.raises(RewardError, match=message):
         reward(ids, np.ones((1, 3), "bool"), np.ones((1, 2), "bool"), np.array([0]))
+
+
+class OfGymnasium(gymnasium.Env):
+    """The game as an environment of Gymnasium."""
+
+    action_space = observation_space = gymnasium.spaces.Text(9)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.game = Guessing()
+        self.game.reset(options)
+        return "?", {}
+
+    def step(self, action):
+        said, reward, done = self.game.step(action)
+        lost = done and reward < 0
+        return said, reward, done and not lost, lost, {}
+
+
+def test_an_environment_of_gymnasium_is_one(start, tmp_path):
+    prompts, plays = None, []
+    for environment in (Guessing, OfGymnasium):
+        trainer = trainer_of(start, tmp_path / environment.__name__, environment)
+        prompts = next(trainer.prompts) if prompts is None else prompts
+        plays.append(trainer.worker.responder(prompts, seed=3))
+    for ours, theirs in zip(plays[0], plays[1]):
+        for one, other in zip(tree.flatten(ours), tree.flatten(theirs)):
+            np.testing.assert_array_equal(one, other)
+    assert np.unique(plays[0].scores).size > 1
+
+
+def test_an_environment_is_no_part_of_a_reward(start, tmp_path):
+    with pytest.raises(ValueError, match="the whole reward, not a part of one. Received: reward 1"):
+        trainer_of(start, tmp_path / "run", [lambda prompt, response: 0.0, Guessing])
 
 
 def test_rows_are_replayed_from_their_texts():

@@ -44,7 +44,7 @@ class EnvironmentReward:
     A turn that the limit of columns cuts off is not taken.
 
     Args:
-        factory: makes a TextEnvironment: a class, or a function without arguments.
+        factory: makes a TextEnvironment, or a ``gymnasium.Env`` of texts: a class, or a function without arguments.
         records: the records that prompts are rows of.
         tokenizer: of the policy.
         stop_tokens: ids that end a turn; the tokenizer's where None.
@@ -110,6 +110,8 @@ class EnvironmentReward:
 
     def _made(self):
         environment = self.factory()
+        if _is_of_gymnasium(environment):
+            return OfGymnasium(environment)
         if not is_environment(environment):
             raise ValueError(
                 "An environment has reset(record) and step(action). Received: "
@@ -144,6 +146,34 @@ class EnvironmentReward:
         earned = (*play.earned, finite_number(reward, f"The reward of row {row}"))
         turns = (*play.turns, turn)
         return play._replace(turns=turns, observation=observation, earned=earned, done=bool(done))
+
+
+class OfGymnasium:
+    """A ``gymnasium.Env`` whose actions and observations are texts, as a TextEnvironment.
+
+    It is reset with the record as its ``options``, and the record's "seed" where there is one; what ``reset`` returns
+    is not read, for the policy reads the record's prompt first.
+
+    Args:
+        environment: ``gymnasium.Env``.
+    """
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+
+    def reset(self, record: Mapping[str, Any]) -> None:
+        """See ``TextEnvironment``."""
+        self.environment.reset(seed=record.get("seed"), options=dict(record))
+
+    def step(self, action: str) -> tuple[str, float, bool]:
+        """See ``TextEnvironment``; it is over when it is terminated or truncated."""
+        observation, reward, terminated, truncated, _ = self.environment.step(action)
+        return observation, reward, bool(terminated or truncated)
+
+
+def _is_of_gymnasium(made):
+    """Whether ``reset`` takes options, as Gymnasium's does."""
+    return is_environment(made) and "options" in inspect.signature(made.reset).parameters
 
 
 def is_environment(made: Any) -> bool:
