@@ -179,6 +179,7 @@ def test_a_help_whose_reader_stops_early(arguments):
 @pytest.mark.parametrize(
     "module", with_slow([["tfalign", "sft"], ["experiments.sft"]], [["experiments.sft"]])
 )
+@pytest.mark.slow
 def test_a_module_is_the_job(tmp_path, module):
     arguments = [*module, "--model=nowhere", f"--run_dir={tmp_path / 'run'}"]
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)

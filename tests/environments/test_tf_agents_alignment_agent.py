@@ -105,6 +105,7 @@ def begun(shared):
 
 
 @pytest.mark.parametrize("critic", ["shared", pytest.param("separate", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_its_rollouts_are_those_of_the_fused_loop(critic, request):
     if critic == "shared":
         worker, environment, agent = request.getfixturevalue("begun")

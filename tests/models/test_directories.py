@@ -430,6 +430,7 @@ def test_remote_paths_are_refused(call, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_a_directory_loads_as_does_not_depend_on_imports(tmp_path):
     RewardModel(GPT2).save_pretrained(tmp_path)
     code = (

@@ -24,6 +24,7 @@ def pairs(count, seed=0):
     return rows
 
 
+@pytest.mark.slow
 def test_measures_before_and_after_training(encoder, tmp_path):
     trainer = tfalign.SimilarityTrainer(
         encoder,

@@ -27,6 +27,7 @@ def sentences(count, seed=0):
     return rows
 
 
+@pytest.mark.slow
 def test_finds_the_entities_it_was_shown(encoder, tmp_path):
     trainer = tfalign.TaggingTrainer(
         encoder,

@@ -53,6 +53,7 @@ def test_the_first_ratio_is_one(name):
     check_first_ratio(name, None)
 
 
+@pytest.mark.slow
 def test_the_first_ratio_of_a_chunked_read_out_is_one():
     check_first_ratio("ppo", 7)
 

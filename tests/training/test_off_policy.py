@@ -24,6 +24,7 @@ def distance(name, problem=SMALL, beta=BETA, cap=None, **changes):
 
 
 @pytest.mark.parametrize("name", ["vtrace", "reinforce_is"])
+@pytest.mark.slow
 def test_corrected_it_arrives_although_the_reference_samples(name):
     assert distance(name, reference_samples=True, cap=1e9, steps=150, batch_size=256) < 0.02
 

@@ -134,6 +134,9 @@ def fields_of(name):
     return [field for field in fields if field not in OF_THE_LOOP]
 
 
+OFTEN = ("ppo", "vtrace", "grpo", "dapo", "turn_ppo", "online_dpo")  # one of each kind
+
+
 def value_of(chosen, field):
     for record in (chosen, chosen.credit, chosen.objective):
         if field in {known.name for known in dataclasses.fields(record)}:
@@ -142,7 +145,12 @@ def value_of(chosen, field):
 
 
 @pytest.mark.parametrize(
-    ("name", "field"), [(name, field) for name in ALGORITHMS for field in fields_of(name)]
+    ("name", "field"),
+    [
+        pytest.param(name, field, marks=[] if name in OFTEN else pytest.mark.slow)
+        for name in ALGORITHMS
+        for field in fields_of(name)
+    ],
 )
 def test_every_field_of_an_algorithm(models, name, field):
     case, plain = every.CASES[name], ALGORITHMS[name]

@@ -300,7 +300,7 @@ def test_score_stands_at_the_last_real_token():
     ],
     ids=str,
 )
-@pytest.mark.parametrize("pad_id", [0, 3])
+@pytest.mark.parametrize("pad_id", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_response_that_never_ends(choices, second, pad_id):
     """Only the second row; a padding id that is the stop token changes nothing."""
     tokens = np.where(MASK, TOKENS, pad_id).astype("int32")
