@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import tfalign
+from tests.sampling import with_slow
 from tfalign.models import CausalLM
 from tfalign.pretrained import Pretrained
 from tfalign.text import train_byte_bpe
+from tfalign.training.algorithms import ALGORITHMS
 
 CALL = r'<tool_call>\{"name": "(twice|half)", "arguments": \{"x": [0-9]\}\}</tool_call>'
 FEW = {"batch_size": 8, "steps": 2, "max_prompt_tokens": 4, "max_new_tokens": 96, "max_turns": 6}
@@ -88,21 +90,10 @@ def test_a_conversation_with_tools(small, tmp_path):
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["grpo", "ppo"]
-    + [
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in (
-            "a2c",
-            "reinforce",
-            "reinforce_pp",
-            "remax",
-            "rloo",
-            "dr_grpo",
-            "dapo",
-            "cispo",
-            "gspo",
-        )
-    ],
+    with_slow(
+        [name for name in ALGORITHMS if name not in ("online_dpo", "rejection_sampling", "vtrace")],
+        ["grpo"],
+    ),
 )
 def test_the_first_ratio_is_one(small, tmp_path, algorithm):
     metrics = trainer_of(small, tmp_path, algorithm, steps=1, minibatch_size=8).train()
