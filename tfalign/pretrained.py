@@ -85,7 +85,7 @@ class Pretrained:
         model: keras.Model,
         tokenizer: Tokenizer | KerasHubTokenizer,
         directory: Path | None = None,
-    ):
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.directory = directory

@@ -60,7 +60,7 @@ class OneThread:
         SharedUseError: on entering, if another thread is within.
     """
 
-    def __init__(self, what: str):
+    def __init__(self, what: str) -> None:
         self._what = what
         self._lock = threading.RLock()
 
