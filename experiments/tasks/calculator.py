@@ -68,7 +68,7 @@ class CalculatorConfig:
             conversations=True,
             length=_PROMPT + _RESPONSE,
             batch_size=64,
-            steps=2000,
+            steps=1500,
             learning_rate=2e-3,
             warmup_steps=100,
         ),
@@ -78,7 +78,7 @@ class CalculatorConfig:
         changed(
             OnPolicyOptions(),
             batch_size=256,  # 8 responses to each of 32 prompts
-            steps=150,
+            steps=80,
             learning_rate=5e-4,
             warmup_steps=10,
             kl_coefficient=0.0,
