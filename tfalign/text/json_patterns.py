@@ -39,10 +39,13 @@ _PATTERN = re.compile(
 )
 _MOST_DEEP = 2  # arrays and objects of which a schema says nothing, within each other
 _MOST_REFERENCES = 3  # of one definition, within each other
-_ANNOTATIONS = frozenset(
-    "$schema $id $comment $defs definitions title description default examples deprecated readOnly"
-    " writeOnly".split()
-)
+_ANNOTATIONS = {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description"} | {
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+}
 _OF_TYPES: dict[str, frozenset[str]] = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
     "array": frozenset({"items", "prefixItems", "minItems", "maxItems"}),
@@ -161,7 +164,7 @@ class _Translation:
 
     def object(self, schema, seen):
         properties, required = schema.get("properties", {}), schema.get("required", [])
-        more = schema.get("additionalProperties", False if properties else True)
+        more = schema.get("additionalProperties", not properties)
         if properties and more not in (False, True):
             raise ValueError("additionalProperties beside properties is not done")
         for name in required:
