@@ -142,10 +142,10 @@ class Automaton:
     def allowed(self, states: Array) -> Array:
         """bool[..., V], see ``Constraint``."""
         states, written = self._parts(ops.convert_to_tensor(states, "int32"))
-        needed = ops.take(self._needed, states, axis=0)
+        needed = ops.cast(ops.take(self._needed, states, axis=0), "int32")  # LiteRT compares these
         if self.max_new_tokens is None:
             return needed < NEVER
-        return needed <= ops.cast(self.max_new_tokens - written, "int16")[..., None]
+        return needed <= (self.max_new_tokens - written)[..., None]
 
     def follow(self, states: Array, tokens: Array) -> Array:
         """int32[...], see ``Constraint``; after a token that is not allowed only a stop token is."""
