@@ -232,6 +232,7 @@ def _needs_tf_agents():
         pytest.skip("needs pip install 'tfalign[agents]'")
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("user", "is_constrained"),
     [("host", True), pytest.param("nobody", True, marks=pytest.mark.slow), *SLOW],
@@ -264,6 +265,7 @@ def test_tf_agents_python_environment_is_the_fused_loop(
 
 
 @pytest.mark.slow
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("user", "is_constrained"), [("nobody", True), ("script", True), ("script", False)]
 )
