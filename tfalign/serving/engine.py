@@ -219,7 +219,7 @@ class Engine:
 
     def _compile(self, model, rows, prefill):
         cache = model.backbone.new_cache(rows, self.length - 1)
-        variables = tree.map_structure(lambda x: keras.Variable(x, trainable=False), cache)
+        variables = tree.map_structure(_variable, cache)
 
         def step(token_ids, sizes, in_cache, choices, seeds, steps):
             mask = ops.arange(self.length)[None, :] < sizes[:, None]
@@ -333,3 +333,8 @@ class Engine:
             else:
                 self._release(row)
             self._deliver(request, token, reason)  # last: who is told of the end finds the row free
+
+
+def _variable(value):
+    """One that shares no memory with another, as JAX's programs want it."""
+    return keras.Variable(ops.copy(value), trainable=False)
