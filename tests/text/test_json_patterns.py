@@ -166,6 +166,11 @@ def test_what_is_let_through(schema, texts, others):
         ({"anyOf": []}, "anyOf is a list"),
         ({"properties": []}, "properties is an object"),
         ({"required": "a"}, "required is a list"),
+        ({"properties": {"a": {}}, "required": [["a"]]}, "required is a list of names"),
+        ({"type": [["string"]]}, "type is of null"),
+        ({"type": "string", "format": ["date"]}, "format is one of"),
+        ({"minItems": None}, "minItems is a whole number: None"),
+        ({"maxLength": True}, "maxLength is a whole number: True"),
         (False, "nothing of bounded depth"),
         (5, "a schema is an object, true or false: 5"),
     ],
@@ -174,6 +179,12 @@ def test_what_is_let_through(schema, texts, others):
 def test_what_would_have_to_be_ignored_is_refused(schema, sentence):
     with pytest.raises(ValueError, match=sentence):
         json_pattern(schema)
+
+
+def test_a_chain_of_references_without_an_end():
+    chain = {f"d{n}": {"items": {"$ref": f"#/$defs/d{n + 1}"}} for n in range(2_000)}
+    with pytest.raises(ValueError, match="nested too deep"):
+        json_pattern({"$defs": chain, "$ref": "#/$defs/d0"})
 
 
 def test_a_text_may_go_on_where_it_may_end():

@@ -76,7 +76,10 @@ def json_pattern(schema: Any) -> str:
     >>> json_pattern({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]})
     '\\{"ok": ?(true|false)\\}'
     """
-    pattern = _Translation(schema).of(schema, {})
+    try:
+        pattern = _Translation(schema).of(schema, {})
+    except RecursionError:
+        raise ValueError("the schema is nested too deep") from None
     if pattern is None:
         raise ValueError("nothing of bounded depth is JSON of the schema")
     return pattern
@@ -200,7 +203,7 @@ def _string(schema, seen):
         return f'"{_repeated(_CHARACTER, *_bounds(schema, "minLength", "maxLength"))}"'
     _refuse(given - {"format"} if "format" in given else given - {"pattern"}, "beside another")
     if "format" in given:
-        if schema["format"] not in _FORMATS:
+        if schema["format"] not in list(_FORMATS):
             raise ValueError(f"format is one of {', '.join(_FORMATS)}: {_shown(schema['format'])}")
         return f'"{_FORMATS[schema["format"]]}"'
     pattern = schema["pattern"]
@@ -235,7 +238,7 @@ def _types(schema):
     """The names in "type"; () where there is none."""
     given = schema.get("type", ())
     names = (given,) if isinstance(given, str) else given
-    if not isinstance(names, Sequence) or not all(name in _IS_OF_TYPE for name in names):
+    if not isinstance(names, Sequence) or not all(name in list(_IS_OF_TYPE) for name in names):
         raise ValueError(f"type is of {', '.join(_IS_OF_TYPE)}: {_shown(given)}")
     return names
 
@@ -252,14 +255,17 @@ def _check_shapes(schema):
     for name in ("required", "prefixItems"):
         if not isinstance(schema.get(name, []), list | tuple):
             raise ValueError(f"{name} is a list: {_shown(schema[name])}")
+    for name in schema.get("required", ()):
+        if not isinstance(name, str):
+            raise ValueError(f"required is a list of names: {_shown(name)}")
 
 
 def _bounds(schema, least, most):
     """(int, int or None)."""
     values = schema.get(least, 0), schema.get(most)
-    for name, value in zip((least, most), values):
-        if value is not None and (type(value) is not int or value < 0):
-            raise ValueError(f"{name} is a whole number: {_shown(value)}")
+    for name in (least, most):
+        if name in schema and (type(schema[name]) is not int or schema[name] < 0):
+            raise ValueError(f"{name} is a whole number: {_shown(schema[name])}")
     if values[1] is not None and values[0] > values[1]:
         raise ValueError(f"{least} is above {most}")
     return values
