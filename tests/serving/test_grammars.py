@@ -72,7 +72,7 @@ def test_rows_with_and_without_a_grammar_are_the_librarys(client, model):
         if restriction is not None:
             assert one.reason == "stop"
             jsonschema.validate(json.loads(tokenizer.decode(one.tokens[:-1])), SCHEMA)
-    assert engine._program.traces == 1 and not engine._biases.is_biased.any()
+    assert engine._program.traces == 1 and not np.asarray(engine._biases.values()).any()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])

@@ -105,7 +105,6 @@ class RowSampler:
         min_p: float32[B].
         bias: float32[B, V], added to the logits before all else, ``EXCLUDED`` where a token must not come; None for
             nothing.
-        is_biased: bool[B]; where no row is, the bias is not looked at.
     """
 
     def __init__(
@@ -115,20 +114,17 @@ class RowSampler:
         top_k: Array,
         min_p: Array,
         bias: Array | None = None,
-        is_biased: Array | None = None,
     ) -> None:
         self.temperature = temperature
         self.top_p = top_p
         self.top_k = top_k
         self.min_p = min_p
         self.bias = bias
-        self.is_biased = is_biased
 
     def choose(self, logits: Array, uniforms: Array) -> tuple[Array, Array]:
         """As ``Sampler.choose``."""
         if self.bias is not None:
-            logits = ops.cast(logits, "float32")
-            logits = ops.cond(ops.any(self.is_biased), lambda: logits + self.bias, lambda: logits)
+            logits = ops.cast(logits, "float32") + self.bias
         is_greedy = self.temperature <= 0
         scaled = scale_logits(logits, ops.where(is_greedy, 1.0, self.temperature)[:, None])
         restricted = scaled

@@ -303,7 +303,6 @@ class Engine:
             of_rows("top_k", "int32"),
             of_rows("min_p", "float32"),
             self._biases.values(),
-            self._biases.is_biased,
         )
         return np.asarray(
             self._program(

@@ -13,23 +13,19 @@ from tfalign.types import Array
 
 
 class RowBiases:
-    """float32[B, V] on the device, which only lines that have changed send anew.
+    """float32[B, V] on the device, sent anew only when a line has changed: not while no row has a bias or a grammar.
 
     Args:
         rows: int, B.
         vocab_size: int, V.
 
-    Attributes:
-        is_biased: bool[B], rows whose line is looked at; where none is, a step costs what it cost without.
-
     >>> biases = RowBiases(rows=2, vocab_size=3)
     >>> biases.begin(1, {2: -100.0}, None, 5)
-    >>> np.asarray(biases.values()).tolist(), biases.is_biased.tolist()
-    ([[0.0, 0.0, 0.0], [0.0, 0.0, -100.0]], [False, True])
+    >>> np.asarray(biases.values()).tolist()
+    [[0.0, 0.0, 0.0], [0.0, 0.0, -100.0]]
     """
 
     def __init__(self, rows: int, vocab_size: int) -> None:
-        self.is_biased = np.zeros(rows, "bool")
         self._lines = np.zeros((rows, vocab_size), "float32")
         self._own: dict[int, np.ndarray] = {}
         self._walks: dict[int, Walk] = {}
@@ -53,11 +49,10 @@ class RowBiases:
         """
         if not logit_bias and grammar is None:
             return
-        self.is_biased[row] = self._has_changed = True
-        self._lines[row] = 0.0
         self._lines[row, list(logit_bias)] = list(logit_bias.values())
+        self._own[row] = self._lines[row].copy()
+        self._has_changed = True
         if grammar is not None:
-            self._own[row] = self._lines[row].copy()
             self._walks[row] = Walk(grammar, max_new_tokens)
             self._restrict(row)
 
@@ -69,14 +64,15 @@ class RowBiases:
 
     def end(self, row: int) -> None:
         """The row is at rest."""
-        if self.is_biased[row]:
-            self._lines[row] = 0.0
-            self.is_biased[row], self._has_changed = False, True
+        if row in self._own:
+            del self._own[row]
             self._walks.pop(row, None)
+            self._lines[row] = 0.0
+            self._has_changed = True
 
     def values(self) -> Array:
         """float32[B, V], a tensor on the device."""
-        if self._has_changed and self.is_biased.any():
+        if self._has_changed:
             self._on_device = ops.convert_to_tensor(self._lines)
             self._has_changed = False
         return self._on_device
