@@ -183,7 +183,9 @@ def test_an_encoder_is_fine_tuned(tmp_path, monkeypatch):
 
 def test_serving(directory):
     pytest.importorskip("starlette")
-    assert callable(run(DOCS / "serving.md", {"directory": directory})["app"])
+    pytest.importorskip("outlines_core")
+    scope = run(DOCS / "serving.md", {"directory": directory})
+    assert callable(scope["app"]) and scope["late"] in (True, False)
 
 
 @pytest.mark.slow  # compiles a beam search

@@ -72,7 +72,8 @@ def worker():
 
 
 def _mdp(worker, **changes):
-    penalty = KLPenalty(worker.actor_critic.policy, worker.reference, BETA, TEMPERATURE)
+    allowed = changes.get("allowed_tokens")
+    penalty = KLPenalty(worker.actor_critic.policy, worker.reference, BETA, TEMPERATURE, allowed)
     settings = {"score": worker.responder.reward, "stop_tokens": STOPS, "penalty": penalty}
     settings |= {"max_new_tokens": R, "vocab_size": V, "pad_id": PAD}
     return TextGenerationMDP(PROMPTS, **(settings | changes))

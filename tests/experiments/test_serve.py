@@ -16,6 +16,7 @@ pytest.importorskip("prometheus_client")
 
 from experiments.benchmarks.load_test import LoadTestConfig, overrun, start, told_to_end
 from tfalign.cli.records import ExportJob, ServeJob
+from tfalign.cli.run import export
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.options import build
 from tfalign.serving.settings import Limits
@@ -77,6 +78,16 @@ def agent(tmp_path):
     CausalLM(GPTConfig(259, 16, 1, 2, max_positions=512)).save_pretrained(tmp_path / "agent")
     Tokenizer(trained._special, trained.special_tokens).save(tmp_path / "agent")
     return tmp_path / "agent"
+
+
+@pytest.mark.slow
+def test_an_export_holds_the_constraint_it_is_given(agent, tmp_path):
+    tensorflow, _ = pytest.importorskip("tensorflow"), pytest.importorskip("outlines_core")
+    output, sizes = str(tmp_path / "served"), {"max_prompt_tokens": 8, "max_new_tokens": 6}
+    export(ExportJob(model=str(agent), output=output, constraint="regex:[0-9]{2}", **sizes))
+    serve = tensorflow.saved_model.load(f"{output}/1").signatures["generate"]
+    found = serve(prompts=tensorflow.constant(["a", "b"]), seed=tensorflow.constant(1, "int64"))
+    assert all(len(text) == 2 and text.isdigit() for text in found["text"].numpy())
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Exported models give the library's own ids, here and in a process without the library."""
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfalign.decoding import Generator, Sampler, generate
+from tfalign.decoding.patterns import regular_expression
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.lora import quantize
 from tfalign.serving.litert import export_litert, export_litert_logits
@@ -40,7 +42,7 @@ def exported(tmp_path_factory):
     return model, folder / "3"
 
 
-def expected(model, prompts, seed):
+def expected(model, prompts, seed, constraint=None):
     ids, mask = padded([TOKENIZER.encode(prompt, bos=True) for prompt in prompts], 16)
     return generate(
         model,
@@ -50,6 +52,7 @@ def expected(model, prompts, seed):
         seed=seed,
         stop_tokens=(TOKENIZER.eos_id,),
         pad_id=TOKENIZER.pad_id,
+        constraint=constraint,
     )
 
 
@@ -172,5 +175,37 @@ def test_litert_loop(tmp_path, sampler):
     uniforms = np.random.default_rng(0).random((NEW, 1)).astype("float32")
     outputs = _interpret(tmp_path / "it.tflite", token_ids=ids, mask=mask, uniforms=uniforms)
     wanted = Generator(model, NEW, sampler, (2,)).run_with(ids, mask, tf.constant(uniforms))
+    (tokens,) = (output for output in outputs if output.ndim == 2)
+    np.testing.assert_array_equal(tokens, wanted.tokens)
+
+
+def test_a_constraint_is_part_of_it(tmp_path):
+    """What it says obeys, and is what the library says under the constraint."""
+    pytest.importorskip("outlines_core")
+    model, pattern = CausalLM(CONFIG), "(a|b)+[0-9]{2}"
+    constraint = regular_expression(pattern, TOKENIZER, 259, NEW)
+    sizes = {"batch_size": 4, "max_prompt_tokens": 16, "max_new_tokens": NEW}
+    export_saved_model(model, TOKENIZER, tmp_path, constraint=constraint, **sizes)
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures["generate"]
+    for seed in range(3):
+        found = serve(prompts=tf.constant(PROMPTS), seed=tf.constant(seed, tf.int64))
+        wanted = expected(model, PROMPTS, seed, constraint)
+        np.testing.assert_array_equal(found["tokens"], wanted.tokens)
+        np.testing.assert_allclose(found["log_probs"], wanted.log_probs, atol=1e-4)
+        for text in found["text"].numpy():
+            assert re.fullmatch(pattern, text.decode()), text
+
+
+@pytest.mark.slow
+def test_a_constraint_is_part_of_a_litert_loop(tmp_path):
+    pytest.importorskip("outlines_core")
+    model, (ids, mask) = CausalLM(CONFIG), padded([[5, 6, 7]], 5)
+    constraint = regular_expression("(a|b)+[0-9]{2}", TOKENIZER, 259, NEW)
+    choices = {"stop_tokens": TOKENIZER.stop_ids, "constraint": constraint}
+    export_litert(model, tmp_path / "it.tflite", 1, 5, NEW, Sampler(0.8), **choices)
+    uniforms = np.random.default_rng(0).random((NEW, 1)).astype("float32")
+    outputs = _interpret(tmp_path / "it.tflite", token_ids=ids, mask=mask, uniforms=uniforms)
+    loop = Generator(model, NEW, Sampler(0.8), **choices)
+    wanted = loop.run_with(ids, mask, tf.constant(uniforms))
     (tokens,) = (output for output in outputs if output.ndim == 2)
     np.testing.assert_array_equal(tokens, wanted.tokens)

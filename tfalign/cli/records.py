@@ -249,6 +249,7 @@ class ExportJob:
     batch_size: int = option(8, "Maximum prompts of a call.", at_least=1)
     max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
     max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)
+    constraint: str | None = option(None, CONSTRAINT_HELP)
     sampling: SamplerOptions = record(SamplerOptions())
     int8: bool = option(False, "Hold the kernels in 8 bits.")
 

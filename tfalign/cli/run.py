@@ -147,6 +147,7 @@ def report(job: records.ReportJob) -> None:
 def export(job: records.ExportJob) -> None:
     """Writes a SavedModel or a LiteRT file."""
     from tfalign.decoding import Sampler
+    from tfalign.decoding.patterns import named_constraint
     from tfalign.models.lora import quantize
     from tfalign.serving.litert import export_litert
     from tfalign.serving.saved_model import export_saved_model
@@ -155,8 +156,9 @@ def export(job: records.ExportJob) -> None:
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if job.int8:
         quantize(model)
-    chosen = job.sampling
+    chosen, limits = job.sampling, (model.config.vocab_size, job.max_new_tokens)
     choices = {
+        "constraint": job.constraint and named_constraint(job.constraint, tokenizer, *limits),
         "batch_size": job.batch_size,
         "max_prompt_tokens": job.max_prompt_tokens,
         "max_new_tokens": job.max_new_tokens,

@@ -15,9 +15,8 @@ from keras import ops
 
 from tfalign.decoding.samplers import allow
 from tfalign.functional.arguments import check_size
+from tfalign.functional.automata import NEVER, trimmed
 from tfalign.types import Array, Prompts
-
-_NEVER = 2**15 - 1  # of ``needed``: no text ends this way
 
 
 class Constraint(Protocol):
@@ -94,18 +93,22 @@ class Automaton:
         _check(table, accepting, self.stop_tokens, max_new_tokens)
         table = table.copy()
         table[:, list(self.stop_tokens)] = -1
-        self.next_states, self.accepting, distances = _trimmed(table, accepting)
+        self.next_states, self.accepting, distances = trimmed(table, accepting)
+        if distances[0] == NEVER:
+            raise ConstraintError(
+                "The constraint allows nothing: no text ends in an accepting state"
+            )
         _check_length(distances, max_new_tokens)
         self._hold(distances)
 
     def _hold(self, distances):
         """The tables that a program reads: the end is a state of its own, behind the others."""
         states, vocabulary = self.next_states.shape
-        after = np.append(distances, [_NEVER])[self.next_states]  # -1 reads the last
-        needed = np.full((states + 1, vocabulary), _NEVER, "int16")
-        needed[:-1] = np.minimum(after + 1, _NEVER)
+        after = np.append(distances, [NEVER])[self.next_states]  # -1 reads the last
+        needed = np.full((states + 1, vocabulary), NEVER, "int16")
+        needed[:-1] = np.minimum(after + 1, NEVER)
         for stop_token in self.stop_tokens:
-            needed[:-1, stop_token] = np.where(self.accepting, 1, _NEVER)
+            needed[:-1, stop_token] = np.where(self.accepting, 1, NEVER)
         needed[-1, list(self.stop_tokens)] = 0
         followed = np.where(self.next_states < 0, states, self.next_states)
         columns, kind = np.unique(followed, axis=1, return_inverse=True)
@@ -139,10 +142,10 @@ class Automaton:
     def allowed(self, states: Array) -> Array:
         """bool[..., V], see ``Constraint``."""
         states, written = self._parts(ops.convert_to_tensor(states, "int32"))
-        needed = ops.take(self._needed, states, axis=0)
+        needed = ops.cast(ops.take(self._needed, states, axis=0), "int32")  # LiteRT compares these
         if self.max_new_tokens is None:
-            return needed < _NEVER
-        return needed <= ops.cast(self.max_new_tokens - written, "int16")[..., None]
+            return needed < NEVER
+        return needed <= (self.max_new_tokens - written)[..., None]
 
     def follow(self, states: Array, tokens: Array) -> Array:
         """int32[...], see ``Constraint``; after a token that is not allowed only a stop token is."""
@@ -273,29 +276,6 @@ def _check_length(distances, max_new_tokens):
             f"The shortest text that the constraint allows has {distances[0]} tokens, its stop token "
             f"counted. Received: max_new_tokens={max_new_tokens}"
         )
-
-
-def _trimmed(table, accepting):
-    """Reachable states from which an end is reached, and how many tokens that takes: (int32[S, V], bool[S],
-    int32[S])."""
-    distances = np.where(accepting, 1, _NEVER).astype("int32")
-    while True:  # one token further in each round
-        after = np.append(distances, [_NEVER])[table].min(axis=1) + 1
-        closer = np.minimum(distances, np.minimum(after, _NEVER))
-        if (closer == distances).all():
-            break
-        distances = closer
-    if distances[0] == _NEVER:
-        raise ConstraintError("The constraint allows nothing: no text ends in an accepting state")
-    table = np.where(np.append(distances < _NEVER, [False])[table], table, -1)
-    reached = np.zeros(len(table), "bool")
-    fresh = np.array([0])
-    while len(fresh):
-        reached[fresh] = True
-        found = np.unique(table[fresh])
-        fresh = found[(found >= 0)][~reached[found[found >= 0]]]
-    number = np.append(np.cumsum(reached) - 1, [-1])
-    return number[table[reached]].astype("int32"), accepting[reached], distances[reached]
 
 
 def _intersection(one, other):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfalign.decoding.constraints import Automaton
 from tfalign.files import local_path
-from tfalign.text.token_bytes import token_bytes
+from tfalign.text.byte_automata import compile_pattern, lift
+from tfalign.text.json_patterns import json_pattern
+from tfalign.text.token_bytes import text_pieces
 
 
 def named_constraint(
@@ -67,7 +69,7 @@ def regular_expression(
     """Responses that match a regular expression as a whole.
 
     Args:
-        pattern: str, in the syntax of Rust's ``regex``: as Python's, without look-around and back-references.
+        pattern: str, see ``text.byte_automata.compile_pattern``.
         tokenizer: see ``text.token_bytes``; its ``stop_ids`` end a response.
         vocab_size: int, V of the model; the tokenizer's where None.
         max_new_tokens: int, R, by which every response has ended; None for no limit.
@@ -80,26 +82,8 @@ def regular_expression(
         ConstraintError: if no text of the vocabulary matches, or none within ``max_new_tokens``.
         ImportError: without outlines-core.
     """
-    Index, Vocabulary, _ = _outlines_core()
-    pieces, (stop, *_) = _pieces(tokenizer), _stop_ids(tokenizer)
-    ids: dict[bytes, list[int]] = {}
-    for token_id, piece in enumerate(pieces):
-        if piece:
-            ids.setdefault(piece, []).append(token_id)
-    try:
-        index = Index(pattern, Vocabulary(stop, ids))
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"The pattern is refused: {error}. Received: {pattern!r}") from error
-    found, final = index.get_transitions(), set(index.get_final_states())
-    states = [index.get_initial_state(), *(s for s in found if s != index.get_initial_state())]
-    states += sorted(final - set(states))
-    number = {state: i for i, state in enumerate(states)}
-    table = np.full((len(states), vocab_size or len(pieces)), -1, "int32")
-    for state, following in found.items():
-        tokens = np.fromiter(following.keys(), "int64", len(following))
-        table[number[state], tokens] = [number[after] for after in following.values()]
-    accepting = [state in final for state in states]
-    return Automaton(table, accepting, _stop_ids(tokenizer), max_new_tokens)
+    steps, accepting = compile_pattern(pattern)
+    return _lifted(steps, accepting, tokenizer, vocab_size, max_new_tokens)
 
 
 def json_schema(
@@ -111,7 +95,8 @@ def json_schema(
     """Responses that are JSON of a schema.
 
     Args:
-        schema: JSON schema, as text or as a dict. Nesting that has no bound is cut by outlines-core.
+        schema: JSON schema, as text or as a dict, see ``text.json_patterns``. What has no bound of its own is
+            nested a few deep.
         tokenizer, vocab_size, max_new_tokens: see ``regular_expression``.
 
     Returns:
@@ -121,12 +106,10 @@ def json_schema(
         ValueError: if the schema is no JSON or is refused.
         ConstraintError, ImportError: see ``regular_expression``.
     """
-    _, _, build = _outlines_core()
     text = schema if isinstance(schema, str) else json.dumps(schema)
     try:
-        json.loads(text)
-        pattern = build(text)
-    except (ValueError, TypeError, RuntimeError) as error:
+        pattern = json_pattern(json.loads(text))
+    except ValueError as error:
         raise ValueError(f"The JSON schema is refused: {error}. Received: {text[:200]}") from error
     return regular_expression(pattern, tokenizer, vocab_size, max_new_tokens)
 
@@ -212,46 +195,12 @@ def _search(words):
 
 def _lifted(steps, accepting, tokenizer, vocab_size, max_new_tokens):
     """From int32[N, 256] over bytes, -1 where there is no step, to an Automaton over tokens."""
-    pieces = _pieces(tokenizer)
-    table = np.full((len(steps), vocab_size or len(pieces)), -1, "int32")
-    steps = np.vstack([steps, np.full((1, 256), -1)])  # the last stands for -1
-    for token_id, piece in enumerate(pieces):
-        if piece:
-            states = np.arange(len(steps) - 1)
-            for byte in piece:
-                states = steps[states, byte]
-            table[:, token_id] = states
-    return Automaton(table, accepting, _stop_ids(tokenizer), max_new_tokens)
-
-
-def _pieces(tokenizer):
-    """The bytes of every token; of those that end a response none."""
-    pieces = token_bytes(tokenizer)
-    for stop in _stop_ids(tokenizer):
-        pieces[stop] = b""
-    return pieces
-
-
-def _stop_ids(tokenizer: Any) -> Iterable[int]:
-    if not tokenizer.stop_ids:
-        raise ValueError(
-            "A constraint says where a response may end, and this tokenizer has no stop token"
-        )
-    return tokenizer.stop_ids
+    pieces = text_pieces(tokenizer)
+    columns, kinds = lift(steps, pieces, vocab_size or len(pieces))
+    return Automaton(columns[:, kinds], accepting, tokenizer.stop_ids, max_new_tokens)
 
 
 def _as_bytes(words):
     if isinstance(words, str) or not words or not all(words):
         raise ValueError(f"words is a list of words, none empty. Received: words={words!r}")
     return [word.encode("utf-8") for word in words]
-
-
-def _outlines_core():
-    """(Index, Vocabulary, build_regex_from_schema)."""
-    try:
-        from outlines_core import Index, Vocabulary, json_schema
-    except ImportError as error:
-        raise ImportError(
-            "Regular expressions and JSON schemas need outlines-core: pip install tfalign[constraints]"
-        ) from error
-    return Index, Vocabulary, json_schema.build_regex_from_schema

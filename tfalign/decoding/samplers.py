@@ -15,7 +15,7 @@ from keras import ops
 from tfalign.functional.log_probs import check_temperature, log_total, scale_logits
 from tfalign.types import Array
 
-_EXCLUDED = -1e30
+EXCLUDED = -1e30  # a logit that no other comes near: the token is not sampled
 _ROUNDING = 1e-6  # of float32 sums of probabilities, and of their logarithms
 
 
@@ -64,11 +64,11 @@ class Sampler:
         logits = scale_logits(logits, self.temperature)
         if 0 < self.top_k < logits.shape[-1]:
             smallest_kept = ops.top_k(logits, self.top_k)[0][:, -1:]
-            logits = ops.where(logits >= smallest_kept, logits, _EXCLUDED)
+            logits = ops.where(logits >= smallest_kept, logits, EXCLUDED)
         if self.top_p < 1:
             logits = _nucleus(logits, self.top_p)
         if self.min_p > 0:
-            logits = ops.where(logits >= np.log(self.min_p) - _ROUNDING, logits, _EXCLUDED)
+            logits = ops.where(logits >= np.log(self.min_p) - _ROUNDING, logits, EXCLUDED)
         return logits
 
     def choose(self, logits: Array, uniforms: Array) -> tuple[Array, Array]:
@@ -103,16 +103,28 @@ class RowSampler:
         top_p: float32[B].
         top_k: int32[B]; 0 for all.
         min_p: float32[B].
+        bias: float32[B, V], added to the logits before all else, ``EXCLUDED`` where a token must not come; None for
+            nothing.
     """
 
-    def __init__(self, temperature: Array, top_p: Array, top_k: Array, min_p: Array) -> None:
+    def __init__(
+        self,
+        temperature: Array,
+        top_p: Array,
+        top_k: Array,
+        min_p: Array,
+        bias: Array | None = None,
+    ) -> None:
         self.temperature = temperature
         self.top_p = top_p
         self.top_k = top_k
         self.min_p = min_p
+        self.bias = bias
 
     def choose(self, logits: Array, uniforms: Array) -> tuple[Array, Array]:
         """As ``Sampler.choose``."""
+        if self.bias is not None:
+            logits = ops.cast(logits, "float32") + self.bias
         is_greedy = self.temperature <= 0
         scaled = scale_logits(logits, ops.where(is_greedy, 1.0, self.temperature)[:, None])
         restricted = scaled
@@ -126,7 +138,7 @@ class RowSampler:
                 lambda logits=restricted: logits,
             )
         floor = ops.log(self.min_p) - _ROUNDING  # -inf where min_p is 0
-        restricted = ops.where(restricted >= floor[:, None], restricted, _EXCLUDED)
+        restricted = ops.where(restricted >= floor[:, None], restricted, EXCLUDED)
         choices = zip(Greedy().choose(scaled, uniforms), _drawn(restricted, uniforms))
         return tuple(ops.where(is_greedy, greedy, drawn) for greedy, drawn in choices)
 
@@ -137,7 +149,7 @@ def _likeliest(logits, top_k):
     last = ops.clip(top_k, 1, logits.shape[-1]) - 1
     smallest_kept = ops.take_along_axis(descending, last[:, None], axis=-1)
     kept = (logits >= smallest_kept) | (top_k <= 0)[:, None]
-    return ops.where(kept, logits, _EXCLUDED)
+    return ops.where(kept, logits, EXCLUDED)
 
 
 def _nucleus(logits, top_p):
@@ -154,7 +166,7 @@ def _nucleus(logits, top_p):
         lambda: _first_of_equals(logits, threshold, count),
         lambda: kept,
     )
-    return ops.where(kept, logits, _EXCLUDED)
+    return ops.where(kept, logits, EXCLUDED)
 
 
 def _first_of_equals(logits, threshold, count):
@@ -178,7 +190,7 @@ def _drawn(logits, uniforms):
 
 def allow(logits: Array, allowed: Array | None) -> Array:
     """The logits float32[B, V], -1e30 where bool[B, V] ``allowed`` is false; None allows all."""
-    return logits if allowed is None else ops.where(allowed, logits, _EXCLUDED)
+    return logits if allowed is None else ops.where(allowed, logits, EXCLUDED)
 
 
 def invert_cumulative(weights: Array, uniforms: Array) -> tuple[Array, Array]:

@@ -172,7 +172,7 @@ class TextGenerationMDP:
 
     Raises:
         ValueError: if a size is not positive, gamma is outside [0, 1], a function does not take its
-            arguments, an id is outside the vocabulary, or a prompt is empty or too long, naming the
+            arguments, a KLPenalty has other ``allowed_tokens``, an id is outside the vocabulary, or a prompt is empty or too long, naming the
             row.
     """
 
@@ -224,6 +224,11 @@ class TextGenerationMDP:
         ):
             if getattr(self, name) is not None:
                 check_takes(getattr(self, name), name, *arguments)
+        if getattr(self.penalty, "allowed_tokens", self.allowed_tokens) is not self.allowed_tokens:
+            raise ValueError(
+                "The penalty is of distributions restricted to the process's allowed_tokens, so both are given the"
+                f" same. Received: {self.allowed_tokens} and {self.penalty.allowed_tokens} for the penalty"
+            )
         if hasattr(self.user, "check"):
             self.user.check(self.vocab_size)
 

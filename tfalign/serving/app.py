@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from tfalign.serving.conversations import ConversationEncoder
 from tfalign.serving.engine import Engine
+from tfalign.serving.grammars import Grammars
 from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
 from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
 from tfalign.serving.responses import Response
@@ -59,6 +60,7 @@ class Server:
         self.limits = limits
         self.ending = asyncio.Event()
         self.conversations = ConversationEncoder(tokenizer, limits.render_seconds, engine.length)
+        self.grammars = Grammars(tokenizer, engine.vocab_size, limits.compile_seconds)
         self.registry = CollectorRegistry()
         of = {"registry": self.registry}
         self.requests = Counter(
@@ -92,6 +94,7 @@ class Server:
             finally:
                 await asyncio.to_thread(self.engine.stop)
                 await self.conversations.stop()
+                await self.grammars.stop()
 
         async def refuse(request, error):
             return self.refuse(request.scope, error)
@@ -110,7 +113,8 @@ class Server:
         asked = read_body(body, is_chat, self.name, self.engine.vocab_size)
         token_ids, count = await self._token_ids(asked)
         max_tokens = tokens_to_write(asked, count, self.engine.length)
-        response = Response(self, asked, token_ids, max_tokens)
+        grammar = None if asked.schema is None else await self.grammars.of(asked.schema)
+        response = Response(self, asked, token_ids, max_tokens, grammar)
         if asked.stream:
             self._count(request.scope, 200)
             return StreamingResponse(response.events(), media_type="text/event-stream")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+MOST_BIAS = 100  # of a token's logit, as OpenAI has it
 _SHOWN = 60  # characters of a value that a sentence repeats
 
 

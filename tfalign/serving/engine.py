@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -22,7 +22,9 @@ from tfalign import backend
 from tfalign.decoding.samplers import RowSampler
 from tfalign.decoding.stepwise import catch_up, next_tokens
 from tfalign.functional.random import uniform
-from tfalign.serving.checks import check_ids, check_number, check_whole
+from tfalign.serving.checks import MOST_BIAS, check_ids, check_number, check_whole
+from tfalign.serving.grammar import Grammar
+from tfalign.serving.row_biases import RowBiases
 
 _MOST_ROWS = 4096
 
@@ -47,6 +49,8 @@ class Request:
         top_k: 0 for all tokens.
         min_p: in [0, 1).
         stop_tokens: ids that end this response, beside the engine's own.
+        logit_bias: number that is added to a token's logit, by the token.
+        grammar: what the response may be; None for anything.
     """
 
     token_ids: list[int]
@@ -58,10 +62,12 @@ class Request:
     top_k: int = 0
     min_p: float = 0.0
     stop_tokens: frozenset[int] = frozenset()
+    logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    grammar: Grammar | None = None
     is_cancelled: bool = False
     is_submitted: bool = False
 
-    def check(self, vocab_size: int) -> None:
+    def check(self, vocab_size: int, stop_tokens: Collection[int]) -> None:
         """Raises a ValueError that names the first attribute out of its range."""
         check_ids("token_ids", self.token_ids, vocab_size)
         check_ids("stop_tokens", list(self.stop_tokens), vocab_size)
@@ -71,6 +77,11 @@ class Request:
         check_number("temperature", self.temperature, 0, math.inf)
         check_number("top_p", self.top_p, 0, 1)
         check_number("min_p", self.min_p, 0, 1)
+        check_ids("logit_bias", list(self.logit_bias), vocab_size)
+        for value in self.logit_bias.values():
+            check_number("logit_bias", value, -MOST_BIAS, MOST_BIAS)
+        if self.grammar is not None:
+            self.grammar.check(vocab_size, stop_tokens, self.max_new_tokens)
         if self.top_p == 0 or self.min_p == 1 or self.temperature == math.inf:
             raise ValueError(
                 "top_p must be positive, min_p below 1 and temperature finite. Received:"
@@ -133,6 +144,7 @@ class Engine:
         self._sizes = np.ones(rows, "int32")
         self._prompt_sizes = np.ones(rows, "int32")
         self._in_cache = np.zeros(rows, "int32")
+        self._biases = RowBiases(rows, self.vocab_size)
         self._compile(model, rows, min(prefill, length - 1))
 
     def __enter__(self) -> Engine:
@@ -175,7 +187,7 @@ class Engine:
                 do not fit.
             RuntimeError: if the engine has failed.
         """
-        request.check(self.vocab_size)
+        request.check(self.vocab_size, self.stop_tokens)
         if not request.token_ids or len(request.token_ids) + request.max_new_tokens > self.length:
             raise ValueError(
                 f"Prompt and response may have {self.length} tokens. Received: a prompt of"
@@ -207,7 +219,7 @@ class Engine:
 
     def _compile(self, model, rows, prefill):
         cache = model.backbone.new_cache(rows, self.length - 1)
-        variables = tree.map_structure(lambda x: keras.Variable(x, trainable=False), cache)
+        variables = tree.map_structure(_variable, cache)
 
         def step(token_ids, sizes, in_cache, choices, seeds, steps):
             mask = ops.arange(self.length)[None, :] < sizes[:, None]
@@ -270,9 +282,11 @@ class Engine:
         self._texts[row, :count] = request.token_ids
         self._sizes[row] = self._prompt_sizes[row] = count
         self._in_cache[row] = 0
+        self._biases.begin(row, request.logit_bias, request.grammar, request.max_new_tokens)
 
     def _release(self, row):
         self._running[row] = None
+        self._biases.end(row)
         self._sizes[row] = 1
         self._in_cache[row] = 0
 
@@ -288,6 +302,7 @@ class Engine:
             of_rows("top_p", "float32"),
             of_rows("top_k", "int32"),
             of_rows("min_p", "float32"),
+            self._biases.values(),
         )
         return np.asarray(
             self._program(
@@ -313,6 +328,12 @@ class Engine:
             if reason is None:
                 self._texts[row, self._sizes[row]] = token
                 self._sizes[row] += 1
+                self._biases.follow(row, token)
             else:
                 self._release(row)
             self._deliver(request, token, reason)  # last: who is told of the end finds the row free
+
+
+def _variable(value):
+    """One that shares no memory with another, as JAX's programs want it."""
+    return keras.Variable(ops.copy(value), trainable=False)

@@ -7,10 +7,11 @@ answer ("user", "metadata") is taken and not looked at.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfalign.serving.checks import check_ids, check_number, check_whole, shown
+from tfalign.serving.checks import MOST_BIAS, check_ids, check_number, check_whole, shown
 
 Reader = Callable[
     [str, Any], Any
@@ -111,6 +112,67 @@ def token_ids(vocab_size: int) -> Reader:
     return lambda name, value: frozenset(check_ids(name, value, vocab_size))
 
 
+def logit_bias(vocab_size: int) -> Reader:
+    """An object of numbers by tokens' ids: a dict of int to number."""
+
+    def read(name, value):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} must be an object. Received: {name}={shown(value)}")
+        for key, one in value.items():
+            if not key.isascii() or not key.isdecimal() or str(int(key[:20])) != key:
+                raise ValueError(
+                    f"{name} must have ids of tokens as its names. Received: {shown(key)}"
+                )
+            check_ids(name, [int(key)], vocab_size)
+            check_number(f"{name}[{shown(key)}]", one, -MOST_BIAS, MOST_BIAS)
+        return {int(key): one for key, one in value.items()}
+
+    return read
+
+
+def response_format(name: str, value: Any) -> str | None:
+    """An object that says what the response is to be: a JSON schema's text, or None for any text."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be an object. Received: {name}={shown(value)}")
+    is_of_schema = value.get("type") == "json_schema"
+    readers = {"type": _format_type} | ({"json_schema": _json_schema} if is_of_schema else {})
+    given = read_fields(value, readers, f"{name}.")
+    _check_there(given, readers, name)
+    return json.dumps(given["json_schema"]["schema"]) if is_of_schema else _SCHEMAS[given["type"]]
+
+
+def _format_type(name, value):
+    kinds = (*_SCHEMAS, "json_schema")
+    if value not in kinds:
+        raise ValueError(f"{name} must be one of {', '.join(kinds)}. Received: {shown(value)}")
+    return value
+
+
+def _json_schema(name, value):
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be an object. Received: {name}={shown(value)}")
+    readers = {"name": text, "description": text, "schema": _schema, "strict": flag}
+    given = read_fields(value, readers, f"{name}.")
+    _check_there(given, ("name", "schema"), name)
+    return given
+
+
+def _schema(name, value):
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be an object. Received: {name}={shown(value)}")
+    return value
+
+
+def _check_there(given, keys, name):
+    for key in keys:
+        if key not in given:
+            raise ValueError(f"{name} must have {' and '.join(keys)}. Received: no {key}")
+
+
+# of response_format's types that say it all
+_SCHEMAS = {"text": None, "json_object": '{"type": "object"}'}
+
+
 def prompt(vocab_size: int) -> Reader:
     """A string or a list of ids; or a list of one of these."""
 
@@ -151,9 +213,7 @@ def _message(name, value):
     if not isinstance(value, dict):
         raise ValueError(f"{name} must be an object. Received: {name}={shown(value)}")
     fields = read_fields(value, _MESSAGE, f"{name}.")
-    for key in ("role", "content"):
-        if key not in fields:
-            raise ValueError(f"{name} must have role and content. Received: no {key}")
+    _check_there(fields, ("role", "content"), name)
     return fields["role"], fields["content"]
 
 
@@ -201,6 +261,8 @@ def request_fields(is_chat: bool, vocab_size: int) -> dict[str, Reader]:
         "stop_token_ids": token_ids(vocab_size),
         "stream": flag,
         "stream_options": stream_options,
+        "logit_bias": logit_bias(vocab_size),
+        "response_format": response_format,
     }
     return asked | done | _NOT_SUPPORTED | _WITHOUT_EFFECT
 
@@ -213,7 +275,6 @@ _NOT_SUPPORTED: dict[str, Reader] = {
     "frequency_penalty": only(0),
     "function_call": only("none", "auto"),
     "functions": only([]),
-    "logit_bias": only({}),
     "logprobs": only(False),
     "modalities": only(["text"]),
     "moderation": only(),
@@ -222,7 +283,6 @@ _NOT_SUPPORTED: dict[str, Reader] = {
     "presence_penalty": only(0),
     "prompt_cache_retention": only("in_memory", "in-memory"),
     "reasoning_effort": only("none"),
-    "response_format": only({"type": "text"}),
     "service_tier": only("auto", "default"),
     "store": only(False),
     "suffix": only(""),

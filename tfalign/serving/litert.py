@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfalign.decoding import Generator, Greedy, Sampler
+from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.files import local_path, write_bytes_atomically
 from tfalign.serving.checks import check_sizes
@@ -49,6 +50,7 @@ def export_litert(
     sampler: Sampler | Greedy,
     stop_tokens: Iterable[int] = (),
     pad_id: int = 0,
+    constraint: Constraint | None = None,
 ) -> int:
     """Writes the decode loop: token_ids int32[B, P], mask bool[B, P] and uniforms float32[R, B] in
     [0, 1) to tokens int32[B, R] and lengths int32[B].
@@ -57,7 +59,7 @@ def export_litert(
         model: CausalLM.
         file: where the .tflite goes.
         batch_size, max_prompt_tokens, max_new_tokens: int, B, P and R.
-        sampler, stop_tokens, pad_id: see ``decoding.Generator``; Greedy() does not look at the uniforms.
+        sampler, stop_tokens, pad_id, constraint: see ``decoding.Generator``; Greedy() does not look at the uniforms.
 
     Returns:
         int, bytes written.
@@ -66,7 +68,8 @@ def export_litert(
         batch_size=batch_size, max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens
     )
     checked_prompts(model, np.zeros((1, max_prompt_tokens), "int32"), None, max_new_tokens)
-    generator = Generator(model, max_new_tokens, sampler, stop_tokens, pad_id)
+    named = {"pad_id": pad_id, "constraint": constraint}
+    generator = Generator(model, max_new_tokens, sampler, stop_tokens, **named)
 
     def generate(token_ids, mask, uniforms):
         generation = generator.run_with(token_ids, mask, uniforms)

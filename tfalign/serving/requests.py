@@ -46,6 +46,8 @@ class Asked:
         top_k: 0 for all tokens.
         seed: None for one of the server's.
         stop_tokens: ids that end the response, beside the model's.
+        logit_bias: number that is added to a token's logit, by the token.
+        schema: str, the JSON schema that the response is to be of; None for any text.
     """
 
     prompt: str | list[int] | tuple[Message, ...]
@@ -58,6 +60,8 @@ class Asked:
     seed: int | None
     stops: tuple[str, ...]
     stop_tokens: frozenset[int]
+    logit_bias: dict[int, float]
+    schema: str | None
     stream: bool
     include_usage: bool
 
@@ -141,6 +145,8 @@ def _asked(fields, is_chat):
         seed=fields.get("seed"),
         stops=fields.get("stop", ()),
         stop_tokens=fields.get("stop_token_ids", frozenset()),
+        logit_bias=fields.get("logit_bias", {}),
+        schema=fields.get("response_format"),
         stream=stream,
         include_usage=(options or {}).get("include_usage", False),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import starlette.requests
 
 from tfalign.serving.engine import QueueFullError, Request
+from tfalign.serving.grammar import Grammar
 from tfalign.serving.limits import CLIENT_GONE
 from tfalign.serving.requests import Asked, RefusedError
 from tfalign.serving.texts import StoppedText
@@ -30,12 +31,20 @@ class Response:
         asked: Asked.
         token_ids: list of int, the prompt's.
         max_tokens: int.
+        grammar: what the response may be; None for anything.
 
     Raises:
-        RefusedError: if too many requests wait, or the engine has failed.
+        RefusedError: if it cannot be that in so many tokens, too many requests wait, or the engine has failed.
     """
 
-    def __init__(self, server: Any, asked: Asked, token_ids: list[int], max_tokens: int) -> None:
+    def __init__(
+        self,
+        server: Any,
+        asked: Asked,
+        token_ids: list[int],
+        max_tokens: int,
+        grammar: Grammar | None = None,
+    ) -> None:
         self.server = server
         self.asked = asked
         self.id = f"{'chatcmpl' if asked.is_chat else 'cmpl'}-{uuid.uuid4().hex}"
@@ -60,6 +69,8 @@ class Response:
             min_p=asked.min_p,
             seed=uuid.uuid4().int % 2**32 if asked.seed is None else asked.seed,
             stop_tokens=asked.stop_tokens,
+            logit_bias=asked.logit_bias,
+            grammar=grammar,
         )
         try:
             server.engine.submit(self._request)
@@ -67,7 +78,9 @@ class Response:
             raise RefusedError(503, "Too many requests wait; try again.", "overloaded") from None
         except RuntimeError as error:
             raise RefusedError(503, str(error), "server_error") from None
-        except ValueError as error:  # the tokenizer has ids that the model has not
+        except (
+            ValueError
+        ) as error:  # the tokenizer has ids that the model has not, or too few tokens are left
             raise RefusedError(400, str(error)) from None
         server.prompt_tokens.inc(len(token_ids))
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfalign.decoding import Generator, Greedy, Sampler
+from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.prompts import checked_prompts
 from tfalign.files import WRITING, hidden, local_path
 from tfalign.serving.byte_bpe import ByteBPE
@@ -34,6 +35,7 @@ class ServedModel(tf.Module):
         max_new_tokens: int.
         sampler: see ``decoding.samplers``.
         stop_tokens: ids after which a response ends; the tokenizer's ``stop_ids`` where None.
+        constraint: which tokens may come next, see ``decoding.constraints``; it is part of the program. None for all.
 
     Raises:
         ValueError: if a size is not positive, or the model has too few positions.
@@ -48,6 +50,7 @@ class ServedModel(tf.Module):
         max_new_tokens: int,
         sampler: Sampler | Greedy = Sampler(),
         stop_tokens: Iterable[int] | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         super().__init__(name="served_model")
         check_sizes(
@@ -59,7 +62,8 @@ class ServedModel(tf.Module):
         stop_tokens = tokenizer.stop_ids if stop_tokens is None else stop_tokens
         self._shape = (batch_size, max_prompt_tokens)
         pad_id = tokenizer.pad_id or 0
-        generator = Generator(model, max_new_tokens, sampler, stop_tokens, pad_id)
+        named = {"pad_id": pad_id, "constraint": constraint}
+        generator = Generator(model, max_new_tokens, sampler, stop_tokens, **named)
         # the loop without what prepares its inputs for calls from Python
         self._loop = tf.function(generator.run, jit_compile=True, autograph=False)
         self._held = [variable.value for variable in model.variables]  # saved with the module

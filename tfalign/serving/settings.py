@@ -31,6 +31,9 @@ class Limits:
         at_most=86400,
     )
     render_seconds: float = option(5.0, "Seconds a chat template may take.", above=0, at_most=86400)
+    compile_seconds: float = option(
+        10.0, "Seconds a JSON schema in a request may take to compile.", above=0, at_most=86400
+    )
     drain_seconds: float = option(
         20.0, "Seconds that responses may still take after SIGTERM.", at_least=0, at_most=86400
     )

@@ -45,6 +45,22 @@ def token_bytes(tokenizer: Any) -> list[bytes]:
     return [_spelled(tokenizer, added, spell, token_id) for token_id in range(tokenizer.vocab_size)]
 
 
+def text_pieces(tokenizer: Any) -> list[bytes]:
+    """As ``token_bytes``, and empty for the tokens that end a response, however they are spelled.
+
+    Raises:
+        ValueError: as ``token_bytes``, or if no token ends a response.
+    """
+    if not tokenizer.stop_ids:
+        raise ValueError(
+            "A constraint says where a response may end, and this tokenizer has no stop token"
+        )
+    pieces = token_bytes(tokenizer)
+    for stop in tokenizer.stop_ids:
+        pieces[stop] = b""
+    return pieces
+
+
 @functools.cache
 def byte_characters() -> list[str]:
     """The printable character that stands for each of the 256 bytes in a byte-level vocabulary (Radford et
