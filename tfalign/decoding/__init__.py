@@ -2,6 +2,7 @@
 
 from tfalign.decoding.beam_search import BeamSearch
 from tfalign.decoding.constraints import Automaton, Constraint, ConstraintError, StateConstraint
+from tfalign.decoding.continuous import ContinuousGenerator
 from tfalign.decoding.conversation import Conversation
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
@@ -13,6 +14,7 @@ __all__ = [
     "BeamSearch",
     "Constraint",
     "ConstraintError",
+    "ContinuousGenerator",
     "Conversation",
     "Generator",
     "Greedy",

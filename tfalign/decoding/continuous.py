@@ -26,7 +26,7 @@ from tfalign.models import CausalLM
 from tfalign.types import Array, Generation, Prompts
 
 PROMPTS_AT_ONCE = 4  # that are read together
-NARROWEST = 2  # slots; a program has a loop for each width, and narrower ones are hardly faster
+HALVINGS = 2  # of the slots once nobody waits; each is one more loop to compile
 
 
 class Queue(NamedTuple):
@@ -237,11 +237,8 @@ class ContinuousGenerator(Responses):
 
 
 def _widths(most):
-    """How many slots the loops have one after the other, each half as many."""
-    widths = [most]
-    while widths[-1] >= 2 * NARROWEST:
-        widths.append(widths[-1] // 2)
-    return widths
+    """How many slots the loops have that run one after the other."""
+    return [width for width in (most >> halving for halving in range(HALVINGS + 1)) if width]
 
 
 def _prompts_apart(token_ids, mask):
