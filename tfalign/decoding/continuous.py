@@ -30,7 +30,7 @@ HALVINGS = 2  # of the slots once nobody waits; each is one more loop to compile
 
 
 class Queue(NamedTuple):
-    """What is known of a call's N responses before the first token."""
+    """What is known before the first token, of a call's N responses in their order."""
 
     prompts: Prompts  # of N rows, padded on the left
     number: Any  # int32[N], which of the prompts that differ from the row before it is
@@ -40,6 +40,7 @@ class Queue(NamedTuple):
     row_ids: Any  # int32[N], streams of random numbers
     following: Any  # int32[N], the constraint's states before the first token
     seed: Any  # uint32[]
+    kernel: Any  # float[W, V], of the LM head
 
 
 class Read(NamedTuple):
@@ -68,7 +69,7 @@ class Work(NamedTuple):
 
 
 class ContinuousGenerator(Responses):
-    """The compiled decode loop that does not wait for the longest response; called as ``Generator`` is, with its tokens.
+    """The compiled decode loop with slots: called as ``Generator`` is, and its tokens are the same.
 
     Args:
         model: CausalLM.
@@ -125,9 +126,10 @@ class ContinuousGenerator(Responses):
         """The loop itself, to be compiled: (Generation, int32[1] of rows run in all steps together)."""
         queue = self._queue(token_ids, mask, seed, row_ids)
         count = token_ids.shape[0]
-        first, *narrower = _widths(min(self.slots, count))
-        work = self._with_queue(queue, self._nothing_done(queue, first), (*narrower, 0)[0])
-        for width, fewest in zip(narrower, [*narrower[1:], 0]):
+        widths = _widths(min(self.slots, count))
+        leave = [*widths[1:], 0]  # so many busy slots to the next loop
+        work = self._with_queue(queue, self._nothing_done(queue, widths[0]), leave[0])
+        for width, fewest in zip(widths[1:], leave[1:]):
             slots = _busiest(work.slots, width)
             work = self._without_queue(queue, work._replace(slots=slots), fewest)
         kept = {name: x[:count] for name, x in work.kept.items()}
@@ -146,6 +148,7 @@ class ContinuousGenerator(Responses):
             row_ids=row_ids,
             following=self.constraint.start(Prompts(token_ids, mask)),
             seed=seed,
+            kernel=self.model.readout_kernel(),
         )
 
     def _nothing_done(self, queue, width):
@@ -219,7 +222,7 @@ class ContinuousGenerator(Responses):
         choose = self.sampler, self.stop_tokens, self.pad_id
         uniforms = uniform(queue.seed, row_ids, slots.t)
         after, tokens, log_probs, hidden = step(
-            self.model, self.model.readout_kernel(), *choose, state, uniforms, allowed
+            self.model, queue.kernel, *choose, state, uniforms, allowed
         )
         new = {"tokens": tokens, "mask": ~state.finished}
         new |= self._kept_of(log_probs, hidden, slots.following, allowed)
@@ -270,7 +273,6 @@ def _taken(queue, response, read, slots):
         return ops.slice_update(x, (slot, *[0] * (len(x.shape) - 1)), new[None])
 
     def put_prompt(x, prompts):
-        # all of a text's columns or, of a cache of columns, as many as the prompt's
         return put(x, ops.take(prompts, number, axis=0))
 
     return Slots(
