@@ -16,6 +16,7 @@ Result: docs/results/continuous.md.
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ class Ending(NamedTuple):
         tokens, log_probs = Sampler().choose(others, rest)
         stops = uniforms < self.probability
         log_probs = ops.where(
-            stops, np.log(self.probability), log_probs + np.log1p(-self.probability)
+            stops, math.log(self.probability), log_probs + math.log1p(-self.probability)
         )
         return ops.where(stops, STOP, tokens), log_probs
 
