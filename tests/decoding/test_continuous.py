@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -16,6 +20,7 @@ from tfalign.models import CausalLM, GPTConfig, ValueHead
 from tfalign.models.neural_ngram import NeuralNGramConfig
 from tfalign.models.recurrent import RecurrentConfig
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 V, P, R, N, SEED = 23, 6, 8, 11, 4
 STOPS, PAD = (3, 5, 8, 13, 21), 1
 GPT2 = GPTConfig(V, 16, 1, 2, max_positions=24)
@@ -244,3 +249,27 @@ def test_a_model_with_a_loop_of_its_own_is_refused():
 
     with pytest.raises(ValueError, match="Received: a model of type Own"):
         ContinuousGenerator(Own(), R, 2)
+
+
+REPLICAS = """
+import numpy as np, tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tfalign.decoding import ContinuousGenerator, Generator
+from tfalign.models import CausalLM, GPTConfig
+ids = np.random.default_rng(0).integers(0, 23, (8, 5))
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = CausalLM(GPTConfig(23, 16, 1, 2, max_positions=24, initializer_range=0.4))
+    respond = ContinuousGenerator(model, 8, 2, stop_tokens=(3, 5, 8, 13))
+    found, row_steps = respond.counted(ids, seed=1)
+    expected = Generator(model, 8, stop_tokens=(3, 5, 8, 13))(ids, seed=1)
+np.testing.assert_array_equal(found.tokens, expected.tokens)
+np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-5)
+assert np.sum(expected.mask) <= row_steps < 8 * 8
+"""
+
+
+@pytest.mark.slow
+def test_replicas_have_slots_of_their_own():
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
+    subprocess.run([sys.executable, "-c", REPLICAS], env=environment, check=True)

@@ -86,8 +86,8 @@ class ContinuousGenerator(Responses):
     >>> from tfalign.models import GPTConfig
     >>> model = CausalLM(GPTConfig(vocab_size=7, width=8, num_layers=1, num_heads=2, max_positions=16))
     >>> respond = ContinuousGenerator(model, 5, slots=2, stop_tokens=(6,))
-    >>> respond([[3, 1], [2, 4], [5, 5]]).tokens.shape
-    TensorShape([3, 5])
+    >>> tuple(respond([[3, 1], [2, 4], [5, 5]]).tokens.shape)
+    (3, 5)
     """
 
     def __init__(
