@@ -147,7 +147,7 @@ def test_a_group_reads_its_prompt_once(gpt2, plain, monkeypatch):
         was_read.append(np.asarray(prompts)[0].tolist())
         return start(model, prompts, *how)
 
-    monkeypatch.setattr(continuous, "PROMPTS_AT_ONCE", 1)
+    monkeypatch.setattr(continuous, "ROWS_AT_ONCE", 1)
     monkeypatch.setattr(continuous, "start", reading)
     respond = ContinuousGenerator(gpt2, R, 2, Sampler(0.7), STOPS, PAD)
     given = (token_ids, mask, np.uint32(SEED), np.arange(N, dtype="int32"))

@@ -21,11 +21,10 @@ from tfalign.decoding.generate import DecodeState, Responses, start, step
 from tfalign.functional.arguments import check_size
 from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
-from tfalign.functional.rows import take_rows
+from tfalign.functional.rows import ROWS_AT_ONCE, take_rows
 from tfalign.models import CausalLM
 from tfalign.types import Array, Generation, Prompts
 
-PROMPTS_AT_ONCE = 4  # that are read together
 HALVINGS = 2  # of the slots once nobody waits; each is one more loop to compile
 
 
@@ -163,7 +162,7 @@ class ContinuousGenerator(Responses):
     def _with_queue(self, queue, work, fewest):
         """Work, until nobody waits and at most ``fewest`` slots are busy."""
         count, columns = queue.prompts.token_ids.shape
-        at_once = min(PROMPTS_AT_ONCE, count)
+        at_once = min(ROWS_AT_ONCE, count)
         nothing = Read(
             ops.convert_to_tensor(-at_once, "int32"),
             self.model.backbone.new_cache(at_once, columns),
@@ -204,7 +203,7 @@ class ContinuousGenerator(Responses):
     def _read(self, queue, number, read):
         """Read, with the prompt of this number, which is at most one further."""
         last = queue.row_ids.shape[0] - 1
-        at_once = min(PROMPTS_AT_ONCE, last + 1)
+        at_once = min(ROWS_AT_ONCE, last + 1)
 
         def read_on(read):
             first = read.first + at_once
