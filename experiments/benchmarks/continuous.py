@@ -11,7 +11,7 @@ the loop with slots. Prints for each the fraction of the rows it ran that drew a
 --rounds, its new tokens per second; and how many times as fast the slots are as each of the others, with the range. Responses
 in which loops differ are counted: sums of different shapes are rounded differently, and a token at the edge changes.
 
-Result: slots use 0.87 to 0.98 of their rows, where the plain loop uses 0.25 to 0.6, and draw 1.5 to 3.1 times as many
+Result: slots use 0.87 to 0.98 of their rows, where the plain loop uses 0.25 to 0.6, and draw 1.5 to 3.3 times as many
 tokens per second (docs/results/continuous.md).
 """
 
