@@ -1,5 +1,7 @@
 """The options of ``OnPolicyTrainer``: the algorithm's own numbers, changes, contradictions."""
 
+import types
+
 import pytest
 
 from tfalign.functional.aggregation import fixed_length_mean
@@ -9,7 +11,7 @@ from tfalign.options import changed
 from tfalign.rewards.callables import find_function
 from tfalign.trainers.on_policy_options import ALGORITHMS as NAMES
 from tfalign.trainers.on_policy_options import OnPolicyOptions
-from tfalign.trainers.on_policy_parts import chosen_algorithm
+from tfalign.trainers.on_policy_parts import chosen_algorithm, rollout_config
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.credit import GAE
 
@@ -84,3 +86,13 @@ def test_contradictions_fail_in_a_sentence(options, sentence):
 def test_a_reward_that_is_not_there_is_told(name):
     with pytest.raises(ValueError, match=f"The reward {name} cannot be imported"):
         find_function(name)
+
+
+def test_slots_go_down_to_rollouts_and_make_no_conversations():
+    options = changed(OnPolicyOptions(), slots=16)
+    tokenizer = types.SimpleNamespace(stop_ids=(1,), pad_id=0)
+    assert rollout_config(chosen(), options, tokenizer).slots == 16
+    assert rollout_config(chosen(), OnPolicyOptions(), tokenizer).slots is None
+    environment = types.SimpleNamespace(user=lambda state: None)
+    with pytest.raises(ValueError, match="slots are of responses of one turn.* Received: slots=16"):
+        rollout_config(chosen(), options, tokenizer, reward=environment)

@@ -2,6 +2,7 @@
 
 from tfalign.decoding.beam_search import BeamSearch
 from tfalign.decoding.constraints import Automaton, Constraint, ConstraintError, StateConstraint
+from tfalign.decoding.continuous import ContinuousGenerator
 from tfalign.decoding.conversation import Conversation
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
@@ -14,6 +15,7 @@ __all__ = [
     "BeamSearch",
     "Constraint",
     "ConstraintError",
+    "ContinuousGenerator",
     "Conversation",
     "Generator",
     "Greedy",

@@ -16,7 +16,6 @@ import numpy as np
 from keras import ops, tree
 
 from tfalign import backend
-from tfalign.decoding.constraints import told
 from tfalign.decoding.generate import Responses, start
 from tfalign.decoding.stepwise import catch_up, next_tokens
 from tfalign.functional.masking import last_true_index
@@ -123,11 +122,7 @@ class Conversation(Responses):
         cache, tokens, log_probs, hidden = next_tokens(
             self.model, self.sampler, talk.cache, *known, uniform(seed, row_ids, t), allowed
         )
-        new = {"log_probs": log_probs}
-        if self.value_head:
-            new["values"] = self.value_head(hidden)
-        if self.is_constrained:
-            new["constraint_states"] = told(talk.following, allowed)
+        new = self._kept_of(log_probs, hidden, talk.following, allowed)
         speaks = ~terminal(text)
         here = (ops.arange(self.max_new_tokens) == t[:, None]) & speaks[:, None]
         kept = {name: ops.where(here, new[name][:, None], x) for name, x in talk.kept.items()}

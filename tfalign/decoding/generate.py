@@ -188,9 +188,15 @@ class Responses:
             ValueError: see ``prompts.checked_prompts``.
             ConstraintError: if the constraint allows no token, naming prompt and state.
         """
+        return self._checked(self._respond(*self._given(token_ids, mask, seed, row_ids)))
+
+    def _given(self, token_ids, mask, seed, row_ids):
+        """A call's arguments, checked, as the programs take them."""
         token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
-        generation = self._respond(token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"))
+        return token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32")
+
+    def _checked(self, generation):
         if self.is_constrained:
             check_states(generation.constraint_states, generation.mask)
         return generation
@@ -210,6 +216,15 @@ class Responses:
             kept["values"] = ops.zeros(shape)
         if self.is_constrained:
             kept["constraint_states"] = ops.zeros(shape, "int32")
+        return kept
+
+    def _kept_of(self, log_probs, hidden, following, allowed):
+        """What is kept of tokens that were drawn, besides themselves, by its name in Generation."""
+        kept = {"log_probs": log_probs}
+        if self.value_head:
+            kept["values"] = self.value_head(hidden)
+        if self.is_constrained:
+            kept["constraint_states"] = told(following, allowed)
         return kept
 
 
@@ -259,14 +274,12 @@ class Generator(Responses):
             t = state.column - first_column
             allowed = self.constraint.allowed(following)
             choose = self.sampler, self.stop_tokens, self.pad_id
-            after, *drawn, hidden = step(self.model, kernel, *choose, state, uniforms[t], allowed)
-            new = dict(zip(("tokens", "log_probs"), drawn))
-            if self.value_head:
-                new["values"] = ops.where(state.finished, 0.0, self.value_head(hidden))
-            if self.is_constrained:
-                new["constraint_states"] = told(following, allowed)
+            after, tokens, log_probs, hidden = step(
+                self.model, kernel, *choose, state, uniforms[t], allowed
+            )
+            new = {"tokens": tokens} | self._kept_of(log_probs, hidden, following, allowed)
             lengths = lengths + ops.cast(~state.finished, "int32")
-            following = self.constraint.follow(following, new["tokens"])
+            following = self.constraint.follow(following, tokens)
             return after, lengths, following, _with_line(kept, t, new)
 
         following = self.constraint.start(Prompts(token_ids, mask))
@@ -275,6 +288,8 @@ class Generator(Responses):
         _, lengths, _, kept = ops.while_loop(unfinished, draw, (state, lengths, following, kept))
         mask = ops.arange(length)[None, :] < lengths[:, None]
         kept = {name: ops.transpose(x) for name, x in kept.items()}
+        if self.value_head:
+            kept["values"] = ops.where(mask, kept["values"], 0.0)
         return Generation(mask=mask, **{"values": None} | kept)
 
 

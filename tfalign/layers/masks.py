@@ -88,6 +88,22 @@ def column_distances(column: int | Array, count: int, length: int) -> Array:
     return (first + ops.arange(count))[:, None, :, None] - ops.arange(length)
 
 
+def columns_at(mask: Array, column: int | Array, count: int) -> Array:
+    """Some columns of a mask.
+
+    Args:
+        mask: bool[B, L].
+        column: int32 scalar, the first of them, for every row; or int32[B], for each.
+        count: int, N.
+
+    Returns:
+        bool[B, N].
+    """
+    first = ops.reshape(ops.convert_to_tensor(column, "int32"), (-1, 1))
+    chosen = ops.broadcast_to(first + ops.arange(count), (ops.shape(mask)[0], count))
+    return ops.take_along_axis(mask, chosen, axis=1)
+
+
 def with_keys(attention_mask: Array | None, *padding_masks: Array | None) -> Array | None:
     """An attention mask combined with a padding mask of the keys.
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfalign.layers import TokenEmbedding
+from tfalign.layers import TokenEmbedding, columns_at
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig
 from tfalign.models.keras_use import Exported
@@ -118,9 +118,9 @@ class NeuralNGram(Exported, keras.Model):
     def extend(
         self, token_ids: Array, cache: Array, column: Array | int, visible: Array, positions: Array
     ) -> tuple[Array, Array]:
-        """As ``GPT.extend``, with ``column`` a scalar and a cache that holds no more than is seen."""
+        """As ``GPT.extend``, with a cache that holds no more than is seen."""
         count = token_ids.shape[1]
-        mask = ops.slice(visible, (0, column), (visible.shape[0], count))
+        mask = columns_at(visible, column, count)
         embeddings = ops.concatenate([cache, self._embed(token_ids, mask)], axis=1)
         return self._hidden(embeddings), embeddings[:, count:]
 

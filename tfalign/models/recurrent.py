@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfalign.layers import TokenEmbedding
+from tfalign.layers import TokenEmbedding, columns_at
 from tfalign.models.config import ModelConfig
 from tfalign.models.keras_use import Exported
 from tfalign.types import Array
@@ -108,8 +108,8 @@ class Recurrent(Exported, keras.Model):
     def extend(
         self, token_ids: Array, cache: tuple, column: Array | int, visible: Array, positions: Array
     ) -> tuple[Array, tuple]:
-        """As ``GPT.extend``, with ``column`` a scalar and the states for a cache."""
-        mask = ops.slice(visible, (0, column), (visible.shape[0], token_ids.shape[1]))
+        """As ``GPT.extend``, with the states for a cache."""
+        mask = columns_at(visible, column, token_ids.shape[1])
         return self._run(token_ids, cache, mask)
 
     def readout_kernel(self) -> Array:

@@ -51,6 +51,11 @@ class ResponseOptions:
     temperature: float = option(1.0, "Sampling temperature, and that of all log-probs.", above=0)
     stop_tokens: tuple[int, ...] = option((), "Ids that end a response; none: the model's own.")
     constraint: str | None = option(None, CONSTRAINT_HELP)
+    slots: int | None = option(
+        None,
+        "Responses decoded at once, where one that ends makes room for the next; none: all of a batch.",
+        at_least=1,
+    )
     missing_stop: str = option(
         "penalty",
         "Reward of a response without a stop token: kept, replaced, or lowered.",

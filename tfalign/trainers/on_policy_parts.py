@@ -105,7 +105,8 @@ def rollout_config(
     """How responses are sampled, who speaks in between, and which of them count.
 
     Raises:
-        ValueError: if the constraint is refused, or allows no response of ``max_new_tokens``.
+        ValueError: if the constraint is refused, or allows no response of ``max_new_tokens``; or there are slots
+            and a user.
     """
     responses = options.responses
     limits = vocab_size, responses.max_new_tokens
@@ -128,6 +129,7 @@ def rollout_config(
         drop_zero_spread=chosen.drop_zero_spread,
         constraint=constraint,
         user=user,
+        slots=responses.slots,
     )
 
 

@@ -13,9 +13,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfalign.decoding import Conversation, Generator, Greedy, Sampler
+from tfalign.decoding import ContinuousGenerator, Conversation, Generator, Greedy, Sampler
 from tfalign.decoding.constraints import Constraint
+from tfalign.decoding.generate import Responses
 from tfalign.functional.advantages import group_has_spread
+from tfalign.functional.arguments import check_size
 from tfalign.functional.text_state import State
 from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
@@ -49,9 +51,12 @@ class RolloutConfig:
         user: who speaks after each of the policy's turns, see ``decoding.conversation``; the response is then the
             conversation, of ``max_new_tokens`` columns in all. One that has ``begin`` is given the Prompts of every
             batch before it begins. None for nobody: one turn.
+        slots: responses that are decoded at once, where one that ends makes room for the next, see
+            ``decoding.continuous``; None for all of a batch.
 
     Raises:
-        ValueError: if group_size is not positive, or one completion a prompt is to be compared.
+        ValueError: if group_size or slots is not positive, one completion a prompt is to be compared, or there are
+            slots and a user.
     """
 
     max_new_tokens: int
@@ -67,6 +72,7 @@ class RolloutConfig:
     drop_zero_spread: bool = False
     constraint: Constraint | None = None
     user: Callable[[State], tuple[Array, Array]] | None = None
+    slots: int | None = None
 
     def __post_init__(self) -> None:
         compares = self.redraws > 0 or self.drop_zero_spread
@@ -74,6 +80,14 @@ class RolloutConfig:
             raise ValueError(
                 "group_size must be at least 1, and 2 where groups of equal scores are drawn again "
                 f"or dropped. Received: group_size={self.group_size}"
+            )
+        if self.slots is None:
+            return
+        check_size("slots", self.slots)
+        if self.user is not None:
+            raise ValueError(
+                "slots are of responses of one turn, and a user makes conversations of them. Received: "
+                f"slots={self.slots}"
             )
 
 
@@ -174,7 +188,7 @@ class Responder:
         prompts: Prompts,
         seed: int,
         row_ids: Array | None = None,
-        generator: Generator | Conversation | None = None,
+        generator: Responses | None = None,
     ) -> Generation:
         """One response to every prompt, or one conversation, by this generator or by another of ``generator_of``."""
         if hasattr(self.config.user, "begin"):
@@ -191,12 +205,14 @@ def generator_of(
     config: RolloutConfig,
     sampler: Sampler | Greedy,
     value_head: keras.layers.Layer | None = None,
-) -> Generator | Conversation:
-    """The decode loop that the settings of rollouts ask for: of one turn, or of several."""
+) -> Responses:
+    """The decode loop that the settings of rollouts ask for: of one turn, at once or in slots, or of several."""
     how = sampler, config.stop_tokens, config.pad_id, value_head, config.constraint
-    if config.user is None:
-        return Generator(policy, config.max_new_tokens, *how)
-    return Conversation(policy, config.max_new_tokens, config.user, *how)
+    if config.user is not None:
+        return Conversation(policy, config.max_new_tokens, config.user, *how)
+    if config.slots is not None:
+        return ContinuousGenerator(policy, config.max_new_tokens, config.slots, *how)
+    return Generator(policy, config.max_new_tokens, *how)
 
 
 class OlderResponder(Responder):

@@ -1,0 +1,88 @@
+"""Rollouts with slots are those without."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfalign.decoding import ContinuousGenerator
+from tfalign.models import Actor, CausalLM, GPTConfig, SharedActorCritic
+from tfalign.training.algorithms import algorithm
+from tfalign.training.kl_control import FixedKL
+from tfalign.training.learner import Learner
+from tfalign.training.on_policy import improve
+from tfalign.training.optimizers import adamw
+from tfalign.training.responses import OlderResponder, RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
+from tfalign.types import Prompts
+
+V, STOPS, R, B = 11, (2, 6, 9), 6, 8
+MASK = np.array(
+    [[1, 1, 1], [0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [0, 0, 1]]
+)
+PROMPTS = Prompts(
+    np.random.default_rng(0).integers(0, V, (B, 3)).astype("int32"), MASK.astype("bool")
+)
+CONFIG = RolloutConfig(R, 0.8, STOPS)
+
+
+def model(seed):
+    made, random = CausalLM(GPTConfig(V, 16, 1, 2, max_positions=16)), np.random.default_rng(seed)
+    for variable in made.trainable_variables:
+        variable.assign(random.normal(0, 0.3, variable.shape))
+    return made
+
+
+def reward(token_ids, padding_mask, response_mask):
+    return (np.asarray(token_ids)[:, -R:] * np.asarray(response_mask)).sum(axis=1).astype("float32")
+
+
+def workers_of(chosen, older):
+    """RolloutWorkers without slots and with three."""
+    policy, reference = model(0), model(1)
+    actor_critic = (SharedActorCritic if chosen.needs_critic else Actor)(policy)
+    copy = model(2) if older else None
+    for slots in (None, 3):
+        config = dataclasses.replace(CONFIG, group_size=chosen.group_size, slots=slots)
+        sampler = OlderResponder(copy, reward, config) if older else None
+        yield RolloutWorker(actor_critic, reference, reward, config, chosen.credit, older=sampler)
+
+
+@pytest.mark.parametrize(
+    ("name", "older"),
+    [
+        ("grpo", False),
+        *(pytest.param("ppo", older, marks=pytest.mark.slow) for older in (False, True)),
+    ],
+)
+def test_a_rollout_is_the_same_and_its_first_ratio_is_one(name, older):
+    chosen = algorithm(name, temperature=0.8)
+    plain, continuous = workers_of(chosen, older)
+    prompts = PROMPTS.each(lambda x: x[: 2 * B // chosen.group_size])
+    expected, statistics = plain(prompts, 5, 0.1)
+    found, others = continuous(prompts, 5, 0.1)
+    assert isinstance((continuous.older or continuous.responder).generator, ContinuousGenerator)
+    assert np.unique(np.sum(expected.response_mask, axis=1)).size > 2
+    np.testing.assert_array_equal(found.token_ids, expected.token_ids)
+    for one, other in zip(found, expected):
+        if one is not None:
+            np.testing.assert_allclose(one, other, atol=1e-5)
+    assert others == pytest.approx(statistics, abs=1e-4)
+    if not older:
+        learner = Learner(continuous.actor_critic, chosen.loss, adamw(1e-2))
+        _, metrics = improve(continuous, learner, prompts, FixedKL(0.1), seed=1, step=1, epochs=1)
+        assert metrics["first_max_log_ratio"] <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"slots": 0}, "slots must be at least 1. Received: slots=0"),
+        ({"slots": 4, "user": lambda state: None}, "slots are of .* one turn.* Received: slots=4"),
+    ],
+)
+def test_slots_that_make_no_sense_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        dataclasses.replace(CONFIG, **options)
