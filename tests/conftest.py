@@ -29,7 +29,7 @@ if _BACKEND != "tensorflow":
 def _compile_once():
     """A program of XLA that one test has compiled, in any process of this run, the others read.
 
-    What is fast is compiled plainly, what is --slow as users have it. What is set already stays.
+    It is compiled plainly; XLA_FLAGS= in front of the command compiles as users do. What is set already stays.
     """
     plain = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     if "TF_XLA_FLAGS" not in os.environ:  # of the run's first process; the others inherit it
@@ -41,7 +41,7 @@ def _compile_once():
         )
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-        os.environ.setdefault("XLA_FLAGS", "" if "--slow" in sys.argv else plain)
+        os.environ.setdefault("XLA_FLAGS", plain)
 
 
 _compile_once()
