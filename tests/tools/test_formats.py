@@ -21,7 +21,9 @@ VALUES = st.recursive(
     | st.integers(-(10**9), 10**9)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(LETTERS, max_size=12)
-    | st.sampled_from(["</tool_call>", '"}<tool_call>', "<tool_call>{}</tool_call>", "<|python_tag|>"]),
+    | st.sampled_from(
+        ["</tool_call>", '"}<tool_call>', "<tool_call>{}</tool_call>", "<|python_tag|>"]
+    ),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text(LETTERS, max_size=4), inner, max_size=3)

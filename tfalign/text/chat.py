@@ -160,7 +160,8 @@ def encode_reply(
 
 def tool_template(tokenizer: Tokenizer) -> str | None:
     """The chat template that writes conversations with tools: the one by the name of "tool_use", if there is one."""
-    return tokenizer.other_templates.get("tool_use", tokenizer.chat_template)
+    others = getattr(tokenizer, "other_templates", {})
+    return others.get("tool_use", tokenizer.chat_template)
 
 
 def _ends(tokenizer, encoded):
