@@ -13,7 +13,7 @@ pytest.importorskip("outlines_core")
 from tests.text.test_json_patterns import random_schema
 from tfalign.functional.automata import trimmed
 from tfalign.text.byte_automata import compile_pattern
-from tfalign.tools import FORMATS, Call, call_pattern
+from tfalign.tools import FORMATS, Call, call_pattern, turn_pattern
 
 MARKS = "</tool_call><tool_call>"
 MARKED = {
@@ -78,12 +78,56 @@ def test_what_matches_is_one_call_of_one_of_the_tools(name, fuzz_cases):
 @pytest.mark.parametrize("name", ["hermes", "llama"])
 def test_what_the_format_writes_matches(name):
     schemas = [tool("add", {"type": "object", "properties": {"a": {"type": "integer"}}})]
-    steps, may_end = compile_pattern(call_pattern(schemas, FORMATS[name]))
+    is_whole = accepts(call_pattern(schemas, FORMATS[name]))
     for arguments, is_one in (({"a": 1}, True), ({}, True), ({"a": "1"}, False), ({"b": 1}, False)):
+        assert is_whole(FORMATS[name].write([Call("add", arguments)])) == is_one, arguments
+
+
+def accepts(pattern):
+    """``text -> bool``."""
+    steps, may_end = compile_pattern(pattern)
+
+    def is_whole(text):
         state = 0
-        for byte in FORMATS[name].write([Call("add", arguments)]).encode():
+        for byte in text.encode():
             state = steps[state, byte] if state >= 0 else -1
-        assert (state >= 0 and bool(may_end[state])) == is_one, arguments
+        return bool(state >= 0 and may_end[state])
+
+    return is_whole
+
+
+@pytest.mark.parametrize("name", ["hermes", "llama"])
+def test_in_a_turn_all_calls_are_right(name, fuzz_cases):
+    """Texts out of parts of calls: what is let through has right calls alone; what has none is let through."""
+    call_format, draw, counts = FORMATS[name], random.Random(0), [0, 0, 0]
+    bools = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    is_whole = accepts(turn_pattern([tool("f", bools), tool("now")], call_format))
+    right = [call_format.write([Call("f", {"a": True})]), call_format.write([Call("now", {})])]
+    wrong = [
+        call_format.write([Call(*one)]) for one in (("f", {"a": 1}), ("g", {}), ("now", {"x": 1}))
+    ]
+    parts = ["<", "<tool", "<tool_cal", "l>", "_call>", ">", "{", "}", "; ", "\n", " ", "é", "\x1c"]
+    parts += ["<tool_call>", "</tool_call>", "<|python_tag|>", '"name"', *wrong, *right * 3]
+    for _ in range(fuzz_cases(4_000)):
+        text = "".join(draw.choices(parts, k=draw.randrange(5)))
+        calls = call_format.read(text)
+        is_right = all(
+            isinstance(call, Call)
+            and call.name in ("f", "now")
+            and jsonschema.Draft202012Validator(
+                bools if call.name == "f" else {"maxProperties": 0}
+            ).is_valid(call.arguments)
+            for call in calls
+        )
+        if is_whole(text):
+            assert is_right, text
+            counts[0 if calls else 1] += 1
+        elif name == "hermes":
+            assert calls, text
+        elif not calls:
+            assert text[0] in " \n\x1c{<", text
+        counts[2] += not is_right
+    assert min(counts) > 100
 
 
 @pytest.mark.parametrize(
@@ -103,3 +147,5 @@ def test_what_the_format_writes_matches(name):
 def test_what_has_no_pattern(schemas, name, sentence):
     with pytest.raises(ValueError, match=sentence):
         call_pattern(schemas, FORMATS[name])
+    with pytest.raises(ValueError, match=sentence):
+        turn_pattern(schemas, FORMATS[name])

@@ -19,7 +19,7 @@ from tfalign.text import Tokenizer, tool_template
 from tfalign.text.byte_automata import compile_pattern, lift
 from tfalign.text.json_patterns import json_pattern
 from tfalign.text.token_bytes import text_pieces
-from tfalign.tools import call_pattern, format_of
+from tfalign.tools import call_pattern, format_of, turn_pattern
 
 _NAME = "schema of response_format or tools"
 _MOST_ENTRIES = 4_000_000  # of a grammar's table: 16 MB
@@ -53,7 +53,8 @@ class Grammars:
         """The Grammar of a form; who asks for one that is being made waits for it.
 
         Args:
-            form: JSON text, {"schema": a JSON schema} or {"calls": [schemas of tools]}.
+            form: JSON text, {"schema": a JSON schema}, {"call": [schemas of tools]} for one call of one of them, or
+                {"turn": [schemas of tools]} for any text whose calls are such.
 
         Raises:
             RefusedError: 400 if the form is refused or takes too much, 503 if others do, 501 without outlines-core.
@@ -61,7 +62,7 @@ class Grammars:
         if importlib.util.find_spec("outlines_core") is None:
             raise RefusedError(
                 501,
-                "response_format and tool_choice need pip install tfalign[constraints].",
+                "response_format, tool_choice and strict tools need pip install tfalign[constraints].",
                 "server_error",
             )
         grammar = self._kept.pop(form, None)
@@ -120,9 +121,13 @@ def compile_form(form: str, tokenizer: Tokenizer, vocab_size: int) -> Grammar:
 # of forms: (what a client calls it, (value, tokenizer) -> regular expression)
 _KINDS = {
     "schema": ("schema of response_format", lambda schema, _: json_pattern(schema)),
-    "calls": (
+    "call": (
         "schema of tools",
         lambda tools, tokenizer: call_pattern(tools, format_of(tool_template(tokenizer))),
+    ),
+    "turn": (
+        "schema of tools",
+        lambda tools, tokenizer: turn_pattern(tools, format_of(tool_template(tokenizer))),
     ),
 }
 

@@ -20,7 +20,7 @@ class ToolUse(NamedTuple):
 
     tools: tuple[dict[str, Any], ...] = ()  # for the chat template
     may_call: bool = False  # whether calls in the response are read
-    form: str | None = None  # of a response that is to be a call, see ``Grammars.of``
+    form: str | None = None  # of the response, see ``Grammars.of``
 
 
 def tools(name: str, value: Any) -> tuple[dict[str, Any], ...]:
@@ -81,23 +81,28 @@ def tool_use(fields: Mapping[str, Any]) -> ToolUse:
             f"{shown(choice)}"
         )
     if choice == "auto":
-        _check_not_strict(given)
-        return ToolUse(shown_tools, may_call=True)
+        return ToolUse(shown_tools, may_call=True, form=_strict_form(given))
     chosen = [
         one for one in shown_tools if choice == "required" or one["function"]["name"] == choice[0]
     ]
     if not chosen:
         raise ValueError(f"tool_choice must name one of tools. Received: {shown(choice[0])}")
-    return ToolUse(shown_tools, may_call=True, form=json.dumps({"calls": chosen}))
+    return ToolUse(shown_tools, may_call=True, form=json.dumps({"call": chosen}))
 
 
-def _check_not_strict(given):
-    for place, one in enumerate(given):
-        if one["function"].get("strict"):
-            raise ValueError(
-                f"tools[{place}].function.strict is done where tool_choice is required or names a function. Received:"
-                " strict=true and tool_choice=auto"
-            )
+def _strict_form(given):
+    """The form of a response whose calls of strict tools are of their schemas; None where no tool is strict."""
+    if not any(map(_is_strict, given)):
+        return None
+    return json.dumps({"turn": [one if _is_strict(one) else _loose(one) for one in given]})
+
+
+def _is_strict(tool):
+    return tool["function"].get("strict", False)
+
+
+def _loose(tool):
+    return tool | {"function": tool["function"] | {"parameters": {"type": "object"}}}
 
 
 def _without_strict(tool):

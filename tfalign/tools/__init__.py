@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tfalign.tools.formats import FORMATS, BadCall, Call, CallFormat, format_of
-from tfalign.tools.grammar import call_pattern
+from tfalign.tools.grammar import call_pattern, turn_pattern
 from tfalign.tools.schemas import schema_of
 from tfalign.tools.toolbox import Result, Toolbox
 
@@ -31,6 +31,7 @@ __all__ = [
     "format_of",
     "result_message",
     "schema_of",
+    "turn_pattern",
 ]
 
 

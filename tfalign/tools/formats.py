@@ -51,7 +51,12 @@ class HermesFormat:
 
     >>> HermesFormat().read('Let me see. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
     [Call(name='add', arguments={'a': 1})]
+
+    Attributes:
+        OPEN: str, the mark that begins a call.
     """
+
+    OPEN = _OPEN
 
     def read(self, text: str) -> list[Call | BadCall]:
         """See ``CallFormat``; a mark that is never closed ends with the text."""

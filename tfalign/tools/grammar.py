@@ -1,4 +1,4 @@
-"""Calls of tools as a regular expression, for a model that is to make one and nothing else."""
+"""Calls of tools as regular expressions: of a model that is to make one, and of one whose calls are all to be right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfalign.text.json_patterns import json_pattern
-from tfalign.tools.formats import Call, CallFormat
+from tfalign.tools.formats import Call, CallFormat, HermesFormat, LlamaFormat
 
 # of a tool that does not say which arguments it takes: it takes none, as OpenAI has it
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "additionalProperties": False}
@@ -35,6 +35,40 @@ def call_pattern(schemas: Sequence[Mapping[str, Any]], call_format: CallFormat) 
     if not schemas:
         raise ValueError("A call is of a tool. Received: no tool")
     return f"({'|'.join(_pattern(schema['function'], call_format) for schema in schemas)})"
+
+
+def turn_pattern(schemas: Sequence[Mapping[str, Any]], call_format: CallFormat) -> str:
+    """The regular expression of turns with whatever calls of some tools, or none.
+
+    All that the format reads as a call in what matches is one, as ``call_pattern`` has it. A turn without a call is
+    any text that cannot be taken for one: Llama's begins with no space, "{" or "<".
+
+    Args:
+        schemas, call_format: see ``call_pattern``.
+
+    Raises:
+        ValueError: as ``call_pattern``.
+    """
+    call = call_pattern(schemas, call_format)
+    return _TURNS[type(call_format)](call)
+
+
+def _hermes_turn(call):
+    mark = HermesFormat.OPEN
+    begun = [
+        re.escape(mark[:size]) for size in range(1, len(mark))
+    ]  # "<" stands nowhere else in it
+    left = [f"{part}[^<{re.escape(mark[size])}]" for size, part in enumerate(begun, start=1)]
+    begun = f"({'|'.join(begun)})*"
+    text = f"([^<]|{begun}({'|'.join(left)}))*{begun}"
+    return f"{text}({call}{text})*"
+
+
+def _llama_turn(call):
+    return rf"(([^\s\x1C-\x1F{{<][^\x00]*)?|{call}(; {call})*)"
+
+
+_TURNS = {HermesFormat: _hermes_turn, LlamaFormat: _llama_turn}
 
 
 def _pattern(function, call_format):
