@@ -222,6 +222,7 @@ def test_what_a_client_sends_back_is_taken():
 # --- mutated requests, in this process
 
 WORDS = ["a", "Hello", "茶水 🙂", "<|eos|>"]
+TOOL = {"type": "function", "function": {"name": "f"}}  # the template shows none
 # name -> (values that are done or change nothing, others)
 VALUES = {
     "max_tokens": ([1, 5, 20, None], [0, -1, 2.5, "5", True, 10**9, 10**30]),
@@ -247,7 +248,9 @@ VALUES = {
         [{"type": "json"}, {"type": "json_schema"}, "text"],
     ),
     "min_tokens": ([0, None], [1, -1]),
-    "tools": ([None], [[{}], "x"]),
+    "tools": ([[], None], [[{}], "x", [TOOL], [TOOL, TOOL]]),
+    "tool_choice": (["none", "auto", None], ["required", {"type": "function"}, 5, ["auto"]]),
+    "parallel_tool_calls": ([True, False, None], ["x"]),
     "no_such_field": ([None], [1, "x", {}]),
 }
 
@@ -276,6 +279,8 @@ def mutated(draw):
             [-1],
             [10**9],
             [{"role": 1, "content": "a"}],
+            [{"role": "tool", "content": "a", "tool_call_id": "b"}],
+            [{"role": "assistant", "tool_calls": [{"id": "b", "type": "function"}]}],
         ]
         fields[name] = draw.choice(bad)
         is_good = fields[name] == "" and not is_chat  # the BOS alone

@@ -108,12 +108,12 @@ class Response:
 
     async def whole_text(self) -> AsyncIterator[tuple[str, str | None]]:
         """As ``pieces``, all of the text in one: whether it makes calls is known at its end."""
-        parts = []
+        parts, reason = [], None
         async with contextlib.aclosing(self.pieces()) as pieces:
-            async for text, reason in pieces:
+            async for text, last in pieces:
                 parts.append(text)
-                if reason is not None:
-                    yield "".join(parts), reason
+                reason = last
+        yield "".join(parts), reason
 
     async def events(self) -> AsyncIterator[str]:
         """The response as server-sent events; where it may call tools, all that it says is in one."""
