@@ -70,7 +70,9 @@ def tool_use(fields: Mapping[str, Any]) -> ToolUse:
     choice = fields.get("tool_choice", "auto")
     if not given:
         if choice not in ("none", "auto"):
-            raise ValueError(f"tool_choice is of tools. Received: {shown(choice)} and no tools")
+            raise ValueError(
+                f"tool_choice is of tools. Received: {_shown_choice(choice)} and no tools"
+            )
         return ToolUse()
     shown_tools = tuple(map(_without_strict, given))
     if choice == "none":
@@ -78,7 +80,7 @@ def tool_use(fields: Mapping[str, Any]) -> ToolUse:
     if fields.get("response_format") is not None:
         raise ValueError(
             "response_format is not done beside tools that may be called. Received: tool_choice="
-            f"{shown(choice)}"
+            f"{_shown_choice(choice)}"
         )
     if choice == "auto":
         return ToolUse(shown_tools, may_call=True, form=_strict_form(given))
@@ -88,6 +90,10 @@ def tool_use(fields: Mapping[str, Any]) -> ToolUse:
     if not chosen:
         raise ValueError(f"tool_choice must name one of tools. Received: {shown(choice[0])}")
     return ToolUse(shown_tools, may_call=True, form=json.dumps({"call": chosen}))
+
+
+def _shown_choice(choice):
+    return choice if isinstance(choice, str) else shown(choice[0])
 
 
 def _strict_form(given):

@@ -54,12 +54,10 @@ def turn_pattern(schemas: Sequence[Mapping[str, Any]], call_format: CallFormat) 
 
 
 def _hermes_turn(call):
-    mark = HermesFormat.OPEN
-    begun = [
-        re.escape(mark[:size]) for size in range(1, len(mark))
-    ]  # "<" stands nowhere else in it
-    left = [f"{part}[^<{re.escape(mark[size])}]" for size, part in enumerate(begun, start=1)]
-    begun = f"({'|'.join(begun)})*"
+    mark = HermesFormat.OPEN  # whose first character stands nowhere else in it
+    parts = [re.escape(mark[:size]) for size in range(1, len(mark))]
+    left = [f"{part}[^<{re.escape(mark[size])}]" for size, part in enumerate(parts, start=1)]
+    begun = f"({'|'.join(parts)})*"
     text = f"([^<]|{begun}({'|'.join(left)}))*{begun}"
     return f"{text}({call}{text})*"
 
