@@ -186,6 +186,7 @@ def test_serving(directory):
     pytest.importorskip("outlines_core")
     scope = run(DOCS / "serving.md", {"directory": directory})
     assert callable(scope["app"]) and scope["late"] in (True, False)
+    assert scope["number"] in (147, 148) and scope["answered"] is not None
 
 
 @pytest.mark.slow  # compiles a beam search

@@ -19,9 +19,10 @@ def byte_tokenizer(template=CHAT):
     return Tokenizer(trained._special, trained.special_tokens, template)
 
 
-def tiny_model():
-    """A CausalLM over these, 64 positions."""
-    return CausalLM(GPTConfig(259, 16, 1, 2, max_positions=64, initializer_range=0.3))
+def tiny_model(max_positions=64):
+    """A CausalLM over these."""
+    config = GPTConfig(259, 16, 1, 2, max_positions=max_positions, initializer_range=0.3)
+    return CausalLM(config)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def model():
     return tiny_model()
 
 
-def make_client(model, tokenizer=None, rows=4, most_waiting=50, **limits):
+def make_client(model, tokenizer=None, rows=4, most_waiting=50, length=64, **limits):
     """A TestClient of a server, to be entered."""
     from starlette.testclient import TestClient
 
@@ -38,7 +39,7 @@ def make_client(model, tokenizer=None, rows=4, most_waiting=50, **limits):
     from tfalign.serving.settings import Limits
 
     tokenizer = tokenizer or byte_tokenizer()
-    engine = Engine(model, rows, 64, tokenizer.stop_ids, most_waiting)
+    engine = Engine(model, rows, length, tokenizer.stop_ids, most_waiting)
     server = Server(engine, tokenizer, "agent", Limits(**limits))
     client = TestClient(server.app(), base_url="http://127.0.0.1:8000")
     client.server = server

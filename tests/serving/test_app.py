@@ -72,6 +72,17 @@ def test_ids_that_end_a_response(client):
         assert cut["choices"][0]["text"] == client.server.tokenizer.decode(kept)
 
 
+def test_every_response_is_timed(client):
+    def count():
+        lines = client.get("/metrics").text.splitlines()
+        return [float(x.split()[1]) for x in lines if x.startswith("response_seconds_count")][0]
+
+    before = count()
+    for stream in (False, True):
+        client.post(COMPLETE, json={"prompt": "a", "max_tokens": 3, "stream": stream})
+    assert count() == before + 2
+
+
 def test_lines_end_where_the_format_ends_them():
     """Texts may hold characters at which many programs cut lines, and which JSON leaves as they are."""
     from tfalign.serving.responses import Response

@@ -23,7 +23,7 @@ from tfalign.decoding import Greedy, Sampler, generate
 from tfalign.decoding.patterns import json_schema
 from tfalign.functional.random import uniform
 from tfalign.serving import grammars
-from tfalign.serving.grammars import Grammars, compile_schema
+from tfalign.serving.grammars import Grammars, compile_form
 from tfalign.serving.requests import RefusedError
 
 SCHEMA = {
@@ -36,6 +36,10 @@ V, STOP = 259, 2
 
 def asked_for(schema):
     return {"type": "json_schema", "json_schema": {"name": "it", "schema": schema, "strict": True}}
+
+
+def form(schema):
+    return json.dumps({"schema": schema})
 
 
 def alone(model, request, sampler, constraint=None):
@@ -56,7 +60,7 @@ def alone(model, request, sampler, constraint=None):
 def test_rows_with_and_without_a_grammar_are_the_librarys(client, model):
     """Twelve requests in four rows, every third of them of a schema."""
     engine, tokenizer = client.server.engine, client.server.tokenizer
-    grammar = compile_schema(json.dumps(SCHEMA), tokenizer, V)
+    grammar = compile_form(form(SCHEMA), tokenizer, V)
     constraint = json_schema(SCHEMA, tokenizer, V, 24)
     choices = {"temperature": 1.3, "top_k": 40, "top_p": 0.9, "min_p": 0.01}
     settings, asked = [(Greedy(), {"temperature": 0.0}), (Sampler(**choices), choices)], []
@@ -179,8 +183,8 @@ def compiling(during, seconds=20.0, **choices):
 
 
 def test_a_schema_is_compiled_once_and_goes_when_others_need_its_place():
-    schemas = [json.dumps({"type": "string", "maxLength": n}) for n in (20, 21, 22)]
-    size = compile_schema(schemas[2], byte_tokenizer(), V).num_bytes
+    schemas = [form({"type": "string", "maxLength": n}) for n in (20, 21, 22)]
+    size = compile_form(schemas[2], byte_tokenizer(), V).num_bytes
 
     async def during(kept):
         made, make = collections.Counter(), kept._make
@@ -223,7 +227,7 @@ COSTLY = {
 )
 def test_a_schema_that_costs_too_much_is_cut_off_and_the_next_one_is_served(name):
     async def during(kept):
-        costly = asyncio.ensure_future(kept.of(json.dumps(COSTLY[name])))
+        costly = asyncio.ensure_future(kept.of(form(COSTLY[name])))
         turns = 0
         while not costly.done():
             await asyncio.sleep(0.01)
@@ -231,7 +235,7 @@ def test_a_schema_that_costs_too_much_is_cut_off_and_the_next_one_is_served(name
         with pytest.raises(RefusedError, match="schema of response_format") as refused:
             await costly
         assert refused.value.status == 400
-        return turns, await kept.of('{"type": "boolean"}')
+        return turns, await kept.of(form({"type": "boolean"}))
 
     turns, grammar = compiling(during, 2.0)
     assert turns >= 10 and grammar.distances[0] == 5  # true, and its end

@@ -19,7 +19,7 @@ from tfalign.serving.conversations import ConversationEncoder
 from tfalign.serving.limits import Gate, is_allowed_host, read_limited
 from tfalign.serving.requests import RefusedError
 from tfalign.serving.settings import Limits
-from tfalign.text import Message, encode_conversation
+from tfalign.text import encode_conversation
 
 COMPLETE, CHAT_COMPLETE = "/v1/completions", "/v1/chat/completions"
 BODY = json.dumps({"prompt": "a", "max_tokens": 1})
@@ -210,7 +210,7 @@ TEMPLATES = {
     "nested": ("{% if 1 %}" * 500 + "{% endif %}" * 500, "template"),
     "endless": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "template"),
 }
-HELLO = (Message("user", "hello"),)
+HELLO = ({"role": "user", "content": "hello"},)
 
 
 def encoding(template, seconds, during=lambda encoder: encoder.encode(HELLO)):
@@ -247,7 +247,7 @@ def test_templates_of_every_costly_kind(name):
 
 def test_the_loop_goes_on_while_a_template_renders_and_the_next_one_is_served():
     async def during(encoder):
-        slow = asyncio.ensure_future(encoder.encode((Message("user", "slow"),)))
+        slow = asyncio.ensure_future(encoder.encode(({"role": "user", "content": "slow"},)))
         turns = 0
         while not slow.done():
             await asyncio.sleep(0.01)

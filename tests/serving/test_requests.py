@@ -84,7 +84,7 @@ REFUSED = [
         {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": 1}},
     ),
     ("top_logprobs", 2),
-    ("tools", [{"type": "function", "function": {"name": "f"}}]),
+    ("tools", [{"type": "function", "function": {}}]),
     ("tool_choice", "required"),
     ("functions", [{"name": "f"}]),
     ("function_call", {"name": "f"}),
@@ -197,7 +197,7 @@ def test_bodies_that_are_no_requests(body, sentence):
             {"role": "user<|eos|>", "content": "a"},
             r"messages\[1\].role must be one of system, user",
         ),
-        ({"role": "tool", "content": "a"}, r"messages\[1\].role"),
+        ({"role": "tool", "content": "a"}, r"messages\[1\] must have .*Received: no tool_call_id"),
         ({"role": "user", "content": "a", "name": "b"}, r"messages\[1\].name"),
         ({"role": "user", "content": None}, "must have role and content"),
         ({"role": "assistant", "content": "a", "tool_calls": [{}]}, r"messages\[1\].tool_calls"),
@@ -215,12 +215,14 @@ def test_what_a_client_sends_back_is_taken():
     answer = {"role": "assistant", "content": "b", "refusal": None, "annotations": []}
     parts = {"role": "user", "content": [{"type": "text", "text": "c"}]}
     asked = ask(True, messages=[*USER, answer, parts])
-    assert asked.prompt == (Message("user", "hi"), Message("assistant", "b"), Message("user", "c"))
+    said = [("user", "hi"), ("assistant", "b"), ("user", "c")]
+    assert asked.prompt == tuple({"role": role, "content": text} for role, text in said)
 
 
 # --- mutated requests, in this process
 
 WORDS = ["a", "Hello", "茶水 🙂", "<|eos|>"]
+TOOL = {"type": "function", "function": {"name": "f"}}  # the template shows none
 # name -> (values that are done or change nothing, others)
 VALUES = {
     "max_tokens": ([1, 5, 20, None], [0, -1, 2.5, "5", True, 10**9, 10**30]),
@@ -246,7 +248,9 @@ VALUES = {
         [{"type": "json"}, {"type": "json_schema"}, "text"],
     ),
     "min_tokens": ([0, None], [1, -1]),
-    "tools": ([None], [[{}], "x"]),
+    "tools": ([[], None], [[{}], "x", [TOOL], [TOOL, TOOL]]),
+    "tool_choice": (["none", "auto", None], ["required", {"type": "function"}, 5, ["auto"]]),
+    "parallel_tool_calls": ([True, False, None], ["x"]),
     "no_such_field": ([None], [1, "x", {}]),
 }
 
@@ -275,6 +279,8 @@ def mutated(draw):
             [-1],
             [10**9],
             [{"role": 1, "content": "a"}],
+            [{"role": "tool", "content": "a", "tool_call_id": "b"}],
+            [{"role": "assistant", "tool_calls": [{"id": "b", "type": "function"}]}],
         ]
         fields[name] = draw.choice(bad)
         is_good = fields[name] == "" and not is_chat  # the BOS alone

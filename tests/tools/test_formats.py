@@ -20,7 +20,10 @@ VALUES = st.recursive(
     | st.booleans()
     | st.integers(-(10**9), 10**9)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(LETTERS, max_size=12).filter(lambda text: "tool_call>" not in text),
+    | st.text(LETTERS, max_size=12)
+    | st.sampled_from(
+        ["</tool_call>", '"}<tool_call>', "<tool_call>{}</tool_call>", "<|python_tag|>"]
+    ),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text(LETTERS, max_size=4), inner, max_size=3)
@@ -97,6 +100,15 @@ def test_published_examples(name, text, calls):
 def test_a_bad_call_says_what_is_wrong(call_format, text, problem):
     (call,) = call_format.read(text)
     assert isinstance(call, BadCall) and problem in call.problem
+
+
+def test_what_a_turn_says_beside_its_calls():
+    call = '<tool_call>{"name": "f", "arguments": {"a": "</tool_call>"}}</tool_call>'
+    text = f" Let me see. {call}\n{call} Wait. <tool_call> {{}}"
+    assert HermesFormat().beside(text) == "Let me see.\nWait."
+    assert [type(one) for one in HermesFormat().read(text)] == [Call, Call, BadCall]
+    assert HermesFormat().beside("It is 3.") == "It is 3."
+    assert LlamaFormat().beside('{"name": "a", "parameters": {}}') == ""
 
 
 @pytest.mark.parametrize("call_format", FORMATS.values())

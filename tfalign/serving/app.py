@@ -29,7 +29,8 @@ from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
 from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
 from tfalign.serving.responses import Response
 from tfalign.serving.settings import Limits
-from tfalign.text import Tokenizer
+from tfalign.text import Tokenizer, tool_template
+from tfalign.tools import format_of
 
 _CHAT = "/v1/chat/completions"
 
@@ -44,6 +45,7 @@ class Server:
         limits: Limits.
 
     Attributes:
+        call_format: CallFormat, in which the model calls tools.
         ending: asyncio.Event; set, requests that have not arrived yet are refused.
     """
 
@@ -60,6 +62,7 @@ class Server:
         self.limits = limits
         self.ending = asyncio.Event()
         self.conversations = ConversationEncoder(tokenizer, limits.render_seconds, engine.length)
+        self.call_format = format_of(tool_template(tokenizer))
         self.grammars = Grammars(tokenizer, engine.vocab_size, limits.compile_seconds)
         self.registry = CollectorRegistry()
         of = {"registry": self.registry}
@@ -113,7 +116,7 @@ class Server:
         asked = read_body(body, is_chat, self.name, self.engine.vocab_size)
         token_ids, count = await self._token_ids(asked)
         max_tokens = tokens_to_write(asked, count, self.engine.length)
-        grammar = None if asked.schema is None else await self.grammars.of(asked.schema)
+        grammar = None if asked.form is None else await self.grammars.of(asked.form)
         response = Response(self, asked, token_ids, max_tokens, grammar)
         if asked.stream:
             self._count(request.scope, 200)
@@ -125,7 +128,7 @@ class Server:
     async def _token_ids(self, asked: Asked):
         """(list of int, the prompt's ids; int, how many)."""
         if asked.is_chat:
-            token_ids, count = await self.conversations.encode(asked.prompt)
+            token_ids, count = await self.conversations.encode(asked.prompt, asked.tools)
         else:
             token_ids = asked.prompt
             if isinstance(token_ids, str):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfalign.serving.requests import RefusedError
 from tfalign.serving.workers import Workers, answer_lines
-from tfalign.text import Message, Tokenizer, encode_conversation
+from tfalign.text import Tokenizer, encode_conversation, tool_template
 
 _NAME = "chat template"
 
@@ -26,6 +27,7 @@ class ConversationEncoder:
         self, tokenizer: Tokenizer, seconds: float, most_tokens: int, processes: int = 2
     ) -> None:
         self._has_template = tokenizer.chat_template is not None
+        self._shows_tools = "tools" in (tool_template(tokenizer) or "")
         self._workers = Workers(__name__, tokenizer, _NAME, seconds, (most_tokens,), processes)
 
     async def start(self) -> None:
@@ -37,30 +39,36 @@ class ConversationEncoder:
         """Ends the processes."""
         await self._workers.stop()
 
-    async def encode(self, messages: Sequence[Message]) -> tuple[list[int], int]:
+    async def encode(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[list[int], int]:
         """The ids of a conversation that waits for the assistant, and how many there are.
 
+        Args:
+            messages: as ``encode_conversation`` takes them.
+            tools: schemas that the template shows.
+
         Raises:
-            RefusedError: 400 if the template refuses it or takes too long, 503 if others do.
+            RefusedError: 400 if the template refuses it, shows no tools or takes too long, 503 if others do.
         """
         if not self._has_template:
             raise RefusedError(400, "The model has no chat template, so it takes no messages.")
-        answer = await self._workers.ask(messages)
+        if tools and not self._shows_tools:
+            raise RefusedError(400, "The model's chat template shows no tools, so it takes none.")
+        answer = await self._workers.ask({"messages": messages, "tools": tools})
         return answer["token_ids"], answer["count"]
 
 
-def _answer(tokenizer, messages, most_tokens):
-    messages = tuple(Message(*message) for message in messages)
-    token_ids = encode_conversation(tokenizer, messages, open_ended=True).token_ids
-    return {
-        "token_ids": token_ids if len(token_ids) <= most_tokens else [],
-        "count": len(token_ids),
-    }
+def _answer(tokenizer, asked, most_tokens):
+    variables = {"tools": asked["tools"]} if asked["tools"] else {}
+    encoded = encode_conversation(tokenizer, asked["messages"], open_ended=True, **variables)
+    count = len(encoded.token_ids)
+    return {"token_ids": encoded.token_ids if count <= most_tokens else [], "count": count}
 
 
 def _serve(directory, seconds, most_tokens):
     tokenizer = Tokenizer.load(directory)
-    answer_lines(lambda messages: _answer(tokenizer, messages, most_tokens), _NAME, seconds)
+    answer_lines(lambda asked: _answer(tokenizer, asked, most_tokens), _NAME, seconds)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 from tfalign.serving.checks import shown
-from tfalign.serving.fields import read_fields, request_fields
-from tfalign.text import Message
+from tfalign.serving.fields import read_fields
+from tfalign.serving.json_texts import read_object
+from tfalign.serving.request_fields import request_fields
+from tfalign.serving.tool_fields import ToolUse, tool_use
 
 _DEFAULT_TOKENS = 16  # of a completion, as OpenAI has it
-_MOST_NESTED = 32
 
 
 class RefusedError(Exception):
@@ -41,16 +41,18 @@ class Asked:
     """What a request's body asks for, checked; its prompt not yet tokenised.
 
     Attributes:
-        prompt: a text, token ids, or the messages of a conversation.
+        prompt: a text, token ids, or the messages of a conversation, as a chat template sees them.
         max_tokens: None for as many as fit, of an answer, or OpenAI's 16, of a completion.
         top_k: 0 for all tokens.
         seed: None for one of the server's.
         stop_tokens: ids that end the response, beside the model's.
         logit_bias: number that is added to a token's logit, by the token.
-        schema: str, the JSON schema that the response is to be of; None for any text.
+        form: str, what the response is to be, see ``Grammars.of``; None for any text.
+        tools: tuple of dict, their schemas, which a chat template shows.
+        may_call: whether calls of tools in the response are read.
     """
 
-    prompt: str | list[int] | tuple[Message, ...]
+    prompt: str | list[int] | tuple[dict[str, Any], ...]
     is_chat: bool
     max_tokens: int | None
     temperature: float
@@ -61,7 +63,9 @@ class Asked:
     stops: tuple[str, ...]
     stop_tokens: frozenset[int]
     logit_bias: dict[int, float]
-    schema: str | None
+    form: str | None
+    tools: tuple[dict[str, Any], ...]
+    may_call: bool
     stream: bool
     include_usage: bool
 
@@ -79,7 +83,7 @@ def read_body(body: bytes, is_chat: bool, model: str, vocab_size: int) -> Asked:
         RefusedError: 400, or 404 where it asks for another model.
     """
     try:
-        fields = _read_json(body)
+        fields = read_object(body, "body")
         _check_prompt(fields, is_chat)
         fields = read_fields(fields, request_fields(is_chat, vocab_size))
         if fields.get("model", model) != model:
@@ -126,16 +130,14 @@ def _check_prompt(fields, is_chat):
 
 
 def _asked(fields, is_chat):
-    prompt = fields["messages" if is_chat else "prompt"]
-    if is_chat:
-        prompt = tuple(Message(role, content) for role, content in prompt)
+    use = tool_use(fields) if is_chat else ToolUse()
     if "max_tokens" in fields and "max_completion_tokens" in fields:
         raise ValueError("max_tokens is the older name of max_completion_tokens; give one of them.")
     stream, options = fields.get("stream", False), fields.get("stream_options")
     if options is not None and not stream:
         raise ValueError("stream_options are those of a stream. Received: stream=false")
     return Asked(
-        prompt=prompt,
+        prompt=fields["messages" if is_chat else "prompt"],
         is_chat=is_chat,
         max_tokens=fields.get("max_completion_tokens", fields.get("max_tokens")),
         temperature=fields.get("temperature", 1.0),
@@ -146,63 +148,9 @@ def _asked(fields, is_chat):
         stops=fields.get("stop", ()),
         stop_tokens=fields.get("stop_token_ids", frozenset()),
         logit_bias=fields.get("logit_bias", {}),
-        schema=fields.get("response_format"),
+        form=use.form or fields.get("response_format"),
+        tools=use.tools,
+        may_call=use.may_call,
         stream=stream,
         include_usage=(options or {}).get("include_usage", False),
     )
-
-
-def _read_json(body):
-    """The body's object, whose strings are text and whose nesting is shallow."""
-    try:
-        value = json.loads(
-            body.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once_each
-        )
-    except _RepeatedError as error:
-        name = shown(error.args[0])
-        raise ValueError(f"The body has a name twice in one object: {name}") from None
-    except UnicodeDecodeError:
-        raise ValueError("The body is not UTF-8.") from None
-    except (ValueError, RecursionError):
-        raise ValueError("The body is not JSON.") from None
-    if not isinstance(value, dict):
-        raise ValueError("The body must be a JSON object.")
-    _check_texts(value)
-    return value
-
-
-class _RepeatedError(Exception):
-    """A name that stands twice in an object, of which one would be dropped."""
-
-
-def _no_constant(name):
-    raise ValueError(f"{name} is not JSON")
-
-
-def _once_each(pairs):
-    fields = {}
-    for name, value in pairs:
-        if name in fields:
-            raise _RepeatedError(name)
-        fields[name] = value
-    return fields
-
-
-def _check_texts(value: Any) -> None:
-    left = [(value, 1)]
-    while left:
-        part, depth = left.pop()
-        if depth > _MOST_NESTED:
-            raise ValueError(f"The body is nested more than {_MOST_NESTED} deep.")
-        if isinstance(part, dict):
-            left += [(inner, depth + 1) for pair in part.items() for inner in pair]
-        elif isinstance(part, list):
-            left += [(inner, depth + 1) for inner in part]
-        elif isinstance(part, str) and not part.isascii():
-            try:
-                part.encode("utf-8")
-            except UnicodeEncodeError as error:
-                half = part[error.start : error.start + 1]
-                raise ValueError(
-                    f"The body holds half a surrogate pair, which is not text. Received: {half!a}"
-                ) from None

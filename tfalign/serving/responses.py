@@ -12,6 +12,7 @@ from typing import Any
 
 import starlette.requests
 
+from tfalign.serving.calls import assistant_message, message_delta
 from tfalign.serving.engine import QueueFullError, Request
 from tfalign.serving.grammar import Grammar
 from tfalign.serving.limits import CLIENT_GONE
@@ -105,17 +106,28 @@ class Response:
         finally:
             self.server.engine.cancel(self._request)
 
+    async def whole_text(self) -> AsyncIterator[tuple[str, str | None]]:
+        """As ``pieces``, all of the text in one: whether it makes calls is known at its end."""
+        parts, reason = [], None
+        async with contextlib.aclosing(self.pieces()) as pieces:
+            async for text, last in pieces:
+                parts.append(text)
+                reason = last
+        yield "".join(parts), reason
+
     async def events(self) -> AsyncIterator[str]:
-        """The response as server-sent events."""
+        """The response as server-sent events; where it may call tools, all that it says is in one."""
         if self.asked.is_chat:
             yield self._event(self._content({"role": "assistant", "content": ""}, None, True))
-        async with contextlib.aclosing(self.pieces()) as pieces:
+        texts = self.whole_text() if self.asked.may_call else self.pieces()
+        async with contextlib.aclosing(texts) as pieces:
             async for text, reason in pieces:
                 if reason == _FAILED:
                     failed = {"message": _STOPPED, "type": "server_error"}
                     yield self._event({"error": failed})
                     return
-                part = {"content": text} if self.asked.is_chat else text
+                part, reason = self._said(text, reason)
+                part = message_delta(part) if self.asked.is_chat else part
                 yield self._event(self._content(part, reason, True))
         if self.asked.include_usage:
             content = self._content(None, None, True)
@@ -128,22 +140,29 @@ class Response:
         Raises:
             RefusedError: 499 if the client has gone, 503 if the engine has stopped.
         """
-        parts, reason = [], None
         watching = asyncio.create_task(self._watch(request))
         try:
-            async with contextlib.aclosing(self.pieces()) as pieces:
-                async for text, last in pieces:
-                    parts.append(text)
-                    reason = last
+            async with contextlib.aclosing(self.whole_text()) as texts:
+                text, reason = await anext(texts)
         finally:
             watching.cancel()
         if reason == _GONE:
             raise RefusedError(CLIENT_GONE, "The client has gone.")
         if reason == _FAILED:
             raise RefusedError(503, _STOPPED, "server_error")
-        text = "".join(parts)
-        part = {"role": "assistant", "content": text} if self.asked.is_chat else text
+        part, reason = self._said(text, reason)
         return self._content(part, reason, False) | {"usage": self._usage()}
+
+    def _said(self, text, reason):
+        """(the text, or the assistant's message that it is; why it ends)."""
+        if not self.asked.is_chat:
+            return text, reason
+        if not self.asked.may_call:
+            return {"role": "assistant", "content": text}, reason
+        names = {tool["function"]["name"] for tool in self.asked.tools}
+        message = assistant_message(text, self.server.call_format, names)
+        is_call = "tool_calls" in message and reason == "stop"
+        return message, "tool_calls" if is_call else reason
 
     async def _watch(self, request):
         while not await request.is_disconnected():

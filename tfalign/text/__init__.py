@@ -8,6 +8,7 @@ from tfalign.text.chat import (
     encode_conversation,
     encode_reply,
     render_conversation,
+    tool_template,
 )
 from tfalign.text.joining import encode_joined
 from tfalign.text.stream import StreamDecoder
@@ -40,6 +41,7 @@ __all__ = [
     "read_byte_bpe",
     "read_word_piece",
     "render_conversation",
+    "tool_template",
     "train_byte_bpe",
     "train_characters",
     "train_word_piece",

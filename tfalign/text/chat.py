@@ -158,6 +158,12 @@ def encode_reply(
     return whole.token_ids[ends[len(before)] + 1 :]
 
 
+def tool_template(tokenizer: Tokenizer) -> str | None:
+    """The chat template that writes conversations with tools: the one by the name of "tool_use", if there is one."""
+    others = getattr(tokenizer, "other_templates", {})
+    return others.get("tool_use", tokenizer.chat_template)
+
+
 def _ends(tokenizer, encoded):
     """Where the tokens stand that end a turn."""
     stops = set(tokenizer.stop_ids)
@@ -166,9 +172,8 @@ def _ends(tokenizer, encoded):
 
 def _render(tokenizer, messages, open_ended, variables):
     """What the template writes, with BEGIN and END where it says what the assistant's is."""
-    template = tokenizer.chat_template
-    if variables.get("tools") is not None:
-        template = tokenizer.other_templates.get("tool_use", template)
+    has_tools = variables.get("tools") is not None
+    template = tool_template(tokenizer) if has_tools else tokenizer.chat_template
     if template is None:
         raise ValueError(
             "The tokenizer has no chat template; conversations need one ("

@@ -2,12 +2,22 @@
 
 functions -> Toolbox (schemas, calls with limits) -> ToolUser, who answers the policy's turns
                  CallFormat (how a call is written) ----^
+
+What answers a policy's turns is imported when it is first asked for: how calls are written needs no Keras.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tfalign.tools.formats import FORMATS, BadCall, Call, CallFormat, format_of
+from tfalign.tools.grammar import call_pattern, turn_pattern
 from tfalign.tools.schemas import schema_of
 from tfalign.tools.toolbox import Result, Toolbox
-from tfalign.tools.user import ToolUser, result_message
+
+if TYPE_CHECKING:
+    from tfalign.tools.user import ToolUser, result_message
 
 __all__ = [
     "FORMATS",
@@ -17,7 +27,15 @@ __all__ = [
     "Result",
     "ToolUser",
     "Toolbox",
+    "call_pattern",
     "format_of",
     "result_message",
     "schema_of",
+    "turn_pattern",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.user"), name)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
-_IN_MARKS = re.compile(f"{_OPEN}(.*?)(?:{_CLOSE}|\\Z)", re.DOTALL)
+_SPACES = re.compile(r"\s*")
 _PYTHON_TAG = "<|python_tag|>"
 
 
@@ -39,6 +39,9 @@ class CallFormat(Protocol):
     def write(self, calls: Sequence[Call]) -> str:
         """A turn that makes these calls."""
 
+    def beside(self, text: str) -> str:
+        """What a turn that makes calls says beside them, without the spaces around it."""
+
     def results(self, texts: Sequence[str]) -> str:
         """What the model reads next, without a chat template."""
 
@@ -48,15 +51,28 @@ class HermesFormat:
 
     >>> HermesFormat().read('Let me see. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
     [Call(name='add', arguments={'a': 1})]
+
+    Attributes:
+        OPEN: str, the mark that begins a call.
     """
+
+    OPEN = _OPEN
 
     def read(self, text: str) -> list[Call | BadCall]:
         """See ``CallFormat``; a mark that is never closed ends with the text."""
-        return [_of_json(inside, "arguments") for inside in _IN_MARKS.findall(text)]
+        return [_of_json(inside, "arguments") for _, inside, _ in _in_marks(text)]
 
     def write(self, calls: Sequence[Call]) -> str:
         """See ``CallFormat``."""
         return "\n".join(f"{_OPEN}\n{_to_json(call, 'arguments')}\n{_CLOSE}" for call in calls)
+
+    def beside(self, text: str) -> str:
+        """See ``CallFormat``."""
+        parts, begin = [], 0
+        for start, _, end in _in_marks(text):
+            parts.append(text[begin:start].strip())
+            begin = end
+        return "\n".join(filter(None, [*parts, text[begin:].strip()]))
 
     def results(self, texts: Sequence[str]) -> str:
         """See ``CallFormat``."""
@@ -82,6 +98,10 @@ class LlamaFormat:
     def write(self, calls: Sequence[Call]) -> str:
         """See ``CallFormat``."""
         return "; ".join(_to_json(call, "parameters") for call in calls)
+
+    def beside(self, text: str) -> str:
+        """See ``CallFormat``; the whole turn is its calls."""
+        return ""
 
     def results(self, texts: Sequence[str]) -> str:
         """See ``CallFormat``."""
@@ -115,6 +135,10 @@ class PythonFormat:
             for call in calls
         )
         return f"[{', '.join(written)}]"
+
+    def beside(self, text: str) -> str:
+        """See ``CallFormat``; the whole turn is its calls."""
+        return ""
 
     def results(self, texts: Sequence[str]) -> str:
         """See ``CallFormat``."""
@@ -152,6 +176,29 @@ def format_of(chat_template: str | None) -> CallFormat:
     if '"parameters": ' in template:
         return FORMATS["llama"]
     return FORMATS["python" if "func_name1(" in template else "hermes"]
+
+
+def _in_marks(text):
+    """Yields (begin, what stands between the marks, end) of every call; texts in its JSON may hold the marks."""
+    begin = text.find(_OPEN)
+    while begin >= 0:
+        inside = begin + len(_OPEN)
+        closed = _behind_json(text, inside)
+        if not text.startswith(_CLOSE, closed):
+            closed = text.find(_CLOSE, inside)
+        closed = closed if closed >= 0 else len(text)
+        end = min(closed + len(_CLOSE), len(text))
+        yield begin, text[inside:closed], end
+        begin = text.find(_OPEN, end)
+
+
+def _behind_json(text, begin):
+    """Where what follows a text's JSON begins; the text's end where it has none."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, _SPACES.match(text, begin).end())
+    except (ValueError, RecursionError):
+        return len(text)
+    return _SPACES.match(text, end).end()
 
 
 def _of_json(text, key):
