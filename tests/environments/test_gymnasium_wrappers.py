@@ -57,7 +57,7 @@ def test_it_sees_texts():
     env = HostReward(TextGenerationEnv(_mdp()), TextReward(reward, decode))
     env.reset(options={"prompt_index": 1})
     rewards = [env.step(action)[1] for action in (1, STOP, STOP)]
-    assert rewards == [0.0, 0.0, 1.5] and asked == [("f", "befe")]
+    assert rewards == [0.0, 0.0, 1.5] and asked == [("f", "e")]  # what was said last
 
 
 @pytest.mark.parametrize("mode", with_slow(AutoresetMode, [AutoresetMode.NEXT_STEP]))

@@ -93,6 +93,5 @@ def test_slots_go_down_to_rollouts_and_make_no_conversations():
     tokenizer = types.SimpleNamespace(stop_ids=(1,), pad_id=0)
     assert rollout_config(chosen(), options, tokenizer).slots == 16
     assert rollout_config(chosen(), OnPolicyOptions(), tokenizer).slots is None
-    environment = types.SimpleNamespace(user=lambda state: None)
     with pytest.raises(ValueError, match="slots are of responses of one turn.* Received: slots=16"):
-        rollout_config(chosen(), options, tokenizer, reward=environment)
+        rollout_config(chosen(), options, tokenizer, user=lambda state: None)
