@@ -50,11 +50,9 @@ def echo(state):
 
 
 USERS = {"nobody": None, "script": ScriptedUser([[10, 7], [10]]), "host": echo}
-SLOW = [("script", True), ("script", False), ("host", False)]
+SLOW = [("nobody", True), ("script", True), ("script", False), ("host", False)]
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]
-cases = pytest.mark.parametrize(
-    ("user", "is_constrained"), [("nobody", True), ("host", True), *SLOW]
-)
+cases = pytest.mark.parametrize(("user", "is_constrained"), [("host", True), *SLOW])
 
 
 class Walked(NamedTuple):
@@ -235,7 +233,7 @@ def _needs_tf_agents():
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("user", "is_constrained"),
-    [("host", True), pytest.param("nobody", True, marks=pytest.mark.slow), *SLOW],
+    [("host", True), *SLOW],
 )
 def test_tf_agents_python_environment_is_the_fused_loop(
     models, process, fused, user, is_constrained
