@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
 import tfalign
 from tests.sampling import with_slow
+from tests.trainers.runs import assert_same_run, lines_of
 from tfalign.models import CausalLM
 from tfalign.pretrained import Pretrained
 from tfalign.text import train_byte_bpe
@@ -124,15 +132,59 @@ def test_the_last_turn_is_rewarded(small, tmp_path):
     assert all("tool_response" not in text for text in seen)
 
 
+DEADLY = """import os, pathlib, signal
+
+def twice(x: int) -> int:
+    \'\'\'Doubles; the call of a number kills who asked.
+
+    Args:
+        x: a number.
+    \'\'\'
+    left = pathlib.Path("left")
+    if left.exists():
+        calls = int(left.read_text()) - 1
+        left.write_text(str(calls))
+        if not calls:
+            left.unlink()
+            os.kill(os.getppid(), signal.SIGKILL)
+    return 2 * x
+
+
+def right(prompt, response, record):
+    return float(response == record["answer"])
+"""
+
+
 @pytest.mark.slow
-def test_a_run_that_was_cut_off_ends_bit_for_bit_as_if_it_had_not_been(small, resumed):
-    weights = small.model.get_weights()
+def test_killed_while_a_tool_is_called_a_run_ends_as_if_it_had_not_been(small, tmp_path):
+    """By the command, SIGKILL in the middle of a turn."""
+    small.save(tmp_path / "policy")
+    (tmp_path / "own.py").write_text(DEADLY)
+    lines = (json.dumps(prompt) + "\n" for prompt in PROMPTS)
+    (tmp_path / "prompts.jsonl").write_text("".join(lines))
+    flags = {
+        "model": "policy",
+        "reward": "own.py:right",
+        "tools": "own.py:twice",
+        "data": "prompts.jsonl",
+    }
+    flags |= FEW | {"algorithm": "rloo", "constraint": f"regex:({CALL}|[45])"}
+    flags |= {"steps": 6, "save_every": 1, "log_every": 1}
 
-    def make(run_dir, callbacks):
-        small.model.set_weights(weights)
-        return trainer_of(small, run_dir, steps=6, save_every=2, log_every=1, callbacks=callbacks)
+    def align(run_dir):
+        given = [f"--{name}={value}" for name, value in (flags | {"run_dir": run_dir}).items()]
+        command = [sys.executable, "-m", "tfalign", "align", *given]
+        paths = {"PYTHONPATH": str(pathlib.Path(tfalign.__file__).parent.parent)}
+        return subprocess.run(command, cwd=tmp_path, env=os.environ | paths).returncode
 
-    resumed(make, cut=3)
+    assert align("whole") == 0
+    calls = [line["tool_calls"] * FEW["batch_size"] for line in lines_of(tmp_path / "whole")]
+    (tmp_path / "left").write_text(str(round(sum(calls[:4])) - 2))  # in the fourth batch
+    assert align("cut") == -signal.SIGKILL
+    assert not (tmp_path / "left").exists()
+    assert len(lines_of(tmp_path / "cut")) < 6
+    assert align("cut") == 0
+    assert_same_run(tmp_path / "cut", tmp_path / "whole", "rloo")
 
 
 class Silly:
