@@ -122,6 +122,7 @@ class RolloutWorker:
         """
         respond = self.responder if self.older is None else self.older
         answers = respond(prompts, seed, row_ids)
+        counted = getattr(self.config.user, "statistics", dict)()
         baseline = np.zeros(len(answers.scores), "float32")
         if self.baseline is not None:
             baseline = self.baseline(self, repeated(prompts, None, self.config.group_size)[0])
@@ -135,7 +136,7 @@ class RolloutWorker:
             answers.earned,
         )
         statistics = {name: float(value) for name, value in statistics.items()}
-        statistics |= getattr(self.config.user, "statistics", dict)()
+        statistics |= counted
         if self.cost_limit is not None:
             statistics["cost"] = float(np.mean(answers.costs))
             statistics["reward"] = float(np.mean(answers.rewards))
