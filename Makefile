@@ -12,12 +12,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(FLAGS)
 
-# in three parts: a process has room for so many compiled programs alone (Linux: vm.max_map_count)
+# in three parts: a process has room for so many compiled programs alone (Linux: vm.max_map_count); the last is
+# compiled as users compile
 SLOW := -n $(WORKERS) --dist loadfile --slow -m slow
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(SLOW) tests/training $(FLAGS)
 	$(BIN)/python -m pytest $(SLOW) tests/experiments $(FLAGS)
-	$(BIN)/python -m pytest $(SLOW) --ignore=tests/training --ignore=tests/experiments $(FLAGS)
+	$(BIN)/python -m pytest $(SLOW) --optimized --ignore=tests/training --ignore=tests/experiments $(FLAGS)
 
 # what needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
 NEUTRAL := backend functional layers models decoding data text rewards objectives training evaluation \

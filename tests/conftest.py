@@ -29,7 +29,7 @@ if _BACKEND != "tensorflow":
 def _compile_once():
     """A program of XLA that one test has compiled, in any process of this run, the others read.
 
-    It is compiled plainly; XLA_FLAGS= in front of the command compiles as users do. What is set already stays.
+    It is compiled plainly, with --optimized as users have it. What is set already stays.
     """
     plain = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     if "TF_XLA_FLAGS" not in os.environ:  # of the run's first process; the others inherit it
@@ -41,7 +41,7 @@ def _compile_once():
         )
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-        os.environ.setdefault("XLA_FLAGS", plain)
+        os.environ.setdefault("XLA_FLAGS", "" if "--optimized" in sys.argv else plain)
 
 
 _compile_once()
@@ -57,6 +57,7 @@ for _name, _count in _EXAMPLES.items():
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--optimized", action="store_true", help="compile as users compile")
     parser.addoption("--kills", type=int, default=2, help="signals that a killed pipeline gets")
     parser.addoption("--starts", type=int, default=2, help="times two processes start at once")
     parser.addoption(
