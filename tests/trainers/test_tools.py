@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import tfalign
-from tests.sampling import with_slow
 from tests.trainers.runs import assert_same_run, lines_of
 from tfalign.models import CausalLM
 from tfalign.pretrained import Pretrained
@@ -96,12 +95,16 @@ def test_a_conversation_with_tools(small, tmp_path):
     assert statistics["bad_calls"] == pytest.approx(bad / calls)
 
 
+OFTEN = {"grpo": (), "ppo": pytest.mark.slow, "remax": pytest.mark.slow, "dapo": pytest.mark.slow}
+
+
 @pytest.mark.parametrize(
     "algorithm",
-    with_slow(
-        [name for name in ALGORITHMS if name not in ("online_dpo", "rejection_sampling", "vtrace")],
-        ["grpo"],
-    ),
+    [
+        pytest.param(name, marks=OFTEN.get(name, (pytest.mark.slow, pytest.mark.exhaustive)))
+        for name in ALGORITHMS
+        if name not in ("online_dpo", "rejection_sampling", "vtrace")
+    ],
 )
 def test_the_first_ratio_is_one(small, tmp_path, algorithm):
     metrics = trainer_of(small, tmp_path, algorithm, steps=1, minibatch_size=8).train()
