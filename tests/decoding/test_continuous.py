@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.decoding.conftest import GPT2, LLAMA, V
 from tests.sampling import with_slow
 from tfalign.decoding import Automaton, ContinuousGenerator, Generator, Greedy, Sampler, continuous
 from tfalign.decoding.generate import start
@@ -21,25 +22,11 @@ from tfalign.models.neural_ngram import NeuralNGramConfig
 from tfalign.models.recurrent import RecurrentConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-V, P, R, N, SEED = 23, 6, 8, 11, 4
+P, R, N, SEED = 6, 8, 11, 4
 STOPS, PAD = (3, 5, 8, 13, 21), 1
-GPT2 = GPTConfig(V, 16, 1, 2, max_positions=24)
-LLAMA = GPT2.replace(
-    num_layers=2,
-    num_heads=4,
-    num_key_value_heads=2,
-    hidden_dim=20,
-    rotary_base=100.0,
-    norm="rms",
-    activation="silu",
-    gated=True,
-    use_bias=False,
-    tied=False,
-    attention_window=4,
-)
 CONFIGS = {
     "gpt2": GPT2,
-    "llama": LLAMA,
+    "llama": LLAMA.replace(attention_window=4),
     "gru": RecurrentConfig(V, 16, 1, cell="gru"),
     "lstm": RecurrentConfig(V, 16, 2, cell="lstm"),
     "ngram": NeuralNGramConfig(V, 4, 8, 12),

@@ -6,12 +6,11 @@ import json
 import random
 
 import jsonschema
-import numpy as np
 import pytest
 
 pytest.importorskip("outlines_core")
 
-from tfalign.functional.automata import trimmed
+from tests.random_texts import random_texts
 from tfalign.text.byte_automata import compile_pattern
 from tfalign.text.json_patterns import any_json, json_pattern
 
@@ -25,25 +24,6 @@ LIST = {
     },
     "$ref": "#/$defs/node",
 }
-
-
-def said(schema, draw, count):
-    """Texts out of random steps, those towards an end more often the longer the text."""
-    steps, may_end = compile_pattern(json_pattern(schema))
-    steps, may_end, distances = trimmed(steps, may_end)
-    for _ in range(count):
-        state, text = 0, bytearray()
-        while not (may_end[state] and (draw.random() < 0.3 or (steps[state] < 0).all())):
-            after = steps[state]
-            possible = after >= 0
-            if len(text) > 60:
-                possible &= distances[after] < distances[state]
-            if not possible.any():
-                break
-            byte = draw.choice(np.flatnonzero(possible).tolist())
-            text.append(byte)
-            state = after[byte]
-        yield text.decode("utf-8")
 
 
 def random_schema(draw, deep=2):
@@ -93,7 +73,7 @@ def test_what_random_schemas_let_through_is_theirs(fuzz_cases):
         schema = random_schema(draw)
         judge = jsonschema.Draft202012Validator(schema, **judges)
         try:
-            texts = list(said(schema, draw, 10))
+            texts = list(random_texts(json_pattern(schema), draw, 10, longest=60))
         except ValueError as error:
             assert "nothing of bounded depth" in str(error), schema
             continue

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 
 import jsonschema
-import numpy as np
 import pytest
 
 pytest.importorskip("outlines_core")
 
+from tests.random_texts import random_texts
 from tests.text.test_json_patterns import random_schema
-from tfalign.functional.automata import trimmed
 from tfalign.text.byte_automata import compile_pattern
 from tfalign.tools import FORMATS, Call, call_pattern, turn_pattern
 
@@ -26,23 +25,6 @@ MARKED = {
 def tool(name, parameters=None):
     function = {"name": name} | ({} if parameters is None else {"parameters": parameters})
     return {"type": "function", "function": function}
-
-
-def said(pattern, draw, count):
-    """Texts out of random steps of a pattern, towards an end from 150 bytes on."""
-    steps, may_end = compile_pattern(pattern)
-    steps, may_end, distances = trimmed(steps, may_end)
-    for _ in range(count):
-        state, text = 0, bytearray()
-        while not (may_end[state] and (draw.random() < 0.3 or (steps[state] < 0).all())):
-            after = steps[state]
-            possible = after >= 0
-            if len(text) > 150:
-                possible &= distances[after] < distances[state]
-            byte = draw.choice(np.flatnonzero(possible).tolist())
-            text.append(byte)
-            state = after[byte]
-        yield text.decode("utf-8")
 
 
 def random_parameters(draw):
@@ -60,7 +42,7 @@ def test_what_matches_is_one_call_of_one_of_the_tools(name, fuzz_cases):
         schemas = [tool(*one) for one in draw.sample(sorted(of.items()), draw.randrange(1, 4))]
         schemas.append(tool("now"))
         try:
-            texts = list(said(call_pattern(schemas, FORMATS[name]), draw, 8))
+            texts = list(random_texts(call_pattern(schemas, FORMATS[name]), draw, 8, longest=150))
         except ValueError as error:
             assert "nothing of bounded depth" in str(error)
             continue

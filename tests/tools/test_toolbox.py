@@ -10,7 +10,7 @@ import pytest
 from tfalign.tools import BadCall, Call, Result, Toolbox
 
 
-def work(how: str, count: int = 1) -> object:
+def work(how: str, count: int = 1) -> str:
     """Does what it is told.
 
     Args:
@@ -34,9 +34,6 @@ def work(how: str, count: int = 1) -> object:
     if how == "odd":
         return work
     return how * count
-
-
-work.__annotations__["return"] = str
 
 
 @pytest.fixture(scope="module")

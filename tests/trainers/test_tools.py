@@ -56,9 +56,10 @@ def small():
     )
 
 
-def trainer_of(small, run_dir, algorithm="rloo", kind=tfalign.OnPolicyTrainer, **options):
+def trainer_of(small, run_dir, algorithm="rloo", **options):
     choices = FEW | {"constraint": f"regex:({CALL}|[45])"} | options
-    return kind(small, right, PROMPTS, algorithm, tools=[twice], run_dir=run_dir, **choices)
+    given = small, right, PROMPTS, algorithm
+    return tfalign.OnPolicyTrainer(*given, tools=[twice], run_dir=run_dir, **choices)
 
 
 def test_a_conversation_with_tools(small, tmp_path):

@@ -258,6 +258,16 @@ def encode_answers(
     ]
 
 
+def are_conversations(records: Sequence[Any]) -> bool:
+    """Whether prompts are conversations, which a chat template writes, and not texts.
+
+    >>> from tfalign.data import PromptRecord
+    >>> are_conversations([PromptRecord("a text")])
+    False
+    """
+    return not all(_is_text(record.prompt) for record in records)
+
+
 def _is_text(prompt):
     return isinstance(prompt, str)
 

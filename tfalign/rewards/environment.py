@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tfalign.data.encoding import are_conversations
 from tfalign.decoding.text_user import Said, TextUser, ends_of_turns, turns_of
 from tfalign.rewards.errors import RewardError, finite_number
 from tfalign.rewards.text_reward import columns_of
@@ -74,8 +75,7 @@ class EnvironmentReward:
         self.stop_tokens = tuple(tokenizer.stop_ids if stop_tokens is None else stop_tokens)
         self._plays: dict[int, _Play] = {}
         self._made()
-        is_chat = any(not isinstance(record.prompt, str) for record in records)
-        encode = self._as_user if is_chat else None
+        encode = self._as_user if are_conversations(records) else None
         self.user = TextUser(self.answers, tokenizer, self.stop_tokens, encode=encode)
 
     def __call__(

@@ -32,7 +32,6 @@ _CRITIC = _RETURNS | {
     "whiten_rewards": False,
     "whiten_advantages": True,
 }
-_TURNS = {name: number for name, number in _CRITIC.items() if name != "whiten_rewards"}
 _CLIP = {"clip": 0.2, "clip_high": "clip"}
 _GROUPS = {"group_size": 8, "kl_coefficient": 0.0, "kl_in": "loss"}
 _QUARTERS = {"minibatch_size": "batch_size / 4"}
@@ -60,7 +59,7 @@ ALGORITHM_NUMBERS: Mapping[str, Mapping[str, Any]] = {
     | _GROUPS
     | _QUARTERS
     | {"clip": 3e-4, "clip_high": 4e-4, "aggregate": "sequence_mean"},
-    "turn_ppo": _TURNS | _QUARTERS | {"update_epochs": 4, "clip": 0.2, "value_clip": 0.2},
+    "turn_ppo": _CRITIC | _QUARTERS | {"update_epochs": 4, "clip": 0.2, "value_clip": 0.2},
     "turn_grpo": _POLICY | _GROUPS | _CLIP | {"aggregate": "sequence_mean", "kl_coefficient": 0.04},
     "online_dpo": _EVERY | _GROUPS | {"group_size": 2, "beta": 0.1},
     "rejection_sampling": _POLICY | _GROUPS,

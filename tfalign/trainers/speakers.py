@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tfalign.data.encoding import are_conversations
 from tfalign.rewards.callables import find_function
 from tfalign.tools import FORMATS, Toolbox, ToolUser
 from tfalign.trainers.on_policy_options import TurnOptions
@@ -55,6 +56,5 @@ def resolve_user(
         return user
     if user is not None:
         raise ValueError("An environment answers by itself, without tools. Received: both")
-    is_chat = any(not isinstance(record.prompt, str) for record in context.records)
-    how = is_chat, options.call_format and FORMATS[options.call_format]
+    how = are_conversations(context.records), options.call_format and FORMATS[options.call_format]
     return ToolUser(toolbox, context.tokenizer, *how, context.stop_tokens, options.max_turns)

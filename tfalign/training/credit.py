@@ -3,8 +3,8 @@
 A credit is a small frozen object, ``credit(scored, kl_coefficient) -> Credited``. It is half of an
 on-policy algorithm; the other half is an objective, which says how far a token's probability
 follows its advantage. All credits start from the same per-token rewards: minus beta times the KL at
-every token, plus the score at the last, or where its parts were earned. With a coefficient of 0 there is no KL in the reward, and
-the objective may carry it instead.
+every token, plus the score at the last, or where its parts were earned. With a coefficient of 0
+there is no KL in the reward, and the objective may carry it instead.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ class Scored(NamedTuple):
     values: Array | None  # float32[B, R], 0 where masked; None without a critic
     baseline: Array  # float32[B], what was to be expected of a response before it was drawn, or 0
     group_size: int  # completions of a prompt, next to each other
-    earned: Array | None = (
-        None  # float32[B, R], the part of the score that single tokens earned; None for none
-    )
+    earned: Array | None = None  # float32[B, R], what of the score single tokens earned
 
 
 class Credited(NamedTuple):
@@ -97,12 +95,14 @@ class GAE(Credit):
         rewards = _rewards(scored, kl_coefficient)
         if self.whiten_rewards:
             rewards = masked_whiten(rewards, scored.mask, shift_mean=False)
-        advantages, returns = generalized_advantages(
-            rewards, scored.values, scored.mask, self.gamma, self.gae_lambda
-        )
+        advantages, returns = self.estimate(rewards, scored.values, scored.mask)
         if self.whiten_advantages:
             advantages = masked_whiten(advantages, scored.mask)
         return Credited(rewards, advantages, returns)
+
+    def estimate(self, rewards: Array, values: Array, mask: Array) -> tuple[Array, Array]:
+        """(advantages, returns), float32[B, R] each, from per-token rewards and values of the same shape."""
+        return generalized_advantages(rewards, values, mask, self.gamma, self.gae_lambda)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,30 +206,15 @@ class LeaveOneOut(_WholeResponse):
 
 
 @dataclasses.dataclass(frozen=True)
-class TurnLevel(Credit):
+class TurnLevel(GAE):
     """GAE over the turns of a conversation: a critic of turns above an actor of tokens (ArCHer, Zhou et al. 2024).
 
-    All tokens of a turn share its advantage, and the value of a turn is that of its first token.
-
-    Attributes:
-        gamma: discount of a turn.
-        gae_lambda: 1 trusts the rewards, 0 the critic.
-        whiten_advantages: shift and scale the advantages over the real tokens of the batch.
+    All tokens of a turn share its advantage, and the value of a turn is that of its first token; ``gamma`` discounts
+    a turn.
     """
 
-    gamma: float = 1.0
-    gae_lambda: float = 0.95
-    whiten_advantages: bool = True
-    needs_values = True
-
-    def __call__(self, scored: Scored, kl_coefficient: Array | float) -> Credited:
-        rewards = _rewards(scored, kl_coefficient)
-        advantages, returns = turn_advantages(
-            rewards, scored.values, scored.mask, self.gamma, self.gae_lambda
-        )
-        if self.whiten_advantages:
-            advantages = masked_whiten(advantages, scored.mask)
-        return Credited(rewards, advantages, returns)
+    def estimate(self, rewards: Array, values: Array, mask: Array) -> tuple[Array, Array]:
+        return turn_advantages(rewards, values, mask, self.gamma, self.gae_lambda)
 
 
 @dataclasses.dataclass(frozen=True)
