@@ -17,7 +17,8 @@ SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 CONSTRAINTS = ["outlines-core>=0.2"]
 TOOLS = ["docstring-parser>=0.16", "msgspec>=0.18"]
 RAY = ["ray>=2.40"]
-TRANSLATE = ["sacrebleu>=2.4"]
+SACREBLEU = ["sacrebleu>=2.4"]
+SEARCH = ["usearch>=2.16"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
 TEST = [
     "httpx>=0.27",
@@ -68,9 +69,11 @@ setup(
         "constraints": CONSTRAINTS,
         "tools": TOOLS,
         "ray": RAY,
-        "translate": TRANSLATE,
+        "translate": SACREBLEU,
+        "applications": SACREBLEU,
+        "search": SEARCH,
         "docs": DOCS,
         "test": TEST,
-        "all": AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + TRANSLATE + TEST + DOCS,
+        "all": AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + TEST + DOCS,
     },
 )

@@ -41,7 +41,11 @@ PARTS = [
     (6, "planning", r"tfalign\.planning(\..+)?"),
     (6, "trainers", r"tfalign\.trainers(\..+)?"),
     (6, "environments", r"tfalign\.environments(\..+)?"),
-    (7, "the package's root", r"tfalign"),
+    *(
+        (7, f"applications.{name}", rf"tfalign\.applications\.{name}(\..+)?")
+        for name in ("content", "dialogue", "knowledge", "personalisation", "search")
+    ),
+    (7, "the package's root", r"tfalign(\.applications)?"),
     (8, "cli", r"tfalign\.(cli(\..+)?|__main__)"),
     (9, "experiments", r"experiments(\..+)?"),
 ]
@@ -88,6 +92,19 @@ def imports_of(name, modules):
                 yield (member if member in modules else source), node.lineno
 
 
+def private_names(name, modules):
+    """(private name of another part of the library, line) pairs that a module imports or reads."""
+    for node in ast.walk(modules[name][1]):
+        if isinstance(node, ast.ImportFrom) and re.match("tfalign", node.module or ""):
+            private = [alias.name for alias in node.names if alias.name.startswith("_")]
+            private *= part_of(node.module) != part_of(name)
+        elif isinstance(node, ast.Attribute) and re.match(r"_(?!_|replace$|asdict$)", node.attr):
+            private = [] if ast.unparse(node.value) in ("self", "cls") else [node.attr]
+        else:
+            continue
+        yield from ((found, node.lineno) for found in private)
+
+
 def part_of(name):
     for floor, part, pattern in PARTS:
         if re.fullmatch(pattern, name):
@@ -129,6 +146,12 @@ def cycle(root):
 
 def test_floors_and_walls():
     assert not violations(REPOSITORY)
+
+
+def test_applications_use_public_names_only():
+    modules = read_modules(REPOSITORY)
+    applications = [name for name in modules if name.startswith("tfalign.applications.")]
+    assert not {name: found for name in applications if (found := [*private_names(name, modules)])}
 
 
 def test_no_import_cycle():
@@ -180,6 +203,16 @@ def test_finds_a_planted_violation(tmp_path, importer, source):
     (found,) = violations(tmp_path)
     line = source.count("\n") + 1
     assert found.startswith(f"{importer.replace('__', '/')}.py:{line}:")
+
+
+@pytest.mark.parametrize(
+    "source", ["from tfalign.models.gpt import _llama", "import keras\nkeras.Model._lock"]
+)
+def test_finds_a_planted_private_name(tmp_path, source):
+    plant(tmp_path, tfalign__models__gpt="", tfalign__applications__search__index=source)
+    modules = read_modules(tmp_path)
+    ((_, line),) = private_names("tfalign.applications.search.index", modules)
+    assert line == source.count("\n") + 1
 
 
 def test_finds_a_planted_cycle(tmp_path):
