@@ -95,3 +95,11 @@ def test_slots_go_down_to_rollouts_and_make_no_conversations():
     assert rollout_config(chosen(), OnPolicyOptions(), tokenizer).slots is None
     with pytest.raises(ValueError, match="slots are of responses of one turn.* Received: slots=16"):
         rollout_config(chosen(), options, tokenizer, user=lambda state: None)
+
+
+def test_a_constraint_is_given_once():
+    tokenizer, ours = types.SimpleNamespace(stop_ids=(1,), pad_id=0), object()
+    given = (tokenizer, 8, None, ours)
+    assert rollout_config(chosen(), OnPolicyOptions(), *given).constraint is ours
+    with pytest.raises(ValueError, match="constraint='regex:a' and a object"):
+        rollout_config(chosen(), changed(OnPolicyOptions(), constraint="regex:a"), *given)

@@ -6,6 +6,7 @@ from tfalign.decoding.continuous import ContinuousGenerator
 from tfalign.decoding.conversation import Conversation
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
+from tfalign.decoding.graph_walk import GraphWalk, HiddenAnswerWalk
 from tfalign.decoding.samplers import Greedy, Sampler
 from tfalign.decoding.stream import Streamer
 from tfalign.decoding.text_user import Said, TextUser
@@ -18,7 +19,9 @@ __all__ = [
     "ContinuousGenerator",
     "Conversation",
     "Generator",
+    "GraphWalk",
     "Greedy",
+    "HiddenAnswerWalk",
     "Said",
     "Sampler",
     "SourceRead",

@@ -40,6 +40,11 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
             )
         if self.pretrained.directory is None:
             raise ValueError("The model must be saved first, for actors to load it")
+        if self.constraint is not None:
+            raise ValueError(
+                "Actors are told of a constraint by the option of that name. Received: a "
+                f"{type(self.constraint).__name__}"
+            )
         directory, known = str(self.pretrained.directory), self.examples.records
         job = Job(directory, reward, known, self.algorithm, self.options, self.tools)
         self.remote = RemoteResponses(job, self.num_steps)

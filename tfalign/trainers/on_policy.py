@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from tfalign.decoding.constraints import Constraint
 from tfalign.pretrained import Pretrained
 from tfalign.rewards import RewardError
 from tfalign.trainers import on_policy_parts as parts
@@ -55,6 +56,8 @@ class OnPolicyTrainer(EvaluatedTrainer):
         tools: functions that the policy may call in its turns, see ``tools.Toolbox``, or their names
             "FILE.py:NAME"; prompts in a chat template tell it which there are. What is rewarded is what it says
             after all results.
+        constraint: which tokens may come next, see ``decoding.constraints``, where the options' words for one do not
+            say it; None for theirs.
         options, run_dir, stage, callbacks, changes: see ``Trainer``; options are an ``OnPolicyOptions``.
 
     Attributes:
@@ -67,6 +70,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         gold: ``(prompt, response) -> float``, logged beside the reward as "gold_reward" and never trained on; None,
             until it is set.
         tools: Toolbox; None where there are no tools.
+        constraint: as given.
     """
 
     options_class = OnPolicyOptions
@@ -81,6 +85,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         *,
         held_out: Data | None = None,
         tools: Sequence[str | Callable] = (),
+        constraint: Constraint | None = None,
         options: OnPolicyOptions | None = None,
         run_dir: str | os.PathLike | RunDirectory | None = None,
         stage: str | None = None,
@@ -92,8 +97,11 @@ class OnPolicyTrainer(EvaluatedTrainer):
         start = {"model": name_of(model)} | names_of_data(prompts, held_out)
         if tools:
             names["tools"] = [_address_of(tool) for tool in tools]
+        if constraint is not None:
+            names["constraint"] = _address_of(constraint)
         super().__init__(start | names, options, run_dir, stage, callbacks, changes)
         self.gold = None
+        self.constraint = constraint
         with self._building():
             self._build(model, reward, prompts, algorithm, held_out, tools)
 
@@ -162,7 +170,8 @@ class OnPolicyTrainer(EvaluatedTrainer):
             adapt(model, options.lora)
         size = policy.config.vocab_size
         user = resolve_user(self.tools, reward, context, options.turns)
-        config = parts.rollout_config(chosen, options, self.tokenizer, size, user)
+        given = options, self.tokenizer, size, user, self.constraint
+        config = parts.rollout_config(chosen, *given)
         self.algorithm = parts.under(chosen, config.constraint)
         limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(

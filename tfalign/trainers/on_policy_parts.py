@@ -101,16 +101,23 @@ def rollout_config(
     tokenizer: Any,
     vocab_size: int | None = None,
     user: Callable | None = None,
+    constraint: Constraint | None = None,
 ) -> RolloutConfig:
     """How responses are sampled, who speaks in between, and which of them count.
 
     Raises:
-        ValueError: if the constraint is refused, or allows no response of ``max_new_tokens``; or there are slots
-            and a user.
+        ValueError: if the constraint is refused, allows no response of ``max_new_tokens``, or is there twice, once
+            in the options; or there are slots and a user.
     """
     responses = options.responses
     limits = vocab_size, responses.max_new_tokens
-    constraint = responses.constraint and named_constraint(responses.constraint, tokenizer, *limits)
+    if responses.constraint:
+        if constraint is not None:
+            raise ValueError(
+                "One constraint is given, in the options or as an object. Received: "
+                f"constraint={responses.constraint!r} and a {type(constraint).__name__}"
+            )
+        constraint = named_constraint(responses.constraint, tokenizer, *limits)
     return RolloutConfig(
         responses.max_new_tokens,
         temperature=responses.temperature,
