@@ -1,5 +1,6 @@
-"""Four faces, one truth: under a constraint, with a user, and with both, the fused rollout, the MDP's core, Gymnasium and
-TF-Agents' driver draw the same tokens with the same log-probs and rewards, token by token, from the same seed."""
+"""Four faces, one truth: under a constraint, with a user or a tool, and with both, the fused rollout, the MDP's core,
+Gymnasium and TF-Agents' drivers draw the same tokens with the same log-probs and rewards, token by token, from the same
+seed."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import tokenizers
 from keras import ops
 
 from tfalign import backend
@@ -25,13 +27,15 @@ from tfalign.environments.mdp import State
 from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.models import Actor, CausalLM, GPTConfig
+from tfalign.text import Tokenizer
+from tfalign.tools import FORMATS, Toolbox, ToolUser
 from tfalign.training.credit import RewardToGo
 from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Prompts
 
 B, P, R, V, STOPS = 4, 3, 14, 12, (8, 9, 11)
-SEED, TEMPERATURE, BETA = 3, 1.5, 0.3
+SEED, TEMPERATURE, BETA = 15, 1.5, 0.3
 PROMPTS = Prompts(
     np.array([[1, 2, 3], [0, 5, 3], [4, 5, 6], [0, 0, 7]], "int32"),
     np.array([[1, 1, 1], [0, 1, 1], [1, 1, 1], [0, 0, 1]], "bool"),
@@ -49,10 +53,49 @@ def echo(state):
     return np.repeat(word, 2, axis=1).astype("int32"), lengths
 
 
-USERS = {"nobody": None, "script": ScriptedUser([[10, 7], [10]]), "host": echo}
-SLOW = [("nobody", True), ("script", True), ("script", False), ("host", False)]
+# what the ids are for a tool's user: calls, an answer, what a result is made of, and the stop tokens
+WORDS = ["[twice(n=1)]", "[twice(n=2)]", "no", "2", "4", "\n", "Error", "?", "<eos>", "a", "b", "c"]
+# a turn of a tool's user is a call or an answer, which a "2" behind it makes a bad call
+CALLS = np.full((3, V), -1)
+CALLS[0, :3], CALLS[1, 3] = 1, 2
+
+
+def twice(n: int) -> int:
+    """Doubles.
+
+    Args:
+        n: a number.
+    """
+    return 2 * n
+
+
+def tool_user(toolbox):
+    """Who answers turns of ``WORDS``: a call alone is one, one with more behind it a bad one, and "no" ends the row."""
+    core = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="?")
+    )
+    parts = tokenizers.Regex(r"\[twice\(n=\d\)\]|Error|\d|\n")
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Split(parts, "isolated")
+    core.decoder = tokenizers.decoders.Fuse()
+    core.add_special_tokens(["<eos>"])
+    tokenizer = Tokenizer(core, {"eos": "<eos>"})
+    return ToolUser(toolbox, tokenizer, call_format=FORMATS["python"], stop_tokens=STOPS)
+
+
+@pytest.fixture(scope="module")
+def users():
+    with Toolbox([twice]) as toolbox:
+        yield {
+            "nobody": None,
+            "script": ScriptedUser([[10, 7], [10]]),
+            "host": echo,
+            "tool": tool_user(toolbox),
+        }
+
+
+SLOW = [("nobody", True), ("script", True), ("script", False), ("host", False), ("host", True)]
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]
-cases = pytest.mark.parametrize(("user", "is_constrained"), [("host", True), *SLOW])
+cases = pytest.mark.parametrize(("user", "is_constrained"), [("tool", True), *SLOW])
 
 
 class Walked(NamedTuple):
@@ -77,7 +120,7 @@ def models():
 
 
 @pytest.fixture(scope="module")
-def fused(models):
+def fused(models, users):
     """``(user, is_constrained) -> Walked`` of the compiled loop's rollout."""
 
     @functools.cache
@@ -86,8 +129,8 @@ def fused(models):
             R,
             TEMPERATURE,
             STOPS,
-            constraint=_constraint() if is_constrained else None,
-            user=USERS[user],
+            constraint=_constraint(user) if is_constrained else None,
+            user=users[user],
         )
         policy, reference = models
         rollout, _ = RolloutWorker(Actor(policy), reference, score, config, RewardToGo())(
@@ -97,13 +140,16 @@ def fused(models):
         drawn = rollout.token_ids[:, P:], rollout.log_probs, rollout.rewards
         found = Walked(*(np.where(mask, x, 0) for x in drawn), mask)
         _check_shows_something(found, user, is_constrained)
+        if user == "tool":
+            _check_shows_calls(rollout.token_ids[:, P:])
         return found
 
     return walked
 
 
-def _constraint():
-    return Automaton(PAIRS, [False, True], STOPS)
+def _constraint(user):
+    table, accepting = (CALLS, [False, True, True]) if user == "tool" else (PAIRS, [False, True])
+    return Automaton(table, accepting, STOPS)
 
 
 def _check_shows_something(found, user, is_constrained):
@@ -114,15 +160,21 @@ def _check_shows_something(found, user, is_constrained):
     assert not is_constrained or found.tokens[found.mask & ~stops].max() < 6
 
 
+def _check_shows_calls(token_ids):
+    texts = ["".join(WORDS[i] for i in row) for row in np.asarray(token_ids)]
+    for result in ("\n2\n", "\n4\n", "\nError"):
+        assert any(result in text for text in texts), f"the seed shows no {result!r}"
+
+
 @pytest.fixture(scope="module")
-def process(models):
+def process(models, users):
     """``(user, is_constrained) -> TextGenerationMDP``."""
 
     @functools.cache
     def made(user, is_constrained):
-        allowed = StateConstraint(_constraint()) if is_constrained else None
+        allowed = StateConstraint(_constraint(user)) if is_constrained else None
         penalty = KLPenalty(*models, BETA, TEMPERATURE, allowed)
-        rest = {"user": USERS[user], "allowed_tokens": allowed, "penalty": penalty}
+        rest = {"user": users[user], "allowed_tokens": allowed, "penalty": penalty}
         return TextGenerationMDP(PROMPTS, score, R, V, STOPS, **rest)
 
     return made
@@ -201,7 +253,7 @@ def test_gymnasiums_vector_is_the_fused_loop(process, fused, act, user, is_const
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("user", "is_constrained"), [("host", True), *SLOW])
+@cases
 def test_gymnasiums_single_environment_is_the_fused_loop(process, fused, act, user, is_constrained):
     env, record = TextGenerationEnv(process(user, is_constrained)), Record()
     for row in range(B):
@@ -230,36 +282,37 @@ def _needs_tf_agents():
         pytest.skip("needs pip install 'tfalign[agents]'")
 
 
+def _first_episodes(frames):
+    """Record of each row's first episode, from a trajectory of [B, steps]."""
+    first = np.cumsum(frames.step_type == 2, axis=1) == 0
+    rows, steps = np.nonzero(first)
+    columns = frames.observation["padding_mask"][rows, steps, P:].sum(axis=1)
+    drawn = frames.action, frames.policy_info["log_probability"], frames.reward
+    record = Record()
+    record.add(rows, columns, *(x[rows, steps] for x in drawn))
+    return record
+
+
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    ("user", "is_constrained"),
-    [("host", True), *SLOW],
-)
-def test_tf_agents_python_environment_is_the_fused_loop(
-    models, process, fused, user, is_constrained
-):
+@cases
+def test_tf_agents_driver_is_the_fused_loop(models, process, fused, user, is_constrained):
+    """On the host: the Python environment, the policy's cache, TF-Agents' own driver."""
     _needs_tf_agents()
     import tensorflow as tf
 
     from tfalign.environments import TextGenerationPyEnvironment
 
-    environment, record = (
-        TextGenerationPyEnvironment(process(user, is_constrained), B),
-        Record(),
-    )
+    environment = TextGenerationPyEnvironment(process(user, is_constrained), B)
     policy = _policy(models, environment)
-    step, state = environment.begin(np.arange(B)), policy.get_initial_state(B)
-    running = np.ones(B, "bool")
-    while running.any():
-        columns = step.observation["padding_mask"][:, P:].sum(axis=1)
-        drawn = policy.action(tf.nest.map_structure(tf.constant, step), state)
-        tokens, log_probs, state = drawn.action.numpy(), drawn.info["log_probability"], drawn.state
-        step = environment.step(tokens)
-        runs = np.flatnonzero(running)
-        drawn = tokens, log_probs.numpy(), step.reward
-        record.add(runs, columns[runs], *(x[runs] for x in drawn))
-        running &= ~step.is_last()
-    record.check(fused(user, is_constrained))
+    from tf_agents.drivers.py_driver import PyDriver
+    from tf_agents.policies.py_tf_eager_policy import PyTFEagerPolicy
+
+    frames = []
+    acting = PyTFEagerPolicy(policy, batch_time_steps=False)
+    driver = PyDriver(environment, acting, [frames.append], max_steps=B * R)
+    driver.run(environment.begin(np.arange(B)), policy.get_initial_state(B))
+    stacked = tf.nest.map_structure(lambda *x: np.stack(x, axis=1), *frames)
+    _first_episodes(stacked).check(fused(user, is_constrained))
 
 
 @pytest.mark.slow
@@ -267,7 +320,7 @@ def test_tf_agents_python_environment_is_the_fused_loop(
 @pytest.mark.parametrize(
     ("user", "is_constrained"), [("nobody", True), ("script", True), ("script", False)]
 )
-def test_tf_agents_driver_is_the_fused_loop(models, process, fused, user, is_constrained):
+def test_tf_agents_driver_in_graph_is_the_fused_loop(models, process, fused, user, is_constrained):
     """Wholly in graph: the environment's variables, the policy's cache, TF-Agents' own driver."""
     _needs_tf_agents()
     import tensorflow as tf
@@ -284,13 +337,7 @@ def test_tf_agents_driver_is_the_fused_loop(models, process, fused, user, is_con
     driver = DynamicStepDriver(environment, policy, [buffer.add_batch], num_steps=10**6)
     tf.function(lambda: driver.run(maximum_iterations=tf.constant(R)))()
     frames = tf.nest.map_structure(np.asarray, buffer.gather_all())
-    first = np.cumsum(frames.step_type == 2, axis=1) == 0  # of a row's first episode
-    rows, steps = np.nonzero(first)
-    columns = frames.observation["padding_mask"][rows, steps, P:].sum(axis=1)
-    drawn = frames.action, frames.policy_info["log_probability"], frames.reward
-    record = Record()
-    record.add(rows, columns, *(x[rows, steps] for x in drawn))
-    record.check(fused(user, is_constrained))
+    _first_episodes(frames).check(fused(user, is_constrained))
 
 
 def test_a_penalty_of_other_distributions_is_refused(models, process):
