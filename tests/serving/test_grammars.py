@@ -149,8 +149,8 @@ def test_with_stop_and_a_bias(client):
             " counted. Received: 8 tokens at most",
         ),
         (
-            {"response_format": asked_for({"type": "integer", "minimum": 3})},
-            "The schema of response_format is refused: 'minimum' is not done",
+            {"response_format": asked_for({"type": "integer", "multipleOf": 3})},
+            "The schema of response_format is refused: 'multipleOf' is not done",
         ),
         ({"response_format": asked_for({"$ref": "#"})}, "nothing of bounded depth"),
     ],
@@ -248,7 +248,7 @@ def test_whatever_schema_comes_is_honoured_or_refused(client, fuzz_cases):
         schema = random_schema(draw)
         if draw.random() < 0.1:
             schema = draw.choice(
-                [{"minimum": 1}, {"type": 5}, {"anyOf": {}}, {"items": 5}, {"": 1}]
+                [{"multipleOf": 2}, {"type": 5}, {"anyOf": {}}, {"items": 5}, {"": 1}]
             )
         fields = {
             "prompt": draw.choice(["a", "[", "好"]),

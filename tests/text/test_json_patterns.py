@@ -48,7 +48,9 @@ def random_schema(draw, deep=2):
             ]
         )
     if kind == "number":
-        return {"type": draw.choice(["integer", "number", ["null", "integer"]]), "title": "n"}
+        return random_bounds(draw) | {
+            "type": draw.choice(["integer", "number", ["null", "integer"]])
+        }
     if kind == "scalar":
         return draw.choice([{"type": "boolean"}, {"const": None}, {"const": [1, {"a": 'b"'}]}, {}])
     if kind == "enum":
@@ -64,6 +66,18 @@ def random_schema(draw, deep=2):
     required = [name for name in properties if draw.random() < 0.5]
     more = {"additionalProperties": draw.choice([False, True] + ([] if properties else [inner()]))}
     return {"type": "object", "properties": properties, "required": required} | more
+
+
+def random_bounds(draw):
+    """Bounds of numbers, which some integer lies within."""
+    low = draw.choice([-1000, -7, 0, 2, 10**15]) + draw.choice([-0.1, 0, 0.25, 1e-9])
+    high = low + draw.choice([1, 1.5, 9.9, 100, 12345])
+    bounds = {
+        "title": "n",
+        draw.choice(["minimum", "exclusiveMinimum"]): low,
+        draw.choice(["maximum", "exclusiveMaximum"]): high + 0.1,
+    }
+    return dict(draw.sample(sorted(bounds.items()), draw.randrange(4)))
 
 
 def test_what_random_schemas_let_through_is_theirs(fuzz_cases):
@@ -124,7 +138,11 @@ def test_what_is_let_through(schema, texts, others):
 @pytest.mark.parametrize(
     ("schema", "sentence"),
     [
-        ({"type": "integer", "minimum": 3}, "'minimum' is not done"),
+        ({"type": "integer", "multipleOf": 3}, "'multipleOf' is not done"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "no integer.* within .*'maximum': 2"),
+        ({"exclusiveMinimum": 1e-20, "maximum": 2e-20}, "no decimal of 15 digits, within"),
+        ({"minimum": float("inf")}, "minimum is a number: inf"),
+        ({"type": "number", "exclusiveMaximum": True}, "exclusiveMaximum is a number: True"),
         ({"oneOf": [{}]}, "'oneOf' is not done"),
         ({"type": "array", "uniqueItems": True}, "'uniqueItems' is not done"),
         ({"$ref": "#/$defs/a", "type": "string"}, "'type' beside \\$ref is not done"),

@@ -8,9 +8,13 @@ would have to be ignored is refused by its name. The syntax is that of Rust's ``
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
+
+from tfalign.text.number_patterns import DIGITS, integer_pattern, number_pattern, whole_bounds
 
 _CHARACTER = r'([^"\\\x00-\x1F\x7F-\x9F]|\\["\\/bfnrt])'
 _INTEGER = r"-?(0|[1-9][0-9]*)"
@@ -46,7 +50,10 @@ _ANNOTATIONS = {"$schema", "$id", "$comment", "$defs", "definitions", "title", "
     "readOnly",
     "writeOnly",
 }
+_OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _OF_TYPES: dict[str, frozenset[str]] = {
+    "integer": _OF_NUMBERS,
+    "number": _OF_NUMBERS,
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
     "array": frozenset({"items", "prefixItems", "minItems", "maxItems"}),
     "object": frozenset({"properties", "required", "additionalProperties"}),
@@ -67,8 +74,9 @@ def json_pattern(schema: Any) -> str:
 
     Args:
         schema: a JSON schema, parsed. Done are type, enum, const, anyOf, $ref within the schema; properties,
-            required, additionalProperties; items, prefixItems, minItems, maxItems; minLength, maxLength, format
-            (date, time, date-time, uuid), and a pattern of plain characters, classes, groups and repetitions.
+            required, additionalProperties; items, prefixItems, minItems, maxItems; minimum, maximum,
+            exclusiveMinimum, exclusiveMaximum, see ``number_patterns``; minLength, maxLength, format (date, time,
+            date-time, uuid), and a pattern of plain characters, classes, groups and repetitions.
 
     Raises:
         ValueError: if a keyword is not done, naming it, or nothing can be written.
@@ -128,7 +136,9 @@ class _Translation:
     def typed(self, kind, schema, seen):
         if not _OF_TYPES.get(kind, frozenset()) & set(schema):
             return any_json(kind)
-        return {"string": _string, "array": self.array, "object": self.object}[kind](schema, seen)
+        if kind in ("array", "object"):
+            return {"array": self.array, "object": self.object}[kind](schema, seen)
+        return {"string": _string, "integer": _integer, "number": _number}[kind](schema)
 
     def reference(self, name, seen):
         if not isinstance(name, str) or not name.startswith("#"):
@@ -197,7 +207,45 @@ def _in_order(pairs):
     return _either(["", *choices])
 
 
-def _string(schema, seen):
+def _integer(schema):
+    return _within(schema, integer_pattern(*whole_bounds(*_interval(schema))))
+
+
+def _number(schema):
+    return _within(schema, number_pattern(*_interval(schema)))
+
+
+def _within(schema, pattern):
+    if pattern is None:
+        bounds = {name: schema[name] for name in sorted(_OF_NUMBERS & set(schema))}
+        raise ValueError(
+            f"there is no integer, and no decimal of {DIGITS} digits, within {_shown(bounds)}"
+        )
+    return pattern
+
+
+def _interval(schema):
+    """(Fraction or None the lowest, Fraction or None the highest, whether each is left out)."""
+    low, low_is_open = _bound(schema, "minimum", "exclusiveMinimum", 1)
+    high, high_is_open = _bound(schema, "maximum", "exclusiveMaximum", -1)
+    return low, high, (low_is_open, high_is_open)
+
+
+def _bound(schema, closed, exclusive, sign):
+    """(Fraction or None the narrower of two bounds, whether it is left out)."""
+    found = []
+    for name in {closed, exclusive} & set(schema):
+        value = schema[name]
+        if not _IS_OF_TYPE["number"](value) or not abs(value) < math.inf:
+            raise ValueError(f"{name} is a number: {_shown(value)}")
+        # below, a float64 as it is written; above, the integer that it is
+        exact = Fraction(str(value) if abs(value) < 10**DIGITS else value)
+        found.append((sign * exact, name == exclusive))
+    bound, is_open = max(found, default=(None, False))
+    return bound and sign * bound, is_open
+
+
+def _string(schema):
     given = set(schema) & _OF_TYPES["string"]
     if given <= {"minLength", "maxLength"}:
         return f'"{_repeated(_CHARACTER, *_bounds(schema, "minLength", "maxLength"))}"'
@@ -245,7 +293,8 @@ def _types(schema):
 
 def _guess(keys):
     """The types that keywords are of, where "type" is missing; all where there are none."""
-    return [kind for kind, of_kind in _OF_TYPES.items() if of_kind & keys] or [None]
+    kinds = [kind for kind, of_kind in _OF_TYPES.items() if of_kind & keys]
+    return [kind for kind in kinds if kind != "integer"] or [None]  # an integer is a number
 
 
 def _check_shapes(schema):
