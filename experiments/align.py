@@ -4,11 +4,11 @@
         --reward=runs/reward/models/reward_model
     python -m experiments.align --algorithm=grpo --model=DIR --reward=DIR
     python -m experiments.align --model=DIR --reward=DIR --data=prompts.jsonl
-    python -m experiments.align --model=DIR --reward=DIR --cost_model=DIR --cost_limit=0
+    python -m experiments.align --model=DIR --reward=DIR --costs=unsafe=DIR --cost_limits=0
     python -m experiments.align --algorithm=vtrace --refresh_every=8 --model=DIR --reward=DIR
     python -m experiments.align --model=DIR --reward=DIR1,DIR2,DIR3 --ensemble=worst
 
-The third command reads JSON lines with "prompt"; the fourth keeps a cost model's mean score below a limit; in
+The third command reads JSON lines with "prompt"; the fourth keeps another model's mean score below a limit; in
 the fifth a policy of up to seven batches ago samples, as in asynchronous training; the sixth uses the lowest of
 three rewards.
 

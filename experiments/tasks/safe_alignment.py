@@ -66,7 +66,7 @@ class SafeAlignmentConfig:
             steps=120,
             learning_rate=1e-4,
             save_every=40,
-            cost_rate=0.1,
+            cost_rates=(0.1,),
             **_LIMITS,
         ),
         "PPO for the reward minus the Lagrange multiplier times the cost",
@@ -95,12 +95,12 @@ def main(config):
                 config.data,
                 options=config.ppo,
                 run_dir=directory,
-                cost_model=cost_model,
-                cost_limit=_NO_LIMIT if limit == "none" else float(limit),
+                costs={"unsafe": cost_model},
+                cost_limits=(_NO_LIMIT if limit == "none" else float(limit),),
                 **_places(config),
             ).train()
         curves[limit] = read_curves(directory / "metrics.jsonl")["ppo"]
-        price = float(curves[limit]["price"].values[-1])
+        price = float(curves[limit]["price_unsafe"].values[-1])
         results[limit] = _judged(judge, str(model)) | {"price": price}
     report(run, results, curves)
 
@@ -159,8 +159,8 @@ def report(run, results, curves):
     panels = [
         Panel(limit, f"{title}, limit {limit}", unit, {metric: "rollouts"})
         for metric, title, unit in (
-            ("cost", "Cost", "cost model's score"),
-            ("price", "Lagrange multiplier", "lambda"),
+            ("cost_unsafe", "Cost", "cost model's score"),
+            ("price_unsafe", "Lagrange multiplier", "lambda"),
         )
         for limit in curves
     ]

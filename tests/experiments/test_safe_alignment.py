@@ -70,7 +70,12 @@ def test_a_small_run_reports(pairs, tmp_path):
             **QUICK,
         ),
         ppo=changed(
-            OnPolicyOptions(), steps=3, minibatch_size=4, update_epochs=1, cost_rate=0.1, **QUICK
+            OnPolicyOptions(),
+            steps=3,
+            minibatch_size=4,
+            update_epochs=1,
+            cost_rates=(0.1,),
+            **QUICK,
         ),
         evaluate=changed(EvaluateOptions(), num_prompts=8, batch_size=4, on_bad="skip", **LIMITS),
     )

@@ -16,7 +16,7 @@ from tests.sampling import with_slow
 from tests.trainers.runs import lines_of
 from tfalign.decoding import Sampler, generate
 from tfalign.rewards import RewardError, TextReward
-from tfalign.training.lagrange import CostLimit
+from tfalign.training.lagrange import CostLimit, CostLimits
 from tfalign.training.on_policy import rollout_seed
 
 FEW = {"max_prompt_tokens": 4, "max_new_tokens": 4, "batch_size": 4, "steps": 4}
@@ -161,9 +161,10 @@ def test_an_evaluation_needs_no_program_of_its_own(ended):
 def test_the_same_weights_measure_the_same_whatever_a_cost_is_worth(ended, monkeypatch):
     """Those of the second step are back; a price of costs is no part of what is compared."""
     limit = CostLimit(lambda token_ids, *masks: np.full(len(token_ids), 3.0), 1.0, price=0.5)
-    monkeypatch.setattr(ended.trainer.worker.responder, "cost_limit", limit)
+    limits = CostLimits({"three": limit})
+    monkeypatch.setattr(ended.trainer.worker.responder, "cost_limits", limits)
     ended.trainer.evaluate(ended.trainer.held_out)
-    assert ended.measured[-1] == ended.measured[1] | {"eval_cost": 3.0}
+    assert ended.measured[-1] == ended.measured[1] | {"eval_cost_three": 3.0}
 
 
 @pytest.mark.slow
@@ -255,8 +256,8 @@ def test_a_bad_reward_skips_the_evaluation_by_choice(start, tmp_path):
         ({"held_out": ["x" * 40]}, "the prompt has 41 tokens, more than 4"),
         ({"eval_prompts": 0}, "--eval_prompts must be at least 1. Received: eval_prompts=0"),
         (
-            {"eval_every": 1, "patience": 1, "cost_model": "judge"},
-            "without the costs that cost_model limits. Received: cost_model=judge",
+            {"eval_every": 1, "patience": 1, "cost_limits": (1.0,)},
+            r"without the costs that are limited. Received: cost_limits=\(1.0,\)",
         ),
         (
             {"reward": TextReward(low_letters, str, TRAIN)},

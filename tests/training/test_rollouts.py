@@ -20,7 +20,7 @@ from tfalign.objectives import GRPO, PPO
 from tfalign.rewards.errors import RewardError
 from tfalign.training.baselines import GreedyBaseline
 from tfalign.training.credit import GAE, LeaveOneOut, RewardToGo
-from tfalign.training.lagrange import CostLimit
+from tfalign.training.lagrange import CostLimit, CostLimits
 from tfalign.training.learner import Learner
 from tfalign.training.responses import RolloutConfig, join
 from tfalign.training.rollouts import RolloutWorker
@@ -479,8 +479,10 @@ def test_greedy_baseline_scores_the_greedy_response():
 
 def test_a_cost_that_is_not_finite_names_the_row():
     worker = actor_worker()
-    worker.responder.cost_limit = CostLimit(
-        lambda token_ids, *_: np.full(len(token_ids), np.inf), 0.0
+    free, broken = (
+        CostLimit(lambda token_ids, *_, value=value: np.full(len(token_ids), value), 0.0)
+        for value in (0.0, np.inf)
     )
-    with pytest.raises(RewardError, match="cost of row 0 is not finite. Received: inf"):
+    worker.responder.cost_limits = CostLimits({"free": free, "broken": broken})
+    with pytest.raises(RewardError, match="cost broken of row 0 is not finite. Received: inf"):
         worker(prompts(), seed=0, kl_coefficient=0.0)

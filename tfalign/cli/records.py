@@ -94,8 +94,16 @@ class AlignJob:
     )
     data: str = option("embedded", _DATA.format('records with "prompt"'))
     algorithm: str = option("ppo", "Algorithm.", ALGORITHMS)
+    costs: tuple[str, ...] = option(
+        (), "Costs whose means are limited, each NAME=REWARD in the forms of --reward."
+    )
     tools: tuple[str, ...] = option((), _TOOLS)
     options: OnPolicyOptions = record(OnPolicyOptions())
+
+    def __post_init__(self) -> None:
+        for cost in self.costs:
+            if not all(cost.partition("=")):
+                raise ValueError(f"--costs are each NAME=REWARD. Received: costs={cost}")
 
 
 @option_record

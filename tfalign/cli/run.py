@@ -44,7 +44,8 @@ def align_distributed(job: records.AlignDistributedJob) -> None:
 
 def _aligning(trainer, job):
     given = (job.model, job.reward, job.data, job.algorithm)
-    made = trainer(*given, tools=job.tools, **_of(job))
+    costs = dict(cost.split("=", 1) for cost in job.costs)
+    made = trainer(*given, costs=costs, tools=job.tools, **_of(job))
     made.gold = gold_of(job.data)
     return made
 

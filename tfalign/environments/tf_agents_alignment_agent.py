@@ -249,7 +249,7 @@ def _check(time_step_spec, worker):
     given = {
         "group_size": worker.config.group_size > 1,
         "baseline": worker.baseline is not None,
-        "cost_limit": worker.cost_limit is not None,
+        "cost_limits": worker.cost_limits is not None,
         "older": worker.older is not None,
     }
     for name, is_given in given.items():

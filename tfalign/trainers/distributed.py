@@ -24,7 +24,7 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
 
     options_class = DistributedOptions
 
-    def _make_worker(self, reward, records):
+    def _make_worker(self, reward, costs, records):
         if len(backend.gather_from_processes(0)) > 1:
             raise ValueError("The learner is one process, which may have several devices")
         try:
@@ -48,9 +48,9 @@ class DistributedOnPolicyTrainer(OnPolicyTrainer):
         directory, known = str(self.pretrained.directory), self.examples.records
         job = Job(directory, reward, known, self.algorithm, self.options, self.tools)
         self.remote = RemoteResponses(job, self.num_steps)
-        return super()._make_worker(reward, records)
+        return super()._make_worker(reward, costs, records)
 
-    def _older(self, copy, reward, config, limit):
+    def _older(self, copy, reward, config, limits):
         return self.remote
 
     def train(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -49,6 +49,9 @@ class OnPolicyTrainer(EvaluatedTrainer):
         reward: see ``trainers.rewards.resolve_reward``.
         prompts: records with "prompt": a source, or a sequence of texts, dicts or records.
         algorithm: a name of ``training.algorithms.ALGORITHMS``, or an Algorithm.
+        costs: name -> what is charged a Lagrange multiplier so that its mean stays at or below a limit, in the forms
+            of the reward; ``cost_limits`` has the limits, see ``training.lagrange``. Logged as "cost_NAME" and
+            "price_NAME".
         held_out: held-out prompts in either form, whose mean reward is logged as "eval_score" every
             ``eval_every`` steps and after the last, and decides which weights are best; None for the test
             split of a source where ``eval_every`` is given, else for none. A reward that finds records by
@@ -83,6 +86,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         prompts: Data,
         algorithm: str | Algorithm = "ppo",
         *,
+        costs: Mapping[str, Any] | None = None,
         held_out: Data | None = None,
         tools: Sequence[str | Callable] = (),
         constraint: Constraint | None = None,
@@ -99,13 +103,15 @@ class OnPolicyTrainer(EvaluatedTrainer):
             names["tools"] = [_address_of(tool) for tool in tools]
         if constraint is not None:
             names["constraint"] = _address_of(constraint)
+        if costs:
+            names["costs"] = {name: _address_of(cost) for name, cost in costs.items()}
         super().__init__(start | names, options, run_dir, stage, callbacks, changes)
         self.gold = None
         self.constraint = constraint
         with self._building():
-            self._build(model, reward, prompts, algorithm, held_out, tools)
+            self._build(model, reward, costs or {}, prompts, algorithm, held_out, tools)
 
-    def _build(self, model, reward, prompts, algorithm, held_out, tools):
+    def _build(self, model, reward, costs, prompts, algorithm, held_out, tools):
         self.tools = toolbox_of(tools, self.options.turns)
         self.algorithm = parts.chosen_algorithm(algorithm, self.options)
         self.pretrained = opened(model, self.options.update.precision)
@@ -115,7 +121,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         self.held_out = self._encoded(f"{self.stage} held out", test) if test else None
         self._check_held_out(self.held_out)
         known = self.examples.records + (self.held_out.records if self.held_out else ())
-        self.worker = self._make_worker(reward, known)
+        self.worker = self._make_worker(reward, costs, known)
         self.learner = self._make_learner()
         self.evaluate = self._make_evaluation()
         self._watch(self.pretrained.model)
@@ -157,12 +163,14 @@ class OnPolicyTrainer(EvaluatedTrainer):
             **({"tools": self.tools.schemas} if self.tools else {}),
         )
 
-    def _make_worker(self, reward, records):
+    def _make_worker(self, reward, costs, records):
         options, chosen = self.options, self.algorithm
         dtype, policy = options.update.precision, self.pretrained.model
         stops = parts.stop_tokens(options, self.tokenizer)
         context = Context(self.tokenizer, records, options.reward_options, dtype, stops)
         reward = resolve_reward(reward, context)
+        costs = {name: resolve_reward(cost, context) for name, cost in costs.items()}
+        limits = parts.cost_limits(costs, options.reward_options)
         reference = None if options.lora else self.pretrained.copy_of_model()
         copy = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
         actor_critic = parts.actor_critic(chosen, options, policy, first_model(reward))
@@ -173,7 +181,6 @@ class OnPolicyTrainer(EvaluatedTrainer):
         given = options, self.tokenizer, size, user, self.constraint
         config = parts.rollout_config(chosen, *given)
         self.algorithm = parts.under(chosen, config.constraint)
-        limit = parts.cost_limit(options.reward_options, dtype)
         return RolloutWorker(
             actor_critic,
             reference_of(policy, options.lora, lambda: reference),
@@ -181,14 +188,14 @@ class OnPolicyTrainer(EvaluatedTrainer):
             config,
             chosen.credit,
             chosen.baseline and chosen.baseline(),
-            limit,
-            self._older(copy, reward, config, limit),
+            limits,
+            self._older(copy, reward, config, limits),
         )
 
-    def _older(self, copy, reward, config, limit):
+    def _older(self, copy, reward, config, limits):
         """Who responds instead of the policy, with older copies of it; None for nobody."""
         corrected = self.options.responses.corrected
-        return copy and OlderResponder(copy, reward, config, limit, corrected)
+        return copy and OlderResponder(copy, reward, config, limits, corrected)
 
     def _make_learner(self):
         options, chosen = self.options, self.algorithm

@@ -184,11 +184,22 @@ class RewardOptions:
     on_bad_reward: str = option(
         "stop", "A batch whose reward fails or is not finite: stop, or skip it.", ("stop", "skip")
     )
-    cost_model: str | None = option(
-        None, "Directory of a second reward model whose mean score is limited; none: no limit."
+    cost_limits: tuple[float, ...] = option(
+        (), "Limits of the mean costs, one for each of --costs."
     )
-    cost_limit: float = option(0.0, "Limit of the mean cost.")
-    cost_rate: float = option(0.05, "Step size of the Lagrange multiplier.", above=0)
+    cost_rates: tuple[float, ...] = option(
+        (0.05,),
+        "Step sizes of the Lagrange multipliers, one for each of --costs, or one for all.",
+        above=0,
+    )
+    cost_proportional: tuple[float, ...] = option(
+        (0.0,), "PID: factors of a mean cost's excess over its limit, as --cost_rates.", at_least=0
+    )
+    cost_derivative: tuple[float, ...] = option(
+        (0.0,),
+        "PID: factors of a mean cost's rise since the batch before, as --cost_rates.",
+        at_least=0,
+    )
 
 
 @option_record
@@ -258,7 +269,7 @@ class DistributedOptions(OnPolicyOptions):
     def __post_init__(self) -> None:
         for name, value, alone in (
             ("refresh_every", self.responses.refresh_every, 1),
-            ("cost_model", self.reward_options.cost_model, None),
+            ("cost_limits", self.reward_options.cost_limits, ()),
         ):
             if value != alone:
                 raise ValueError(f"--{name} is for one process. Received: {name}={value}")

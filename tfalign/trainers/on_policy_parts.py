@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -15,14 +15,12 @@ from tfalign.models import (
     Actor,
     SeparateActorCritic,
     SharedActorCritic,
-    from_pretrained,
     separate_critic,
 )
-from tfalign.rewards import LearnedReward
 from tfalign.trainers.on_policy_options import DistributedOptions, OnPolicyOptions, RewardOptions
 from tfalign.training.algorithms import Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
-from tfalign.training.lagrange import CostLimit
+from tfalign.training.lagrange import CostLimit, CostLimits
 from tfalign.training.responses import RolloutConfig
 
 _OF_CREDIT = (
@@ -77,11 +75,11 @@ def _check(chosen, options):
             "corrected is of an older policy's responses, refresh_every of more than 1. "
             "Received: refresh_every=1"
         )
-    evaluation, cost_model = options.evaluation, options.reward_options.cost_model
-    if cost_model and (evaluation.keep_best or evaluation.patience is not None):
+    evaluation, limits = options.evaluation, options.reward_options.cost_limits
+    if limits and (evaluation.keep_best or evaluation.patience is not None):
         raise ValueError(
-            "keep_best and patience compare rewards alone, without the costs that cost_model limits. "
-            f"Received: cost_model={cost_model}"
+            "keep_best and patience compare rewards alone, without the costs that are limited. "
+            f"Received: cost_limits={limits}"
         )
 
 
@@ -164,12 +162,38 @@ def actor_critic(
     return SeparateActorCritic(policy, separate_critic(policy, initial))
 
 
-def cost_limit(options: RewardOptions, dtype: str | None) -> CostLimit | None:
-    """A limit on a second model's mean score, where there is one."""
-    if not options.cost_model:
+def cost_limits(costs: Mapping[str, Callable], options: RewardOptions) -> CostLimits | None:
+    """Limits on the means of costs; None where there are no costs.
+
+    Args:
+        costs: name -> cost, a reward function of rollouts.
+        options: with a limit for each.
+
+    Raises:
+        ValueError: if limits, rates or factors are not as many as the costs.
+    """
+    settings = {
+        name: getattr(options, name)
+        for name in ("cost_limits", "cost_rates", "cost_proportional", "cost_derivative")
+    }
+    for name, values in settings.items():
+        if len(values) != len(costs) and not (name != "cost_limits" and len(values) == 1):
+            raise ValueError(
+                f"{name} must be as many as costs. Received: {name}={values}, "
+                f"costs={', '.join(costs) or 'none'}"
+            )
+    if not costs:
         return None
-    cost = LearnedReward(from_pretrained(options.cost_model, dtype=dtype))
-    return CostLimit(cost, options.cost_limit, options.cost_rate)
+    limits, rates, proportional, derivative = (
+        values * (len(costs) if len(values) == 1 else 1) for values in settings.values()
+    )
+    gains = zip(costs.items(), limits, rates, proportional, derivative)
+    return CostLimits(
+        {
+            name: CostLimit(cost, limit, rate, proportional=p, derivative=d)
+            for (name, cost), limit, rate, p, d in gains
+        }
+    )
 
 
 def kl_control(chosen: Algorithm, options: OnPolicyOptions) -> FixedKL:

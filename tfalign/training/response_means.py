@@ -42,7 +42,7 @@ class ResponseMeans:
         Returns:
             dict of floats, named as the worker's statistics: "eval_score" (as the score that is trained
             on, but for the cost), "eval_kl" (nats a response), "eval_response_length" (tokens),
-            "eval_ended" (fraction that ended with a stop token); with a cost limit "eval_cost".
+            "eval_ended" (fraction that ended with a stop token); with limits on costs "eval_cost_NAME" of each.
 
         Raises:
             RewardError: if a reward or a cost fails or is not finite.
@@ -72,5 +72,6 @@ class ResponseMeans:
             "ended": ended,
         }
         if answers.costs is not None:
-            measured["cost"] = answers.costs
+            names = worker.cost_limits.names
+            measured |= {f"cost_{name}": of_one for name, of_one in zip(names, answers.costs.T)}
         return {name: np.asarray(values, "float64") for name, values in measured.items()}

@@ -21,7 +21,7 @@ from tfalign.functional.arguments import check_size
 from tfalign.functional.text_state import State
 from tfalign.models.actor_critic import copy_weights
 from tfalign.rewards.errors import RewardError
-from tfalign.training.lagrange import CostLimit
+from tfalign.training.lagrange import CostLimits
 from tfalign.types import Array, Generation, Prompts
 
 
@@ -97,9 +97,9 @@ class ScoredResponses(NamedTuple):
     generation: Generation
     token_ids: Array  # int32[B, T], left-padded prompt, then response
     padding_mask: Array  # bool[B, T]
-    scores: Array  # float32[B], less the price of the costs
+    scores: Array  # float32[B], less the prices of the costs
     rewards: Array  # float32[B], the reward's own
-    costs: Array | None  # float32[B]; None without a limit on them
+    costs: Array | None  # float32[B, C]; None without a limit on them
     earned: Array | None = None  # float32[B, R], of rewards that say which tokens earned them
 
 
@@ -112,7 +112,7 @@ class Responder:
             each token earned; one whose ``takes_rows`` is true is also given the prompts' ``rows``.
         config: RolloutConfig.
         value_head: of a critic on the policy's states, whose values are wanted; None for none.
-        cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
+        cost_limits: ``lagrange.CostLimits``; None for none.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Responder:
         reward: Callable[..., Array],
         config: RolloutConfig,
         value_head: keras.layers.Layer | None = None,
-        cost_limit: CostLimit | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> None:
         self.reward = reward
         self.config = config
-        self.cost_limit = cost_limit
+        self.cost_limits = cost_limits
         self.generator = generator_of(policy, config, Sampler(config.temperature), value_head)
 
     def __call__(
@@ -170,17 +170,21 @@ class Responder:
             RewardError: if a score or a cost is not finite, naming the row.
         """
         answered = *join(prompts, generation), generation.mask
-        rows = (prompts.rows,) if getattr(self.reward, "takes_rows", False) else ()
-        rewards, earned = self.reward(*answered, *rows), None
+        rewards, earned = _called(self.reward, answered, prompts), None
         if np.ndim(rewards) == 2:
             rewards, earned = np.sum(rewards, axis=1), np.asarray(rewards, "float32")
         rewards = _checked("score", rewards)
-        if self.cost_limit is None:
+        if self.cost_limits is None:
             return ScoredResponses(generation, *answered[:2], rewards, rewards, None, earned)
-        costs = _checked("cost", self.cost_limit(*answered))
-        scores = _checked(
-            "score less the price of its cost", rewards - self.cost_limit.price * costs
+        costs = np.stack(
+            [
+                _checked(f"cost {name}", _called(limit.cost, answered, prompts))
+                for name, limit in self.cost_limits.limits.items()
+            ],
+            axis=1,
         )
+        charged = costs @ self.cost_limits.prices
+        scores = _checked("score less the prices of its costs", rewards - charged)
         return ScoredResponses(generation, *answered[:2], scores, rewards, costs, earned)
 
     def generate(
@@ -220,7 +224,7 @@ class OlderResponder(Responder):
 
     Args:
         copy: CausalLM, the copy.
-        reward, config, cost_limit: see ``Responder``.
+        reward, config, cost_limits: see ``Responder``.
         corrected: bool, whether rollouts have the copy's log-probs, so that ratios make up for its age; or those
             of today's policy, as if it had responded. KL and values are those of today either way.
 
@@ -233,10 +237,10 @@ class OlderResponder(Responder):
         copy: keras.Model,
         reward: Callable[..., Array],
         config: RolloutConfig,
-        cost_limit: CostLimit | None = None,
+        cost_limits: CostLimits | None = None,
         corrected: bool = True,
     ) -> None:
-        super().__init__(copy, reward, config, None, cost_limit)
+        super().__init__(copy, reward, config, None, cost_limits)
         self.copy = copy
         self.corrected = corrected
         self.variables = {"sampler": copy.variables}
@@ -271,6 +275,12 @@ def has_spread(scores: Array, group_size: int) -> Array:
     if group_size == 1:
         return ops.ones_like(scores, "bool")
     return group_has_spread(scores, group_size)
+
+
+def _called(reward, answered, prompts):
+    """What a reward, or a cost, gives; with the prompts' rows where it takes them."""
+    rows = (prompts.rows,) if getattr(reward, "takes_rows", False) else ()
+    return reward(*answered, *rows)
 
 
 def _checked(what, scores):

@@ -27,7 +27,7 @@ from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.actor_critic import before_response
 from tfalign.models.lora import WithoutAdapters
 from tfalign.training.credit import GAE, Credit, Scored
-from tfalign.training.lagrange import CostLimit
+from tfalign.training.lagrange import CostLimits
 from tfalign.training.responses import (
     Responder,
     RolloutConfig,
@@ -56,7 +56,7 @@ class RolloutWorker:
         config: RolloutConfig.
         credit: see ``training.credit``; ``GAE()`` where None.
         baseline: see ``training.baselines``; None for 0.
-        cost_limit: ``lagrange.CostLimit`` on a second model's cost; None for none.
+        cost_limits: ``lagrange.CostLimits``; None for none.
         older: who responds instead of the policy, with older copies of it: an ``OlderResponder``, or
             another ``(prompts, seed, row_ids) -> ScoredResponses`` with its ``corrected`` and
             ``variables``; None for the policy itself.
@@ -73,7 +73,7 @@ class RolloutWorker:
         config: RolloutConfig,
         credit: Credit | None = None,
         baseline: Callable[..., Array] | None = None,
-        cost_limit: CostLimit | None = None,
+        cost_limits: CostLimits | None = None,
         older: Callable[..., ScoredResponses] | None = None,
     ) -> None:
         self.actor_critic = actor_critic
@@ -90,7 +90,7 @@ class RolloutWorker:
             reward,
             config,
             actor_critic.value_head if needs_values and shared and older is None else None,
-            cost_limit,
+            cost_limits,
         )
         touched = [] if older is None else actor_critic.variables
         if needs_values and not shared:
@@ -114,8 +114,8 @@ class RolloutWorker:
             "score", "kl" (nats, summed over a response's tokens), "response_length" (tokens), "ended"
             (share that ended with a stop token), "return"; with a critic "explained_variance"; with groups
             "spread" (fraction of responses whose group's scores differ); of an older policy "behind" (nats, its
-            KL to the policy); with a cost limit "cost", "price" and "reward" (the score before the
-            cost was charged); what the user counts, see ``ToolUser.statistics``.
+            KL to the policy); with limits on costs "cost_NAME" and "price_NAME" of each, and "reward" (the
+            score before the costs were charged); what the user counts, see ``ToolUser.statistics``.
 
         Raises:
             RewardError: if a score or a cost is not finite, naming the row.
@@ -137,23 +137,26 @@ class RolloutWorker:
         )
         statistics = {name: float(value) for name, value in statistics.items()}
         statistics |= counted
-        if self.cost_limit is not None:
-            statistics["cost"] = float(np.mean(answers.costs))
+        if self.cost_limits is not None:
             statistics["reward"] = float(np.mean(answers.rewards))
-            statistics["price"] = float(self.cost_limit.price)
+            means = np.mean(answers.costs, axis=0)
+            for name, cost, price in zip(self.cost_limits.names, means, self.cost_limits.prices):
+                statistics[f"cost_{name}"], statistics[f"price_{name}"] = float(cost), float(price)
         return rollout, statistics
 
     def learn(self, statistics: Mapping[str, float]) -> None:
-        """Updates the baseline and the cost limit with the statistics of a batch that was used."""
+        """Updates the baseline and the cost limits with the statistics of a batch that was used."""
         if self.baseline is not None:
             self.baseline.update(statistics["return"])
-        if self.cost_limit is not None:
-            self.cost_limit.update(statistics["cost"])
+        if self.cost_limits is not None:
+            self.cost_limits.update(
+                {name: statistics[f"cost_{name}"] for name in self.cost_limits.names}
+            )
 
     @property
-    def cost_limit(self) -> CostLimit | None:
-        """``lagrange.CostLimit``, or None."""
-        return self.responder.cost_limit
+    def cost_limits(self) -> CostLimits | None:
+        """``lagrange.CostLimits``, or None."""
+        return self.responder.cost_limits
 
     @property
     def variables(self) -> dict[str, Sequence[keras.Variable]]:
@@ -163,7 +166,7 @@ class RolloutWorker:
     @property
     def stateful(self) -> dict[str, Any]:
         """dict of what a checkpoint must hold besides the weights, see ``RunState``."""
-        members = {"baseline": self.baseline, "cost_limit": self.cost_limit}
+        members = {"baseline": self.baseline, "cost_limits": self.cost_limits}
         return {name: member for name, member in members.items() if member is not None}
 
     @property
