@@ -35,6 +35,21 @@ def trainer_of(start, run_dir, environment=Guessing, **options):
     return tfalign.OnPolicyTrainer(start[0], environment, RECORDS, run_dir=run_dir, **options)
 
 
+class Counting(Guessing):
+    """The game, which counts its turns."""
+
+    def statistics(self):
+        return {"guesses": 3.0 - self.left}
+
+
+def test_what_environments_count_is_logged(start, tmp_path):
+    trainer = trainer_of(start, tmp_path, Counting)
+    rollout, statistics = trainer.worker(next(trainer.prompts), 3, 0.0)
+    tokens = np.asarray(rollout.token_ids)[:, -12:]
+    ends = (tokens == trainer.tokenizer.stop_ids[0]) & np.asarray(rollout.response_mask)
+    assert statistics["guesses"] == pytest.approx(ends.sum(axis=1).mean())
+
+
 def test_turns_answers_and_what_they_earn(start, tmp_path):
     trainer = trainer_of(start, tmp_path)
     rollout, statistics = trainer.worker(next(trainer.prompts), 3, 0.0)

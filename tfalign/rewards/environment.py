@@ -29,6 +29,8 @@ class TextEnvironment(Protocol):
     def step(self, action: str) -> tuple[str, float, bool]:
         """(what the policy reads next, what the turn earned, whether the conversation is over)."""
 
+    # Where there is ``statistics() -> dict[str, float]``, its means are logged beside the reward.
+
 
 class _Play(NamedTuple):
     environment: TextEnvironment
@@ -76,7 +78,7 @@ class EnvironmentReward:
         self._plays: dict[int, _Play] = {}
         self._made()
         encode = self._as_user if are_conversations(records) else None
-        self.user = TextUser(self.answers, tokenizer, self.stop_tokens, encode=encode)
+        self.user = EnvironmentUser(self, encode)
 
     def __call__(
         self, token_ids: Array, padding_mask: Array, response_mask: Array, rows: Array
@@ -104,6 +106,16 @@ class EnvironmentReward:
             )
         plays = [self._play(one.row, one.record, one.turns) for one in said]
         return [None if play.done else play.observation for play in plays]
+
+    def statistics(self) -> dict[str, float]:
+        """Means over the last batch of what its environments count: their ``statistics()``, where they have them."""
+        counted = [
+            play.environment.statistics()
+            for play in self._plays.values()
+            if hasattr(play.environment, "statistics")
+        ]
+        names = dict.fromkeys(name for one in counted for name in one)
+        return {name: float(np.mean([one[name] for one in counted])) for name in names}
 
     def _as_user(self, texts):
         return [encode_reply(self.tokenizer, [Message("user", text)]) for text in texts]
@@ -146,6 +158,19 @@ class EnvironmentReward:
         earned = (*play.earned, finite_number(reward, f"The reward of row {row}"))
         turns = (*play.turns, turn)
         return play._replace(turns=turns, observation=observation, earned=earned, done=bool(done))
+
+
+class EnvironmentUser(TextUser):
+    """Says what environments answer, and counts what they count.
+
+    Args:
+        reward: EnvironmentReward.
+        encode: see ``TextUser``.
+    """
+
+    def __init__(self, reward: EnvironmentReward, encode: Callable | None = None) -> None:
+        super().__init__(reward.answers, reward.tokenizer, reward.stop_tokens, encode=encode)
+        self.statistics = reward.statistics
 
 
 class OfGymnasium:
