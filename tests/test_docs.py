@@ -77,6 +77,7 @@ def tiny(directory, tmp_path, monkeypatch):
     monkeypatch.setattr(tfalign, "load", lambda _: load(directory), raising=False)
 
 
+@pytest.mark.slow
 def test_the_layers_example_trains():
     scope = {}
     exec(only(TOP[0], "TransformerBlock"), scope)
@@ -90,6 +91,7 @@ def test_text_goes_in_and_out(tiny):
     assert scope["out"].tokens.shape == (1, 20)
 
 
+@pytest.mark.slow
 def test_get_started_from_the_first_line_to_the_last(tiny):
     """Its blocks one after the other, with few steps; README and the home page have the same ten lines."""
     page, scope = DOCS / "get_started.md", {}
@@ -135,6 +137,7 @@ def test_a_loop_of_ones_own_ends_where_it_is_asked_to():
     assert saved == [3]
 
 
+@pytest.mark.slow
 def test_a_training_is_watched(tiny, directory):
     shutil.copytree(directory, "runs/a/models/pretrain")
     rows = [json.dumps({"prompt": f"a{i}", "completion": "b"}) for i in range(400)]

@@ -21,6 +21,7 @@ def pretrained():
     return tfalign.Pretrained(model, tokenizer)
 
 
+@pytest.mark.slow
 def test_a_list_of_prompts_has_the_responses_of_each_row(pretrained):
     texts = pretrained.generate(["a", "bb"], max_new_tokens=6, seed=3)
     assert [type(text) for text in texts] == [str, str]

@@ -113,6 +113,7 @@ def model():
     return CausalLM(GPTConfig(30, 16, 1, 2, max_positions=24, initializer_range=0.5))
 
 
+@pytest.mark.slow
 def test_a_generator_and_the_function_that_keeps_them(model):
     """Also while its programs are being compiled: nobody has called it before."""
     from tfalign.decoding import Generator, generate

@@ -33,6 +33,7 @@ def typing(monkeypatch, *lines):
     monkeypatch.setattr(builtins, "input", lambda mark: next(given))
 
 
+@pytest.mark.slow
 def test_an_answer_is_the_next_ones_context(directory, monkeypatch, capsys):
     typing(monkeypatch, "hi", "you?")
     talk.chat(records.ChatJob(directory, system="S", max_new_tokens=6, sampling=GREEDY))
@@ -51,6 +52,7 @@ def test_a_conversation_that_does_not_fit_is_said(directory, monkeypatch):
         talk.chat(records.ChatJob(directory, max_new_tokens=6, sampling=GREEDY))
 
 
+@pytest.mark.slow
 def test_lines_are_continued_until_an_empty_one(directory, monkeypatch, capsys):
     typing(monkeypatch, "a\\nb")
     talk.generate(records.GenerateJob(directory, max_new_tokens=6, sampling=GREEDY))

@@ -152,6 +152,7 @@ def test_log_probs_are_those_of_the_restricted_distribution(policy, zeros_then_o
     np.testing.assert_array_equal(states[mask], np.asarray(found.constraint_states)[mask])
 
 
+@pytest.mark.slow
 def test_without_a_constraint_nothing_changes(policy):
     everything = Automaton(np.zeros((1, V), "int32"), [True], [STOP])
     free = generate(policy, PROMPTS, max_new_tokens=R, stop_tokens=[STOP])

@@ -102,6 +102,7 @@ def test_it_is_the_plain_loop_whatever_slots_padding_and_order(gpt2, plain, slot
     assert respond.compiled.traces == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", with_slow(["llama", "gru", "lstm", "ngram"], ["llama"]))
 def test_every_kind_of_model(name):
     model, (token_ids, mask) = model_of(name), prompts_of(left=True, groups=(2, 1, 3, 1))
@@ -110,6 +111,7 @@ def test_every_kind_of_model(name):
     check_same(ContinuousGenerator(model, R, 2, Sampler(), STOPS)(token_ids, mask, SEED), expected)
 
 
+@pytest.mark.slow
 def test_a_constraint_and_values_and_streams(gpt2, value_head):
     token_ids, mask = prompts_of(left=False)
     row_ids = np.random.default_rng(2).permutation(100)[:N]
@@ -178,6 +180,7 @@ def steps_of(respond, lengths):
     return row_steps
 
 
+@pytest.mark.slow
 def test_few_rows_run_for_nothing(of_lengths):
     """Geometric lengths, in mean a quarter of the limit: where the plain loop uses three rows in ten."""
     for seed in range(3):
@@ -186,6 +189,7 @@ def test_few_rows_run_for_nothing(of_lengths):
         assert lengths.sum() >= 0.85 * steps_of(of_lengths(8), lengths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slots", "lengths", "row_steps"),
     [

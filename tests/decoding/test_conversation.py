@@ -117,6 +117,7 @@ def test_log_probs_are_those_of_the_whole_text(policy):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", with_slow([Sampler(6.0), Greedy()], [Greedy()]))
 def test_with_a_silent_user_it_is_the_plain_loop(policy, sampler):
     def silent(state):
@@ -130,6 +131,7 @@ def test_with_a_silent_user_it_is_the_plain_loop(policy, sampler):
     np.testing.assert_allclose(found.log_probs, plain.log_probs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_batch(policy):
     talk = Conversation(policy, R, ScriptedUser(LINES), Sampler(6.0), [STOP])
     whole = talk(PROMPTS, MASK, seed=3)
@@ -140,6 +142,7 @@ def test_a_row_does_not_depend_on_the_batch(policy):
             np.testing.assert_allclose(np.asarray(one)[order], other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_users_word_outside_the_vocabulary_is_told(policy):
     def loud(state):
         return np.full((len(PROMPTS), 1), V + 3), np.ones(len(PROMPTS), "int32")

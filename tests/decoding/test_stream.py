@@ -15,6 +15,7 @@ def streamer(policy):
     return Streamer(policy, R, Sampler(0.7), STOPS)
 
 
+@pytest.mark.slow
 @of_llama
 def test_streams_the_tokens_of_the_fused_loop(policy, streamer, prompts):
     generator = Generator(policy, R, Sampler(0.7), STOPS)

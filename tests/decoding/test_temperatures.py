@@ -206,6 +206,7 @@ def test_every_loop_over_a_model_says_what_greedy_says(policy, temperature):
     np.testing.assert_array_equal(drawn[0], expected)
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_at_a_tiny_temperature():
     model = Transformer(TransformerConfig(vocab_size=9, width=8, num_layers=1, num_heads=2))
     for weight in model.weights:

@@ -135,6 +135,7 @@ def _greedy_actions(policy, state):
     return Greedy().choose(ops.take_along_axis(logits, last, axis=1)[:, 0], None)[0]
 
 
+@pytest.mark.slow
 def test_two_models_talk_as_the_decode_loop_makes_them(models):
     """Turn by turn, each continues all that has been said: the fused loop, taken in turns."""
     policy, talker = models

@@ -134,6 +134,7 @@ def test_a_walk_through_the_vector_environment_equals_rollout(worker):
     _equals_rollout(rollout, tokens, log_probs, rewards)
 
 
+@pytest.mark.slow
 def test_a_walk_through_the_single_environment_equals_rollout(worker):
     rollout, _ = worker(PROMPTS, SEED, BETA)
     env = TextGenerationEnv(_process(worker))

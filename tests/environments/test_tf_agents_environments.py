@@ -193,6 +193,7 @@ def test_the_current_time_step_of_a_fresh_environment_is_a_first_one():
     tf.nest.map_structure(np.testing.assert_array_equal, before, again)
 
 
+@pytest.mark.slow
 def test_their_driver_stays_in_graph():
     from tf_agents.drivers.dynamic_step_driver import DynamicStepDriver
     from tf_agents.metrics.tf_metrics import AverageReturnMetric, NumberOfEpisodes

@@ -241,6 +241,7 @@ def test_what_a_user_says_is_read(worker, face):
     assert {1, 5} <= set(grown), "the seed shows no conversation"
 
 
+@pytest.mark.slow
 def test_without_the_state_of_the_step_before_the_text_is_read_once_more(worker, begun):
     frames = _frames(*begun, [2, 1, 3, 1])
     at = np.nonzero(frames.step_type != LAST)

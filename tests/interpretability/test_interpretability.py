@@ -101,6 +101,7 @@ def test_attributions_are_complete(name):
     assert (np.asarray(found.tokens)[~MASK] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 @pytest.mark.parametrize("name", with_slow(["classifier", "language model"], ["classifier"]))
 def test_default_steps_leave_less_than_a_hundredth_unexplained_or_say_so(name, scale):
@@ -116,6 +117,7 @@ def test_default_steps_leave_less_than_a_hundredth_unexplained_or_say_so(name, s
         assert (np.asarray(found.unexplained) <= 0.01).all()
 
 
+@pytest.mark.slow
 def test_what_no_number_of_steps_explains_is_said(monkeypatch):
     """A score with a step in it has no gradient there: all of the difference stays unexplained."""
     trunk = GPT(GPT2)

@@ -72,6 +72,7 @@ def test_only_what_is_before_a_token_counts(model):
     assert np.abs(scored[:, 5:7] - others[:, 5:7]).min(axis=0).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_compiled_loop_samples_as_token_by_token(model):
     seen = contexts(3)
     for choices in ({"seed": 3}, {"sampler": Greedy()}):

@@ -153,6 +153,7 @@ def test_masks_are_joined():
     assert with_keys(None, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_layers_are_exported_with_their_masks(tmp_path):
     import tensorflow as tf

@@ -66,6 +66,7 @@ def test_padding_on_either_side_is_irrelevant(model):
         np.testing.assert_allclose(right_logits[row, :n], alone, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_cached_loop_is_the_full_forward_pass(model):
     """Prompts of different lengths in one batch; tokens, their log-probs, and where they stop."""
     found = generate(model, IDS, LEFT, max_new_tokens=R, sampler=Greedy(), pad_id=0)

@@ -124,6 +124,7 @@ def _loss_before_and_after(model, x, y, epochs=15):
     return history["loss"][0], history["loss"][-1], history["accuracy"][-1]
 
 
+@pytest.mark.slow
 def test_users_own_fit_of_a_causal_lm():
     """The next token is the last one plus one."""
     keras.utils.set_random_seed(0)
@@ -136,6 +137,7 @@ def test_users_own_fit_of_a_causal_lm():
     assert last < 0.1 and accuracy > 0.99
 
 
+@pytest.mark.slow
 def test_users_own_fit_of_a_classifier_with_a_mask():
     """Is token 3 among the real ones? In a functional model, as Keras passes named inputs."""
     keras.utils.set_random_seed(0)

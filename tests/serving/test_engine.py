@@ -38,6 +38,7 @@ def engine():
     engine.stop()
 
 
+@pytest.mark.slow
 def test_responses_equal_the_librarys_however_they_are_mixed(engine):
     """Fifteen requests in three rows: prompts of 1 to 12 tokens, each with its own settings."""
     random = np.random.default_rng(0)

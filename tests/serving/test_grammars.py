@@ -57,6 +57,7 @@ def alone(model, request, sampler, constraint=None):
     return np.asarray(found.tokens)[0][np.asarray(found.mask)[0]].tolist()
 
 
+@pytest.mark.slow
 def test_rows_with_and_without_a_grammar_are_the_librarys(client, model):
     """Twelve requests in four rows, every third of them of a schema."""
     engine, tokenizer = client.server.engine, client.server.tokenizer

@@ -245,6 +245,7 @@ def test_templates_of_every_costly_kind(name):
     check_refused(name)
 
 
+@pytest.mark.slow
 def test_the_loop_goes_on_while_a_template_renders_and_the_next_one_is_served():
     async def during(encoder):
         slow = asyncio.ensure_future(encoder.encode(({"role": "user", "content": "slow"},)))
@@ -261,6 +262,7 @@ def test_the_loop_goes_on_while_a_template_renders_and_the_next_one_is_served():
     assert turns >= 10 and token_ids == byte_tokenizer().encode("a:") and count == 2
 
 
+@pytest.mark.slow
 def test_a_conversation_has_the_librarys_tokens_and_a_long_one_is_counted():
     expected = encode_conversation(byte_tokenizer(), HELLO, open_ended=True).token_ids
     assert encoding(CHAT, 60.0) == (expected, len(expected))

@@ -56,6 +56,7 @@ def expected(model, prompts, seed, constraint=None):
     )
 
 
+@pytest.mark.slow
 def test_texts_in_and_out(exported):
     model, folder = exported
     serve = tf.saved_model.load(str(folder)).signatures["generate"]
@@ -158,6 +159,7 @@ def _interpret(file, **inputs):
     return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
 
 
+@pytest.mark.slow
 def test_litert_logits(tmp_path):
     model, (ids, mask) = CausalLM(CONFIG), padded([[5, 6, 7]], 5)
     size = export_litert_logits(model, tmp_path / "it.tflite", 1, 5)
@@ -179,6 +181,7 @@ def test_litert_loop(tmp_path, sampler):
     np.testing.assert_array_equal(tokens, wanted.tokens)
 
 
+@pytest.mark.slow
 def test_a_constraint_is_part_of_it(tmp_path):
     """What it says obeys, and is what the library says under the constraint."""
     pytest.importorskip("outlines_core")

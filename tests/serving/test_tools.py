@@ -325,6 +325,7 @@ def test_calls_in_python_are_not_forced():
         compile_form(form, tokenizer_of("python"), 259)
 
 
+@pytest.mark.slow
 def test_a_template_that_shows_no_tools_takes_none():
     with make_client(tiny_model()) as client:
         body = {"messages": USER, "tools": TOOLS}
@@ -359,6 +360,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 def test_mutated_requests_are_answered_or_refused(client, fuzz_cases):
     """Nothing is a 500, and a call that is required is there."""
     draw, counts = random.Random(2), collections.Counter()

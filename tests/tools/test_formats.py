@@ -35,6 +35,7 @@ CALLS = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @given(calls=CALLS)
 def test_what_is_written_is_read(name, calls):

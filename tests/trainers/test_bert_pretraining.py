@@ -35,6 +35,7 @@ def source(tmp_path):
     return f"{tmp_path}/text.txt::{tmp_path}/text.txt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choices", "kind"),
     [

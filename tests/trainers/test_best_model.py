@@ -137,6 +137,7 @@ def test_a_trainer_that_begins_late_keeps_its_best_too(start, resumed):
     assert again.best.state() == whole.best.state()
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_where_nothing_asks_for_it(start, tmp_path):
     trainer = tfalign.FineTuner(start[0], DATA, held_out=DATA[:8], run_dir=tmp_path, **FEW)
     trainer.train()

@@ -39,6 +39,7 @@ def test_accuracy_is_of_texts_with_wilsons_interval():
     assert scores.accuracy.high == pytest.approx(0.9544, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_learns_from_windows_which_word_is_in_a_text(encoder, tmp_path):
     """The word that decides stands anywhere in 16, and a window holds 6 of them."""
     trainer = tfalign.ClassificationTrainer(

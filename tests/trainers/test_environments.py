@@ -81,6 +81,7 @@ def test_turns_answers_and_what_they_earn(start, tmp_path):
     assert statistics["ended"] == 1
 
 
+@pytest.mark.slow
 def test_the_first_ratio_is_one_and_the_policy_moves(start, tmp_path):
     trainer = trainer_of(start, tmp_path, learning_rate=1e-2)
     before = [w.copy() for w in trainer.pretrained.model.get_weights()]
@@ -137,6 +138,7 @@ class OfGymnasium(gymnasium.Env):
         return said, reward, done and not lost, lost, {}
 
 
+@pytest.mark.slow
 def test_an_environment_of_gymnasium_is_one(start, tmp_path):
     prompts, plays = None, []
     for environment in (Guessing, OfGymnasium):

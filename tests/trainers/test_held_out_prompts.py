@@ -96,6 +96,7 @@ def saved_embedding(trainer):
     return load_file(trainer.model_directory / "model.safetensors")["model.embed_tokens.weight"]
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_highest_reward_are_saved(ended):
     assert (ended.trainer.best.step, ended.trainer.best.loss) == (2, -2.0)
     lines = lines_of(ended.trainer.run.path)

@@ -21,6 +21,7 @@ def fine_tuner(policy, run_dir, callbacks=(), **options):
     return tfalign.FineTuner(policy, DATA, **given, **FEW | ASKED | options)
 
 
+@pytest.mark.slow
 def test_the_lines_are_the_policys_greedy_responses(start, tmp_path):
     fine_tuner(start[0], tmp_path, learning_rate=1e-2).train()
     lines = lines_of(tmp_path, "samples.jsonl")

@@ -113,6 +113,7 @@ def test_the_first_ratio_is_one(small, tmp_path, algorithm):
     assert metrics["tool_calls"] > 0
 
 
+@pytest.mark.slow
 def test_the_last_turn_is_rewarded(small, tmp_path):
     """Not the calls before it, nor the results."""
     seen = []

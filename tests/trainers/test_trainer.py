@@ -120,6 +120,7 @@ def test_a_model_that_is_none_is_told(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_trained_itself_and_its_reference_stays(policy, tmp_path):
     model = tfalign.load(policy)
     before = model.model.get_weights()
@@ -142,6 +143,7 @@ def test_a_loaded_model_is_trained_itself_and_its_reference_stays(policy, tmp_pa
     assert saved.log_prob("Q1", "x") == pytest.approx(model.log_prob("Q1", "x"), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_epochs_decide_the_steps(policy, tmp_path):
     data = [{"prompt": f"{i:02d}", "completion": "xy"} for i in range(20)]
     trainer = tfalign.FineTuner(

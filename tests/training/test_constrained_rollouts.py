@@ -73,6 +73,7 @@ def check_first_ratio(name, chunk):
     assert any((a != b).any() for a, b in zip(before, learner.model.get_weights()))
 
 
+@pytest.mark.slow
 def test_the_references_log_probs_are_restricted_too():
     """By hand: softmax over what may follow, of the reference's logits at the sampler's temperature."""
     worker = worker_of(ALGORITHMS["rloo"], model())
@@ -117,6 +118,7 @@ def test_accumulated_updates_carry_the_states():
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_greedy_baseline_keeps_to_the_constraint():
     """ReMax's baseline by hand: the reward of the constrained greedy response."""
     chosen = ALGORITHMS["remax"]

@@ -50,6 +50,7 @@ def workers_of(chosen, older):
         yield RolloutWorker(actor_critic, reference, reward, config, chosen.credit, older=sampler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "older"),
     [

@@ -63,6 +63,7 @@ def test_six_tokens_four_steps(whole, name, beta):
     assert distance(whole, name, beta) <= MARK
 
 
+@pytest.mark.slow
 def test_a_constrained_optimum_is_reached():
     problem = Problem(3, 2, constraint=no_repeats(3, 2))
     assert [tuple(r[m]) for r, m in zip(problem.responses, problem.mask)] == [(0, 2), (1, 2), (2,)]

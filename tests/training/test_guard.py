@@ -91,6 +91,7 @@ def assert_as_if_it_had_not_been_there(learner, name, row):
     assert int(learner._guard.counts.value[0]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_a_batch_of_the_fast_ones_overflows(name):
     assert_as_if_it_had_not_been_there(new_learner(name), name, row=0)
@@ -140,6 +141,7 @@ POISONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", with_slow(POISONS, {"an advantage"}))
 def test_a_number_of_the_batch_that_is_too_large(what):
     name, poison = POISONS[what]

@@ -191,6 +191,7 @@ def clipped_and_averaged():
     return model, optimizer, learner, history, norms
 
 
+@pytest.mark.slow
 def test_a_schedule_compiles_once(clipped_and_averaged):
     *_, learner, _, _ = clipped_and_averaged
     assert learner.traces == 1

@@ -290,6 +290,7 @@ def test_score_stands_at_the_last_real_token():
     np.testing.assert_array_equal(np.asarray(rollout.rewards), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choices", "second"),
     [
@@ -383,6 +384,7 @@ def test_without_a_critic_no_value_is_computed(grouped):
     assert unused.responder.generator.value_head is None
 
 
+@pytest.mark.slow
 def test_groups_of_equal_scores_are_drawn_again(grouped):
     """At most as often as allowed, all rows in the same program; others stay as they were."""
     first, (rollout, statistics) = grouped
@@ -477,6 +479,7 @@ def test_greedy_baseline_scores_the_greedy_response():
     assert worker.stateful == {"baseline": baseline}
 
 
+@pytest.mark.slow
 def test_a_cost_that_is_not_finite_names_the_row():
     worker = actor_worker()
     free, broken = (

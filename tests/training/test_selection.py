@@ -100,6 +100,7 @@ def test_online_dpo_arrives_at_the_exact_optimum():
     assert "first_max_log_ratio" not in metrics and metrics["weight"] > 100
 
 
+@pytest.mark.slow
 def test_rejection_sampling_climbs_to_the_best_response():
     policy, metrics = trained("rejection_sampling", 40)
     best = SMALL.probabilities(policy)[SMALL.rewards.argmax()]

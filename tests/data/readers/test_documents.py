@@ -78,6 +78,7 @@ def test_a_damaged_member_is_one_bad_record(tmp_path):
         read_records(f"text:{path}", TextRecord, on_bad="skip")
 
 
+@pytest.mark.slow
 def test_archives_that_grow_beyond_measure_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "UNPACKED_FREELY", 1 << 18)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
