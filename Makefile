@@ -20,9 +20,8 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(SLOW) tests/experiments $(FLAGS)
 	$(BIN)/python -m pytest $(SLOW) --optimized --ignore=tests/training --ignore=tests/experiments $(FLAGS)
 
-# what needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
-NEUTRAL := backend functional layers models decoding data text rewards objectives training evaluation \
-	language_models interpretability
+# what computes and needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
+NEUTRAL := backend functional layers models decoding rewards objectives training
 test-jax: $(VENV)/.installed-test
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) $(addprefix tests/,$(NEUTRAL)) $(FLAGS)

@@ -131,6 +131,7 @@ def test_with_a_silent_user_it_is_the_plain_loop(policy, sampler):
     np.testing.assert_allclose(found.log_probs, plain.log_probs, atol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_row_does_not_depend_on_the_batch(policy):
     talk = Conversation(policy, R, ScriptedUser(LINES), Sampler(6.0), [STOP])

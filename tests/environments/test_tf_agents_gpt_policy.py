@@ -174,6 +174,7 @@ def test_every_episode_of_the_driver_is_one_of_the_fused_loop(model, request):
     assert (policy._steps.draw.traces, policy._steps.catch_up.traces) == (1, 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_walk_through_the_python_environment_is_the_fused_loop(worker, begun):
     rollout, _ = worker(PROMPTS, SEED, BETA)
@@ -241,6 +242,7 @@ def test_what_a_user_says_is_read(worker, face):
     assert {1, 5} <= set(grown), "the seed shows no conversation"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_without_the_state_of_the_step_before_the_text_is_read_once_more(worker, begun):
     frames = _frames(*begun, [2, 1, 3, 1])

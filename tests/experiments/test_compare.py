@@ -124,6 +124,7 @@ def test_report(tmp_path):
     assert (tmp_path / "plots" / "compare.png").stat().st_size > 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_small_run_of_everything(tmp_path, monkeypatch):
     models = tmp_path / "demo" / "models"

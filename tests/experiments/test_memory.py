@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_each_way_saves_what_it_is_for():
     command = [

@@ -37,6 +37,7 @@ def test_summary_of_a_known_law():
     assert summary["gold_at_end"] < -1.5 < 1.5 < summary["proxy_at_end"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_small_run_reports(tmp_path, monkeypatch):
     monkeypatch.setattr(overoptimisation, "gold_reward", lambda prompt, answer: len(answer))

@@ -24,7 +24,13 @@ from tfalign.environments import TextGenerationTFEnvironment  # noqa: E402
 
 
 @pytest.mark.slow  # 20 s an agent
-@pytest.mark.parametrize("name", tf_agents_tour.AGENTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "alignment" else pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in tf_agents_tour.AGENTS
+    ],
+)
 def test_an_agent_reaches_ninety_percent_of_the_optimum(name):
     keras.utils.set_random_seed(0)
     mdp = repeat_prompt()

@@ -90,8 +90,9 @@ def test_the_table_shows_what_was_known_before(folder, tmp_path):
     assert (tmp_path / "transfer.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize("is_pretrained", [pytest.param(True, marks=pytest.mark.exhaustive), False])
+@pytest.mark.parametrize("is_pretrained", [True, False])
 def test_a_result_follows_from_its_seed(folder, tmp_path, is_pretrained):
     """Whatever ran before, in this process or in another; with dropout."""
     task = tasks_of(config_of(folder, tmp_path))["classes"]

@@ -51,8 +51,9 @@ def shown_by_tensorboard(run):
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize("temperature", [pytest.param(None, marks=pytest.mark.exhaustive), 0.7])
+@pytest.mark.parametrize("temperature", [None, 0.7])
 def test_a_run_that_was_cut_off_has_each_sample_once(start, tmp_path, temperature):
     """Samples are written at 1, 2 and 3, the run is cut off and begins anew: there is no checkpoint before 4."""
     options = {"sample_every": 1, "sample_temperature": temperature}

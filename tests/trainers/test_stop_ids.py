@@ -44,6 +44,7 @@ def counting(tmp_path_factory):
     return folder, load_tokenizer(folder), stop
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_generation_stops_at_each(counting, capsys):
     folder, tokenizer, stop = counting

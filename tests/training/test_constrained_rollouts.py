@@ -118,6 +118,7 @@ def test_accumulated_updates_carry_the_states():
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_greedy_baseline_keeps_to_the_constraint():
     """ReMax's baseline by hand: the reward of the constrained greedy response."""

@@ -91,6 +91,7 @@ def assert_as_if_it_had_not_been_there(learner, name, row):
     assert int(learner._guard.counts.value[0]) == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_a_batch_of_the_fast_ones_overflows(name):

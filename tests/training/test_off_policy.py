@@ -29,6 +29,7 @@ def test_corrected_it_arrives_although_the_reference_samples(name):
     assert distance(name, reference_samples=True, cap=1e9, steps=150, batch_size=256) < 0.02
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_uncorrected_it_does_not():
     start = total_variation(SMALL.probabilities(SMALL.policy()), SMALL.optimum(BETA))
