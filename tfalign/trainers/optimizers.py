@@ -14,6 +14,11 @@ def _adam(schedule, weight_decay, clip_norm):
     return keras.optimizers.Adam(schedule, epsilon=1e-5, global_clipnorm=clip_norm)
 
 
+def _adagrad(schedule, weight_decay, clip_norm):
+    start = {"initial_accumulator_value": 0.0, "epsilon": 1e-16}  # its first steps are the largest
+    return keras.optimizers.Adagrad(schedule, global_clipnorm=clip_norm, **start)
+
+
 def _adam_bfloat16(schedule, weight_decay, clip_norm):
     settings = {"beta_2": 0.999, "epsilon": 1e-5, "momentum_dtype": "bfloat16"}
     return adamw(schedule, weight_decay=0.0, clip_norm=clip_norm, **settings)
@@ -24,6 +29,7 @@ _MAKE = {
     "adamw_bfloat16": functools.partial(adamw, momentum_dtype="bfloat16"),
     "adam": _adam,
     "adam_bfloat16": _adam_bfloat16,
+    "adagrad": _adagrad,
     "adafactor": adafactor,
     "lamb": lamb,
 }
@@ -37,9 +43,9 @@ def make_optimizer(options: UpdateOptions, num_updates: int) -> keras.optimizers
         num_updates: optimizer steps of the whole training.
 
     Raises:
-        ValueError: if Adam, which has none, is given a weight decay, or the warm-up is longer than the training.
+        ValueError: if Adam or Adagrad, which have none, is given a weight decay, or the warm-up is longer than the training.
     """
-    if options.optimizer in ("adam", "adam_bfloat16") and options.weight_decay:
+    if options.optimizer in ("adam", "adam_bfloat16", "adagrad") and options.weight_decay:
         raise ValueError(
             f"optimizer={options.optimizer} has no weight decay. "
             f"Received: weight_decay={options.weight_decay}"

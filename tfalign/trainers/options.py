@@ -8,7 +8,7 @@ from __future__ import annotations
 from tfalign.options import option, option_record, record
 from tfalign.types import LoRA
 
-OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adafactor", "lamb")
+OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adagrad", "adafactor", "lamb")
 CHUNK_HELP = "Positions whose logits are computed at a time; none: all at once."
 CONSTRAINT_HELP = (
     "Constraint on responses: regex:PATTERN, json:FILE or json:SCHEMA (a JSON schema), with:WORD,WORD or "
