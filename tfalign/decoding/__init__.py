@@ -8,6 +8,7 @@ from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
 from tfalign.decoding.graph_walk import GraphWalk, HiddenAnswerWalk
 from tfalign.decoding.samplers import Greedy, Sampler
+from tfalign.decoding.several_best import Ranked, SeveralBest
 from tfalign.decoding.stream import Streamer
 from tfalign.decoding.text_user import Said, TextUser
 
@@ -22,8 +23,10 @@ __all__ = [
     "GraphWalk",
     "Greedy",
     "HiddenAnswerWalk",
+    "Ranked",
     "Said",
     "Sampler",
+    "SeveralBest",
     "SourceRead",
     "StateConstraint",
     "Streamer",

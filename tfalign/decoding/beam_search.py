@@ -19,7 +19,7 @@ from tfalign.decoding.prompts import checked_prompts
 from tfalign.functional.rows import take_rows
 from tfalign.types import Array, Generation, Prompts
 
-_NEVER = -1e30  # the log-prob of what is not there; two of them still add up to a float32
+NEVER = -1e30  # the log-prob of what is not there; two of them still add up to a float32
 
 
 class Paths(NamedTuple):
@@ -27,7 +27,7 @@ class Paths(NamedTuple):
 
     tokens: Any  # int32[B, K, R]
     log_probs: Any  # float32[B, K, R], of the tokens
-    totals: Any  # float32[B, K], their sums; _NEVER where there is none
+    totals: Any  # float32[B, K], their sums; NEVER where there is none
     room: Any  # int32[B], how many there may be
     greedy: Any  # bool[B], whether the first is greedy's
     states: Any  # int32[B, K], of the constraint
@@ -141,10 +141,10 @@ class BeamSearch:
             return state, *self._stopped(t, last_tokens, paths, ended)
 
         _, paths, ended = ops.while_loop(
-            open_ended, grow, (_side_by_side(state, self.width), paths, ended)
+            open_ended, grow, (side_by_side(state, self.width), paths, ended)
         )
         # at the limit, what goes on is a response too; before it, no path can become the best
-        answer = self._best(paths, paths.totals > _NEVER / 2, length, ended)
+        answer = self._best(paths, paths.totals > NEVER / 2, length, ended)
         mask = ops.arange(length)[None, :] < answer.lengths[:, None]
         return Generation(answer.tokens, answer.log_probs, mask, None)
 
@@ -155,7 +155,7 @@ class BeamSearch:
         paths = Paths(
             tokens=ops.full((rows, self.width, self.max_new_tokens), self.pad_id, "int32"),
             log_probs=ops.zeros((rows, self.width, self.max_new_tokens)),
-            totals=ops.where(ops.arange(self.width) == 0, 0.0, _NEVER) * ops.ones((rows, 1)),
+            totals=ops.where(ops.arange(self.width) == 0, 0.0, NEVER) * ops.ones((rows, 1)),
             room=ops.full((rows,), self.width, "int32"),
             greedy=ops.ones((rows,), "bool"),
             states=ops.repeat(states[:, None], self.width, axis=1),
@@ -173,10 +173,10 @@ class BeamSearch:
         stops = ops.zeros_like(last_tokens, dtype="bool")
         for stop_token in self.stop_tokens:
             stops = stops | (last_tokens == stop_token)
-        stops = stops & (paths.totals > _NEVER / 2)
+        stops = stops & (paths.totals > NEVER / 2)
         ended = self._best(paths, stops, t + 1, ended)
         paths = paths._replace(
-            totals=ops.where(stops, _NEVER, paths.totals),
+            totals=ops.where(stops, NEVER, paths.totals),
             room=paths.room - ops.sum(ops.cast(stops, "int32"), axis=1),
             greedy=paths.greedy & ~stops[:, 0],
         )
@@ -200,11 +200,11 @@ class BeamSearch:
         states = ops.take_along_axis(paths.states, parents, axis=1)
         has_room = ops.arange(self.width) < paths.room[:, None]
         continued = paths._replace(
-            tokens=_with_column(tokens_before, tokens, t),
-            log_probs=_with_column(
+            tokens=with_column(tokens_before, tokens, t),
+            log_probs=with_column(
                 log_probs_before, ops.take_along_axis(_flat(log_probs), chosen, axis=-1), t
             ),
-            totals=ops.where(has_room, ops.take_along_axis(totals, chosen, axis=-1), _NEVER),
+            totals=ops.where(has_room, ops.take_along_axis(totals, chosen, axis=-1), NEVER),
             states=self.constraint.follow(states, tokens),
         )
         return continued, parents
@@ -227,7 +227,7 @@ class BeamSearch:
         return ((5.0 + ops.cast(length, "float32")) / 6.0) ** self.length_penalty
 
 
-def _side_by_side(state, width):
+def side_by_side(state: DecodeState, width: int) -> DecodeState:
     """The state of B rows with ``width`` copies of each, next to each other."""
     column, *of_rows = state
     copies = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), of_rows)
@@ -245,6 +245,6 @@ def _pick(x, index):
     return ops.take_along_axis(x, index, axis=1)[:, 0]
 
 
-def _with_column(x, column, t):
-    """x with x[..., t] replaced."""
+def with_column(x: Array, column: Array, t: Array) -> Array:
+    """x[..., N] with x[..., t] replaced."""
     return ops.where(ops.arange(x.shape[-1]) == t, column[..., None], x)
