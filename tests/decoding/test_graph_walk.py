@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from tests.walks import walks_of
 from tfalign.decoding import BeamSearch, GraphWalk, HiddenAnswerWalk, generate
 from tfalign.decoding.constraints import ConstraintError
 from tfalign.models import CausalLM, GPTConfig
@@ -45,25 +46,12 @@ def walks_by_hand(edges, source, most, least=0, query=None):
     return found
 
 
-def walks_of(constraint, prompt):
-    """All token sequences that a constraint allows after a prompt."""
-    states, texts, found = constraint.start(Prompts(np.array([prompt]), None)), [()], set()
-    while texts:
-        rows, tokens = np.nonzero(np.asarray(constraint.allowed(states)))
-        following = [(*texts[row], token) for row, token in zip(rows, tokens.tolist())]
-        goes_on = tokens != STOP
-        found |= {text for text, more in zip(following, goes_on) if not more}
-        texts = [text for text, more in zip(following, goes_on) if more]
-        states = constraint.follow(np.asarray(states)[rows[goes_on]], tokens[goes_on])
-    return found
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_it_allows_the_walks_of_the_graph(seed):
     edges = random_graph(seed)
     walk = GraphWalk(edges, V, STOP, max_hops=2, min_hops=seed % 3)
     for source in np.unique(edges[:, 0]):
-        assert walks_of(walk, [source]) == walks_by_hand(edges, source, 2, seed % 3)
+        assert walks_of(walk, [source], STOP) == walks_by_hand(edges, source, 2, seed % 3)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -73,12 +61,12 @@ def test_it_hides_the_answers_both_ways(seed):
     hides = False
     for source, query in np.unique(edges[:, :2], axis=0):
         expected = walks_by_hand(edges, source, 2, query=query)
-        assert walks_of(walk, [query, source]) == expected
+        assert walks_of(walk, [query, source], STOP) == expected
         hides |= expected != walks_by_hand(edges, source, 2)
     assert hides
     unasked = next(r for r in range(5, 11) if [0, r] not in edges[:, :2].tolist())
     if 0 in edges[:, 0]:
-        assert walks_of(walk, [unasked, 0]) == walks_by_hand(edges, 0, 2)
+        assert walks_of(walk, [unasked, 0], STOP) == walks_by_hand(edges, 0, 2)
 
 
 def test_padding_makes_no_difference():

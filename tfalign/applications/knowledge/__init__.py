@@ -1,17 +1,23 @@
 """Knowledge graphs: triples, embeddings that predict links, and language models that walk to an answer."""
 
+from tfalign.applications.knowledge.demonstrations import WalkDemonstrations
 from tfalign.applications.knowledge.embedded import embedded_graph
 from tfalign.applications.knowledge.embedding import KnowledgeEmbedding, LinkPredictor, Questions
-from tfalign.applications.knowledge.graph import KnowledgeGraph
+from tfalign.applications.knowledge.graph import KnowledgeGraph, answers_of
 from tfalign.applications.knowledge.objectives import LinkPrediction, SampledLinkPrediction
 from tfalign.applications.knowledge.ranking import (
     filtered_ranks,
     precision_recall_area,
     ranking_metrics,
 )
+from tfalign.applications.knowledge.rewards import WalkReward
 from tfalign.applications.knowledge.trainer import LinkPredictionOptions, LinkPredictionTrainer
+from tfalign.applications.knowledge.vocabulary import GraphVocabulary
+from tfalign.applications.knowledge.walker import Answer, Walker
 
 __all__ = [
+    "Answer",
+    "GraphVocabulary",
     "KnowledgeEmbedding",
     "KnowledgeGraph",
     "LinkPrediction",
@@ -20,6 +26,10 @@ __all__ = [
     "LinkPredictor",
     "Questions",
     "SampledLinkPrediction",
+    "WalkDemonstrations",
+    "WalkReward",
+    "Walker",
+    "answers_of",
     "embedded_graph",
     "filtered_ranks",
     "precision_recall_area",

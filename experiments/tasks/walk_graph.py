@@ -1,0 +1,227 @@
+"""Teaches a GPT to answer questions about a knowledge graph by walking in it.
+
+    python -m experiments.tasks.walk_graph --run_dir=runs/walk
+    python -m experiments.tasks.walk_graph --run_dir=runs/umls --graph=DATA/kg-tiny/umls --algorithm=grpo
+    python -m experiments.tasks.walk_graph --run_dir=runs/s1 --graph=DATA/countries/S1 --on_bad=skip --areas
+
+A question is a relation and an entity, its answer a walk of at most --max_hops edges to an entity that fits. (1)
+Embeddings of the graph are trained (``link_prediction``). (2) A GPT with random weights imitates walks to known answers
+and learns the facts of the training triples. (3) An algorithm of the library aligns it: 1 for a walk that ends at an
+answer, and on the way what it gains of the embeddings' probability, which is given back at the end. The edges that
+answer a question are hidden from its walks, always. Writes RUN_DIR/walk_graph.json: filtered mean reciprocal rank and
+Hits@k on validation and test triples, head and tail asked for, by constrained beam search, before and after (3); with
+--areas the area under the precision-recall curve of test questions' candidates, the answers of the test questions'
+relation; and some answers with their paths.
+
+Result: docs/results/knowledge.md.
+"""
+
+from __future__ import annotations
+
+import time
+
+import keras
+import numpy as np
+
+from experiments.launch import launch
+from experiments.tasks.link_prediction import read_graph
+from tfalign.applications.knowledge import (
+    GraphVocabulary,
+    LinkPredictionOptions,
+    LinkPredictionTrainer,
+    LinkPredictor,
+    WalkDemonstrations,
+    Walker,
+    WalkReward,
+    answers_of,
+    filtered_ranks,
+    precision_recall_area,
+    ranking_metrics,
+)
+from tfalign.files import write_json_atomically
+from tfalign.models import CausalLM, GPTConfig
+from tfalign.objectives import LanguageModelling
+from tfalign.options import changed, option, option_record, record, to_dict
+from tfalign.pretrained import Pretrained
+from tfalign.trainers import OnPolicyTrainer
+from tfalign.trainers.base import open_run
+from tfalign.trainers.objective import ObjectiveTrainer
+from tfalign.trainers.on_policy_options import OnPolicyOptions
+from tfalign.trainers.options import TrainingOptions
+
+
+@option_record
+class WalkGraphConfig:
+    run_dir: str = option("runs/walk", "Run directory.")
+    graph: str = option("embedded:en", "Folder of the graph; or embedded:en, embedded:zh.")
+    max_hops: int = option(2, "Edges of the longest walk.", at_least=1)
+    algorithm: str = option("ppo", "On-policy algorithm.")
+    shaping: float = option(1.0, "Factor of the potential; 0: no shaping.", at_least=0)
+    facts: float = option(0.5, "Fraction of facts among the demonstrations.", at_least=0, at_most=1)
+    width: int = option(128, "Hidden size.", at_least=1)
+    num_layers: int = option(2, "Number of blocks.", at_least=1)
+    embedding_dropout: float = option(0.2, "Dropout rate of token embeddings.", at_least=0, below=1)
+    beam: int = option(128, "Walks kept for each question.", at_least=1)
+    areas: bool = option(False, "Also measure the area under the precision-recall curve.")
+    most_questions: int | None = option(
+        None, "Questions of each split that are asked, at most; none: all.", at_least=1
+    )
+    links: LinkPredictionOptions = record(
+        changed(LinkPredictionOptions(), n3=0.1, save_every=1000), prefix="links."
+    )
+    imitation: TrainingOptions = record(
+        changed(
+            TrainingOptions(),
+            steps=1000,
+            batch_size=512,
+            learning_rate=3e-3,
+            warmup_steps=50,
+            weight_decay=0.1,
+            log_every=50,
+            save_every=500,
+        ),
+        prefix="imitation.",
+    )
+    options: OnPolicyOptions = record(
+        changed(
+            OnPolicyOptions(),
+            steps=100,
+            batch_size=512,
+            learning_rate=3e-4,
+            warmup_steps=5,
+            kl_coefficient=0.1,
+            max_prompt_tokens=3,
+            log_every=10,
+            save_every=100,
+        )
+    )
+
+
+def main(config):
+    graph = read_graph(config.graph, config.options.data_options.on_bad)
+    vocabulary = GraphVocabulary(graph)
+    run = open_run(config.run_dir, {"walk_graph": to_dict(config)}, "walk_graph")
+    keras.utils.set_random_seed(config.options.run.seed)
+    report, seconds = {}, time.process_time()
+    policy = imitate(config, vocabulary, run)
+    report["imitation"] = measured(config, policy.model, vocabulary)
+    report["imitation"]["cpu_seconds"] = time.process_time() - seconds
+    print("imitation", report["imitation"], flush=True)
+    seconds = time.process_time()
+    trainer = aligned(config, policy, vocabulary, run)
+    report[config.algorithm] = measured(config, policy.model, vocabulary)
+    report[config.algorithm]["cpu_seconds"] = time.process_time() - seconds
+    print(config.algorithm, report[config.algorithm])
+    walker = Walker(policy.model, vocabulary, trainer.constraint, config.beam)
+    report["answers"] = shown(walker, graph)
+    write_json_atomically(run.file("walk_graph.json"), report)
+    for one in report["answers"]:
+        print(f"{one['question']}  {one['right']}")
+        for answer in one["found"]:
+            print(f"    {answer['probability']:.3f}  {answer['path']}")
+    run.close()
+
+
+def imitate(config, vocabulary, run):
+    """A GPT that walks as demonstrations do, with its tokenizer."""
+    shape = {"vocab_size": vocabulary.size, "width": config.width, "num_layers": config.num_layers}
+    model = CausalLM(
+        GPTConfig(
+            **shape,
+            num_heads=4,
+            max_positions=16,
+            embedding_dropout=config.embedding_dropout,
+            initializer_range=0.08,
+        )
+    )
+    options = config.imitation
+    given = options.update.batch_size, config.max_hops, config.facts, options.run.seed
+    demonstrations = WalkDemonstrations(vocabulary, *given)
+    tokenizer = vocabulary.tokenizer
+    how = {"tokenizer": tokenizer, "options": options, "run_dir": run, "stage": "imitation"}
+    ObjectiveTrainer(model, LanguageModelling(), demonstrations, **how).train()
+    return Pretrained(model, tokenizer)
+
+
+def aligned(config, policy, vocabulary, run):
+    """Aligns the policy in place; the trainer that did."""
+    graph, walk = vocabulary.graph, vocabulary.walk(config.max_hops)
+    questions = np.unique(graph.questions("train")[:, :2], axis=0)
+    prompts = vocabulary.prompts(questions)
+    is_open = np.asarray(walk.allowed(walk.start(prompts))).any(axis=1)
+    questions = questions[is_open]  # the others have no edge but the hidden ones
+    potential = None
+    if config.shaping:
+        links = LinkPredictionTrainer(graph, options=config.links, run_dir=run)
+        links.train()
+        potential = LinkPredictor(links.model).probabilities(questions)
+    answers = answers_of(graph.questions("train"))
+    asked = None if potential is None else questions
+    reward = WalkReward(vocabulary, answers, potential, asked, config.shaping)
+    trainer = OnPolicyTrainer(
+        policy,
+        reward,
+        vocabulary.prompt_texts(questions),
+        config.algorithm,
+        constraint=walk,
+        options=changed(config.options, max_new_tokens=walk.max_new_tokens),
+        run_dir=run,
+    )
+    trainer.train()
+    return trainer
+
+
+def measured(config, model, vocabulary):
+    """Ranks of the answers to validation and test questions, and areas if they are wanted."""
+    graph, walk = vocabulary.graph, vocabulary.walk(config.max_hops)
+    walker, found = Walker(model, vocabulary, walk, config.beam), {}
+    for split in ("valid", "test"):
+        order = np.random.default_rng(0).permutation(2 * len(getattr(graph, split)))
+        questions = graph.questions(split)[order[: config.most_questions]]
+        log_probs = walker.log_probs(questions)
+        ranks = filtered_ranks(log_probs, questions[:, 2], graph.known(questions))
+        found[split] = ranking_metrics(ranks)
+        if config.areas:
+            found[split]["auc_pr"] = area(graph, walker, split)
+    return found
+
+
+def area(graph, walker, split):
+    """Of (head, relation, ?), with all tails of the relation as candidates (Bouchard et al. 2015)."""
+    triples = getattr(graph, split)
+    log_probs, scores, labels = walker.log_probs(triples), [], []
+    for row, (head, relation, _) in enumerate(triples):
+        candidates = np.unique(graph.train[graph.train[:, 1] == relation, 2])
+        candidates = [c for c in candidates if c in _tops(graph, relation)]
+        scores += np.exp(log_probs[row, candidates]).tolist()
+        labels += [c in graph.answers[head, relation] for c in candidates]
+    return precision_recall_area(scores, labels)
+
+
+def _tops(graph, relation):
+    """Tails of a relation that are heads of none: of located in, the regions that lie in nothing larger."""
+    of_relation = graph.train[graph.train[:, 1] == relation]
+    return set(of_relation[:, 2]) - set(of_relation[:, 0])
+
+
+def shown(walker, graph, count=5):
+    """Answers to some test questions, with their paths."""
+    found = []
+    for head, relation, tail in graph.test[:count]:
+        names = graph.entities[head], graph.relations[relation]
+        answers = walker.answers(*names, count=3)
+        found.append(
+            {
+                "question": " ".join((*names, "?")),
+                "right": graph.entities[tail],
+                "found": [
+                    {"entity": a.entity, "probability": float(a.probability), "path": a.path}
+                    for a in answers
+                ],
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    launch(WalkGraphConfig, main, __doc__)

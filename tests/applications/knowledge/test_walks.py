@@ -1,0 +1,169 @@
+"""Language models that walk in a graph: what they read, imitate, earn and answer, on graphs small enough to list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.walks import walks_of
+from tfalign.applications.knowledge import (
+    GraphVocabulary,
+    KnowledgeGraph,
+    WalkDemonstrations,
+    Walker,
+    WalkReward,
+    answers_of,
+)
+from tfalign.models import CausalLM, GPTConfig
+
+TRIPLES = [
+    *[("ann", "mother of", "bob"), ("bob", "father of", "cleo"), ("bob", "father of", "dan")],
+    *[("ann", "grandmother of", "cleo"), ("ann", "grandmother of", "dan")],
+]
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return GraphVocabulary(KnowledgeGraph.of(TRIPLES))
+
+
+def test_a_token_for_everything(vocabulary):
+    graph = vocabulary.graph
+    assert vocabulary.size == len(graph.entities) + graph.num_relations + 5
+    question = np.array([[0, 1], [2, 4]])  # ann, grandmother of; cleo, grandmother of, backwards
+    texts = vocabulary.prompt_texts(question)
+    assert [text.replace("\u00a0", " ") for text in texts] == [
+        "-grandmother of-> ann",
+        "<-grandmother of- cleo",
+    ]
+    ids = [vocabulary.tokenizer.encode(text, bos=True) for text in texts]
+    np.testing.assert_array_equal(ids, vocabulary.prompts(question).token_ids)
+    np.testing.assert_array_equal(vocabulary.questions_of(np.array(ids)), question)
+    with pytest.raises(ValueError, match=r"in its own way. Received: '-r->'"):
+        GraphVocabulary(KnowledgeGraph.of([("-r->", "r", "b")]))
+
+
+def test_the_walk_hides_what_answers_the_question(vocabulary):
+    """Of ann's grandchildren only the walk over bob is left."""
+    walk = vocabulary.walk(max_hops=2, min_hops=2)
+    (prompt,) = vocabulary.prompts(np.array([[0, 1]])).token_ids
+    texts = {vocabulary.text(text[:-1]) for text in walks_of(walk, prompt, vocabulary.stop)}
+    assert texts == {
+        "-mother of-> bob -father of-> cleo",
+        "-mother of-> bob -father of-> dan",
+        "-mother of-> bob <-mother of- ann",
+    }
+    free = vocabulary.walk(max_hops=1, hides_answers=False)
+    allowed = np.asarray(free.allowed(free.start(vocabulary.prompts(np.array([[0, 1]])))))[0]
+    assert vocabulary.text(np.flatnonzero(allowed)) == "-grandmother of-> -mother of->"
+
+
+def test_demonstrations_walk_to_answers_and_keep_to_the_constraint(vocabulary):
+    stream = WalkDemonstrations(vocabulary, batch_size=40, max_hops=3, facts=0.3, seed=1)
+    walk = vocabulary.walk(max_hops=3)
+    answers = answers_of(vocabulary.graph.questions("train"))
+    walks = {}
+    entity_of, facts, lengths = vocabulary.entity_of(), 0, set()
+    for ids, mask in zip(*next(stream)[:2]):
+        ((head, relation),) = vocabulary.questions_of(ids[None, :3])
+        text = ids[3:][mask[3:]]
+        if ids[0] == vocabulary.tell:
+            facts += 1
+            assert entity_of[text[0]] in answers[head, relation] and text[1] == vocabulary.stop
+            continue
+        lengths.add(len(text))
+        if not len(text):
+            continue  # there is no other way than the hidden one
+        assert entity_of[text[-2]] in answers[head, relation]
+        if (head, relation) not in walks:
+            walks[head, relation] = walks_of(walk, ids[:3], vocabulary.stop)
+        assert tuple(text.tolist()) in walks[head, relation]
+    assert 4 < facts < 24
+    assert lengths == {0, 5, 7}  # a hop alone would be the hidden edge
+    other = WalkDemonstrations(vocabulary, batch_size=40, max_hops=3, facts=0.3, seed=1)
+    other.restore(stream.state())
+    np.testing.assert_array_equal(next(other).token_ids, next(stream).token_ids)
+
+
+def test_demonstrations_take_all_walks_of_a_length_alike():
+    """From a to c lead three walks of two hops: two over b1, one over b2."""
+    graph = KnowledgeGraph.of(
+        [
+            *[("a", "r", "b1"), ("a", "s", "b1"), ("b1", "r", "c")],
+            *[("a", "r", "b2"), ("b2", "s", "c"), ("a", "t", "c")],
+        ]
+    )
+    stream = WalkDemonstrations(GraphVocabulary(graph), 1, max_hops=2, seed=0)
+    asked = np.tile([graph.entities.index("a"), graph.relations.index("t"), 3], (3000, 1))
+    relations, entities, hops = stream.sampled(asked, np.random.default_rng(0))
+    walks = np.concatenate([relations, entities], axis=1)[hops == 2]
+    _, counts = np.unique(walks, axis=0, return_counts=True)
+    assert len(counts) == 3
+    np.testing.assert_allclose(counts / counts.sum(), 1 / 3, atol=0.04)
+
+
+def rolled_out(vocabulary, question, *walks):
+    """What a reward is given for walks, as lists of names and relation numbers."""
+    prompts = vocabulary.prompts(np.tile(question, (len(walks), 1)))
+    ids = np.full((len(walks), 5), vocabulary.pad)
+    mask = np.zeros(ids.shape, "bool")
+    for row, tokens in enumerate(walks):
+        ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, True
+    whole = np.concatenate([prompts.token_ids, ids], axis=1)
+    return whole, np.concatenate([prompts.mask, mask], axis=1), mask
+
+
+def test_a_walk_earns_its_end_and_shaping_adds_up_to_nothing(vocabulary):
+    ann, bob, cleo, _ = vocabulary.entity_ids
+    father, _, mother, *_ = vocabulary.relation_ids
+    stop, answers = vocabulary.stop, {(0, 1): [2, 3]}
+    given = rolled_out(
+        *[vocabulary, [0, 1], [mother, bob, father, cleo, stop], [mother, bob, stop], [stop]]
+    )
+    plain = WalkReward(vocabulary, answers)(*given)
+    np.testing.assert_array_equal(plain, [[0, 0, 0, 0, 1], [0] * 5, [0] * 5])
+    potential = np.array([[0.1, 0.3, 0.8, 0.6]])
+    shaped = WalkReward(vocabulary, answers, potential, np.array([[0, 1]]), scale=2.0)(*given)
+    np.testing.assert_allclose(
+        shaped, [[0, 0.6, 0, 1.0, 1 - 1.6], [0, 0.6, -0.6, 0, 0], [0] * 5], atol=1e-6
+    )
+    np.testing.assert_allclose(shaped.sum(axis=1), plain.sum(axis=1), atol=1e-6)
+    with pytest.raises(ValueError, match="1 rows, no questions"):
+        WalkReward(vocabulary, answers, potential)
+
+
+def test_the_start_is_an_answer_where_it_is_one(vocabulary):
+    given = rolled_out(vocabulary, [0, 1], [vocabulary.stop])
+    assert WalkReward(vocabulary, {(0, 1): [0]})(*given).sum() == 1
+
+
+def test_answers_are_sums_over_walks(vocabulary):
+    """Against the probabilities of all walks, one by one, from full forward passes."""
+    model = CausalLM(GPTConfig(vocabulary.size, 16, 1, 2, max_positions=9, initializer_range=0.5))
+    walk = vocabulary.walk(max_hops=2)
+    walker = Walker(model, vocabulary, walk, width=64, chunk=2)
+    question = np.array([[0, 1]])
+    prompt = vocabulary.prompts(question)
+    expected = np.zeros(4)
+    texts = [((), walk.start(prompt), 0.0)]
+    entity_of = vocabulary.entity_of()
+    while texts:
+        text, state, total = texts.pop()
+        ids = np.concatenate([prompt.token_ids, np.array([text], "int32").reshape(1, -1)], axis=1)
+        logits = np.asarray(model(ids))[0, -1]
+        allowed = np.flatnonzero(np.asarray(walk.allowed(state))[0])
+        chances = np.exp(logits[allowed]) / np.exp(logits[allowed]).sum()
+        for token, chance in zip(allowed.tolist(), chances):
+            if token == vocabulary.stop:
+                expected[entity_of[text[-1]]] += chance * np.exp(total)
+            else:
+                following = walk.follow(state, np.array([token], "int32"))
+                texts.append(((*text, token), following, total + np.log(chance)))
+    np.testing.assert_allclose(np.exp(walker.log_probs(question))[0], expected, atol=1e-5)
+    answers = walker.answers("ann", "grandmother of", count=2)
+    assert answers[0].probability == pytest.approx(expected.max(), abs=1e-5)
+    assert answers[0].path.startswith("ann -mother of-> bob")
+    with pytest.raises(ValueError, match="no such relation. Received: 'aunt of'"):
+        walker.answers("ann", "aunt of")
+    backwards = walker.answers("cleo", "~father of")
+    assert all(answer.path.startswith("cleo <-") for answer in backwards)
