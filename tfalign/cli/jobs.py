@@ -81,6 +81,12 @@ JOBS = {
     "evaluate": Job("compare a policy before and after alignment", "EvaluateJob", "evaluate"),
     "pipeline": Job("all of the above in one run", "PipelineJob", "pipeline", configs=NAMED),
     "demo": Job("the pipeline on embedded data, in minutes", "DemoJob", "pipeline"),
+    "compose": Job(
+        "write texts that say what briefs ask for",
+        "ComposeJob",
+        "compose",
+        module="tfalign.applications.content.compose",
+    ),
     "report": Job("write a run's report from its metrics", "ReportJob", "report"),
     "generate": Job(
         "continue prompts with a model", "GenerateJob", "generate", module="tfalign.cli.talk"

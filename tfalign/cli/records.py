@@ -5,6 +5,7 @@ This module imports neither Keras nor TensorFlow.
 
 from __future__ import annotations
 
+from tfalign.applications.content.options import ComposeOptions
 from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
 from tfalign.planning.options import PlanOptions
@@ -237,6 +238,11 @@ class ChatJob:
     tools: tuple[str, ...] = option((), _TOOLS)
     turns: TurnOptions = record(TurnOptions(max_turns=8))
     sampling: SamplingOptions = record(SamplingOptions())
+
+
+@option_record
+class ComposeJob(ComposeOptions):
+    """Writes what briefs ask for: fine-tuning on people's texts, then GRPO towards the briefs."""
 
 
 @option_record

@@ -1,0 +1,68 @@
+"""What is written for: a task is briefs with people's texts, and who checks what a model writes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tfalign.applications.content import clothing, embedded, restaurants
+from tfalign.applications.content.briefs import Told, split_told
+from tfalign.applications.content.compliance import RULES, Compliance, Rule
+from tfalign.applications.content.slots import SlotChecker
+
+HOUSE_STYLE = Rule(
+    "house style",
+    "the advertiser's own",
+    r"\b(?:cheap(?:ly|er|est)?|poor(?:ly)?|bad(?:ly)?|pricey|expensive|adults? only)\b",
+)
+"""What an owner would not have said of the own restaurant; every slot can be told without it."""
+
+
+class Task(NamedTuple):
+    """Briefs with texts, and their checks."""
+
+    train: list[Told]
+    test: list[Told]
+    checker: SlotChecker
+    compliance: Compliance
+
+    def records(self, split: str = "train", texts: bool = False) -> list[dict[str, Any]]:
+        """Records of prompts, or with ``texts`` one of each text.
+
+        Args:
+            split: "train" or "test".
+            texts: whether they are for ``FineTuner``.
+        """
+        told = self.train if split == "train" else self.test
+        if texts:
+            return [one.brief.record(text) for one in told for text in one.texts]
+        return [one.brief.record() for one in told]
+
+
+def task_of(source: str, test_fraction: float = 0.15) -> Task:
+    """A task by name.
+
+    Args:
+        source: "embedded" or "embedded:zh", which need no data; "restaurants:FILE.csv,FILE.csv" of the E2E
+            data; "clothing:FILE.json" of AdvertiseGen.
+        test_fraction: about how much of the briefs is held out.
+
+    Raises:
+        ValueError: if it is none of these, or a file is refused.
+    """
+    kind, _, given = source.partition(":")
+    files = given.split(",")
+    if kind == "embedded":
+        language = given or "en"
+        told, checker = embedded.briefs(language), embedded.checker(language)
+        rules = RULES[language]
+    elif kind == "restaurants" and given:
+        told, checker = restaurants.read_restaurants(*files), restaurants.CHECKER
+        rules = (*RULES["en"], HOUSE_STYLE)
+    elif kind == "clothing" and given:
+        told, checker, rules = clothing.read_clothing(*files), clothing.CHECKER, RULES["zh"]
+    else:
+        raise ValueError(
+            "Data is embedded, embedded:zh, restaurants:FILES or clothing:FILES. "
+            f"Received: {source!r}"
+        )
+    return Task(*split_told(told, test_fraction), checker, Compliance(rules))
