@@ -28,32 +28,55 @@ class Prompts(NamedTuple):
         """int32[B], which record of the data each prompt is; None where there are no records."""
         return None
 
+    @property
+    def condition(self) -> Array | None:
+        """Array[B, ...], what the model reads before each prompt (a user's number, an image), see
+        ``models.Conditioned``; None where there is nothing."""
+        return None
+
     def each(self, function: Callable[[Array], Array]) -> Prompts:
         """The prompts with a function applied to every array."""
         return Prompts(*map(function, self))
 
 
 class NumberedPrompts(Prompts):
-    """Prompts of a data set, which know their records; otherwise they are ``Prompts``.
+    """Prompts of a data set, which know their records and bring conditions; otherwise they are ``Prompts``.
 
     Args:
         token_ids: int32[B, P], left-padded.
         mask: bool[B, P].
-        rows: int32[B], which record each prompt is.
+        rows: int32[B], which record each prompt is; None where there are no records.
+        condition: array of B rows, see ``Prompts.condition``; None for nothing.
+
+    >>> import numpy as np
+    >>> prompts = NumberedPrompts(np.array([[4], [5]]), np.ones((2, 1), "bool"), condition=np.array([7, 8]))
+    >>> prompts.each(lambda x: x[1:]).condition
+    array([8])
     """
 
-    def __new__(cls, token_ids: Array, mask: Array, rows: Array | None = None):
+    def __new__(
+        cls,
+        token_ids: Array,
+        mask: Array,
+        rows: Array | None = None,
+        condition: Array | None = None,
+    ):
         prompts = super().__new__(cls, token_ids, mask)
         prompts._rows = rows
+        prompts._condition = condition
         return prompts
 
     @property
     def rows(self) -> Array | None:
         return self._rows
 
+    @property
+    def condition(self) -> Array | None:
+        return self._condition
+
     def each(self, function: Callable[[Array], Array]) -> Prompts:
-        rows = None if self._rows is None else function(self._rows)
-        return NumberedPrompts(*map(function, self), rows)
+        beside = (x if x is None else function(x) for x in (self._rows, self._condition))
+        return NumberedPrompts(*map(function, self), *beside)
 
 
 class LanguageModelBatch(NamedTuple):
@@ -85,6 +108,7 @@ class RankedResponses(NamedTuple):
     padding_mask: Array  # bool[B, K, T]
     response_mask: Array  # bool[B, K, R]
     ref_log_probs: Array  # float32[B, K], the reference's, summed over a response; 0 without one
+    condition: Array | None = None  # [B, K, ...], as the prompts'; None for nothing
 
 
 class LabelledResponses(NamedTuple):
@@ -187,6 +211,7 @@ class Rollout(NamedTuple):
     returns: Array  # targets of the critic
     scores: Array  # float32[B], the reward model's
     constraint_states: Array | None = None  # int32[B, R], before each token; None for no constraint
+    condition: Array | None = None  # [B, ...], as the prompts'; None for nothing
 
 
 @option_record

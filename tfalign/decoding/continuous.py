@@ -23,6 +23,7 @@ from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
 from tfalign.functional.rows import ROWS_AT_ONCE, take_rows
 from tfalign.models import CausalLM
+from tfalign.models.conditioned import condition_argument
 from tfalign.types import Array, Generation, Prompts
 
 HALVINGS = 2  # of the slots once nobody waits; each is one more loop to compile
@@ -40,6 +41,7 @@ class Queue(NamedTuple):
     following: Any  # int32[N], the constraint's states before the first token
     seed: Any  # uint32[]
     kernel: Any  # float[W, V], of the LM head
+    condition: Any  # of N rows, see ``Prompts.condition``; None for nothing
 
 
 class Read(NamedTuple):
@@ -102,10 +104,12 @@ class ContinuousGenerator(Responses):
         mask: Array | None = None,
         seed: int = 0,
         row_ids: Array | None = None,
+        condition: Array | None = None,
     ) -> tuple[Generation, int]:
         """As a call, with how many rows were run in all steps together; those that drew a token of a response
         are the responses' lengths."""
-        generation, row_steps = self.compiled(*self._given(token_ids, mask, seed, row_ids))
+        given = self._given(token_ids, mask, seed, row_ids, condition)
+        generation, row_steps = self.compiled(*given)
         return self._checked(generation), int(ops.sum(row_steps))
 
     def _compile(self):
@@ -120,10 +124,15 @@ class ContinuousGenerator(Responses):
         return self.compiled(*given)[0]
 
     def run(
-        self, token_ids: Array, mask: Array, seed: int | Array, row_ids: Array
+        self,
+        token_ids: Array,
+        mask: Array,
+        seed: int | Array,
+        row_ids: Array,
+        condition: Array | None = None,
     ) -> tuple[Generation, Array]:
         """The loop itself, to be compiled: (Generation, int32[1] of rows run in all steps together)."""
-        queue = self._queue(token_ids, mask, seed, row_ids)
+        queue = self._queue(token_ids, mask, seed, row_ids, condition)
         count = token_ids.shape[0]
         widths = _widths(min(self.slots, count))
         leave = [*widths[1:], 0]  # so many busy slots to the next loop
@@ -134,9 +143,9 @@ class ContinuousGenerator(Responses):
         kept = {name: x[:count] for name, x in work.kept.items()}
         return Generation(**{"values": None} | kept), work.row_steps
 
-    def _queue(self, token_ids, mask, seed, row_ids):
+    def _queue(self, token_ids, mask, seed, row_ids, condition):
         token_ids, mask = to_left_padded(token_ids, mask)
-        number, row = _prompts_apart(token_ids, mask)
+        number, row = _prompts_apart(token_ids, mask, condition)
         after = ((0, 0), (0, self.max_new_tokens - 1))
         return Queue(
             prompts=Prompts(token_ids, mask),
@@ -148,6 +157,7 @@ class ContinuousGenerator(Responses):
             following=self.constraint.start(Prompts(token_ids, mask)),
             seed=seed,
             kernel=self.model.readout_kernel(),
+            condition=condition,
         )
 
     def _nothing_done(self, queue, width):
@@ -155,9 +165,14 @@ class ContinuousGenerator(Responses):
         shape = (count + 1, self.max_new_tokens)
         kept = {"tokens": ops.full(shape, self.pad_id, "int32"), "mask": ops.zeros(shape, "bool")}
         nothing = ops.zeros((width,), "int32")
-        cache = self.model.backbone.new_cache(width, columns)
+        cache = self._cache(queue, width, columns)
         slots = Slots(nothing + count, nothing, nothing, nothing, cache)
         return Work(slots, kept | self._nothing_yet(shape), ops.zeros((1,), "int32"))
+
+    def _cache(self, queue, rows, columns):
+        """A cache of so many rows, without tokens; whose conditions it has is of no matter."""
+        condition = None if queue.condition is None else queue.condition[:rows]
+        return self.model.backbone.new_cache(rows, columns, **condition_argument(condition))
 
     def _with_queue(self, queue, work, fewest):
         """Work, until nobody waits and at most ``fewest`` slots are busy."""
@@ -165,7 +180,7 @@ class ContinuousGenerator(Responses):
         at_once = min(ROWS_AT_ONCE, count)
         nothing = Read(
             ops.convert_to_tensor(-at_once, "int32"),
-            self.model.backbone.new_cache(at_once, columns),
+            self._cache(queue, at_once, columns),
         )
 
         def unfinished(waiting, read, work):
@@ -208,7 +223,9 @@ class ContinuousGenerator(Responses):
         def read_on(read):
             first = read.first + at_once
             rows = ops.take(queue.row, ops.minimum(first + ops.arange(at_once), last))
-            return (Read(first, start(self.model, *take_rows(rows, queue.prompts), 1).cache),)
+            ids, mask = take_rows(rows, queue.prompts)
+            condition = None if queue.condition is None else take_rows(rows, queue.condition)
+            return (Read(first, start(self.model, ids, mask, 1, condition).cache),)
 
         return ops.while_loop(lambda read: number >= read.first + at_once, read_on, (read,))[0]
 
@@ -243,11 +260,16 @@ def _widths(most):
     return [width for width in (most >> halving for halving in range(HALVINGS + 1)) if width]
 
 
-def _prompts_apart(token_ids, mask):
-    """(number int32[N], row int32[N]): which prompt every row has, where one that is the same as in the row before
-    is not counted again; and the row where each of them stands first, as far as there are so many."""
+def _prompts_apart(token_ids, mask, condition):
+    """(number int32[N], row int32[N]): which prompt every row has, where one that is the same as in the row before,
+    its condition too, is not counted again; and the row where each of them stands first, as far as there are so
+    many."""
     real = ops.where(mask, token_ids, -1)
-    begins = ops.pad(ops.any(real[1:] != real[:-1], axis=1), ((1, 0),), constant_values=True)
+    differs = ops.any(real[1:] != real[:-1], axis=1)
+    if condition is not None:
+        beside = ops.reshape(condition, (token_ids.shape[0], -1))
+        differs = differs | ops.any(beside[1:] != beside[:-1], axis=1)
+    begins = ops.pad(differs, ((1, 0),), constant_values=True)
     rows = ops.arange(token_ids.shape[0], dtype="int32")
     order = ops.argsort(ops.where(begins, rows, rows + token_ids.shape[0]))
     return ops.cumsum(ops.cast(begins, "int32")) - 1, ops.cast(order, "int32")

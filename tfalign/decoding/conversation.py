@@ -77,8 +77,8 @@ class Conversation(Responses):
         self.beginning = backend.jit_rows(self._begin, self.variables)
         self.speaking = backend.jit_rows(self._speak, self.variables)
 
-    def _respond(self, token_ids, mask, seed, row_ids):
-        talk = self.beginning(token_ids, mask)
+    def _respond(self, token_ids, mask, seed, row_ids, condition):
+        talk = self.beginning(token_ids, mask, condition)
         over = np.zeros(len(mask), "bool")
         while not over.all():
             talk = self.speaking(talk, seed, row_ids)
@@ -86,14 +86,14 @@ class Conversation(Responses):
             over = np.asarray(terminal(talk.text))
         return self._generation(talk, token_ids.shape[1])
 
-    def _begin(self, token_ids, mask):
+    def _begin(self, token_ids, mask, condition):
         """Talk: prompts, of which all but the last token are in the cache."""
         prompts = Prompts(token_ids, mask)
         text = initial(prompts, self.max_new_tokens, self.pad_id)
         rows, columns = token_ids.shape
         return Talk(
             text,
-            start(self.model, token_ids, mask, self.max_new_tokens).cache,
+            start(self.model, token_ids, mask, self.max_new_tokens, condition).cache,
             ops.full((rows,), columns - 1, "int32"),
             self.constraint.start(prompts),
             self._nothing_yet((rows, self.max_new_tokens)),

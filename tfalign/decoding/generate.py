@@ -17,11 +17,12 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.decoding.constraints import Constraint, Unconstrained, check_states, told
-from tfalign.decoding.prompts import checked_prompts
+from tfalign.decoding.prompts import checked_condition, checked_prompts
 from tfalign.decoding.samplers import Greedy, RowSampler, Sampler, allow
 from tfalign.functional.masking import to_left_padded
 from tfalign.functional.random import uniform
 from tfalign.models import CausalLM, ValueHead
+from tfalign.models.conditioned import condition_argument
 from tfalign.types import Array, Generation, Prompts
 
 
@@ -38,7 +39,13 @@ class DecodeState(NamedTuple):
     finished: Any  # bool[B], rows that have drawn a stop token
 
 
-def start(model: CausalLM, token_ids: Array, mask: Array, max_new_tokens: int) -> DecodeState:
+def start(
+    model: CausalLM,
+    token_ids: Array,
+    mask: Array,
+    max_new_tokens: int,
+    condition: Array | None = None,
+) -> DecodeState:
     """The state before the first token is sampled.
 
     Args:
@@ -46,6 +53,7 @@ def start(model: CausalLM, token_ids: Array, mask: Array, max_new_tokens: int) -
         token_ids: int32[B, P], padded on either side.
         mask: bool[B, P].
         max_new_tokens: int, R; the cache gets P + R - 1 columns.
+        condition: array of B rows, of a model that takes one; None for others.
 
     Returns:
         DecodeState.
@@ -54,7 +62,9 @@ def start(model: CausalLM, token_ids: Array, mask: Array, max_new_tokens: int) -
     rows, columns = token_ids.shape
     positions = ops.cumsum(ops.cast(mask, "int32"), axis=1) - 1
     visible = ops.pad(mask, ((0, 0), (0, max_new_tokens - 1)), constant_values=True)
-    cache = model.backbone.new_cache(rows, columns + max_new_tokens - 1)
+    cache = model.backbone.new_cache(
+        rows, columns + max_new_tokens - 1, **condition_argument(condition)
+    )
     if columns > 1:
         _, cache = model.backbone.extend(
             token_ids[:, :-1], cache, 0, visible, ops.maximum(positions[:, :-1], 0)
@@ -170,6 +180,7 @@ class Responses:
         mask: Array | None = None,
         seed: int = 0,
         row_ids: Array | None = None,
+        condition: Array | None = None,
     ) -> Generation:
         """Samples a response to every prompt.
 
@@ -180,21 +191,24 @@ class Responses:
             row_ids: int32[B], which stream of random numbers a row samples from; its place in the
                 batch where None. A row's response depends on the seed, its id and its prompt, not
                 on the rest of the batch.
+            condition: array of B rows, see ``Prompts.condition``; None for a model that takes none.
 
         Returns:
             Generation.
 
         Raises:
-            ValueError: see ``prompts.checked_prompts``.
+            ValueError: see ``prompts.checked_prompts`` and ``prompts.checked_condition``.
             ConstraintError: if the constraint allows no token, naming prompt and state.
         """
-        return self._checked(self._respond(*self._given(token_ids, mask, seed, row_ids)))
+        given = self._given(token_ids, mask, seed, row_ids, condition)
+        return self._checked(self._respond(*given))
 
-    def _given(self, token_ids, mask, seed, row_ids):
+    def _given(self, token_ids, mask, seed, row_ids, condition):
         """A call's arguments, checked, as the programs take them."""
         token_ids, mask = checked_prompts(self.model, token_ids, mask, self.max_new_tokens)
+        condition = checked_condition(self.model, condition, len(mask))
         row_ids = np.arange(len(mask)) if row_ids is None else row_ids
-        return token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32")
+        return token_ids, mask, np.uint32(seed), np.asarray(row_ids, "int32"), condition
 
     def _checked(self, generation):
         if self.is_constrained:
@@ -205,7 +219,7 @@ class Responses:
         """Makes the programs."""
         raise NotImplementedError
 
-    def _respond(self, token_ids, mask, seed, row_ids):
+    def _respond(self, token_ids, mask, seed, row_ids, condition):
         """Generation, of arguments that were checked."""
         raise NotImplementedError
 
@@ -252,19 +266,28 @@ class Generator(Responses):
     def _respond(self, *given):
         return self.compiled(*given)
 
-    def run(self, token_ids: Array, mask: Array, seed: int | Array, row_ids: Array) -> Generation:
+    def run(
+        self,
+        token_ids: Array,
+        mask: Array,
+        seed: int | Array,
+        row_ids: Array,
+        condition: Array | None = None,
+    ) -> Generation:
         """The loop itself, to be compiled; as a call, with tensors and without its checks."""
         columns = ops.arange(self.max_new_tokens)[:, None]
-        return self.run_with(token_ids, mask, uniform(seed, row_ids[None, :], columns))
+        return self.run_with(token_ids, mask, uniform(seed, row_ids[None, :], columns), condition)
 
-    def run_with(self, token_ids: Array, mask: Array, uniforms: Array) -> Generation:
+    def run_with(
+        self, token_ids: Array, mask: Array, uniforms: Array, condition: Array | None = None
+    ) -> Generation:
         """The loop with random numbers from elsewhere: float32[R, B] in [0, 1). A model whose cache is
         of another kind brings its own loop, ``decode``."""
         if hasattr(self.model, "decode"):
             return self.model.decode(self, token_ids, mask, uniforms)
         rows, length = token_ids.shape[0], self.max_new_tokens
         kernel = self.model.readout_kernel()
-        state = start(self.model, token_ids, mask, length)
+        state = start(self.model, token_ids, mask, length, condition)
         first_column = token_ids.shape[1] - 1
 
         def unfinished(state, lengths, following, kept):
@@ -315,6 +338,7 @@ def generate(
     stop_tokens: Iterable[int] = (),
     pad_id: int | None = 0,
     constraint: Constraint | None = None,
+    condition: Array | None = None,
 ) -> Generation:
     """Samples a response to each prompt; programs are compiled once and kept with the model.
 
@@ -328,13 +352,14 @@ def generate(
         stop_tokens: ids after which a response ends.
         pad_id: int, what stands after the end.
         constraint: which tokens may come next, see ``constraints``; None for all.
+        condition: array of B rows, of a model that takes one, see ``models.Conditioned``; None for others.
 
     Returns:
         Generation: tokens int32[B, R], log_probs float32[B, R], mask bool[B, R].
 
     Raises:
         ValueError: if a prompt is empty or has an id outside the vocabulary, or prompt and response
-            exceed the model's positions.
+            exceed the model's positions, or a condition is missing, wrong or not wanted.
         ConstraintError: if the constraint allows no token, naming prompt and state.
     """
     kept = _generators.setdefault(model, {})
@@ -343,7 +368,7 @@ def generate(
     if made_of not in kept:
         # the loop holds the model weakly, or the entry would keep its own key alive
         kept[made_of] = Generator(weakref.proxy(model), *choices)
-    return kept[made_of](prompts, prompt_mask, seed)
+    return kept[made_of](prompts, prompt_mask, seed, condition=condition)
 
 
 def check_max_new_tokens(max_new_tokens: int) -> None:

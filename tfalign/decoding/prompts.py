@@ -38,3 +38,33 @@ def checked_prompts(
             f"max_new_tokens {max_new_tokens}), the model has {most}"
         )
     return token_ids, mask
+
+
+def checked_condition(model: Any, condition: Any, rows: int) -> Any:
+    """A condition, checked to be what the model takes.
+
+    Args:
+        model: CausalLM, or another; ``takes_condition`` says that it reads one, see ``models.Conditioned``.
+        condition: array of B rows, or None.
+        rows: int, B.
+
+    Returns:
+        array of B rows; None for a model that takes none.
+
+    Raises:
+        ValueError: if it is missing or not wanted, or has other rows or another shape or range.
+    """
+    takes = getattr(model, "takes_condition", False)
+    if takes != (condition is not None):
+        received = "none" if condition is None else f"one of {len(condition)} rows"
+        wants = "reads a condition before each prompt" if takes else "takes no condition"
+        raise ValueError(f"The model {wants}. Received: {received}")
+    if condition is None:
+        return None
+    check = getattr(model.backbone, "checked_condition", np.asarray)
+    condition = check(condition)
+    if len(condition) != rows:
+        raise ValueError(
+            f"A condition has a row for each of {rows} prompts. Received: {len(condition)} rows"
+        )
+    return condition

@@ -29,19 +29,24 @@ from tfalign.layers.positions import (
     rotary_frequencies,
     rotate,
 )
+from tfalign.layers.prefixes import IdPrefix, PatchPrefix, PrefixEncoder, VectorPrefix
 
 __all__ = [
     "CrossAttentionBlock",
     "FeedForward",
     "GatedFeedForward",
+    "IdPrefix",
     "KeyValueCache",
     "LearnedPositions",
     "MultiHeadAttention",
+    "PatchPrefix",
+    "PrefixEncoder",
     "ResidualBlock",
     "Rotary",
     "SinusoidalPositions",
     "TokenEmbedding",
     "TransformerBlock",
+    "VectorPrefix",
     "activation_function",
     "banded_mask",
     "causal_mask",

@@ -8,6 +8,7 @@ from tfalign.models.actor_critic import (
     separate_critic,
 )
 from tfalign.models.bert import BERT, BERTConfig
+from tfalign.models.conditioned import Conditioned
 from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.heads import (
     CausalLMHead,
@@ -42,6 +43,7 @@ __all__ = [
     "BERTPretrainer",
     "CausalLM",
     "CausalLMHead",
+    "Conditioned",
     "Critic",
     "GPT",
     "GPTConfig",

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfalign.models.conditioned import condition_argument, seen_by
 from tfalign.models.heads import ValueHead
 from tfalign.models.tasks import CausalLM, Critic
 from tfalign.types import Array
@@ -31,11 +32,15 @@ class Actor(keras.Model):
         self.built = True
 
     def call(
-        self, token_ids: Array, padding_mask: Array, response_length: int
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        response_length: int,
+        condition: Array | None = None,
     ) -> tuple[Array, None]:
         """As ``SharedActorCritic.call``, with None for the values."""
         given = (token_ids, padding_mask, response_length)
-        return before_response(self.policy.backbone, *given), None
+        return before_response(self.policy.backbone, *given, condition=condition), None
 
     def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
@@ -61,7 +66,11 @@ class SharedActorCritic(keras.Model):
         self.built = True
 
     def call(
-        self, token_ids: Array, padding_mask: Array, response_length: int
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        response_length: int,
+        condition: Array | None = None,
     ) -> tuple[Array, Array]:
         """The states before each response token.
 
@@ -69,12 +78,14 @@ class SharedActorCritic(keras.Model):
             token_ids: int32[B, T], left-padded prompt, then ``response_length`` columns.
             padding_mask: bool[B, T].
             response_length: int, R.
+            condition: array of B rows, of a policy that takes one; None for others.
 
         Returns:
             (hidden float[B, R, W] for ``policy.logits``, values float32[B, R]); the state before
             response token t stands at column T - R - 1 + t.
         """
-        hidden = before_response(self.policy.backbone, token_ids, padding_mask, response_length)
+        given = (token_ids, padding_mask, response_length)
+        hidden = before_response(self.policy.backbone, *given, condition=condition)
         return hidden, self.value_head(hidden)
 
     def get_config(self) -> dict[str, Any]:
@@ -91,7 +102,7 @@ class SeparateActorCritic(keras.Model):
 
     Args:
         policy: CausalLM.
-        critic: Critic.
+        critic: Critic; it sees the policy's condition if it takes one.
     """
 
     def __init__(self, policy: CausalLM, critic: Critic, **kwargs: Any) -> None:
@@ -101,11 +112,17 @@ class SeparateActorCritic(keras.Model):
         self.built = True
 
     def call(
-        self, token_ids: Array, padding_mask: Array, response_length: int
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        response_length: int,
+        condition: Array | None = None,
     ) -> tuple[Array, Array]:
         """As ``SharedActorCritic.call``."""
         given = (token_ids, padding_mask, response_length)
-        return before_response(self.policy.backbone, *given), before_response(self.critic, *given)
+        hidden = before_response(self.policy.backbone, *given, condition=condition)
+        seen = seen_by(self.critic, condition)
+        return hidden, before_response(self.critic, *given, condition=seen)
 
     def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy, critic=self.critic)
@@ -121,6 +138,7 @@ def before_response(
     padding_mask: Array,
     response_length: int,
     training: bool | None = None,
+    condition: Array | None = None,
 ) -> Any:
     """A model's outputs at the states before each response token, computed for no others.
 
@@ -131,6 +149,7 @@ def before_response(
         padding_mask: bool[B, T].
         response_length: int, R.
         training: bool, whether dropout is on.
+        condition: array of B rows, of a model that takes one; None for others.
 
     Returns:
         What the model returns, of R columns.
@@ -140,6 +159,7 @@ def before_response(
         padding_mask=padding_mask[:, :-1],
         last=response_length,
         training=training,
+        **condition_argument(condition),
     )
 
 
@@ -147,7 +167,9 @@ def separate_critic(policy: CausalLM, initial: keras.Model | None = None) -> Cri
     """A ``Critic`` of the policy's shape, its backbone's weights copied from ``initial.backbone``
     (the reward model, as in Stiennon et al. 2020) or from the policy's."""
     source = policy.backbone if initial is None else initial.backbone
-    critic = Critic(source.config, dtype=policy.dtype_policy)
+    takes_condition = getattr(source, "takes_condition", False)
+    own = source.from_config(source.get_config()) if takes_condition else source.config
+    critic = Critic(own, dtype=policy.dtype_policy)
     copy_weights(source, critic.backbone)
     return critic
 

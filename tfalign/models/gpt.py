@@ -257,11 +257,18 @@ class GPT(PretrainedModel, Exported, keras.Model):
         Returns:
             (float[B, N, W], cache).
         """
-        count, length = token_ids.shape[1], visible.shape[1]
+        embedded = self.token_embedding(token_ids)
+        return self.extend_embeddings(embedded, cache, column, visible, positions)
+
+    def extend_embeddings(
+        self, embedded: Array, cache: tuple, column: Array | int, visible: Array, positions: Array
+    ) -> tuple[Array, tuple]:
+        """As ``extend``, of float[B, N, W] that stand for the token embeddings."""
+        count, length = embedded.shape[1], visible.shape[1]
         distance = column_distances(column, count, length)
         mask = key_mask(visible) & (distance >= 0)
         masks = self._mask_per_block(mask, lambda _, w: distance < w, length)
-        x = self._placed(self.token_embedding(token_ids), positions)
+        x = self._placed(embedded, positions)
         extended = []
         for block, block_cache, block_mask in zip(self.blocks, cache, masks):
             x, block_cache = block.extend(x, block_cache, column, block_mask, positions)

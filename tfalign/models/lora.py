@@ -303,6 +303,10 @@ class WithoutAdapters:
     def variables(self) -> list[keras.Variable]:
         return self._model.variables
 
+    @property
+    def takes_condition(self) -> bool:
+        return getattr(self._model, "takes_condition", False)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         with without_adapters():
             return self._model(*args, **kwargs)

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfalign.models.bert import BERT, BERTConfig
+from tfalign.models.conditioned import condition_argument
 from tfalign.models.config import ModelConfig
 from tfalign.models.gpt import GPT, GPTConfig
 from tfalign.models.heads import (
@@ -61,6 +62,11 @@ class TaskModel(PretrainedModel, Exported, keras.Model):
         return self.backbone.config
 
     @property
+    def takes_condition(self) -> bool:
+        """Whether the backbone reads a condition before the tokens, see ``Conditioned``."""
+        return getattr(self.backbone, "takes_condition", False)
+
+    @property
     def _features_shape(self):
         return (None, None, self.config.width)
 
@@ -93,6 +99,7 @@ class CausalLM(TaskModel):
         padding_mask: bool[B, T], true at real tokens; None for all.
         segment_ids: int32[B, T] for packed rows, see ``GPT``.
         last: int, N, how many of the last columns are wanted; None for all T.
+        condition: array of B rows, for a ``Conditioned`` backbone alone.
 
     Returns:
         float32[B, N, V], logits of the token after each column.
@@ -120,6 +127,7 @@ class CausalLM(TaskModel):
         segment_ids: Array | None = None,
         last: int | None = None,
         training: bool | None = None,
+        condition: Array | None = None,
     ) -> Array:
         hidden = self.backbone(
             token_ids,
@@ -127,6 +135,7 @@ class CausalLM(TaskModel):
             segment_ids=segment_ids,
             last=last,
             training=training,
+            **condition_argument(condition),
         )
         return self.logits(hidden)
 
@@ -161,10 +170,10 @@ class Critic(TaskModel):
         padding_mask: Array | None = None,
         last: int | None = None,
         training: bool | None = None,
+        condition: Array | None = None,
     ) -> Array:
-        return self.head(
-            self.backbone(token_ids, padding_mask=padding_mask, last=last, training=training)
-        )
+        given = {"padding_mask": padding_mask, "last": last, "training": training}
+        return self.head(self.backbone(token_ids, **given, **condition_argument(condition)))
 
 
 @keras.saving.register_keras_serializable("tfalign")

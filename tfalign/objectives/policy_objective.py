@@ -16,6 +16,7 @@ from tfalign.functional.kl import k3
 from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
 from tfalign.functional.masking import masked_sum
 from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
+from tfalign.models.conditioned import condition_argument
 from tfalign.types import Array, Metrics, Rollout
 
 
@@ -80,7 +81,12 @@ class PolicyObjective:
         del training
         mask = batch.response_mask
         length = mask.shape[1]
-        hidden, values = model(batch.token_ids, batch.padding_mask, response_length=length)
+        hidden, values = model(
+            batch.token_ids,
+            batch.padding_mask,
+            response_length=length,
+            **condition_argument(batch.condition),
+        )
         log_probs, token_entropy = self._read_out(model.policy, hidden, batch)
         loss, per_token = self.terms(log_probs, values, batch)
         log_ratio = log_probs - batch.log_probs

@@ -48,7 +48,11 @@ def response_log_probs(
     length = batch.response_mask.shape[-1]
     token_ids = ops.reshape(batch.token_ids, (num_prompts * num_responses, num_columns))
     padding_mask = ops.reshape(batch.padding_mask, token_ids.shape)
-    states = before_response(model.backbone, token_ids, padding_mask, length, training)
+    given = (model.backbone, token_ids, padding_mask, length, training)
+    condition = getattr(batch, "condition", None)
+    if condition is not None:
+        condition = ops.reshape(condition, (-1, *condition.shape[2:]))
+    states = before_response(*given, condition)
     log_probs = read_out(model, states, token_ids[:, -length:], temperature, chunk)
     per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
     return ResponseLogProbs(

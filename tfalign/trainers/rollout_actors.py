@@ -203,7 +203,7 @@ class RemoteResponses:
             reference = self._actors[number].respond.remote(
                 self._weights[version],
                 version,
-                (*prompts, prompts.rows),
+                (*prompts, prompts.rows, prompts.condition),
                 rollout_seed(self._job.options.run.seed, job.step),
                 rows,
             )

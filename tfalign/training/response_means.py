@@ -58,11 +58,13 @@ class ResponseMeans:
     def _measured(self, prompts: NumberedPrompts) -> dict[str, Array]:
         """Name -> float64[rows], one for each response."""
         worker, responder = self._worker, self._worker.responder
-        known = NumberedPrompts(*prompts, prompts.rows + self._first_record)
+        rows = prompts.rows + self._first_record
+        known = NumberedPrompts(*prompts, rows, prompts.condition)
         sampled = responder.generate(known, self._seed, prompts.rows)
         generation = Generation(*(None if x is None else np.asarray(x) for x in sampled))
         answers = responder.score(known, generation)
-        compared = worker.comparison(answers.token_ids, answers.padding_mask, generation)
+        given = answers.token_ids, answers.padding_mask, generation, answers.condition
+        compared = worker.comparison(*given)
         log_ratios = np.asarray(compared.log_probs) - np.asarray(compared.ref_log_probs)
         scores, ended = worker.shaped(answers.rewards, generation)
         measured = {

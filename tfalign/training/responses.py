@@ -101,6 +101,7 @@ class ScoredResponses(NamedTuple):
     rewards: Array  # float32[B], the reward's own
     costs: Array | None  # float32[B, C]; None without a limit on them
     earned: Array | None = None  # float32[B, R], of rewards that say which tokens earned them
+    condition: Array | None = None  # [B, ...], as the prompts'; None for nothing
 
 
 class Responder:
@@ -175,7 +176,8 @@ class Responder:
             rewards, earned = np.sum(rewards, axis=1), np.asarray(rewards, "float32")
         rewards = _checked("score", rewards)
         if self.cost_limits is None:
-            return ScoredResponses(generation, *answered[:2], rewards, rewards, None, earned)
+            scored = rewards, rewards, None, earned
+            return ScoredResponses(generation, *answered[:2], *scored, prompts.condition)
         costs = np.stack(
             [
                 _checked(f"cost {name}", _called(limit.cost, answered, prompts))
@@ -185,7 +187,8 @@ class Responder:
         )
         charged = costs @ self.cost_limits.prices
         scores = _checked("score less the prices of its costs", rewards - charged)
-        return ScoredResponses(generation, *answered[:2], scores, rewards, costs, earned)
+        scored = scores, rewards, costs, earned
+        return ScoredResponses(generation, *answered[:2], *scored, prompts.condition)
 
     def generate(
         self,
@@ -198,7 +201,7 @@ class Responder:
         if hasattr(self.config.user, "begin"):
             self.config.user.begin(prompts)
         generator = self.generator if generator is None else generator
-        return generator(prompts.token_ids, prompts.mask, seed, row_ids)
+        return generator(prompts.token_ids, prompts.mask, seed, row_ids, prompts.condition)
 
     def _answer(self, prompts, seed, row_ids):
         return self.score(prompts, self.generate(prompts, seed, row_ids))

@@ -25,6 +25,7 @@ from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.actor_critic import before_response
+from tfalign.models.conditioned import condition_argument, seen_by
 from tfalign.models.lora import WithoutAdapters
 from tfalign.training.credit import GAE, Credit, Scored
 from tfalign.training.lagrange import CostLimits
@@ -134,6 +135,7 @@ class RolloutWorker:
             np.float32(kl_coefficient),
             baseline,
             answers.earned,
+            answers.condition,
         )
         statistics = {name: float(value) for name, value in statistics.items()}
         statistics |= counted
@@ -192,6 +194,7 @@ class RolloutWorker:
         kl_coefficient: Array | float,
         baseline: Array,
         earned: Array | None = None,
+        condition: Array | None = None,
     ) -> tuple[Rollout, dict[str, Array]]:
         """From scored responses to a rollout.
 
@@ -202,13 +205,15 @@ class RolloutWorker:
             scores: float32[B].
             kl_coefficient: float32[].
             baseline, earned: float32[B] and float32[B, R] or None, see ``Scored``.
+            condition: array of B rows, as the prompts'; None for nothing.
 
         Returns:
             (Rollout, dict of float32 scalars).
         """
         given = (token_ids, padding_mask, generation)
-        compared = self.comparison(*given)
-        return self.crediting(*given, compared, scores, kl_coefficient, baseline, earned)
+        compared = self.comparison(*given, condition)
+        credited = compared, scores, kl_coefficient, baseline, earned, condition
+        return self.crediting(*given, *credited)
 
     def shaped(self, scores: Array, generation: Generation) -> tuple[Array, Array]:
         """Scores with what the config takes off responses without a stop token, or near the maximum length.
@@ -224,11 +229,11 @@ class RolloutWorker:
         penalty = self._overlong_penalty(generation.mask)
         return self._without_stop(scores, ended) + penalty, ended
 
-    def _compare(self, token_ids, padding_mask, generation):
+    def _compare(self, token_ids, padding_mask, generation, condition=None):
         """Compared, of the reference's log-probs, and the current policy's and critic's."""
-        states = generation.constraint_states
-        ref_log_probs = self._reference_log_probs(token_ids, padding_mask, states)
-        log_probs, values = self._today(token_ids, padding_mask, generation)
+        given = (token_ids, padding_mask, generation, condition)
+        ref_log_probs = self._reference_log_probs(*given)
+        log_probs, values = self._today(*given)
         return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)
 
     def _credit(
@@ -241,6 +246,7 @@ class RolloutWorker:
         kl_coefficient,
         baseline,
         earned=None,
+        condition=None,
     ):
         mask = generation.mask
         ref_log_probs, log_probs, values = compared
@@ -275,33 +281,39 @@ class RolloutWorker:
             *credited,
             scores=scores,
             constraint_states=generation.constraint_states,
+            condition=condition,
         )
         return rollout, statistics
 
-    def _reference_log_probs(self, token_ids, padding_mask, states):
-        length = self.config.max_new_tokens
-        trunk = self.reference.backbone
-        hidden = before_response(trunk, token_ids, padding_mask, length, training=False)
-        return self._log_probs(self.reference, hidden, token_ids, states)
+    def _reference_log_probs(self, token_ids, padding_mask, generation, condition):
+        given = (token_ids, padding_mask, self.config.max_new_tokens)
+        seen = seen_by(self.reference, condition)
+        hidden = before_response(self.reference.backbone, *given, training=False, condition=seen)
+        return self._log_probs(self.reference, hidden, token_ids, generation.constraint_states)
 
     def _log_probs(self, model, hidden, token_ids, states):
         response = token_ids[:, -self.config.max_new_tokens :]
         logits = restricted(model.logits(hidden), self.config.constraint, states)
         return token_log_probs(logits, response, self.config.temperature)
 
-    def _today(self, token_ids, padding_mask, generation):
+    def _today(self, token_ids, padding_mask, generation, condition):
         """(log-probs of the policy float32[B, R], values float32[B, R] or None), as they are now; what
         the decode loop said is not computed again."""
         log_probs, values = generation.log_probs, generation.values
         if self.older is not None:
             hidden, values = self.actor_critic(
-                token_ids, padding_mask, response_length=self.config.max_new_tokens
+                token_ids,
+                padding_mask,
+                response_length=self.config.max_new_tokens,
+                **condition_argument(condition),
             )
             policy, states = self.actor_critic.policy, generation.constraint_states
             log_probs = self._log_probs(policy, hidden, token_ids, states)
         elif self.credit.needs_values and values is None:
             given = (token_ids, padding_mask, self.config.max_new_tokens)
-            values = before_response(self.actor_critic.critic, *given, training=False)
+            critic = self.actor_critic.critic
+            seen = seen_by(critic, condition)
+            values = before_response(critic, *given, training=False, condition=seen)
         if not self.credit.needs_values:
             return log_probs, None
         return log_probs, ops.where(generation.mask, values, 0.0)

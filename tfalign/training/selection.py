@@ -68,6 +68,7 @@ def best_and_worst(rollout: Rollout, group_size: int) -> RankedResponses:
         np.asarray(rollout.padding_mask)[rows],
         response_mask[rows] & differ,
         np.asarray(ref_log_probs)[rows],
+        None if rollout.condition is None else np.asarray(rollout.condition)[rows],
     )
 
 
