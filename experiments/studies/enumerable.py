@@ -90,6 +90,14 @@ class Problem:
         """A new policy, a TabularLM that equals the reference."""
         return TabularLM(self.ref_logits)
 
+    def reference(self):
+        """The reference, which does not change."""
+        return self.policy()
+
+    def critic(self):
+        """A new critic."""
+        return TabularCritic(self.num_prefixes, self.vocab_size)
+
     def inputs(self):
         """Prompt and response of all N responses: (token_ids int32[N, 1 + R], padding_mask bool)."""
         prompts = self.prompts(len(self.responses))
@@ -120,7 +128,7 @@ class Problem:
     def optimum(self, beta, rewards=None):
         """The optimum pi*, float64[N], for the problem's rewards or other ones."""
         rewards = self.rewards if rewards is None else rewards
-        reference = self.probabilities(self.policy())
+        reference = self.probabilities(self.reference())
         weights = reference * np.exp((rewards - rewards.max()).astype("float64") / beta)
         return weights / weights.sum()
 

@@ -34,7 +34,6 @@ import keras
 from experiments.launch import launch
 from experiments.studies.enumerable import (
     Problem,
-    TabularCritic,
     mirror,
     no_repeats,
     total_variation,
@@ -159,8 +158,7 @@ def _worker(problem, chosen, config):
     policy = problem.policy()
     model = Actor(policy)
     if chosen.needs_critic:
-        critic = TabularCritic(problem.num_prefixes, problem.vocab_size)
-        model = SeparateActorCritic(policy, critic)
+        model = SeparateActorCritic(policy, problem.critic())
     rollouts = RolloutConfig(
         problem.horizon,
         stop_tokens=(problem.stop_token,),
@@ -173,7 +171,7 @@ def _worker(problem, chosen, config):
         older = OlderResponder(problem.policy(), problem.reward, rollouts)
     return RolloutWorker(
         model,
-        problem.policy(),
+        problem.reference(),
         problem.reward,
         rollouts,
         chosen.credit,

@@ -15,12 +15,15 @@ from tfalign.layers import (
     CrossAttentionBlock,
     FeedForward,
     GatedFeedForward,
+    IdPrefix,
     LearnedPositions,
     MultiHeadAttention,
+    PatchPrefix,
     Rotary,
     SinusoidalPositions,
     TokenEmbedding,
     TransformerBlock,
+    VectorPrefix,
     normalization,
 )
 from tfalign.models.heads import (
@@ -165,6 +168,27 @@ CASES = [
         {"positions": POSITIONS},
         SAME,
         0,
+    ),
+    Case(
+        "prefix of a number",
+        lambda dtype: IdPrefix(V, S, W, dtype=dtype),
+        {"condition": IDS[:, 0]},
+        ("compute", (B, S, W)),
+        1,
+    ),
+    Case(
+        "prefix of a vector",
+        lambda dtype: VectorPrefix(W, S, W, dtype=dtype),
+        {"condition": HIDDEN[:, 0]},
+        ("compute", (B, S, W)),
+        2,
+    ),
+    Case(
+        "prefix of an image",
+        lambda dtype: PatchPrefix((4, 2, 1), 2, W, dtype=dtype),
+        {"condition": HIDDEN[:, 0].reshape(B, 4, 2, 1)},
+        ("compute", (B, 2, W)),
+        3,
     ),
     Case(
         "causal LM head",

@@ -80,6 +80,11 @@ def fitting(model: keras.Model) -> Architecture:
     Raises:
         ValueError: if there is none.
     """
+    if getattr(model, "takes_condition", False):
+        raise ValueError(
+            f"A {type(model).__name__} that takes conditions cannot be written as a Hugging Face directory, which has "
+            "no place for its prefix encoder"
+        )
     candidates = [a for a in architectures() if a.model_class is type(model)]
     loaded_from = getattr(trunk_of(model), "model_type", None)
     candidates.sort(key=lambda a: a.family.model_type != loaded_from)
