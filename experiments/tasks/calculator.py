@@ -209,14 +209,13 @@ def _measured(config, run, stage):
     how = Greedy(), tokenizer.stop_ids, tokenizer.pad_id
     with Toolbox([calculator]) as toolbox:
         user = ToolUser(toolbox, tokenizer, is_chat=True, max_turns=config.grpo.turns.max_turns)
-        user.begin(prompts)
         loops = {
             "without": Generator(pretrained.model, _RESPONSE, *how),
             "with": Conversation(pretrained.model, _RESPONSE, user, *how),
         }
         found = {}
         for name, loop in loops.items():
-            said = loop(prompts.token_ids, prompts.mask)
+            said = loop(prompts.token_ids, prompts.mask, records=prompts.rows)
             scores = reward(*join(prompts, said), said.mask, prompts.rows)
             interval = wilson_interval(int(scores.sum()), len(scores))
             found[f"{name}_tool"] = {"right": interval.value, "ci95": [interval.low, interval.high]}

@@ -9,7 +9,7 @@ from tests.text.test_templates import style
 from tfalign.functional.text_state import initial
 from tfalign.text import Message, Tokenizer, encode_conversation, encode_reply, train_byte_bpe
 from tfalign.tools import Call, Toolbox, ToolUser, format_of
-from tfalign.types import NumberedPrompts, Prompts
+from tfalign.types import NumberedPrompts
 
 ASKED = [Message("user", "What is 2 + 2?")]
 # those that know a role of tools, and what ends their turns
@@ -68,9 +68,8 @@ def test_a_template_without_an_end_is_refused(box):
 def talk(tokenizer, user, turns, rows=1):
     """What the user says after the turns of rows that all say the same: (texts, lengths)."""
     prompts = NumberedPrompts(np.full((rows, 2), 65), np.ones((rows, 2), "bool"), np.arange(rows))
-    user.begin(prompts)
     ids = sum(([*tokenizer.encode(turn), tokenizer.eos_id] for turn in turns), [])
-    state = initial(Prompts(*prompts[:2]), 400)
+    state = initial(prompts, 400)
     state = type(state)(*map(np.array, state))
     state.token_ids[:, 2 : 2 + len(ids)] = ids
     state.response_mask[:, : len(ids)] = True

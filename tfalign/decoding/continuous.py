@@ -121,7 +121,7 @@ class ContinuousGenerator(Responses):
         self.compiled = backend.jit_rows(self.run, self.variables)
 
     def _respond(self, *given):
-        return self.compiled(*given)[0]
+        return self.compiled(*given[:-1])[0]
 
     def run(
         self,

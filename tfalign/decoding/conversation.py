@@ -22,7 +22,7 @@ from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.functional.text_state import State, hear, initial, terminal, transition
 from tfalign.models import CausalLM
-from tfalign.types import Array, Generation, Prompts
+from tfalign.types import Array, Generation, NumberedPrompts, Prompts
 
 USER_COLUMNS = 16  # of others' words that are read at once
 
@@ -77,8 +77,9 @@ class Conversation(Responses):
         self.beginning = backend.jit_rows(self._begin, self.variables)
         self.speaking = backend.jit_rows(self._speak, self.variables)
 
-    def _respond(self, token_ids, mask, seed, row_ids, condition):
-        talk = self.beginning(token_ids, mask, condition)
+    def _respond(self, token_ids, mask, seed, row_ids, condition, records):
+        records = None if records is None else np.asarray(records, "int32")
+        talk = self.beginning(token_ids, mask, condition, records)
         over = np.zeros(len(mask), "bool")
         while not over.all():
             talk = self.speaking(talk, seed, row_ids)
@@ -86,9 +87,9 @@ class Conversation(Responses):
             over = np.asarray(terminal(talk.text))
         return self._generation(talk, token_ids.shape[1])
 
-    def _begin(self, token_ids, mask, condition):
+    def _begin(self, token_ids, mask, condition, records):
         """Talk: prompts, of which all but the last token are in the cache."""
-        prompts = Prompts(token_ids, mask)
+        prompts = NumberedPrompts(token_ids, mask, records)
         text = initial(prompts, self.max_new_tokens, self.pad_id)
         rows, columns = token_ids.shape
         return Talk(

@@ -181,6 +181,7 @@ class Responses:
         seed: int = 0,
         row_ids: Array | None = None,
         condition: Array | None = None,
+        records: Array | None = None,
     ) -> Generation:
         """Samples a response to every prompt.
 
@@ -192,6 +193,7 @@ class Responses:
                 batch where None. A row's response depends on the seed, its id and its prompt, not
                 on the rest of the batch.
             condition: array of B rows, see ``Prompts.condition``; None for a model that takes none.
+            records: int32[B], which record of the data each prompt is, for a user who asks; None where they know none.
 
         Returns:
             Generation.
@@ -201,7 +203,7 @@ class Responses:
             ConstraintError: if the constraint allows no token, naming prompt and state.
         """
         given = self._given(token_ids, mask, seed, row_ids, condition)
-        return self._checked(self._respond(*given))
+        return self._checked(self._respond(*given, records))
 
     def _given(self, token_ids, mask, seed, row_ids, condition):
         """A call's arguments, checked, as the programs take them."""
@@ -219,7 +221,7 @@ class Responses:
         """Makes the programs."""
         raise NotImplementedError
 
-    def _respond(self, token_ids, mask, seed, row_ids, condition):
+    def _respond(self, token_ids, mask, seed, row_ids, condition, records):
         """Generation, of arguments that were checked."""
         raise NotImplementedError
 
@@ -264,7 +266,7 @@ class Generator(Responses):
         self.compiled = backend.jit_rows(self.run, self.variables)
 
     def _respond(self, *given):
-        return self.compiled(*given)
+        return self.compiled(*given[:-1])  # nobody asks for records
 
     def run(
         self,

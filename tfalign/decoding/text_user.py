@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfalign.functional.text_state import State
-from tfalign.types import Array, Prompts
+from tfalign.types import Array
 
 
 class Said(NamedTuple):
@@ -54,11 +54,6 @@ class TextUser:
         self.stop_tokens = tuple(tokenizer.stop_ids if stop_tokens is None else stop_tokens)
         self.max_turns = max_turns
         self._encode = tokenizer.encode_following if encode is None else encode
-        self._records: list[int] | None = None
-
-    def begin(self, prompts: Prompts) -> None:
-        """Takes the prompts of a batch that begins."""
-        self._records = None if prompts.rows is None else np.asarray(prompts.rows).tolist()
 
     def __call__(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """(token_ids int32[B, U], lengths int32[B]), see ``functional.text_state.transition``."""
@@ -87,8 +82,9 @@ class TextUser:
             turns = turns_of(ids, own, self.stop_tokens, self.tokenizer)
             if self.max_turns is None or len(turns) < self.max_turns:
                 prompt = state.token_ids[row, :columns][state.prompt_mask[row]].tolist()
-                record = None if self._records is None else self._records[row]
-                found.append(Said(row, record, self.tokenizer.decode(prompt), turns))
+                record = int(state.records[row])
+                known = None if record < 0 else record
+                found.append(Said(row, known, self.tokenizer.decode(prompt), turns))
         return found
 
 

@@ -17,7 +17,7 @@ from tfalign import backend
 from tfalign.environments.mdp import State, Step, TextGenerationMDP, initial
 from tfalign.functional.arguments import check_size
 from tfalign.threads import OneThread
-from tfalign.types import Prompts
+from tfalign.types import NumberedPrompts, Prompts
 
 
 class Episodes:
@@ -54,9 +54,7 @@ class Episodes:
     def _initial(self):
         mdp = self.mdp
         return backend.jit(
-            lambda token_ids, mask: initial(
-                Prompts(token_ids, mask), mdp.max_new_tokens, mdp.pad_id
-            )
+            lambda *prompts: initial(NumberedPrompts(*prompts), mdp.max_new_tokens, mdp.pad_id)
         )
 
     @functools.cached_property
@@ -86,7 +84,7 @@ class Episodes:
         """
         rows = np.ones(self.num_rows, "bool") if rows is None else rows
         self.mdp.check(prompts)
-        fresh = _to_numpy(self._initial(*prompts))
+        fresh = _to_numpy(self._initial(*prompts, prompts.rows))
         if self.state is not None:
             fresh = State(
                 *(

@@ -57,20 +57,22 @@ def score_at_end(state: State, following: State, score: Callable[..., Array]) ->
             float32[B]``, as in ``rewards``, row by row: what it says of one must not depend on the
             others. It is called in steps in which a row ends. Where the states are NumPy arrays it
             may be a Python function, and gets the whole batch; within a compiled step it is made
-            of ``keras.ops``, and gets a few rows at a time.
+            of ``keras.ops``, and gets a few rows at a time. One whose ``takes_rows`` is true is also given the states'
+            ``records``, as in ``training.responses``; what it says of each token, float32[B, R], is added up.
     """
     ended = ~terminal(state) & terminal(following)
     texts = following.token_ids, following.padding_mask, following.response_mask
+    texts += (following.records,) if getattr(score, "takes_rows", False) else ()
     nothing = ops.zeros(ended.shape, "float32")
     if isinstance(ended, np.ndarray):
         if not ended.any():
             return nothing
-        earned = np.asarray(score(*texts))
+        earned = _in_all(np.asarray(score(*texts)))
         _check_scores(earned, ended.shape)
         return np.where(ended, earned.astype("float32"), 0.0)
 
     def some(rows, left, scores):
-        earned = ops.convert_to_tensor(score(*take_rows(rows, texts)))
+        earned = _in_all(ops.convert_to_tensor(score(*take_rows(rows, texts))))
         _check_scores(earned, rows.shape)
         earned = ops.cast(earned, "float32")
         return put_rows(rows, (left, scores), (ops.zeros_like(rows), earned))
@@ -130,6 +132,13 @@ def shaping(
     before = ops.where(terminal(state), 0.0, potential(state))
     after = ops.where(terminal(following), 0.0, potential(following))
     return gamma * after - before
+
+
+def _in_all(earned):
+    """[B], where it is said of each token, [B, R]."""
+    if len(earned.shape) < 2:
+        return earned
+    return earned.sum(axis=1) if isinstance(earned, np.ndarray) else ops.sum(earned, axis=1)
 
 
 def _check_scores(scores, shape):
@@ -215,7 +224,8 @@ class TextGenerationMDP:
             )
 
     def _check_functions(self):
-        check_takes(self.score, "score", "token_ids", "padding_mask", "response_mask")
+        rows = ("rows",) if getattr(self.score, "takes_rows", False) else ()
+        check_takes(self.score, "score", "token_ids", "padding_mask", "response_mask", *rows)
         for name, *arguments in (
             ("user", "state"),
             ("allowed_tokens", "state"),

@@ -25,6 +25,7 @@ class State(NamedTuple):
     response_length: Any  # int32[B], columns written so far; the next one is column P + this
     terminated: Any  # bool[B], a stop token was drawn, and no user went on
     truncated: Any  # bool[B], all R columns are written, and the episode did not terminate
+    records: Any  # int32[B], which record of the data the prompt is, -1 where it knows none; a policy does not see it
 
     @property
     def written_mask(self) -> Array:
@@ -49,7 +50,7 @@ def initial(prompts: Any, max_new_tokens: int, pad_id: int = 0) -> State:
     """The state in which nothing has been written.
 
     Args:
-        prompts: Prompts, padded on either side.
+        prompts: Prompts, padded on either side; their ``rows`` are the records.
         max_new_tokens: int, R, the length limit.
         pad_id: int, what stands where no token has been written.
 
@@ -68,6 +69,7 @@ def initial(prompts: Any, max_new_tokens: int, pad_id: int = 0) -> State:
         ops.convert_to_tensor(prompts.mask, "bool"),
     )
     nobody = ops.zeros((token_ids.shape[0],), "bool")
+    records = getattr(prompts, "rows", None)
     return State(
         token_ids=ops.pad(token_ids, ((0, 0), (0, max_new_tokens)), constant_values=pad_id),
         prompt_mask=mask,
@@ -75,6 +77,7 @@ def initial(prompts: Any, max_new_tokens: int, pad_id: int = 0) -> State:
         response_length=ops.cast(nobody, "int32"),
         terminated=nobody,
         truncated=nobody,
+        records=ops.cast(nobody, "int32") - 1 if records is None else ops.cast(records, "int32"),
     )
 
 

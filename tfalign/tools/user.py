@@ -9,7 +9,6 @@ from tfalign.decoding.text_user import Said, TextUser
 from tfalign.text import encode_reply
 from tfalign.tools.formats import BadCall, Call, CallFormat, format_of
 from tfalign.tools.toolbox import Result, Toolbox
-from tfalign.types import Prompts
 
 
 class ToolUser(TextUser):
@@ -39,21 +38,17 @@ class ToolUser(TextUser):
     ) -> None:
         self.toolbox = toolbox
         self.call_format = call_format or format_of(getattr(tokenizer, "chat_template", None))
-        self._rows = self._calls = self._bad = 0
+        self._begun = self._calls = self._bad = 0
         encode = self._in_template if is_chat else self._plainly
         super().__init__(self._run, tokenizer, stop_tokens, max_turns, encode)
         encode([[(Call("tool", {}), Result("a result", True))]])
 
-    def begin(self, prompts: Prompts) -> None:
-        """See ``TextUser.begin``; counts anew."""
-        super().begin(prompts)
-        self._rows, self._calls, self._bad = len(prompts.token_ids), 0, 0
-
     def statistics(self) -> dict[str, float]:
-        """Of the batch: "tool_calls" (calls of a response, mean), and "bad_calls" (their fraction that no tool
-        answered), where there were any."""
-        counts = {"tool_calls": self._calls / max(self._rows, 1)}
-        return counts | ({"bad_calls": self._bad / self._calls} if self._calls else {})
+        """Since it was asked last: "tool_calls" (calls of a conversation, mean over those with a whole turn), and
+        "bad_calls" (their fraction that no tool answered), where there were any."""
+        begun, calls, bad = self._begun, self._calls, self._bad
+        self._begun = self._calls = self._bad = 0
+        return {"tool_calls": calls / max(begun, 1)} | ({"bad_calls": bad / calls} if calls else {})
 
     def _run(self, said: list[Said]) -> list[list[tuple[Call | BadCall, Result]]]:
         """Of every row, its last turn's calls and their results."""
@@ -61,6 +56,7 @@ class ToolUser(TextUser):
         for one in said:
             calls = self.call_format.read(one.turns[-1])
             results = [(call, self.toolbox(call)) for call in calls]
+            self._begun += len(one.turns) == 1
             self._calls += len(results)
             self._bad += sum(not result.is_good for _, result in results)
             answers.append(results)

@@ -59,8 +59,8 @@ class OnPolicyTrainer(EvaluatedTrainer):
         tools: functions that the policy may call in its turns, see ``tools.Toolbox``, or their names
             "FILE.py:NAME"; prompts in a chat template tell it which there are. What is rewarded is what it says
             after all results.
-        constraint: which tokens may come next, see ``decoding.constraints``, where the options' words for one do not
-            say it; None for theirs.
+        constraint: which tokens may come next: words, as the option of the same name, or an object, see
+            ``decoding.constraints``.
         options, run_dir, stage, callbacks, changes: see ``Trainer``; options are an ``OnPolicyOptions``.
 
     Attributes:
@@ -73,7 +73,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         gold: ``(prompt, response) -> float``, logged beside the reward as "gold_reward" and never trained on; None,
             until it is set.
         tools: Toolbox; None where there are no tools.
-        constraint: as given.
+        constraint: as given, where it is an object.
     """
 
     options_class = OnPolicyOptions
@@ -89,7 +89,7 @@ class OnPolicyTrainer(EvaluatedTrainer):
         costs: Mapping[str, Any] | None = None,
         held_out: Data | None = None,
         tools: Sequence[str | Callable] = (),
-        constraint: Constraint | None = None,
+        constraint: str | Constraint | None = None,
         options: OnPolicyOptions | None = None,
         run_dir: str | os.PathLike | RunDirectory | None = None,
         stage: str | None = None,
@@ -101,7 +101,9 @@ class OnPolicyTrainer(EvaluatedTrainer):
         start = {"model": name_of(model)} | names_of_data(prompts, held_out)
         if tools:
             names["tools"] = [_address_of(tool) for tool in tools]
-        if constraint is not None:
+        if isinstance(constraint, str):
+            changes["constraint"], constraint = constraint, None
+        elif constraint is not None:
             names["constraint"] = _address_of(constraint)
         if costs:
             names["costs"] = {name: _address_of(cost) for name, cost in costs.items()}

@@ -49,8 +49,7 @@ class RolloutConfig:
         constraint: which tokens may come next, of the sampler, and of all log-probs; see
             ``decoding.constraints``. None for all.
         user: who speaks after each of the policy's turns, see ``decoding.conversation``; the response is then the
-            conversation, of ``max_new_tokens`` columns in all. One that has ``begin`` is given the Prompts of every
-            batch before it begins. None for nobody: one turn.
+            conversation, of ``max_new_tokens`` columns in all. None for nobody: one turn.
         slots: responses that are decoded at once, where one that ends makes room for the next, see
             ``decoding.continuous``; None for all of a batch.
 
@@ -198,10 +197,9 @@ class Responder:
         generator: Responses | None = None,
     ) -> Generation:
         """One response to every prompt, or one conversation, by this generator or by another of ``generator_of``."""
-        if hasattr(self.config.user, "begin"):
-            self.config.user.begin(prompts)
         generator = self.generator if generator is None else generator
-        return generator(prompts.token_ids, prompts.mask, seed, row_ids, prompts.condition)
+        given = prompts.token_ids, prompts.mask, seed, row_ids
+        return generator(*given, prompts.condition, prompts.rows)
 
     def _answer(self, prompts, seed, row_ids):
         return self.score(prompts, self.generate(prompts, seed, row_ids))
