@@ -99,13 +99,19 @@ def best_play(numbers: int, turns: int) -> float:
 
 
 def main(config):
+    trainer = trainer_of(config)
+    measured(config, trainer, trainer.train)
+
+
+def trainer_of(config):
+    """OnPolicyTrainer of the game, of a model with random weights."""
     records = [{"prompt": "?", "secret": str(1 + i % config.numbers)} for i in range(config.games)]
     tokenizer = train_byte_bpe([], _BYTES)
     keras.utils.set_random_seed(config.options.run.seed)
     sizes = {"vocab_size": _BYTES, "width": config.width, "num_layers": config.num_layers}
     model = CausalLM.from_preset("mini_llama", max_positions=16, **sizes)
     options = changed(config.options, constraint=f"regex:[1-{config.numbers}]")
-    trainer = OnPolicyTrainer(
+    return OnPolicyTrainer(
         Pretrained(model, tokenizer),
         Guessing(config.turns),
         records,
@@ -114,9 +120,13 @@ def main(config):
         run_dir=config.run_dir,
         stage="guessing",
     )
+
+
+def measured(config, trainer, train):
+    """Trains, and writes and prints the mean reward before and after."""
     best = best_play(config.numbers, config.turns)
     before = mean_reward(trainer, config)
-    trainer.train()
+    train()
     after = mean_reward(trainer, config)
     found = {"best_play": best, "before": before, "after": after, "share_of_best": after / best}
     found["share_of_the_way"] = (after - before) / (best - before)

@@ -24,7 +24,13 @@ import tensorflow as tf
 from experiments.launch import launch
 from tfalign.cli.records import AlignJob
 from tfalign.data import BatchStream
-from tfalign.environments import AlignmentAgent, TextGenerationMDP, TextGenerationTFEnvironment
+from tfalign.decoding.constraints import StateConstraint
+from tfalign.environments import (
+    AlignmentAgent,
+    TextGenerationMDP,
+    TextGenerationPyEnvironment,
+    TextGenerationTFEnvironment,
+)
 from tfalign.options import option, option_record
 from tfalign.trainers import OnPolicyTrainer
 from tfalign.trainers.on_policy_parts import minibatch_size
@@ -52,7 +58,13 @@ def main(config):
         options=config.options,
         run_dir=config.run_dir,
     )
-    run, options = parts.run, config.options
+    train(parts)
+    parts.save()
+
+
+def train(parts):
+    """Trains what a trainer has made under TF-Agents."""
+    run, options = parts.run, parts.options
     if parts.algorithm.arrange is not None:
         raise ValueError(f"AlignmentAgent learns from rollouts. Received: algorithm={parts.stage}")
     update, train_step = their_update(parts)
@@ -68,7 +80,6 @@ def main(config):
             save_every=options.run.save_every,
             name=parts.stage,
         )
-    parts.save()
 
 
 def their_update(parts):
@@ -79,7 +90,7 @@ def their_update(parts):
 
     options, train_step = parts.options, tf.Variable(0, dtype=tf.int64)
     rows, steps = options.update.batch_size, options.responses.max_new_tokens
-    environment = TextGenerationTFEnvironment(process(parts), rows, options.run.seed)
+    environment = environment_of(parts)
     agent = agent_of(parts, environment, train_step)
     buffer = TFUniformReplayBuffer(
         agent.collect_data_spec, rows, max_length=steps, dataset_drop_remainder=True
@@ -104,6 +115,16 @@ def their_update(parts):
         return metrics | {name: metric.result() for name, metric in watched.items()}
 
     return update, train_step
+
+
+def environment_of(parts):
+    """Episodes in graph; on the host, where somebody answers there, or the reward is a function of texts."""
+    mdp, rows, seed = process(parts), parts.options.update.batch_size, parts.options.run.seed
+    if mdp.user is None and not getattr(mdp.score, "takes_rows", False):
+        return TextGenerationTFEnvironment(mdp, rows, seed)
+    from tf_agents.environments.tf_py_environment import TFPyEnvironment
+
+    return TFPyEnvironment(TextGenerationPyEnvironment(mdp, rows, seed))
 
 
 def agent_of(parts, environment, train_step):
@@ -148,6 +169,8 @@ def process(parts):
         model.vocab_size,
         rollouts.stop_tokens,
         rollouts.pad_id,
+        user=rollouts.user,
+        allowed_tokens=rollouts.constraint and StateConstraint(rollouts.constraint),
         max_length=model.max_positions,
     )
 

@@ -10,7 +10,7 @@ from tfalign.decoding import Greedy, generate
 from tfalign.environments import LearnedUser, ScriptedUser, TextGenerationMDP, mdp
 from tfalign.functional.masking import last_true_index
 from tfalign.models import CausalLM, GPTConfig
-from tfalign.types import Prompts
+from tfalign.types import NumberedPrompts, Prompts
 
 STOP, PAD, R = 9, 0, 7
 PROMPTS = Prompts(
@@ -112,6 +112,33 @@ def test_the_user_is_asked_in_steps_in_which_a_turn_ends():
         pytest.skip("JAX traces what is not asked, too")
     _walk(_process(user=user).step, _process().initial(np.arange(4, dtype="int32")))
     assert [lengths[0] for lengths in asked] == [1, 4, 6, 7, 7]  # not in steps 2 and 7
+
+
+@pytest.mark.parametrize("compile", [lambda f: f, backend.jit], ids=["eager", "compiled"])
+def test_user_and_score_know_the_record_and_an_observation_does_not(compile):
+    """Each prompt's record is a secret, which the user says and the score counts."""
+    records = np.array([4, 8, 6, 2], "int32")
+
+    def user(state):
+        return state.records[:, None], ops.ones_like(state.records)
+
+    def score(token_ids, padding_mask, response_mask, rows):
+        return ops.where(response_mask, ops.cast(rows, "float32")[:, None], 0.0)
+
+    score.takes_rows = True
+    process = _process(prompts=NumberedPrompts(*PROMPTS, records), user=user, score=score)
+    state = process.initial(np.arange(4, dtype="int32"))
+    unknown = _process().initial(np.arange(4, dtype="int32"))
+    assert (np.asarray(unknown.records) == -1).all()
+    for x, y in zip(process.observation(state), process.observation(unknown)):
+        np.testing.assert_array_equal(x, y)
+    state, rewards = _walk(compile(process.step), state)
+    response = np.asarray(state.token_ids)[:, 2:]
+    users = np.asarray(state.written_mask) & ~np.asarray(state.response_mask)
+    assert users.any(axis=1)[:3].all()
+    np.testing.assert_array_equal(response[users], np.repeat(records, users.sum(axis=1)))
+    own = np.asarray(state.response_mask).sum(axis=1)
+    np.testing.assert_allclose(rewards.sum(axis=1), own * records)
 
 
 @pytest.mark.parametrize("lines", [[], [[1], []]])

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfalign.decoding import Automaton
+from tfalign.decoding.constraints import StateConstraint
 from tfalign.environments import ScriptedUser, TextGenerationMDP
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.random import uniform
@@ -46,7 +48,7 @@ def _score(token_ids, padding_mask, response_mask):
     return ops.sum(ops.where(padding_mask, ops.cast(token_ids, "float32"), 0.0) * weights, axis=1)
 
 
-def _worker(critic="shared", limit=R, **choices):
+def _worker(critic="shared", limit=R, constraint=None, **choices):
     keras.utils.set_random_seed(0)
     policy, reference = CausalLM(CONFIG), CausalLM(CONFIG)
     if critic == "shared":
@@ -55,7 +57,9 @@ def _worker(critic="shared", limit=R, **choices):
     else:
         model = SeparateActorCritic(policy, critic_of(policy))
         model.critic.head.dense.kernel.assign(np.linspace(-1, 1, 16)[:, None])
-    config = RolloutConfig(limit, TEMPERATURE, STOPS, missing_stop_penalty=1.0)
+    config = RolloutConfig(
+        limit, TEMPERATURE, STOPS, missing_stop_penalty=1.0, constraint=constraint
+    )
     return RolloutWorker(model, reference, _score, config, **choices)
 
 
@@ -104,13 +108,22 @@ def begun(shared):
     return shared
 
 
-@pytest.mark.parametrize("critic", ["shared", pytest.param("separate", marks=pytest.mark.slow)])
+def _no_repeats():
+    """Constraint: no token twice in a row."""
+    after = np.tile(np.arange(V) + 1, (V + 1, 1))  # state 1 + token; 0 is the start
+    after[np.arange(1, V + 1), np.arange(V)] = -1
+    return Automaton(after, np.ones(V + 1, "bool"), STOPS)
+
+
 @pytest.mark.slow
-def test_its_rollouts_are_those_of_the_fused_loop(critic, request):
-    if critic == "shared":
+@pytest.mark.parametrize("kind", ["shared", "separate", "constrained"])
+def test_its_rollouts_are_those_of_the_fused_loop(kind, request):
+    if kind == "shared":
         worker, environment, agent = request.getfixturevalue("begun")
     else:
-        worker, environment = _worker(critic), _environment()
+        constraint = _no_repeats() if kind == "constrained" else None
+        worker = _worker("shared" if constraint else kind, constraint=constraint)
+        environment = _environment(allowed_tokens=constraint and StateConstraint(constraint))
         agent = _agent(worker, environment, kl_control=AdaptiveKL(BETA))
         environment.begin(np.arange(B))
     actual = agent.rollouts(_collect(environment, agent, R))
@@ -119,9 +132,14 @@ def test_its_rollouts_are_those_of_the_fused_loop(critic, request):
     real = np.asarray(expected[0].padding_mask)
     token_ids = [np.where(real, x.token_ids, 0) for x in (actual[0], expected[0])]
     np.testing.assert_array_equal(*token_ids)
-    assert actual[0].constraint_states is expected[0].constraint_states is None
-    for name in actual[0]._fields[1:-1]:
-        x, y = (np.asarray(getattr(rollout, name)) for rollout in (actual[0], expected[0]))
+    assert (actual[0].constraint_states is None) == (kind != "constrained")
+    for name in actual[0]._fields[1:]:
+        x, y = (getattr(rollout, name) for rollout in (actual[0], expected[0]))
+        if y is None:
+            assert x is None, name
+            continue
+        real = np.asarray(expected[0].response_mask) if name == "constraint_states" else True
+        x, y = np.where(real, x, 0), np.where(real, y, 0)
         np.testing.assert_allclose(x, y, atol=2e-5, rtol=1e-5, err_msg=name)
     assert actual[1].keys() == expected[1].keys()
     for name, value in expected[1].items():
@@ -279,5 +297,9 @@ def test_an_episode_that_is_not_complete_is_an_error(begun):
         agent.rollouts(short)
     agent.rollouts(frames)
     masked = _environment(allowed_tokens=lambda state: ops.ones((B, V), "bool"))
-    with pytest.raises(ValueError, match="action_mask"):
+    with pytest.raises(ValueError, match="with action_mask, constraint=None"):
         _agent(worker, masked)
+    constrained = RolloutConfig(R, TEMPERATURE, STOPS, constraint=_no_repeats())
+    other = RolloutWorker(worker.actor_critic, worker.reference, None, constrained)
+    with pytest.raises(ValueError, match="without action_mask"):
+        _agent(other, environment)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfalign import backend
 from tfalign.decoding import Greedy, Sampler
+from tfalign.decoding.constraints import states_before
 from tfalign.environments.tf_agents_common import (
     check_rows,
     data_converter,
@@ -21,7 +22,7 @@ from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import one_pass
 from tfalign.training.rollouts import RolloutWorker
-from tfalign.types import Array, Generation, Rollout
+from tfalign.types import Array, Generation, Prompts, Rollout
 
 
 class Episodes(NamedTuple):
@@ -50,7 +51,8 @@ class AlignmentAgent(tf_agent.TFAgent):
     TensorFlow's checkpoints.
 
     Args:
-        time_step_spec: of the environment, without an action mask.
+        time_step_spec: of the environment; with an action mask where the worker has a constraint, which is the
+            process's (``StateConstraint``).
         action_spec: of the environment.
         worker: RolloutWorker; its reward is not called.
         learner: Learner on the worker's actor-critic.
@@ -62,7 +64,7 @@ class AlignmentAgent(tf_agent.TFAgent):
             where None.
 
     Raises:
-        ValueError: if actions are masked, or the worker needs groups, a baseline, a limit on costs or
+        ValueError: if actions are masked and there is no constraint, or the other way round; or the worker needs groups, a baseline, a limit on costs or
             a sampler of its own.
         tf.errors.InvalidArgumentError: in ``train``, if a row has no complete first episode.
     """
@@ -150,7 +152,7 @@ class AlignmentAgent(tf_agent.TFAgent):
         return self._parts.worker.finish(
             token_ids,
             episodes.padding_mask,
-            episodes.generation,
+            self._parts.constrained(episodes),
             episodes.scores,
             tf.identity(self._kl_coefficient),
             tf.zeros_like(episodes.scores),
@@ -166,6 +168,16 @@ class _Parts:
         self.kl_control = kl_control
         length, pad_id = worker.config.max_new_tokens, worker.config.pad_id
         self.first_episodes = backend.jit(lambda x: first_episodes(x, length, pad_id))
+
+    def constrained(self, episodes):
+        """The episodes' Generation, with the states of the worker's constraint, where it has one."""
+        generation, constraint = episodes.generation, self.worker.config.constraint
+        if constraint is None:
+            return generation
+        columns = episodes.token_ids.shape[1] - generation.tokens.shape[1]
+        prompts = Prompts(episodes.token_ids[:, :columns], episodes.padding_mask[:, :columns])
+        states = states_before(constraint, prompts, generation.tokens, generation.mask)
+        return generation._replace(constraint_states=states)
 
     def controlled(self, coefficient, kl, episodes):
         """float32[], the KL coefficient after an update: the agent's variable is what is true."""
@@ -242,9 +254,11 @@ def _whole_texts(experience, last, tokens, mask):
 
 
 def _check(time_step_spec, worker):
-    if "action_mask" in time_step_spec.observation:
+    is_masked = "action_mask" in time_step_spec.observation
+    if is_masked != (worker.config.constraint is not None):
         raise ValueError(
-            "AlignmentAgent learns from all actions. Received: a spec with action_mask"
+            "AlignmentAgent learns of the worker's constraint, which is the process's allowed_tokens. Received: a spec "
+            f"{'with' if is_masked else 'without'} action_mask, constraint={worker.config.constraint}"
         )
     given = {
         "group_size": worker.config.group_size > 1,
