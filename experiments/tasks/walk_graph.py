@@ -59,22 +59,24 @@ class WalkGraphConfig:
     shaping: float = option(1.0, "Factor of the potential; 0: no shaping.", at_least=0)
     facts: float = option(0.5, "Fraction of facts among the demonstrations.", at_least=0, at_most=1)
     width: int = option(128, "Hidden size.", at_least=1)
-    num_layers: int = option(2, "Number of blocks.", at_least=1)
-    embedding_dropout: float = option(0.2, "Dropout rate of token embeddings.", at_least=0, below=1)
-    beam: int = option(128, "Walks kept for each question.", at_least=1)
+    num_layers: int = option(1, "Number of blocks.", at_least=1)
+    embedding_dropout: float = option(
+        0.15, "Dropout rate of token embeddings.", at_least=0, below=1
+    )
+    beam: int = option(1024, "Walks kept for each question.", at_least=1)
     areas: bool = option(False, "Also measure the area under the precision-recall curve.")
     most_questions: int | None = option(
-        None, "Questions of each split that are asked, at most; none: all.", at_least=1
+        300, "Validation questions that are asked, at most; none: all.", at_least=1
     )
     links: LinkPredictionOptions = record(
-        changed(LinkPredictionOptions(), n3=0.1, save_every=1000), prefix="links."
+        changed(LinkPredictionOptions(), n3=0.005, epochs=60, save_every=10_000), prefix="links."
     )
     imitation: TrainingOptions = record(
         changed(
             TrainingOptions(),
-            steps=1000,
-            batch_size=512,
-            learning_rate=3e-3,
+            steps=900,
+            batch_size=256,
+            learning_rate=4e-3,
             warmup_steps=50,
             weight_decay=0.1,
             log_every=50,
@@ -85,11 +87,11 @@ class WalkGraphConfig:
     options: OnPolicyOptions = record(
         changed(
             OnPolicyOptions(),
-            steps=100,
+            steps=40,
             batch_size=512,
-            learning_rate=3e-4,
-            warmup_steps=5,
-            kl_coefficient=0.1,
+            learning_rate=4e-4,
+            warmup_steps=3,
+            kl_coefficient=0.4,
             max_prompt_tokens=3,
             log_every=10,
             save_every=100,
@@ -112,7 +114,7 @@ def main(config):
     report[config.algorithm] = measured(config, policy.model, vocabulary)
     report[config.algorithm]["cpu_seconds"] = time.process_time() - seconds
     print(config.algorithm, report[config.algorithm])
-    walker = Walker(policy.model, vocabulary, trainer.constraint, config.beam)
+    walker = _walker(config, policy.model, vocabulary, trainer.constraint)
     report["answers"] = shown(walker, graph)
     write_json_atomically(run.file("walk_graph.json"), report)
     for one in report["answers"]:
@@ -174,16 +176,22 @@ def aligned(config, policy, vocabulary, run):
 def measured(config, model, vocabulary):
     """Ranks of the answers to validation and test questions, and areas if they are wanted."""
     graph, walk = vocabulary.graph, vocabulary.walk(config.max_hops)
-    walker, found = Walker(model, vocabulary, walk, config.beam), {}
-    for split in ("valid", "test"):
+    walker, found = _walker(config, model, vocabulary, walk), {}
+    for split, most in (("valid", config.most_questions), ("test", None)):
         order = np.random.default_rng(0).permutation(2 * len(getattr(graph, split)))
-        questions = graph.questions(split)[order[: config.most_questions]]
+        questions = graph.questions(split)[order[:most]]
         log_probs = walker.log_probs(questions)
         ranks = filtered_ranks(log_probs, questions[:, 2], graph.known(questions))
         found[split] = ranking_metrics(ranks)
         if config.areas:
             found[split]["auc_pr"] = area(graph, walker, split)
     return found
+
+
+def _walker(config, model, vocabulary, walk):
+    """A Walker that holds some 25,000 walks at once."""
+    chunk = max(1, min(64, 25_000 // config.beam))
+    return Walker(model, vocabulary, walk, config.beam, chunk)
 
 
 def area(graph, walker, split):
