@@ -11,7 +11,7 @@ answer, and on the way what it gains of the embeddings' probability, which is gi
 answer a question are hidden from its walks, always. Writes RUN_DIR/walk_graph.json: filtered mean reciprocal rank and
 Hits@k on validation and test triples, head and tail asked for, by constrained beam search, before and after (3); with
 --areas the area under the precision-recall curve of test questions' candidates, the answers of the test questions'
-relation; and some answers with their paths.
+relation; and some answers with their paths. RUN_DIR/answer_1.html and its like draw these.
 
 Result: docs/results/knowledge.md.
 """
@@ -33,12 +33,13 @@ from tfalign.applications.knowledge import (
     WalkDemonstrations,
     Walker,
     WalkReward,
+    answer_page,
     answers_of,
     filtered_ranks,
     precision_recall_area,
     ranking_metrics,
 )
-from tfalign.files import write_json_atomically
+from tfalign.files import write_json_atomically, write_text_atomically
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
 from tfalign.options import changed, option, option_record, record, to_dict
@@ -115,7 +116,7 @@ def main(config):
     report[config.algorithm]["cpu_seconds"] = time.process_time() - seconds
     print(config.algorithm, report[config.algorithm])
     walker = _walker(config, policy.model, vocabulary, trainer.constraint)
-    report["answers"] = shown(walker, graph)
+    report["answers"] = shown(walker, graph, run)
     write_json_atomically(run.file("walk_graph.json"), report)
     for one in report["answers"]:
         print(f"{one['question']}  {one['right']}")
@@ -212,18 +213,20 @@ def _tops(graph, relation):
     return set(of_relation[:, 2]) - set(of_relation[:, 0])
 
 
-def shown(walker, graph, count=5):
-    """Answers to some test questions, with their paths."""
+def shown(walker, graph, run, count=5):
+    """Answers to some test questions, with their paths, and a page that draws each."""
     found = []
     for head, relation, tail in graph.test[:count]:
         names = graph.entities[head], graph.relations[relation]
         answers = walker.answers(*names, count=3)
+        page = answer_page(graph, *names, answers)
+        write_text_atomically(run.file(f"answer_{len(found) + 1}.html"), page)
         found.append(
             {
                 "question": " ".join((*names, "?")),
                 "right": graph.entities[tail],
                 "found": [
-                    {"entity": a.entity, "probability": float(a.probability), "path": a.path}
+                    {"entity": a.entity, "probability": a.probability, "path": a.path}
                     for a in answers
                 ],
             }

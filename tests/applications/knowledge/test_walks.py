@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import xml.dom.minidom
+
 import numpy as np
 import pytest
 
 from tests.walks import walks_of
 from tfalign.applications.knowledge import (
+    Answer,
     GraphVocabulary,
     KnowledgeGraph,
     WalkDemonstrations,
     Walker,
     WalkReward,
+    answer_page,
     answers_of,
 )
 from tfalign.models import CausalLM, GPTConfig
@@ -167,3 +171,24 @@ def test_answers_are_sums_over_walks(vocabulary):
         walker.answers("ann", "aunt of")
     backwards = walker.answers("cleo", "~father of")
     assert all(answer.path.startswith("cleo <-") for answer in backwards)
+
+
+def test_a_page_draws_the_walks_and_loads_nothing():
+    graph = KnowledgeGraph.of([("a<b", "r&s", "c"), ("c", "r&s", "d"), ("d", "t", "e")])
+    number = graph.entities.index
+    steps = ((0, number("c")), (0, number("d")))
+    answers = [
+        Answer("d", 0.75, "a<b -r&s-> c -r&s-> d", steps),
+        Answer("c", 0.1, "...", steps[:1]),
+    ]
+    page = answer_page(graph, "a<b", "r&s", answers)
+    tree = xml.dom.minidom.parseString(page[page.index("<svg") : page.index("</svg>") + 6])
+    texts = [node.firstChild.data for node in tree.getElementsByTagName("text")]
+    assert sorted(texts) == sorted(
+        [*["a<b", "c", "d", "c", "e"], *["r&s →", "r&s →", "r&s →", "← r&s", "t →"]]
+    )
+    widths = [p.getAttribute("stroke-width") for p in tree.getElementsByTagName("path")]
+    assert widths == ["4.8", "4.8", "1.5", "", ""]  # two hops, one, and two neighbours of d
+    assert "a&lt;b, r&amp;s, ?" in page and "http" not in page and "<script" not in page
+    with pytest.raises(ValueError, match="Received: none"):
+        answer_page(graph, "a<b", "r&s", [])

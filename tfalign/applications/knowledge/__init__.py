@@ -5,6 +5,7 @@ from tfalign.applications.knowledge.embedded import embedded_graph
 from tfalign.applications.knowledge.embedding import KnowledgeEmbedding, LinkPredictor, Questions
 from tfalign.applications.knowledge.graph import KnowledgeGraph, answers_of
 from tfalign.applications.knowledge.objectives import LinkPrediction, SampledLinkPrediction
+from tfalign.applications.knowledge.page import answer_page
 from tfalign.applications.knowledge.ranking import (
     filtered_ranks,
     precision_recall_area,
@@ -29,6 +30,7 @@ __all__ = [
     "WalkDemonstrations",
     "WalkReward",
     "Walker",
+    "answer_page",
     "answers_of",
     "embedded_graph",
     "filtered_ranks",

@@ -18,6 +18,7 @@ class Answer(NamedTuple):
     entity: str
     probability: float  # summed over the walks that were found
     path: str
+    steps: tuple[tuple[int, int], ...]  # the same as (relation, entity) numbers
 
 
 class Walker:
@@ -40,7 +41,7 @@ class Walker:
         chunk: int = 64,
     ) -> None:
         self.vocabulary, self.chunk = vocabulary, chunk
-        self._entity_of = vocabulary.entity_of()
+        self._entity_of, self._relation_of = vocabulary.entity_of(), vocabulary.relation_of()
         self.search = SeveralBest(
             model, walk.max_new_tokens, width, [vocabulary.stop], vocabulary.pad, walk
         )
@@ -81,13 +82,14 @@ class Walker:
         for entity in np.unique(ends[ends >= 0]):
             mine = np.flatnonzero(ends == entity)
             total = float(np.logaddexp.reduce(log_probs[mine]))
-            words = [
-                w
-                for w in tokens[mine[0]].tolist()
-                if w not in (self.vocabulary.pad, self.vocabulary.stop)
-            ]
+            ended = (self.vocabulary.pad, self.vocabulary.stop)
+            words = [w for w in tokens[mine[0]].tolist() if w not in ended]
             path = self.vocabulary.text([self.vocabulary.entity_ids[question[0]], *words])
-            found.append(Answer(self.vocabulary.graph.entities[entity], np.exp(total), path))
+            pairs = zip(
+                self._relation_of[words[::2]].tolist(), self._entity_of[words[1::2]].tolist()
+            )
+            name = self.vocabulary.graph.entities[entity]
+            found.append(Answer(name, float(np.exp(total)), path, tuple(pairs)))
         return sorted(found, key=lambda answer: -answer.probability)[:count]
 
     def _question(self, head, relation):
