@@ -11,6 +11,14 @@ from tfalign.applications.knowledge.ranking import (
     precision_recall_area,
     ranking_metrics,
 )
+from tfalign.applications.knowledge.relations import (
+    RelationRecord,
+    marked,
+    micro_scores,
+    read_sanwen,
+    read_semeval,
+    semeval_score,
+)
 from tfalign.applications.knowledge.rewards import WalkReward
 from tfalign.applications.knowledge.trainer import LinkPredictionOptions, LinkPredictionTrainer
 from tfalign.applications.knowledge.vocabulary import GraphVocabulary
@@ -26,6 +34,7 @@ __all__ = [
     "LinkPredictionTrainer",
     "LinkPredictor",
     "Questions",
+    "RelationRecord",
     "SampledLinkPrediction",
     "WalkDemonstrations",
     "WalkReward",
@@ -34,6 +43,11 @@ __all__ = [
     "answers_of",
     "embedded_graph",
     "filtered_ranks",
+    "marked",
+    "micro_scores",
     "precision_recall_area",
     "ranking_metrics",
+    "read_sanwen",
+    "read_semeval",
+    "semeval_score",
 ]
