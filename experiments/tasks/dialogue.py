@@ -16,6 +16,7 @@ Result: docs/results/dialogue.md.
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import keras
@@ -176,16 +177,18 @@ class Task:
         return Pretrained(model, tokenizer)
 
     def prompts(self, split):
-        """Simulated users with goals of the split's dialogues, and goals drawn from the database."""
+        """Simulated users with goals of the split's dialogues, and goals drawn from the database; for want of goals,
+        several with one."""
         train, test = (satisfiable(self.world, records) for records in (self.train, self.test))
         if not self.world.open_slots:
             train += drawn_goals(self.world, self.values, self.config.goals, 1)
             test += drawn_goals(self.world, self.values, self.config.test_goals, 2)
-        known = {repr(goal) for goal in train}
         if split == "train":
-            return self.agendas.prompts(train, 1)
-        fresh = [goal for goal in test if repr(goal) not in known][: self.config.test_goals]
-        return self.agendas.prompts(fresh, 2)
+            return self.agendas.prompts(self.agendas.sayable(train), 1)
+        known = {repr(goal) for goal in train}
+        fresh = [goal for goal in self.agendas.sayable(test) if repr(goal) not in known]
+        users = itertools.islice(itertools.cycle(fresh), self.config.test_goals)
+        return self.agendas.prompts(list(users), 2)
 
 
 def report(config, run, task, watch):

@@ -113,8 +113,9 @@ class AgendaUser:
             self._wanted = dict(self.goal.constraints)
             return self._told([slot for slot in changed if slot in self._wanted])
         requested = [act.slot for act in asked if act.intent == "request"]
-        if requested and heard.entity is None:
-            return self._told(requested)
+        answers = self._told(requested) if heard.entity is None else ()
+        if answers:
+            return answers
         wrong = [] if heard.entity is None else self._violated(self._wanted, heard.entity)
         if not wrong and self._untold:
             return self._told(self._untold[:1])
@@ -122,9 +123,10 @@ class AgendaUser:
         return self._told(wrong[:2] or [every[int(self.numbers.integers(len(every)))]])
 
     def _told(self, slots):
-        """Acts that say what it wants in some slots."""
+        """Acts that say what it wants in some slots, where there are words for it."""
         self._untold = [slot for slot in self._untold if slot not in slots]
-        return tuple(Act("inform", slot, self._wanted.get(slot, DONTCARE)) for slot in slots)
+        acts = [Act("inform", slot, self._wanted.get(slot, DONTCARE)) for slot in slots]
+        return tuple(act for act in acts if self.templates.can_say(act))
 
     def _asked(self):
         """Acts that ask for one or two of what it does not know yet."""

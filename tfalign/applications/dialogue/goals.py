@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tfalign.applications.dialogue.records import DialogueRecord, Goal
+from tfalign.applications.dialogue.records import DONTCARE, DialogueRecord, Goal
 from tfalign.applications.dialogue.world import World
 
 _FIRST = 0.3  # fraction of drawn goals that begin with a value no entity has
@@ -58,11 +58,12 @@ def drawn_goals(
 
 
 def spoken_values(world: World, records: Iterable[DialogueRecord]) -> dict[str, list[str]]:
-    """Informable slot -> the values that beliefs of dialogues or entities have for it, but "dontcare"."""
+    """Informable slot -> the values that beliefs of dialogues have for it, but "dontcare", and those of entities where
+    beliefs have such."""
     beliefs = [turn.belief for record in records for turn in record.turns]
-    return {
-        slot: sorted(
-            {b[slot] for b in beliefs if slot in b} - {"dontcare"} | set(world.values(slot))
-        )
-        for slot in world.informable
-    }
+    found = {}
+    for slot in world.informable:
+        spoken = {belief[slot] for belief in beliefs if slot in belief} - {DONTCARE}
+        known = set(world.values(slot))
+        found[slot] = sorted(spoken | known if spoken & known else spoken)
+    return found

@@ -15,7 +15,7 @@ from tfalign.applications.dialogue.environment import (
     ScriptedUser,
     user_message,
 )
-from tfalign.applications.dialogue.records import DialogueRecord, Goal
+from tfalign.applications.dialogue.records import Act, DialogueRecord, Goal
 from tfalign.applications.dialogue.templates import ReplyReader, Templates
 from tfalign.applications.dialogue.world import World
 from tfalign.data import PromptRecord, encode_prompts
@@ -44,6 +44,16 @@ class Agendas:
         """The user of a record."""
         goal = Goal(**record["goal"])
         return AgendaUser(goal, self.world, self.templates, self.reader, record["seed"])
+
+    def sayable(self, goals: Sequence[Goal]) -> list[Goal]:
+        """The goals that there are words for."""
+        found = []
+        for goal in goals:
+            acts = [Act("inform", slot) for slot in (*goal.constraints, *goal.first)]
+            acts += [Act("request", slot) for slot in goal.requests]
+            if all(map(self.templates.can_say, acts)):
+                found.append(goal)
+        return found
 
     def prompts(self, goals: Sequence[Goal], seed: int) -> list[dict[str, Any]]:
         """Records of goals with what their users say first."""

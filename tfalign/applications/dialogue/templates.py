@@ -64,7 +64,8 @@ class Templates:
     def learn(cls, world: World, records: Iterable[DialogueRecord]) -> Templates:
         """The sentences of users in which all values of their acts, and no others, can be replaced."""
         found = collections.defaultdict(list)
-        closed = Lexicon.of_world(world, (*world.informable, *world.names))
+        closed = [slot for slot in world.informable if slot not in world.open_slots]
+        others = Lexicon.of_world(world, (*closed, *world.names))
         for record in records:
             for number, turn in enumerate(record.turns):
                 acts = said_acts(turn, world.informable)
@@ -75,11 +76,15 @@ class Templates:
                 )
                 is_whole = sorted(slots_in(words)) == wanted
                 is_last = number == len(record.turns) - 1
-                if not is_whole or closed.delexicalise(words).values or len(words) > _MOST_WORDS:
+                if not is_whole or others.delexicalise(words).values or len(words) > _MOST_WORDS:
                     continue
                 if (acts == (BYE,)) == is_last:
                     found[Key(acts, number == 0)].append(words)
         return cls(world, found, ("，",) if world.language == "chinese" else (".",))
+
+    def can_say(self, act: Act) -> bool:
+        """Whether there is a sentence for an act alone."""
+        return bool(self._sentences((act,), False))
 
     def say(self, acts: Sequence[Act], is_first: bool, numbers: np.random.Generator) -> list[str]:
         """Words for acts; where no template says them all, several in a row."""

@@ -20,6 +20,7 @@ from tfalign.applications.dialogue.world import World
 _DOMAINS = {"餐馆": "restaurant", "景点": "attraction", "酒店": "hotel"}
 _NAME, _FACILITIES = "名称", "酒店设施"
 _OPEN = ("餐馆-推荐菜", *(f"{domain}-{_NAME}" for domain in _DOMAINS))
+_NO_DISH = "没有"  # "none", among a restaurant's dishes
 _NUMBERS = ("评分", "门票", "人均消费", "价格")
 _ELSEWHERE = re.compile("id ?= ?[0-9]")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -98,7 +99,13 @@ def plain(value: Any) -> str:
 
 
 def _prefixed(domain, row):
-    return {f"{domain}-{slot}": value for slot, value in row.items() if value not in (None, [], "")}
+    found = {
+        f"{domain}-{slot}": value for slot, value in row.items() if value not in (None, [], "")
+    }
+    dishes = f"{domain}-推荐菜"
+    if dishes in found:
+        found[dishes] = [dish for dish in found[dishes] if dish != _NO_DISH]
+    return found
 
 
 def _dialogues(dialogue, source):
