@@ -79,17 +79,20 @@ class MultiWOZDatabase:
             domain: [{_column(name): value for name, value in row.items()} for row in found]
             for domain, found in rows.items()
         }
+        self._known: dict[Any, set[str]] = {}
 
     def matching(self, domain: str, wanted: Mapping[str, str]) -> set[str]:
         """The ids of entities, for trains train ids; "?" in a row may be anything."""
         wanted = {_column(slot): value.lower() for slot, value in wanted.items()}
-        wanted = {slot: value for slot, value in wanted.items() if value not in _ANY}
-        name = "trainid" if domain == "train" else "id"
-        return {
-            row[name]
-            for row in self._rows.get(domain, ())
-            if all(_fits(domain, slot, value, row) for slot, value in wanted.items())
-        }
+        limits = tuple(sorted((s, value) for s, value in wanted.items() if value not in _ANY))
+        if (domain, limits) not in self._known:
+            name = "trainid" if domain == "train" else "id"
+            self._known[domain, limits] = {
+                row[name]
+                for row in self._rows.get(domain, ())
+                if all(_fits(domain, slot, value, row) for slot, value in limits)
+            }
+        return self._known[domain, limits]
 
 
 class Rates(NamedTuple):
