@@ -196,6 +196,19 @@ class Generation(NamedTuple):
         return self.mask if self.written is None else self.written
 
 
+class PackedRows(NamedTuple):
+    """The states that response tokens are drawn from, several responses with their prompts in a row.
+
+    Of B responses, cut into equal parts each of which is packed by itself, in N rows of L columns with room
+    for M response tokens. ``data.response_packing`` makes them.
+    """
+
+    token_ids: Array  # int32[parts * N, L]
+    segment_ids: Array  # int32[parts * N, L], 1, 2, ... per response and its prompt, 0 at padding
+    places: Array  # int32[parts * M], where in its part's N * L columns each token's state stands
+    cells: Array  # int32[parts * M], which of its part's B * R columns each token is; beyond them for none
+
+
 class Rollout(NamedTuple):
     """Responses of the policy with all that an on-policy update needs; per-token fields are
     float32[B, R] and 0 where ``response_mask`` is false."""
@@ -212,6 +225,7 @@ class Rollout(NamedTuple):
     scores: Array  # float32[B], the reward model's
     constraint_states: Array | None = None  # int32[B, R], before each token; None for no constraint
     condition: Array | None = None  # [B, ...], as the prompts'; None for nothing
+    packed: PackedRows | None = None  # of these rows; None to update on them as they are padded
 
 
 @option_record

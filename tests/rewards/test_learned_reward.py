@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from tfalign.data.response_packing import packed_texts
 from tfalign.models import BERT, BERTConfig, GPTConfig
-from tfalign.rewards import LearnedReward, RewardModel
+from tfalign.rewards import LearnedReward, PackedReward, RewardModel
 
 V, T = 19, 7
 SMALL = {"vocab_size": V, "width": 16, "num_layers": 2, "num_heads": 2, "max_positions": 12}
@@ -103,6 +104,15 @@ def test_normalisation_travels_with_the_weights(model, scores, tmp_path):
         np.testing.assert_allclose(restored(IDS, padding_mask=MASK), normal, atol=1e-5)
     finally:
         model.head.set_weights(before)
+
+
+@pytest.mark.parametrize("trunk", [name for name in TRUNKS if name != "bert"])
+def test_packed_texts_score_what_they_score_alone(trunk):
+    model = RewardModel(TRUNKS[trunk])
+    expected = model(IDS, padding_mask=MASK)
+    packed = packed_texts(IDS, MASK)
+    assert packed.token_ids.size < IDS.size
+    np.testing.assert_allclose(PackedReward(model)(IDS, MASK, None), expected, atol=1e-5)
 
 
 def test_equal_scores_cannot_be_normalised():

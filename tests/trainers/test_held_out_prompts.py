@@ -193,7 +193,12 @@ def test_a_training_stops_and_stays_stopped(start, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options",
     with_slow(
-        [{}, {"algorithm": "ppo", "lora.rank": 2}, {"algorithm": "vtrace", "refresh_every": 3}],
+        [
+            {},
+            {"algorithm": "ppo", "lora.rank": 2},
+            {"algorithm": "vtrace", "refresh_every": 3},
+            {"algorithm": "ppo", "packed": True},
+        ],
         [{}],
     ),
     ids=str,

@@ -74,6 +74,7 @@ def test_options_change_what_they_name():
         ({"algorithm": "online_dpo", "kl_coefficient": 0.1}, "OnlineDPO has no KL term. Received"),
         ({"algorithm": "online_dpo", "kl_in": "reward"}, "has no KL in the reward"),
         ({"algorithm": "online_dpo", "gamma": 0.9}, "gamma does not apply to .* online_dpo"),
+        ({"algorithm": "online_dpo", "packed": True}, "response tokens.* Received: packed=True"),
         ({"algorithm": "sarsa"}, "Algorithms are ppo, .* Received: 'sarsa'"),
     ],
 )
@@ -88,11 +89,12 @@ def test_a_reward_that_is_not_there_is_told(name):
         find_function(name)
 
 
-def test_slots_go_down_to_rollouts_and_make_no_conversations():
-    options = changed(OnPolicyOptions(), slots=16)
+def test_slots_and_packed_go_down_to_rollouts_and_slots_make_no_conversations():
+    options = changed(OnPolicyOptions(), slots=16, packed=True)
     tokenizer = types.SimpleNamespace(stop_ids=(1,), pad_id=0)
-    assert rollout_config(chosen(), options, tokenizer).slots == 16
-    assert rollout_config(chosen(), OnPolicyOptions(), tokenizer).slots is None
+    asked, plain = (rollout_config(chosen(), o, tokenizer) for o in (options, OnPolicyOptions()))
+    assert asked.slots == 16 and asked.packed
+    assert plain.slots is None and not plain.packed
     with pytest.raises(ValueError, match="slots are of responses of one turn.* Received: slots=16"):
         rollout_config(chosen(), options, tokenizer, user=lambda state: None)
 

@@ -6,6 +6,7 @@ import pytest
 from tfalign.rewards.errors import RewardError
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
 from tfalign.training.on_policy import improve
+from tfalign.training.responses import RolloutConfig
 from tfalign.types import Prompts, Rollout
 
 ROWS = 8
@@ -14,6 +15,8 @@ PROMPTS = Prompts(np.ones((ROWS, 3), "int32"), np.ones((ROWS, 3), "bool"))
 
 class Worker:
     """Rollouts whose every field says which row it is."""
+
+    config = RolloutConfig(2)
 
     def __init__(self):
         self.asked = []

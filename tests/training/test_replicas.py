@@ -11,11 +11,15 @@ import pytest
 SCRIPT = """
 import hashlib, json
 import keras, numpy as np, tensorflow as tf
+from tests.training import every_objective as every
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.objectives import LanguageModelling
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay, adamw
-from tfalign.types import LanguageModelBatch
+from tfalign.training.packing import packed_batch
+from tfalign.training.responses import RolloutConfig
+from tfalign.training.rollouts import RolloutWorker
+from tfalign.types import Generation, LanguageModelBatch
 
 class Scaled(LanguageModelling):
     # the loss times the factor of the rows at hand, twice
@@ -78,13 +82,29 @@ def poisoned(strategy, accumulate, row):
         digests.append(digest.hexdigest())
     return {"digests": digests, "skipped": float(logs["skipped_updates"])}
 
-results = {"one": train(None, 1)}
+def updated(strategy, accumulate):
+    # weights after an update of PPO, and the reference's log-probs; on replicas of packed rows
+    case = every.ON_POLICY["ppo"]
+    model, reference = every.new_model(case), every.new_model(every.ON_POLICY["grpo"]).policy
+    batch = case.batch(np.random.default_rng(0))
+    config = RolloutConfig(every.R, packed=strategy is not None)
+    worker = RolloutWorker(model, reference, None, config)
+    responses = batch.token_ids[:, -every.R:], batch.log_probs, batch.response_mask, batch.values
+    compared = worker.compare(batch.token_ids, batch.padding_mask, Generation(*responses))
+    trained = Learner(model, case.objective, keras.optimizers.SGD(0.1), accumulate, strategy)
+    trained.update(packed_batch(batch, trained.parts) if strategy else batch)
+    weights = [w.tolist() for w in trained.model.get_weights()]
+    return {"weights": weights, "compared": np.asarray(compared.ref_log_probs).tolist()}
+
+results = {"one": train(None, 1), "padded": updated(None, 1)}
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 for accumulate in (1, 2):
     with strategy.scope():
         results[f"two/{accumulate}"] = train(strategy, accumulate)
     with strategy.scope():
         results[f"poisoned/{accumulate}"] = poisoned(strategy, accumulate, row=6)
+    with strategy.scope():
+        results[f"packed/{accumulate}"] = updated(strategy, accumulate)
 with strategy.scope():
     odd = learner(strategy, 1)
 try:
@@ -128,6 +148,13 @@ def test_same_weights(results, two, what):
     flat = [_flat(results[run][what]) for run in ("one", two)]
     assert len(flat[0]) > 1000
     assert max(abs(a - b) for a, b in zip(*flat, strict=True)) < 1e-5
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_replica_packs_its_own_rows(results, accumulate):
+    for what in ("weights", "compared"):
+        flat = [_flat(results[run][what]) for run in ("padded", f"packed/{accumulate}")]
+        assert max(abs(a - b) for a, b in zip(*flat, strict=True)) < 1e-5
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

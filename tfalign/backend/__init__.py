@@ -13,6 +13,7 @@
 ``has_value``              whether an array can be looked at now, outside a program
 ``assign_part``            part of a variable set without a second copy of it
 ``strategy``               the ``tf.distribute.Strategy`` in whose scope this is, if any
+``replicas``               how many replicas it has; 1 without one
 ``is_chief``               whether this process is the one that writes files
 ``gather_from_processes``  what every process says
 ``wait_for_others``        until every process has come here
@@ -26,6 +27,8 @@ every backend.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 
@@ -83,6 +86,13 @@ def is_chief() -> bool:
     return process_index() == 0
 
 
+def replicas(distribution: Any = None) -> int:
+    """How many devices each take a share of the rows, by themselves: the replicas of a ``tf.distribute.Strategy``, that
+    in whose scope this is where None; else 1."""
+    distribution = distribution or strategy()
+    return 1 if distribution is None else distribution.num_replicas_in_sync
+
+
 __all__ = [
     "assign_part",
     "fori_loop",
@@ -97,6 +107,7 @@ __all__ = [
     "own_parts",
     "process_index",
     "read",
+    "replicas",
     "strategy",
     "to_numpy",
     "value_and_grad",

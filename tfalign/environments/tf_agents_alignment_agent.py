@@ -265,6 +265,7 @@ def _check(time_step_spec, worker):
         "baseline": worker.baseline is not None,
         "cost_limits": worker.cost_limits is not None,
         "older": worker.older is not None,
+        "packed": worker.config.packed,
     }
     for name, is_given in given.items():
         if is_given:

@@ -113,11 +113,13 @@ class TransformerBlock(ResidualBlock):
         positions: int32[B, T], used by rotary positions alone.
         last: int, N, how many of the last columns are wanted; None for all. The others are
             attended to and go no further.
+        places: int32[M], which of the B * T columns, counted row by row, are wanted, instead of the last; None
+            for all.
         mask, x_mask: bool[B, T], Keras' own mask of padding, where x is the only tensor and where it
             is not. Keras fills them in.
 
     Returns:
-        float[B, N, W].
+        float[B, N, W]; with places float[1, M, W].
     """
 
     sublayers = ("attention", "attention_norm", "feed_forward", "feed_forward_norm")
@@ -154,6 +156,7 @@ class TransformerBlock(ResidualBlock):
         attention_mask: Array | None = None,
         positions: Array | None = None,
         last: int | None = None,
+        places: Array | None = None,
         training: bool | None = None,
         mask: Array | None = None,
         x_mask: Array | None = None,
@@ -170,6 +173,8 @@ class TransformerBlock(ResidualBlock):
 
         def block(x):
             x = self._residual(x, self.attention_norm, attend, training)
+            if places is not None:
+                x = ops.take(ops.reshape(x, (-1, ops.shape(x)[-1])), places, axis=0)[None]
             return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
 
         return self._kept_or_not(block, x, training=training)

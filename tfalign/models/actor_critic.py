@@ -42,6 +42,10 @@ class Actor(keras.Model):
         given = (token_ids, padding_mask, response_length)
         return before_response(self.policy.backbone, *given, condition=condition), None
 
+    def read(self, outputs: Callable[[keras.Model], Array]) -> tuple[Array, None]:
+        """As ``SharedActorCritic.read``, with None for the values."""
+        return outputs(self.policy.backbone), None
+
     def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
 
@@ -88,6 +92,18 @@ class SharedActorCritic(keras.Model):
         hidden = before_response(self.policy.backbone, *given, condition=condition)
         return hidden, self.value_head(hidden)
 
+    def read(self, outputs: Callable[[keras.Model], Array]) -> tuple[Array, Array]:
+        """What a call returns, of states that are asked for in another way.
+
+        Args:
+            outputs: ``model -> array``: calls a backbone or a ``Critic`` and returns its outputs.
+
+        Returns:
+            (hidden, values).
+        """
+        hidden = outputs(self.policy.backbone)
+        return hidden, self.value_head(hidden)
+
     def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy)
 
@@ -123,6 +139,10 @@ class SeparateActorCritic(keras.Model):
         hidden = before_response(self.policy.backbone, *given, condition=condition)
         seen = seen_by(self.critic, condition)
         return hidden, before_response(self.critic, *given, condition=seen)
+
+    def read(self, outputs: Callable[[keras.Model], Array]) -> tuple[Array, Array]:
+        """As ``SharedActorCritic.read``."""
+        return outputs(self.policy.backbone), outputs(self.critic)
 
     def get_config(self) -> dict[str, Any]:
         return _config_with_models(super().get_config(), policy=self.policy, critic=self.critic)

@@ -142,9 +142,10 @@ class GPT(PretrainedModel, Exported, keras.Model):
             padding mask; each document starts at position 0 and sees only itself.
         last: int, N, how many of the last columns are wanted, so that the last block need not
             work on the others; None for all T.
+        places: int32[M], which of the B * T columns, counted row by row, are wanted, instead of the last.
 
     Returns:
-        float[B, N, W] after the final normalisation. Padding columns hold no meaning.
+        float[B, N, W] after the final normalisation, with places float[1, M, W]. Padding columns hold no meaning.
     """
 
     def __init__(self, config: GPTConfig | Mapping[str, Any], **kwargs: Any) -> None:
@@ -181,10 +182,11 @@ class GPT(PretrainedModel, Exported, keras.Model):
         padding_mask: Array | None = None,
         segment_ids: Array | None = None,
         last: int | None = None,
+        places: Array | None = None,
         training: bool | None = None,
     ) -> Array:
         embedded = self.token_embedding(token_ids)
-        return self.from_embeddings(embedded, padding_mask, segment_ids, last, training)
+        return self.from_embeddings(embedded, padding_mask, segment_ids, last, places, training)
 
     def from_embeddings(
         self,
@@ -192,13 +194,14 @@ class GPT(PretrainedModel, Exported, keras.Model):
         padding_mask: Array | None = None,
         segment_ids: Array | None = None,
         last: int | None = None,
+        places: Array | None = None,
         training: bool | None = None,
     ) -> Array:
         """As a call, of float[B, T, W] that stand for the token embeddings."""
         x, masks, positions = self._enter(embedded, padding_mask, segment_ids, training)
-        wanted = [None] * (len(masks) - 1) + [last]
+        wanted = [{}] * (len(masks) - 1) + [{"last": last, "places": places}]
         for block, mask, columns in zip(self.blocks, masks, wanted):
-            x = block(x, attention_mask=mask, positions=positions, last=columns, training=training)
+            x = block(x, attention_mask=mask, positions=positions, training=training, **columns)
         x = self.final_norm(x)
         if training and not self.config.tied:
             return with_unused(x, self.token_embedding.kernel)

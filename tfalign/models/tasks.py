@@ -153,7 +153,8 @@ class CausalLM(TaskModel):
 
 @keras.saving.register_keras_serializable("tfalign")
 class Critic(TaskModel):
-    """A GPT backbone with a value head: float32[B, N], the value of the state after each column."""
+    """A GPT backbone with a value head: float32[B, N], the value of the state after each column; call
+    arguments as of ``GPT``."""
 
     backbone_class = GPT
 
@@ -168,12 +169,17 @@ class Critic(TaskModel):
         self,
         token_ids: Array,
         padding_mask: Array | None = None,
+        segment_ids: Array | None = None,
         last: int | None = None,
+        places: Array | None = None,
         training: bool | None = None,
         condition: Array | None = None,
     ) -> Array:
-        given = {"padding_mask": padding_mask, "last": last, "training": training}
-        return self.head(self.backbone(token_ids, **given, **condition_argument(condition)))
+        given = {"padding_mask": padding_mask, "segment_ids": segment_ids, "last": last}
+        given |= {"training": training} | condition_argument(condition)
+        if places is not None:
+            given["places"] = places
+        return self.head(self.backbone(token_ids, **given))
 
 
 @keras.saving.register_keras_serializable("tfalign")

@@ -16,7 +16,7 @@ from tfalign.functional.kl import k3
 from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
 from tfalign.functional.masking import masked_sum
 from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
-from tfalign.models.conditioned import condition_argument
+from tfalign.models.response_states import response_states
 from tfalign.types import Array, Metrics, Rollout
 
 
@@ -80,14 +80,7 @@ class PolicyObjective:
         """
         del training
         mask = batch.response_mask
-        length = mask.shape[1]
-        hidden, values = model(
-            batch.token_ids,
-            batch.padding_mask,
-            response_length=length,
-            **condition_argument(batch.condition),
-        )
-        log_probs, token_entropy = self._read_out(model.policy, hidden, batch)
+        log_probs, token_entropy, values = self._forward(model, batch)
         loss, per_token = self.terms(log_probs, values, batch)
         log_ratio = log_probs - batch.log_probs
         per_token |= {"entropy": token_entropy, "approx_kl": 0.5 * ops.square(log_ratio)}
@@ -103,17 +96,24 @@ class PolicyObjective:
         metrics["max_log_ratio"] = (largest, ops.ones_like(largest))
         return *self.aggregate(loss, mask), metrics
 
-    def _read_out(self, policy, hidden, batch):
-        """(log-probs, entropies), float32[B, R] each."""
-        tokens = batch.token_ids[:, -batch.response_mask.shape[1] :]
+    def _forward(self, model, batch):
+        """(log-probs, entropies, values or None), float32[B, R] each."""
+        length = batch.response_mask.shape[1]
+        states = response_states(batch.token_ids, batch.padding_mask, length, batch.packed)
+        hidden, values = states.actor_critic(model, batch.condition)
+        given = batch.token_ids[:, -length:], batch.constraint_states
+        read_out = self._read_out(model.policy, hidden, *map(states.gather, given))
+        return tuple(map(states.spread, (*read_out, values)))
+
+    def _read_out(self, policy, hidden, tokens, constraint_states):
+        """(log-probs, entropies), float32 of the shape of tokens each."""
         if self.chunk is not None:
             asked = tokens, self.chunk, self.temperature
             restrict = self.constraint and self._restricted
-            states = batch.constraint_states
             return chunked_token_log_probs(
-                hidden, policy.readout_kernel(), *asked, restrict, states
+                hidden, policy.readout_kernel(), *asked, restrict, constraint_states
             )
-        logits = self._restricted(policy.logits(hidden), batch.constraint_states)
+        logits = self._restricted(policy.logits(hidden), constraint_states)
         return token_log_probs(logits, tokens, self.temperature), entropy(logits, self.temperature)
 
     def _restricted(self, logits, states):

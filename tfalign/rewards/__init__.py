@@ -13,7 +13,7 @@ from tfalign.rewards.ensemble import (
 )
 from tfalign.rewards.errors import RewardError
 from tfalign.rewards.guarded import Guarded
-from tfalign.rewards.learned import LearnedReward, RewardModel
+from tfalign.rewards.learned import LearnedReward, PackedReward, RewardModel
 from tfalign.rewards.numbers import last_number, marked_number, parse_number
 from tfalign.rewards.process import (
     ProcessReward,
@@ -41,6 +41,7 @@ __all__ = [
     "Length",
     "Mentions",
     "NumericMatch",
+    "PackedReward",
     "ProcessReward",
     "ProcessRewardModel",
     "Repetition",

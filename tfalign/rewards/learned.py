@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfalign import backend
+from tfalign.data.response_packing import packed_texts
 from tfalign.models import GPT, ScalarRewardHead
 from tfalign.models.config import ModelConfig
 from tfalign.models.tasks import TaskModel
@@ -100,3 +101,26 @@ class LearnedReward:
         mean, std = float(scores.mean()), float(scores.std())
         self.model.head.normalize(mean, std)
         return {"mean": mean, "std": std, "count": len(scores)}
+
+
+class PackedReward(LearnedReward):
+    """A reward model as a reward function of rollouts, compiled, which reads several texts in a row, see
+    ``data.response_packing``: as many programs as there are sizes of rows.
+
+    Args:
+        model: RewardModel with a GPT.
+    """
+
+    def __init__(self, model: RewardModel) -> None:
+        super().__init__(model)
+        self._parts = backend.replicas()
+
+        def score(rows):
+            given = {"segment_ids": rows.segment_ids, "places": rows.places}
+            return model.head(model.backbone(rows.token_ids, training=False, **given)[0])
+
+        self.compiled_packed = backend.jit_rows(score, model.variables)
+
+    def __call__(self, token_ids: Array, padding_mask: Array, response_mask: Array) -> Array:
+        del response_mask
+        return self.compiled_packed(packed_texts(token_ids, padding_mask, self._parts))

@@ -169,7 +169,8 @@ class OnPolicyTrainer(EvaluatedTrainer):
         options, chosen = self.options, self.algorithm
         dtype, policy = options.update.precision, self.pretrained.model
         stops = parts.stop_tokens(options, self.tokenizer)
-        context = Context(self.tokenizer, records, options.reward_options, dtype, stops)
+        scored = options.reward_options, dtype, stops, options.responses.packed
+        context = Context(self.tokenizer, records, *scored)
         reward = resolve_reward(reward, context)
         costs = {name: resolve_reward(cost, context) for name, cost in costs.items()}
         limits = parts.cost_limits(costs, options.reward_options)

@@ -56,6 +56,11 @@ class ResponseOptions:
         "Responses decoded at once, where one that ends makes room for the next; none: all of a batch.",
         at_least=1,
     )
+    packed: bool = option(
+        False,
+        "Pack several responses into a row for updates, reference, critic and reward models, which then do not work on "
+        "padding; more programs are compiled.",
+    )
     missing_stop: str = option(
         "penalty",
         "Reward of a response without a stop token: kept, replaced, or lowered.",

@@ -17,6 +17,7 @@ from tfalign.models import (
     SharedActorCritic,
     separate_critic,
 )
+from tfalign.objectives import PolicyObjective
 from tfalign.trainers.on_policy_options import DistributedOptions, OnPolicyOptions, RewardOptions
 from tfalign.training.algorithms import Algorithm, algorithm
 from tfalign.training.kl_control import AdaptiveKL, FixedKL
@@ -65,6 +66,11 @@ def _check(chosen, options):
                 f"{name} must divide batch_size. Received: {name}={size}, batch_size={batch_size}"
             )
     responses, penalty = options.responses, options.kl_penalty
+    if responses.packed and not isinstance(chosen.objective, PolicyObjective):
+        raise ValueError(
+            "packed is of updates on response tokens, and this algorithm compares whole responses. Received: "
+            f"packed=True, {type(chosen.objective).__name__}"
+        )
     if options.credit.critic == "separate" and not chosen.needs_critic:
         raise ValueError("critic=separate needs an algorithm with a critic")
     if chosen.kl_in == "loss" and penalty.kl == "adaptive":
@@ -135,6 +141,7 @@ def rollout_config(
         constraint=constraint,
         user=user,
         slots=responses.slots,
+        packed=responses.packed,
     )
 
 

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import keras
 
 from tfalign.data import separator_id
-from tfalign.models import from_pretrained
+from tfalign.models import GPT, from_pretrained
 from tfalign.pretrained import Pretrained
 from tfalign.rewards import (
     Combination,
     Ensemble,
     Guarded,
     LearnedReward,
+    PackedReward,
     ProcessReward,
     ProcessRewardModel,
     RewardModel,
@@ -47,6 +48,7 @@ class Context(NamedTuple):
     options: RewardOptions
     dtype: str | None  # of models that are loaded
     stop_tokens: Sequence[int] | None = None  # that end a turn; None for the tokenizer's
+    packed: bool = False  # whether models read several texts in a row, where they can
 
 
 class _Weighted(Combination):
@@ -119,7 +121,10 @@ def _of_model(model, context):
     if isinstance(model, ProcessRewardModel):
         return ProcessReward(model, separator_id(context.tokenizer))
     if isinstance(model, RewardModel):
-        return LearnedReward(model)
+        packs = context.packed and isinstance(
+            model.backbone, GPT
+        )  # an encoder's texts keep their rows
+        return (PackedReward if packs else LearnedReward)(model)
     raise ValueError(f"A reward must be a reward model. Received: a {type(model).__name__}")
 
 

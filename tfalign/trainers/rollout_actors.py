@@ -61,7 +61,8 @@ class RolloutActor:
         tokenizer, self._policy = pretrained.tokenizer, pretrained.model
         adapt(self._policy, options.lora)
         dtype, stops = options.update.precision, stop_tokens(options, tokenizer)
-        context = Context(tokenizer, job.records, options.reward_options, dtype, stops)
+        scored = options.reward_options, dtype, stops, options.responses.packed
+        context = Context(tokenizer, job.records, *scored)
         reward = resolve_reward(job.reward, context)
         user = resolve_user(job.tools, reward, context, options.turns)
         size = self._policy.config.vocab_size

@@ -36,6 +36,7 @@ class Learner:
 
     Attributes:
         traces: how many programs were compiled so far.
+        parts: int, equal parts that devices and ``accumulate`` cut a batch into.
 
     Raises:
         ValueError: if ``accumulate`` or ``max_skipped`` is not positive.
@@ -57,6 +58,7 @@ class Learner:
         self.optimizer = optimizer
         self.accumulate = accumulate
         strategy = strategy or backend.strategy()
+        self.parts = accumulate * backend.replicas(strategy)
         if strategy is None:
             optimizer.build(model.trainable_variables)
             self._guard = Guard(model, optimizer, max_skipped)

@@ -13,6 +13,7 @@ from tfalign import backend
 from tfalign.rewards.errors import RewardError
 from tfalign.training.kl_control import FixedKL
 from tfalign.training.learner import Learner
+from tfalign.training.packing import packed_batch
 from tfalign.training.rollouts import RolloutWorker
 from tfalign.types import Array, Prompts, Rollout
 
@@ -56,7 +57,8 @@ def improve(
 
     Raises:
         ValueError: if minibatches do not divide the batch, or on_bad is unknown, or there is a
-            target_kl and the objective does not say its ``approx_kl``.
+            target_kl and the objective does not say its ``approx_kl``, or rollouts are packed and the objective
+            compares whole responses.
         RewardError: by choice, if a reward fails or is not finite.
     """
     coefficient = kl_control.coefficient
@@ -75,7 +77,7 @@ def improve(
     updates = []
     for _ in range(epochs):
         order = generator.permutation(len(batch.token_ids)).astype("int32")
-        updates += one_pass(learner, batch, order, rows // minibatch_size)
+        updates += one_pass(learner, batch, order, rows // minibatch_size, worker.config.packed)
         if target_kl is not None and _approx_kl(updates[-1]) > target_kl:
             break
     kl_control.update(statistics["kl"], rows)
@@ -113,7 +115,7 @@ def rollout_seed(seed: int, step: int) -> int:
 
 
 def one_pass(
-    learner: Learner, batch: Any, order: Array, minibatches: int
+    learner: Learner, batch: Any, order: Array, minibatches: int, packed: bool = False
 ) -> list[dict[str, Array]]:
     """One epoch: updates on all rows, minibatch by minibatch.
 
@@ -122,17 +124,20 @@ def one_pass(
         batch: what its objective takes, rows first.
         order: int32[rows], a permutation.
         minibatches: int dividing the rows.
+        packed: whether each minibatch is a Rollout to be updated on in packed rows, see ``training.packing``.
 
     Returns:
         list of what the learner says of each update.
 
     Raises:
-        ValueError: if the minibatches do not divide the rows.
+        ValueError: if the minibatches do not divide the rows, or cannot be packed that are to.
     """
     rows = order.shape[0]
     if rows % minibatches:
         raise ValueError(f"{minibatches} minibatches do not divide {rows} rows to learn from")
     dealt = _deal(batch, ops.reshape(order, (minibatches, rows // minibatches)))
+    if packed:
+        dealt = [packed_batch(minibatch, learner.parts) for minibatch in dealt]
     return [learner.update(minibatch) for minibatch in dealt]
 
 

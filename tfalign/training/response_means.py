@@ -64,7 +64,7 @@ class ResponseMeans:
         generation = Generation(*(None if x is None else np.asarray(x) for x in sampled))
         answers = responder.score(known, generation)
         given = answers.token_ids, answers.padding_mask, generation, answers.condition
-        compared = worker.comparison(*given)
+        compared = worker.compare(*given)
         log_ratios = np.asarray(compared.log_probs) - np.asarray(compared.ref_log_probs)
         scores, ended = worker.shaped(answers.rewards, generation)
         measured = {

@@ -52,6 +52,8 @@ class RolloutConfig:
             conversation, of ``max_new_tokens`` columns in all. None for nobody: one turn.
         slots: responses that are decoded at once, where one that ends makes room for the next, see
             ``decoding.continuous``; None for all of a batch.
+        packed: whether the reference, the critic and the updates see several responses in a row, see
+            ``training.packing``, where their lengths differ.
 
     Raises:
         ValueError: if group_size or slots is not positive, one completion a prompt is to be compared, or there are
@@ -72,6 +74,7 @@ class RolloutConfig:
     constraint: Constraint | None = None
     user: Callable[[State], tuple[Array, Array]] | None = None
     slots: int | None = None
+    packed: bool = False
 
     def __post_init__(self) -> None:
         compares = self.redraws > 0 or self.drop_zero_spread

@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from tfalign import backend
+from tfalign.data.response_packing import packed_rows
 from tfalign.decoding.constraints import restricted
 from tfalign.functional.advantages import soft_overlong_penalty
 from tfalign.functional.kl import k1
@@ -24,11 +25,12 @@ from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
-from tfalign.models.actor_critic import before_response
-from tfalign.models.conditioned import condition_argument, seen_by
+from tfalign.models.conditioned import seen_by
 from tfalign.models.lora import WithoutAdapters
+from tfalign.models.response_states import response_states
 from tfalign.training.credit import GAE, Credit, Scored
 from tfalign.training.lagrange import CostLimits
+from tfalign.training.packing import check_packs
 from tfalign.training.responses import (
     Responder,
     RolloutConfig,
@@ -63,7 +65,7 @@ class RolloutWorker:
             ``variables``; None for the policy itself.
 
     Raises:
-        ValueError: if the credit needs a critic or a group and there is none.
+        ValueError: if the credit needs a critic or a group and there is none, or rows cannot be packed that are to.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class RolloutWorker:
         if needs_values and not shared:
             touched = touched + actor_critic.critic.variables
         self.comparison = backend.jit_rows(self._compare, reference.variables + touched)
+        self._parts = backend.replicas()
         self.crediting = backend.jit(self._credit)
 
     def __call__(
@@ -184,6 +187,9 @@ class RolloutWorker:
                 f"{name} compares completions of one prompt, of which there must be at least 2. "
                 f"Received: group_size={self.config.group_size}"
             )
+        if self.config.packed:
+            critic = getattr(self.actor_critic, "critic", None)
+            check_packs(*filter(None, (self.actor_critic.policy, critic, self.reference)))
 
     def finish(
         self,
@@ -211,9 +217,32 @@ class RolloutWorker:
             (Rollout, dict of float32 scalars).
         """
         given = (token_ids, padding_mask, generation)
-        compared = self.comparison(*given, condition)
+        compared = self.compare(*given, condition)
         credited = compared, scores, kl_coefficient, baseline, earned, condition
         return self.crediting(*given, *credited)
+
+    def compare(
+        self,
+        token_ids: Array,
+        padding_mask: Array,
+        generation: Generation,
+        condition: Array | None = None,
+    ) -> Compared:
+        """Compares responses with the reference.
+
+        Args:
+            token_ids: int32[B, T], see ``join``.
+            padding_mask: bool[B, T].
+            generation: Generation.
+            condition: see ``finish``.
+
+        Returns:
+            Compared.
+        """
+        packed = None
+        if self.config.packed:
+            packed = packed_rows(token_ids, padding_mask, generation.mask, self._parts)
+        return self.comparison(token_ids, padding_mask, generation, condition, packed)
 
     def shaped(self, scores: Array, generation: Generation) -> tuple[Array, Array]:
         """Scores with what the config takes off responses without a stop token, or near the maximum length.
@@ -229,11 +258,13 @@ class RolloutWorker:
         penalty = self._overlong_penalty(generation.mask)
         return self._without_stop(scores, ended) + penalty, ended
 
-    def _compare(self, token_ids, padding_mask, generation, condition=None):
+    def _compare(self, token_ids, padding_mask, generation, condition=None, packed=None):
         """Compared, of the reference's log-probs, and the current policy's and critic's."""
-        given = (token_ids, padding_mask, generation, condition)
-        ref_log_probs = self._reference_log_probs(*given)
-        log_probs, values = self._today(*given)
+        length = self.config.max_new_tokens
+        states = response_states(token_ids, padding_mask, length, packed)
+        given = states, token_ids[:, -length:], generation.constraint_states
+        ref_log_probs = self._reference_log_probs(condition, *given)
+        log_probs, values = self._today(generation, condition, *given)
         return Compared(ops.where(generation.mask, ref_log_probs, 0.0), log_probs, values)
 
     def _credit(
@@ -285,35 +316,30 @@ class RolloutWorker:
         )
         return rollout, statistics
 
-    def _reference_log_probs(self, token_ids, padding_mask, generation, condition):
-        given = (token_ids, padding_mask, self.config.max_new_tokens)
+    def _reference_log_probs(self, condition, states, *tokens_and_constraint):
         seen = seen_by(self.reference, condition)
-        hidden = before_response(self.reference.backbone, *given, training=False, condition=seen)
-        return self._log_probs(self.reference, hidden, token_ids, generation.constraint_states)
+        hidden = states.outputs(self.reference.backbone, training=False, condition=seen)
+        return self._log_probs(self.reference, hidden, states, *tokens_and_constraint)
 
-    def _log_probs(self, model, hidden, token_ids, states):
-        response = token_ids[:, -self.config.max_new_tokens :]
-        logits = restricted(model.logits(hidden), self.config.constraint, states)
-        return token_log_probs(logits, response, self.config.temperature)
+    def _log_probs(self, model, hidden, states, tokens, constraint_states):
+        """float32[B, R], of a model's hidden states, tokens int32[B, R] and the constraint's states."""
+        following = states.gather(constraint_states)
+        logits = restricted(model.logits(hidden), self.config.constraint, following)
+        log_probs = token_log_probs(logits, states.gather(tokens), self.config.temperature)
+        return states.spread(log_probs)
 
-    def _today(self, token_ids, padding_mask, generation, condition):
+    def _today(self, generation, condition, states, *tokens_and_constraint):
         """(log-probs of the policy float32[B, R], values float32[B, R] or None), as they are now; what
         the decode loop said is not computed again."""
         log_probs, values = generation.log_probs, generation.values
         if self.older is not None:
-            hidden, values = self.actor_critic(
-                token_ids,
-                padding_mask,
-                response_length=self.config.max_new_tokens,
-                **condition_argument(condition),
-            )
-            policy, states = self.actor_critic.policy, generation.constraint_states
-            log_probs = self._log_probs(policy, hidden, token_ids, states)
+            hidden, values = states.actor_critic(self.actor_critic, condition)
+            policy, values = self.actor_critic.policy, states.spread(values)
+            log_probs = self._log_probs(policy, hidden, states, *tokens_and_constraint)
         elif self.credit.needs_values and values is None:
-            given = (token_ids, padding_mask, self.config.max_new_tokens)
             critic = self.actor_critic.critic
             seen = seen_by(critic, condition)
-            values = before_response(critic, *given, training=False, condition=seen)
+            values = states.spread(states.outputs(critic, training=False, condition=seen))
         if not self.credit.needs_values:
             return log_probs, None
         return log_probs, ops.where(generation.mask, values, 0.0)
