@@ -40,7 +40,7 @@ def batch_of(objective, seed=0, mask=None):
     ref_log_probs = rng.normal(-2 * mask.sum(-1), 1).astype("float32")
     ranked = RankedResponses(ids, np.concatenate([prompts, mask], -1), mask, ref_log_probs)
     if objective is KTO:
-        return LabelledResponses(*ranked, np.array([True, False, False, True]))
+        return LabelledResponses(*ranked[:4], np.array([True, False, False, True]))
     return ranked
 
 

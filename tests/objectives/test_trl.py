@@ -40,7 +40,7 @@ PAIRS, _, COLUMNS, VOCAB = LOGITS.shape
 RESPONSE = MASK.shape[-1]
 PADDING_MASK = np.concatenate([np.ones((PAIRS, 2, COLUMNS - RESPONSE), "bool"), MASK], axis=-1)
 RANKED = RankedResponses(GIVEN["token_ids"], PADDING_MASK, MASK, GIVEN["ref_log_probs"])
-LABELLED = LabelledResponses(*RANKED, GIVEN["desirable"])
+LABELLED = LabelledResponses(*RANKED[:4], GIVEN["desirable"])
 
 
 class GivenLogits:

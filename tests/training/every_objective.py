@@ -117,7 +117,7 @@ def responses(rng, count):
 
 
 def labelled(rng):
-    return LabelledResponses(*responses(rng, 2), rng.integers(0, 2, B).astype("bool"))
+    return LabelledResponses(*responses(rng, 2)[:4], rng.integers(0, 2, B).astype("bool"))
 
 
 def steps(rng):

@@ -152,7 +152,7 @@ def kto_policy(liked, objective, steps=400):
     response = np.repeat([0, 1], 10)
     desirable = np.concatenate([np.arange(10) < n for n in liked])
     chosen = np.stack([response, np.tile([0, 1], 10)], axis=1)  # beside it, one or the other
-    fields = (field[chosen] for field in reference_responses(TWO))
+    fields = (field[chosen] for field in reference_responses(TWO)[:4])
     batch = LabelledResponses(*fields, desirable)
     policy = TWO.policy()
     schedule = WarmupDecay(0.1, steps, shape="linear")

@@ -80,7 +80,7 @@ def separate():
 @pytest.fixture(params=["shared", "separate"])
 def case(request):
     worker, rollout, statistics = request.getfixturevalue(request.param)
-    return worker, type(rollout)(*map(np.asarray, rollout)), statistics
+    return worker, type(rollout)(*(x if x is None else np.asarray(x) for x in rollout)), statistics
 
 
 def test_ratio_is_one_on_the_first_minibatch(case):

@@ -90,7 +90,9 @@ class LabelledExamples(RankedExamples):
         return (*super().arrays, self.desirable)
 
     def batch(self, indices: np.ndarray, columns: int) -> LabelledResponses:
-        return LabelledResponses(*super().batch(indices, columns), self.desirable[indices])
+        responses = super().batch(indices, columns)._asdict()
+        del responses["condition"]
+        return LabelledResponses(**responses, desirable=self.desirable[indices])
 
 
 @dataclasses.dataclass(frozen=True)
