@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from tfalign.decoding import ContinuousGenerator, Conversation, Generator, generate
+from tests.sampling import with_slow
+from tfalign.decoding import (
+    ContinuousConversation,
+    ContinuousGenerator,
+    Conversation,
+    Generator,
+    generate,
+)
 from tfalign.decoding.constraints import Automaton
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.layers import IdPrefix
@@ -59,11 +66,17 @@ def test_slots_say_the_same(model, plain):
     np.testing.assert_allclose(slots.log_probs, plain.log_probs, atol=1e-5)
 
 
-def test_a_conversation_of_one_turn_says_the_same(model, plain):
+@pytest.mark.parametrize("slots", with_slow([None, 2], [None]))
+def test_a_conversation_of_one_turn_says_the_same(model, plain, slots):
     def silent(state):
-        return np.zeros((B, 1), "int32"), np.zeros(B, "int32")
+        rows = len(state.terminated)
+        return np.zeros((rows, 1), "int32"), np.zeros(rows, "int32")
 
-    talk = Conversation(model, R, silent, stop_tokens=(STOP,))(IDS, MASK, 7, ROWS, USERS)
+    if slots is None:
+        loop = Conversation(model, R, silent, stop_tokens=(STOP,))
+    else:
+        loop = ContinuousConversation(model, R, silent, slots, stop_tokens=(STOP,))
+    talk = loop(IDS, MASK, 7, ROWS, USERS)
     np.testing.assert_array_equal(talk.mask, plain.mask)
     tokens = np.where(plain.mask, talk.tokens, 0)
     np.testing.assert_array_equal(tokens, np.where(plain.mask, plain.tokens, 0))

@@ -13,6 +13,8 @@ from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.random import uniform
 from tfalign.functional.text_state import State, initial, terminal, transition
 from tfalign.models import CausalLM, GPTConfig, ValueHead
+from tfalign.models.neural_ngram import NeuralNGramConfig
+from tfalign.models.recurrent import RecurrentConfig
 from tfalign.types import Prompts
 
 V, STOP, R = 12, 9, 14
@@ -153,3 +155,12 @@ def test_a_users_word_outside_the_vocabulary_is_told(policy):
         ValueError, match=r"user says in row \d .* vocabulary of 12. Received: \[15\]"
     ):
         talk(PROMPTS, MASK)
+
+
+@pytest.mark.parametrize(
+    "config", [RecurrentConfig(V, 8, 1, cell="gru"), NeuralNGramConfig(V, 3, 4, 4)]
+)
+def test_a_model_whose_cache_is_a_state_is_refused(config):
+    """Rows that wait for others would go on in it."""
+    with pytest.raises(ValueError, match="by column. Received: a backbone of type"):
+        Conversation(CausalLM(config), R, echo, Sampler(), [STOP])

@@ -3,6 +3,7 @@
 from tfalign.decoding.beam_search import BeamSearch
 from tfalign.decoding.constraints import Automaton, Constraint, ConstraintError, StateConstraint
 from tfalign.decoding.continuous import ContinuousGenerator
+from tfalign.decoding.continuous_conversation import ContinuousConversation
 from tfalign.decoding.conversation import Conversation
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
@@ -17,6 +18,7 @@ __all__ = [
     "BeamSearch",
     "Constraint",
     "ConstraintError",
+    "ContinuousConversation",
     "ContinuousGenerator",
     "Conversation",
     "Generator",

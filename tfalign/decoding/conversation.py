@@ -17,7 +17,7 @@ from keras import ops, tree
 
 from tfalign import backend
 from tfalign.decoding.generate import Responses, start
-from tfalign.decoding.stepwise import catch_up, next_tokens
+from tfalign.decoding.stepwise import catch_up, check_columns, next_tokens
 from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
 from tfalign.functional.text_state import State, hear, initial, terminal, transition
@@ -53,8 +53,8 @@ class Conversation(Responses):
         speaking: ``backend.jit_rows`` of a turn, whose ``traces`` counts the programs.
 
     Raises:
-        ValueError: if ``max_new_tokens`` is not positive, or the model brings a loop of its own; in a call, if the
-            user says an id outside the vocabulary.
+        ValueError: if ``max_new_tokens`` is not positive, or the model brings a loop of its own, or its cache is a
+            state (``stepwise.check_columns``); in a call, if the user says an id outside the vocabulary.
     """
 
     def __init__(
@@ -74,18 +74,40 @@ class Conversation(Responses):
                 "A conversation needs the library's own cache, and the model brings a loop of its own. Received: a "
                 f"model of type {type(self.model).__name__}"
             )
+        check_columns(self.model)
         self.beginning = backend.jit_rows(self._begin, self.variables)
         self.speaking = backend.jit_rows(self._speak, self.variables)
 
-    def _respond(self, token_ids, mask, seed, row_ids, condition, records):
+    def counted(
+        self,
+        token_ids: Array,
+        mask: Array | None = None,
+        seed: int = 0,
+        row_ids: Array | None = None,
+        condition: Array | None = None,
+        records: Array | None = None,
+    ) -> tuple[Generation, int]:
+        """As a call, with how many rows were run in all steps together; those that drew a token are the policy's
+        tokens."""
+        given = self._given(token_ids, mask, seed, row_ids, condition)
+        generation, row_steps = self._talked(*given, records)
+        return self._checked(generation), row_steps
+
+    def _respond(self, *given):
+        return self._talked(*given)[0]
+
+    def _talked(self, token_ids, mask, seed, row_ids, condition, records):
+        """(Generation, rows run in all steps together)."""
         records = None if records is None else np.asarray(records, "int32")
         talk = self.beginning(token_ids, mask, condition, records)
-        over = np.zeros(len(mask), "bool")
+        row_steps, over = 0, np.zeros(len(mask), "bool")
         while not over.all():
+            before = talk.text.response_mask
             talk = self.speaking(talk, seed, row_ids)
-            talk = self._heard(talk, over)
+            row_steps += len(mask) * steps_between(before, talk.text.response_mask)
+            talk = self._heard(talk, over, self.user, range(len(mask)))
             over = np.asarray(terminal(talk.text))
-        return self._generation(talk, token_ids.shape[1])
+        return generation_of(talk.text, talk.kept), row_steps
 
     def _begin(self, token_ids, mask, condition, records):
         """Talk: prompts, of which all but the last token are in the cache."""
@@ -138,36 +160,49 @@ class Conversation(Responses):
             kept,
         )
 
-    def _heard(self, talk, over):
-        """The user's turn in rows whose policy has stopped and that were not over before: Talk."""
+    def _heard(self, talk, over, user, numbers):
+        """The user's turn in rows, of these numbers in the call, whose policy has stopped and that were not over before:
+        Talk."""
         text = State(*(np.array(x) for x in talk.text))
         stopped = text.terminated & ~over
         if not stopped.any():
             return talk
         before = text.written_mask
-        text = hear(text._replace(terminated=text.terminated & over), stopped, self.user)
+        text = hear(text._replace(terminated=text.terminated & over), stopped, user)
         text = State(*(np.asarray(x) for x in text))
-        self._check_words(text, np.asarray(text.written_mask) & ~np.asarray(before))
+        self._check_words(text, np.asarray(text.written_mask) & ~np.asarray(before), numbers)
         prompts = Prompts(text.token_ids[:, : text.prompt_mask.shape[1]], text.prompt_mask)
         first = np.asarray(self.constraint.start(prompts))
         following = np.where(stopped, first, np.asarray(talk.following))
         return talk._replace(text=text, following=following)
 
-    def _check_words(self, text, words):
+    def _check_words(self, text, words, numbers):
         ids, size = text.token_ids[:, -self.max_new_tokens :], self.model.config.vocab_size
         outside = (words & ((ids < 0) | (ids >= size))).any(axis=1)
         if outside.any():
             row = int(np.argmax(outside))
             raise ValueError(
-                f"What the user says in row {row} has an id outside the vocabulary of {size}. Received: "
+                f"What the user says in row {numbers[row]} has an id outside the vocabulary of {size}. Received: "
                 f"{ids[row][words[row]].tolist()}"
             )
 
-    def _generation(self, talk, prompt_columns):
-        kept = tree.map_structure(np.asarray, talk.kept)
-        return Generation(
-            tokens=np.asarray(talk.text.token_ids)[:, prompt_columns:],
-            mask=np.asarray(talk.text.response_mask),
-            written=np.asarray(talk.text.written_mask),
-            **{"values": None} | kept,
-        )
+
+def generation_of(text: State, kept: dict[str, Array]) -> Generation:
+    """What conversations that are over come to.
+
+    Args:
+        text: State of N rows.
+        kept: what was kept of the policy's tokens, by its name in Generation, [N, R].
+    """
+    kept = tree.map_structure(np.asarray, kept)
+    return Generation(
+        tokens=np.asarray(text.token_ids)[:, text.prompt_mask.shape[1] :],
+        mask=np.asarray(text.response_mask),
+        written=np.asarray(text.written_mask),
+        **{"values": None} | kept,
+    )
+
+
+def steps_between(before: Array, after: Array) -> int:
+    """How many steps a turn took, by the policy's tokens bool[S, R] before and after it: those of its longest row."""
+    return int((np.sum(after, axis=1) - np.sum(before, axis=1)).max())

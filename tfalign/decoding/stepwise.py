@@ -15,8 +15,18 @@ from tfalign.decoding.generate import DecodeState, step
 from tfalign.decoding.samplers import Greedy, RowSampler, Sampler
 from tfalign.functional.masking import last_true_index, positions_from_mask
 from tfalign.functional.rows import ROWS_AT_ONCE, few_rows_at_a_time, put_rows, take_rows
-from tfalign.models import CausalLM
+from tfalign.models import CausalLM, NeuralNGram, Recurrent
 from tfalign.types import Array
+
+
+def check_columns(model: CausalLM) -> None:
+    """Raises a ValueError if a step of the model cannot be run twice, as rows that wait for others do: its cache must be
+    keys and values by column, not a state that goes on."""
+    if isinstance(getattr(model, "backbone", None), Recurrent | NeuralNGram):
+        raise ValueError(
+            "Conversations, the server and TF-Agents' policy need a model that keeps keys and values by column. Received: a"
+            f" backbone of type {type(model.backbone).__name__}"
+        )
 
 
 def is_behind(columns: Array, padding_mask: Array) -> Array:
@@ -54,7 +64,11 @@ def catch_up(
 
     Returns:
         (cache, columns int32[B]).
+
+    Raises:
+        ValueError: see ``check_columns``.
     """
+    check_columns(model)
     last = last_true_index(padding_mask)
     texts = token_ids, positions_from_mask(padding_mask)
     visible = padding_mask[:, :-1]

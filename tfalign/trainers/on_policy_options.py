@@ -53,7 +53,7 @@ class ResponseOptions:
     constraint: str | None = option(None, CONSTRAINT_HELP)
     slots: int | None = option(
         None,
-        "Responses decoded at once, where one that ends makes room for the next; none: all of a batch.",
+        "Responses, or conversations, decoded at once, where one that ends makes room for the next; none: all of a batch.",
         at_least=1,
     )
     packed: bool = option(

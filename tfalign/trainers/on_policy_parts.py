@@ -111,7 +111,7 @@ def rollout_config(
 
     Raises:
         ValueError: if the constraint is refused, allows no response of ``max_new_tokens``, or is there twice, once
-            in the options; or there are slots and a user.
+            in the options.
     """
     responses = options.responses
     limits = vocab_size, responses.max_new_tokens

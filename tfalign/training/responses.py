@@ -13,7 +13,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfalign.decoding import ContinuousGenerator, Conversation, Generator, Greedy, Sampler
+from tfalign.decoding import (
+    ContinuousConversation,
+    ContinuousGenerator,
+    Conversation,
+    Generator,
+    Greedy,
+    Sampler,
+)
 from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.generate import Responses
 from tfalign.functional.advantages import group_has_spread
@@ -50,14 +57,13 @@ class RolloutConfig:
             ``decoding.constraints``. None for all.
         user: who speaks after each of the policy's turns, see ``decoding.conversation``; the response is then the
             conversation, of ``max_new_tokens`` columns in all. None for nobody: one turn.
-        slots: responses that are decoded at once, where one that ends makes room for the next, see
-            ``decoding.continuous``; None for all of a batch.
+        slots: responses, or conversations, that are decoded at once, where one that ends makes room for the next, see
+            ``decoding.continuous`` and ``decoding.continuous_conversation``; None for all of a batch.
         packed: whether the reference, the critic and the updates see several responses in a row, see
             ``training.packing``, where their lengths differ.
 
     Raises:
-        ValueError: if group_size or slots is not positive, one completion a prompt is to be compared, or there are
-            slots and a user.
+        ValueError: if group_size or slots is not positive, or one completion a prompt is to be compared.
     """
 
     max_new_tokens: int
@@ -83,14 +89,8 @@ class RolloutConfig:
                 "group_size must be at least 1, and 2 where groups of equal scores are drawn again "
                 f"or dropped. Received: group_size={self.group_size}"
             )
-        if self.slots is None:
-            return
-        check_size("slots", self.slots)
-        if self.user is not None:
-            raise ValueError(
-                "slots are of responses of one turn, and a user makes conversations of them. Received: "
-                f"slots={self.slots}"
-            )
+        if self.slots is not None:
+            check_size("slots", self.slots)
 
 
 class ScoredResponses(NamedTuple):
@@ -214,13 +214,16 @@ def generator_of(
     sampler: Sampler | Greedy,
     value_head: keras.layers.Layer | None = None,
 ) -> Responses:
-    """The decode loop that the settings of rollouts ask for: of one turn, at once or in slots, or of several."""
+    """The decode loop that the settings of rollouts ask for: of one turn or of several, at once or in slots."""
     how = sampler, config.stop_tokens, config.pad_id, value_head, config.constraint
-    if config.user is not None:
-        return Conversation(policy, config.max_new_tokens, config.user, *how)
-    if config.slots is not None:
-        return ContinuousGenerator(policy, config.max_new_tokens, config.slots, *how)
-    return Generator(policy, config.max_new_tokens, *how)
+    given = policy, config.max_new_tokens
+    if config.user is None:
+        if config.slots is None:
+            return Generator(*given, *how)
+        return ContinuousGenerator(*given, config.slots, *how)
+    if config.slots is None:
+        return Conversation(*given, config.user, *how)
+    return ContinuousConversation(*given, config.user, config.slots, *how)
 
 
 class OlderResponder(Responder):
