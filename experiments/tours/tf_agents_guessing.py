@@ -6,7 +6,7 @@ Model, environment, constraint and options are those of ``experiments.tasks.gues
 is drawn per step, through ``TextGenerationPyEnvironment``, TF-Agents' ``TFPyEnvironment`` and ``DynamicStepDriver``,
 and ``GPTPolicy``, whose action mask is the constraint. Needs ``pip install 'tfalign[agents]'``.
 
-Result: the same game as by ``align`` (docs/results/guessing.md).
+Result: 99.7% of best play, as by ``align`` (docs/results/guessing.md).
 """
 
 from __future__ import annotations
