@@ -65,7 +65,7 @@ class DialogueConfig:
         "Dialogues: embedded, embedded:chinese, or camrest:FOLDER, crosswoz:FOLDER.",
     )
     width: int = option(128, "Hidden size.", at_least=1)
-    num_layers: int = option(3, "Number of blocks.", at_least=1)
+    num_layers: int = option(2, "Number of blocks.", at_least=1)
     dropout: float = option(0.1, "Dropout rate of fine-tuning.", at_least=0, below=1)
     copies: int = option(
         10, "Copies of each training dialogue, all but the first with other values.", at_least=1
@@ -74,18 +74,18 @@ class DialogueConfig:
     test_goals: int = option(
         500, "Goals of simulated users that the model is tested with.", at_least=2
     )
-    algorithm: str = option("grpo", "On-policy algorithm.")
-    dialogue_turns: int = option(8, "Replies after which a simulated user gives up.", at_least=1)
+    algorithm: str = option("rloo", "On-policy algorithm.")
+    dialogue_turns: int = option(7, "Replies after which a simulated user gives up.", at_least=1)
     price: float = option(0.03, "Price of a turn; a content user is worth 1.", at_least=0)
     sft: FineTuneOptions = record(
         changed(
             FineTuneOptions(),
             conversations=True,
-            length=240,
+            length=200,
             batch_size=16,
-            steps=1500,
-            learning_rate=2e-3,
-            warmup_steps=100,
+            steps=400,
+            learning_rate=3e-3,
+            warmup_steps=50,
             on_bad="skip",
             log_every=50,
         ),
@@ -95,14 +95,14 @@ class DialogueConfig:
     rl: OnPolicyOptions = record(
         changed(
             OnPolicyOptions(),
-            batch_size=64,
-            steps=80,
+            batch_size=128,
+            steps=60,
             learning_rate=3e-4,
             warmup_steps=5,
-            kl_coefficient=0.01,
+            kl_coefficient=0.02,
             missing_stop="keep",
             max_prompt_tokens=40,
-            max_new_tokens=216,
+            max_new_tokens=176,
             log_every=1,
             save_every=20,
         ),
