@@ -7,7 +7,7 @@ are the same responses in groups of 8, and its own numbers. For each algorithm t
 round each runs one iteration (query, respond, score, train) on the same prompts. Seconds are of CPU, of all threads, so that other work
 on the machine does not count. Weights differ by rounding alone after the first round.
 
-Result: docs/results/continuous.md.
+Result: steps 1.04 (PPO) and 1.17 times as fast (GRPO), their responses 1.8 and 2.4 times (docs/results/continuous.md).
 """
 
 from __future__ import annotations
