@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfalign.decoding import Greedy, Sampler, generate
-from tfalign.models import CausalLM, GPTConfig
+from tfalign.models import CausalLM, GPTConfig, RecurrentConfig
 from tfalign.serving.engine import Engine, QueueFullError, Request
 from tfalign.serving.texts import StoppedText
 from tfalign.text import train_byte_bpe
@@ -236,3 +236,9 @@ def test_stop_strings_are_never_shown_in_part(stops, shown, stopped):
         assert not any(stop in "".join(pieces) for stop in stops)
     pieces.append(text.flush())
     assert ("".join(pieces), text.is_stopped) == (shown, stopped)
+
+
+def test_a_model_whose_cache_is_a_state_is_refused():
+    model = CausalLM(RecurrentConfig(8, 8, 1, cell="gru"))
+    with pytest.raises(ValueError, match="by column. Received: a backbone of type Recurrent"):
+        Engine(model, rows=1, length=4)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfalign import backend
 from tfalign.decoding import Greedy, Sampler
 from tfalign.decoding.samplers import allow
-from tfalign.decoding.stepwise import catch_up, is_behind, next_tokens
+from tfalign.decoding.stepwise import catch_up, check_columns, is_behind, next_tokens
 from tfalign.environments.tf_agents_common import policy_step, tf_policy, tfp
 from tfalign.functional.masking import last_true_index
 from tfalign.functional.random import uniform
@@ -54,8 +54,8 @@ class GPTPolicy(tf_policy.TFPolicy):
         value_head: ``ValueHead`` on the model's trunk; None for no values.
 
     Raises:
-        ValueError: if a text may have more tokens than the model has positions, or an action is
-            no token of the model.
+        ValueError: if a text may have more tokens than the model has positions, an action is no
+            token of the model, or it keeps no columns (``stepwise.check_columns``).
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class GPTPolicy(tf_policy.TFPolicy):
         name: str | None = None,
     ) -> None:
         total = time_step_spec.observation["token_ids"].shape[0]
+        check_columns(model)
         _check_sizes(model, total, action_spec)
         cache = model.backbone.new_cache(1, total - 1)
         per_row = tf.TensorSpec((), tf.int32)

@@ -20,7 +20,7 @@ from keras import ops, tree
 
 from tfalign import backend
 from tfalign.decoding.samplers import RowSampler
-from tfalign.decoding.stepwise import catch_up, next_tokens
+from tfalign.decoding.stepwise import catch_up, check_columns, next_tokens
 from tfalign.functional.random import uniform
 from tfalign.serving.checks import MOST_BIAS, check_ids, check_number, check_whole
 from tfalign.serving.grammar import Grammar
@@ -110,7 +110,8 @@ class Engine:
         vocab_size: int, the model's.
 
     Raises:
-        ValueError: if a size is not positive, or ``length`` exceeds the model's positions.
+        ValueError: if a size is not positive, ``length`` exceeds the model's positions, or the model keeps no columns
+            (``stepwise.check_columns``).
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Engine:
         check_whole("length", length, 2)  # a token of the prompt and one of the response
         check_whole("most_waiting", most_waiting, 1)
         check_whole("prefill", prefill, 1)
+        check_columns(model)
         most = model.config.max_positions
         if most is not None and length > most:
             raise ValueError(f"The model has {most} positions. Received: length={length}")
