@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -110,14 +111,20 @@ def test_the_sampled_normaliser_is_right_on_average():
     assert abs(np.mean(estimates) - exact) < 3.5 * error < 0.1 * exact
 
 
-def test_training_finds_what_can_be_inferred():
+def test_training_finds_what_can_be_inferred(tmp_path):
     """A ring read clockwise: the two steps that are left out follow from the others."""
     ring = [(f"n{i}", "next", f"n{(i + 1) % 8}") for i in range(8)]
     twice = [(f"n{i}", "next_but_one", f"n{(i + 2) % 8}") for i in range(8)]
     graph = KnowledgeGraph.of([*ring, *twice[2:]], test=twice[:2])
-    trainer = LinkPredictionTrainer(graph, epochs=300, batch_size=14, width=32, n3=0.02)
+    options = {"epochs": 300, "batch_size": 14, "width": 32, "n3": 0.02}
+    trainer = LinkPredictionTrainer(graph, run_dir=tmp_path, **options)
     trainer.train()
     assert ranking_metrics(LinkPredictor(trainer.model).ranks(graph, "test"))["mrr"] > 0.9
+    kept = keras.models.load_model(trainer.model_directory / "embedding.keras")
+    questions = graph.questions("test")
+    np.testing.assert_array_equal(
+        LinkPredictor(kept).scores(questions), LinkPredictor(trainer.model).scores(questions)
+    )
 
 
 def test_a_stream_goes_on_where_it_stood():
