@@ -76,8 +76,10 @@ class SampledLinkPrediction(LinkPrediction):
         tails: Array,
     ) -> Array:
         numbers = ops.arange(self.negatives, dtype="int32")
-        salt = ops.sum(ops.cast(batch.tails, "int32")) + 7919 * ops.cast(batch.heads[0], "int32")
-        sampled = uniform(self.seed, numbers, salt) * model.num_entities
+        of_batch = (
+            ops.sum(ops.cast(batch.tails, "int32")) + ops.cast(batch.heads[0], "int32") * 7919
+        )
+        sampled = uniform(self.seed, numbers, of_batch) * model.num_entities
         sampled = ops.minimum(ops.cast(sampled, "int32"), model.num_entities - 1)
         others = model.score(*vectors, ops.take(model.entities, sampled, axis=0))
         others = ops.where(sampled == ops.cast(batch.tails, "int32")[:, None], -1e30, others)
