@@ -59,6 +59,10 @@ class WalkGraphConfig:
     algorithm: str = option("ppo", "On-policy algorithm.")
     shaping: float = option(1.0, "Factor of the potential; 0: no shaping.", at_least=0)
     facts: float = option(0.5, "Fraction of facts among the demonstrations.", at_least=0, at_most=1)
+    candidates: int = option(
+        1, "Walks of which a demonstration is chosen by its rule's confidence.", at_least=1
+    )
+    sharpness: float = option(2.0, "Exponent of the confidence in that choice.", at_least=0)
     width: int = option(128, "Hidden size.", at_least=1)
     num_layers: int = option(1, "Number of blocks.", at_least=1)
     embedding_dropout: float = option(
@@ -139,7 +143,7 @@ def imitate(config, vocabulary, run):
     )
     options = config.imitation
     given = options.update.batch_size, config.max_hops, config.facts, options.run.seed
-    demonstrations = WalkDemonstrations(vocabulary, *given)
+    demonstrations = WalkDemonstrations(vocabulary, *given, config.candidates, config.sharpness)
     tokenizer = vocabulary.tokenizer
     how = {"tokenizer": tokenizer, "options": options, "run_dir": run, "stage": "imitation"}
     ObjectiveTrainer(model, LanguageModelling(), demonstrations, **how).train()

@@ -17,6 +17,7 @@ from tfalign.applications.knowledge import (
     WalkReward,
     answer_page,
     answers_of,
+    rule_confidences,
 )
 from tfalign.models import CausalLM, GPTConfig
 
@@ -104,6 +105,30 @@ def test_demonstrations_take_all_walks_of_a_length_alike():
     _, counts = np.unique(walks, axis=0, return_counts=True)
     assert len(counts) == 3
     np.testing.assert_allclose(counts / counts.sum(), 1 / 3, atol=0.04)
+
+
+def test_rules_are_counted_by_hand(vocabulary):
+    """Mother's child's child is a grandchild, always; a grandchild is a child's child, so is nothing else."""
+    father, grandmother, mother = range(3)
+    one, two = rule_confidences(vocabulary.graph, max_hops=2)
+    assert (one.shape, two.shape) == ((6, 6), (36, 6))
+    assert one[grandmother].tolist() == [0, 1, 0, 0, 0, 0]
+    assert two[6 * mother + father].tolist() == [0, 1, 0, 0, 0, 0]
+    # ann -grandmother-> cleo, dan <-father- bob: the one pair (ann, bob), whom mother joins
+    assert two[6 * grandmother + father + 3].tolist() == [0, 0, 1, 0, 0, 0]
+    # bob -father-> cleo, dan <-grandmother- ann: bob's mother
+    assert two[6 * father + grandmother + 3].tolist() == [0, 0, 0, 0, 0, 1]
+
+
+def test_demonstrations_prefer_walks_that_would_be_right_again():
+    """Two ways from a to c: over r and r, which joins nobody else, and over s and s, which also joins a to d."""
+    triples = [("a", "r", "b"), ("b", "r", "c"), ("a", "s", "e"), ("e", "s", "c"), ("e", "s", "d")]
+    graph = KnowledgeGraph.of([*triples, ("a", "t", "c")])
+    stream = WalkDemonstrations(GraphVocabulary(graph), 1, 2, 0.0, 0, candidates=64, sharpness=2.0)
+    asked = np.tile([0, graph.relations.index("t"), 2], (2000, 1))
+    relations, _, hops = stream.chosen(asked, np.random.default_rng(0))
+    assert (hops == 2).all()
+    np.testing.assert_allclose((relations[:, 0] == 0).mean(), 1 / (1 + 0.5**2), atol=0.04)
 
 
 def rolled_out(vocabulary, question, *walks):

@@ -1,6 +1,6 @@
 """Knowledge graphs: triples, embeddings that predict links, and language models that walk to an answer."""
 
-from tfalign.applications.knowledge.demonstrations import WalkDemonstrations
+from tfalign.applications.knowledge.demonstrations import WalkDemonstrations, rule_confidences
 from tfalign.applications.knowledge.embedded import embedded_graph
 from tfalign.applications.knowledge.embedding import KnowledgeEmbedding, LinkPredictor, Questions
 from tfalign.applications.knowledge.graph import KnowledgeGraph, answers_of
@@ -49,5 +49,6 @@ __all__ = [
     "ranking_metrics",
     "read_sanwen",
     "read_semeval",
+    "rule_confidences",
     "semeval_score",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfalign.applications.knowledge.graph import KnowledgeGraph
 from tfalign.applications.knowledge.vocabulary import GraphVocabulary
 from tfalign.types import LanguageModelBatch
 
@@ -14,15 +15,21 @@ from tfalign.types import LanguageModelBatch
 class WalkDemonstrations:
     """Endless batches of walks and of facts, for ``LanguageModelling``.
 
-    A row asks a training question of the graph, in either direction, and answers it by a walk to one of its answers,
-    all walks of a length being equally likely, and all lengths that there are; without the edges that answer the
-    question. In a fraction of the rows it is told at once, as a fact.
+    A row asks a training question of the graph, in either direction, and answers it by a walk to one of its answers;
+    without the edges that answer the question. In a fraction of the rows it is told at once, as a fact.
+
+    All lengths that there are, and all walks of a length, are equally likely; with ``candidates`` that many are sampled so,
+    and of these one, in proportion to confidence^``sharpness``. The confidence of a walk's relations in an
+    asked one is that of the rule "whoever they join, it joins, too" (Galarraga et al. 2013): so the walks are those
+    that would be right again.
 
     Args:
         vocabulary: GraphVocabulary.
         batch_size: int.
         max_hops: int, edges of the longest walk.
         facts: float in [0, 1], fraction of facts.
+        candidates: int, walks of which one is taken.
+        sharpness: float >= 0.
         seed: int.
 
     >>> from tfalign.applications.knowledge import embedded_graph
@@ -39,13 +46,19 @@ class WalkDemonstrations:
         max_hops: int = 2,
         facts: float = 0.5,
         seed: int = 0,
+        candidates: int = 1,
+        sharpness: float = 2.0,
     ) -> None:
         self.vocabulary, self.batch_size, self.max_hops = vocabulary, batch_size, max_hops
         self.facts, self.seed = facts, seed
+        self.candidates, self.sharpness = candidates, sharpness
         self.questions = vocabulary.graph.questions("train")
         self.num_batches = max(len(self.questions) // batch_size, 1)
         self._step = 0
         self._hold()
+        self._confidences = []
+        if candidates > 1:
+            self._confidences = rule_confidences(vocabulary.graph, max_hops)
 
     def __iter__(self) -> WalkDemonstrations:
         return self
@@ -54,7 +67,7 @@ class WalkDemonstrations:
         random = np.random.default_rng([self.seed, self._step])
         self._step += 1
         asked = self.questions[random.integers(0, len(self.questions), self.batch_size)]
-        relations, entities, hops = self.sampled(asked, random)
+        relations, entities, hops = self.chosen(asked, random)
         return self._batch(asked, relations, entities, hops, random.random(len(asked)) < self.facts)
 
     def state(self) -> dict[str, Any]:
@@ -64,6 +77,20 @@ class WalkDemonstrations:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes to where ``state`` was taken."""
         self._step = state["step"]
+
+    def chosen(self, asked: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """A walk to the answer of each question, of several candidates; see ``sampled``."""
+        if self.candidates == 1:
+            return self.sampled(asked, random)
+        found = self.sampled(np.repeat(asked, self.candidates, axis=0), random)
+        weights = self._confidence(np.repeat(asked[:, 1], self.candidates), found[0], found[2])
+        weights = weights.reshape(-1, self.candidates) ** self.sharpness
+        cumulative = np.cumsum(weights, axis=1)
+        places = random.random(len(asked)) * cumulative[:, -1]
+        taken = (cumulative <= places[:, None]).sum(axis=1)
+        rows = np.arange(len(asked)) * self.candidates + np.minimum(taken, self.candidates - 1)
+        relations, entities, hops = (x[rows] for x in found)
+        return relations, entities, np.where(cumulative[:, -1] > 0, hops, 0)
 
     def sampled(self, asked: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, ...]:
         """A walk to the answer of each question.
@@ -105,6 +132,15 @@ class WalkDemonstrations:
         order = np.argsort(keys, kind="stable")
         self._joining, self._keys = relations[order], keys[order]
 
+    def _confidence(self, asked, relations, hops):
+        """float[B], of walks' relations in the asked ones; 0 where there is no walk."""
+        count = self.vocabulary.graph.num_relations
+        confidences, number = np.zeros(len(asked)), np.zeros(len(asked), "int64")
+        for t, table in enumerate(self._confidences):
+            number = number * count + relations[:, t]
+            confidences = np.where(hops == t + 1, table[number, asked], confidences)
+        return confidences
+
     def _following(self, here, answers, left, random):
         """int[B], the next entity, by how many walks go on from it to the answer in ``left`` hops."""
         at_end = np.eye(len(self._counts[0]))
@@ -145,3 +181,30 @@ class WalkDemonstrations:
         mask = columns < 3 + lengths[:, None]
         ids = np.where(mask, ids, self.vocabulary.pad)
         return LanguageModelBatch(ids, mask, mask & (columns >= 3), mask.astype("int32"))
+
+
+def rule_confidences(graph: KnowledgeGraph, max_hops: int) -> list[np.ndarray]:
+    """How often entities that relations join one after the other are joined by another relation, too.
+
+    Args:
+        graph: KnowledgeGraph, of which the training triples count, read in both directions.
+        max_hops: int, length of the longest chain.
+
+    Returns:
+        list of float32[(2 R)^h, 2 R] for h of 1 to ``max_hops``: of the chain numbered r1, r1 2R + r2, ... the fraction of
+        its pairs of entities that each relation joins; 0 where it joins none.
+    """
+    size, count = len(graph.entities), graph.num_relations
+    joins = np.zeros((count, size, size), "float32")
+    heads, relations, tails = graph.questions("train").T
+    joins[relations, heads, tails] = 1.0
+    flat, chains, found = joins.reshape(count, -1), [joins], []  # of chains, ``count`` at a time
+    for hop in range(max_hops):
+        tables = []
+        for block in chains:
+            both = block.reshape(count, -1) @ flat.T
+            tables.append(both / np.maximum(block.sum(axis=(1, 2)), 1.0)[:, None])
+        found.append(np.concatenate(tables))
+        if hop + 1 < max_hops:
+            chains = [np.minimum(chain @ joins, 1.0) for block in chains for chain in block]
+    return found
