@@ -123,7 +123,8 @@ class UsersOptimumConfig(ExactOptimumConfig):
     )
     vocab_size: int = option(4, "Vocabulary size; the last token stops.", at_least=2)
     horizon: int = option(3, "Maximum response length, tokens.", at_least=1)
-    steps: int = option(400, "Batches of rollouts.", at_least=1)
+    steps: int = option(1000, "Batches of rollouts.", at_least=1)
+    batch_size: int = option(1024, "Responses per batch.", at_least=1)
     learning_rate: float = option(
         3e-3, "Initial learning rate of Adam; decays linearly to 0.", above=0
     )

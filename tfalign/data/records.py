@@ -12,6 +12,7 @@ from typing import Any
 from tfalign.text import ASSISTANT, Conversation
 
 Label, Score = str, float  # a class's name or number; a number, in a table as text
+User = str  # a name or a number, as text; empty where it is unknown
 Words = tuple[str, ...]  # as they are split already: a word may be a no-break space
 
 
@@ -43,13 +44,15 @@ class CompletionRecord:
 
 @dataclasses.dataclass(frozen=True)
 class PreferenceRecord:
-    """Two answers to one prompt. ``margin`` says how much better the chosen one is, 0 if unknown."""
+    """Two answers to one prompt. ``margin`` says how much better the chosen one is, 0 if unknown; ``user`` whose
+    choice it is, empty if unknown."""
 
     prompt: str | Conversation
     chosen: str
     rejected: str
     margin: float = 0.0
     source: str = ""
+    user: User = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Customer-service dialogues with a gold reward: the dataset that needs no network."""
 
 from tfalign.data.customer_service.examples import generate_examples
-from tfalign.data.customer_service.gold import gold_components, gold_reward, names_own
+from tfalign.data.customer_service.gold import gold_components, gold_reward, names_own, weighted
 from tfalign.data.customer_service.judging import gold_details
 from tfalign.data.customer_service.loading import load_customer_service
 
@@ -12,4 +12,5 @@ __all__ = [
     "gold_reward",
     "load_customer_service",
     "names_own",
+    "weighted",
 ]

@@ -56,12 +56,18 @@ def gold_reward(prompt: str, response: str) -> float:
     return weighted(gold_components(prompt, response))
 
 
-def weighted(parts: Mapping[str, float]) -> float:
-    """The gold reward of an answer with these ``gold_components``."""
+def weighted(parts: Mapping[str, float], weights: Mapping[str, float] = WEIGHTS) -> float:
+    """The gold reward of an answer with these ``gold_components``; with other weights, that of someone with other
+    tastes."""
+    counted = counted_parts(parts)
+    return sum(weight * counted[name] for name, weight in weights.items())
+
+
+def counted_parts(parts: Mapping[str, float]) -> dict[str, float]:
+    """``gold_components`` as far as they count: what is good, as far as the answer is about the customer's own case."""
     about = (1.0 + parts["addresses"]) / 2.0
     counted = {name: part * about if part > 0.0 else part for name, part in parts.items()}
-    counted["addresses"] = parts["addresses"]
-    return sum(weight * counted[name] for name, weight in WEIGHTS.items())
+    return counted | {"addresses": parts["addresses"]}
 
 
 def gold_components(prompt: str, response: str) -> dict[str, float]:

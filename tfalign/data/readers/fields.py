@@ -258,6 +258,14 @@ def _score(value, column, where):
     return _number(value, column, where)
 
 
+def _user(value, column, where):
+    if value is None:
+        return ""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(value)
+    return read_text(value, column, where)
+
+
 def _truth(value, column, where):
     if isinstance(value, (bool, np.bool_, numbers.Integral)) and value in (0, 1):
         return bool(value)
@@ -292,6 +300,7 @@ _READERS = {  # by a field's annotation
     "float": _number,
     "Label": _label,
     "Score": _score,
+    "User": _user,
     "bool": _truth,
     "Words": _several(_word),
     "tuple[str, ...]": _several(read_text),
