@@ -110,6 +110,7 @@ def measured_run(task: Task, options: ComposeOptions, run: RunDirectory) -> dict
     responses = options.grpo.responses
     limits = responses.max_prompt_tokens, responses.max_new_tokens
     writer = Writer(task, load(model_directory(run.path, SFT)), *limits)
+    task = writer.task
     found = {"people": measure(task, [list(one.texts) for one in task.test], by_others=True)}
     for stage in (SFT, GRPO):
         policy = load(model_directory(run.path, stage))

@@ -55,12 +55,12 @@ class ComposeOptions:
     grpo: OnPolicyOptions = record(
         changed(
             OnPolicyOptions(),
-            steps=100,
+            steps=180,
             batch_size=128,  # 8 responses to each of 16 briefs
             minibatch_size=64,
-            learning_rate=5e-4,
+            learning_rate=4e-4,
             warmup_steps=5,
-            kl_coefficient=0.01,
+            kl_coefficient=0.05,
             missing_stop="penalty",
             max_prompt_tokens=_PROMPT,
             max_new_tokens=_RESPONSE,

@@ -32,17 +32,21 @@ class Writer:
         task: Task.
         reference: Pretrained, the model that "kl" is measured to.
         max_prompt_tokens, max_new_tokens: maximum lengths, tokens.
+
+    Attributes:
+        task: with the held-out briefs whose prompts are not too long.
     """
 
     def __init__(
         self, task: Task, reference: Pretrained, max_prompt_tokens: int, max_new_tokens: int
     ) -> None:
-        self.task = task
         self.reference = reference
         self.max_new_tokens = max_new_tokens
         records = [PromptRecord(one.prompt) for one in task.test]
-        examples = encode_prompts(records, reference.tokenizer, max_prompt_tokens)
-        self.prompts = examples.batch(np.arange(len(records)), max_prompt_tokens)
+        examples = encode_prompts(records, reference.tokenizer, max_prompt_tokens, "skip")
+        fitting = {record.prompt for record in examples.records}
+        self.task = task._replace(test=[one for one in task.test if one.prompt in fitting])
+        self.prompts = examples.batch(np.arange(len(examples)), max_prompt_tokens)
 
     def __call__(
         self,
