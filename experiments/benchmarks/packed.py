@@ -11,7 +11,7 @@ batch (of which "real" ones hold a token), the columns whose logits are computed
 this took, and how many times as fast packed rows are, in CPU time, in the median over the rounds with the range. Each round runs once before it is timed,
 so that no program is compiled while the clock runs.
 
-Result: an epoch of updates takes 1.5 to 1.7 times less, on 0.5 to 0.6 of the columns (docs/results/packed.md).
+Result: an epoch of updates is 1.5 to 1.9 times as fast, on 0.5 to 0.6 of the columns (docs/results/packed.md).
 """
 
 from __future__ import annotations
