@@ -126,8 +126,8 @@ def play(
     for start in range(0, len(records), batch_size):
         rows = np.arange(start, start + batch_size) % len(records)
         prompts = examples.batch(rows, columns)
-        reward.user.begin(prompts)
-        said = talk(prompts.token_ids, prompts.mask, seed, rows.astype("int32"))
+        ids = rows.astype("int32")
+        said = talk(prompts.token_ids, prompts.mask, seed, ids, records=prompts.rows)
         tokens, mask = np.asarray(said.tokens), np.asarray(said.mask)
         for row in range(min(batch_size, len(records) - start)):
             turns = turns_of(tokens[row], mask[row], tokenizer.stop_ids, tokenizer)
