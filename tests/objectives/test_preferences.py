@@ -187,6 +187,11 @@ def test_extreme_log_probs_leave_everything_finite(objective):
         assert np.isfinite(list(numbers[3].values())).all()
 
 
+def each(batch, function):
+    """The batch with a function applied to every array there is."""
+    return type(batch)(*(field if field is None else function(field) for field in batch))
+
+
 @pytest.mark.parametrize("objective", EVERY)
 def test_what_has_no_token_counts_nowhere(objective):
     mask = np.arange(R) < LENGTHS[..., None]
@@ -196,7 +201,7 @@ def test_what_has_no_token_counts_nowhere(objective):
     total, weight, gradient, metrics = computed(objective(), logits, batch)
     assert weight == 2
     assert not gradient[[1, 3]].any() and np.abs(gradient[[0, 2]]).max() > 0
-    kept = type(batch)(*(field[[0, 2, 0, 2]] for field in batch))
+    kept = each(batch, lambda field: field[[0, 2, 0, 2]])
     twice, weight, _, same = computed(objective(), logits[[0, 2, 0, 2]], kept)
     if objective is not KTO:  # whose reference point takes in the other prompt's response of row 1
         np.testing.assert_allclose(2 * total, twice, rtol=1e-5)
@@ -212,7 +217,7 @@ def test_what_has_no_token_counts_nowhere(objective):
 @pytest.mark.parametrize("objective", PAIR_OBJECTIVES)
 def test_equal_responses_teach_their_likelihood_alone(objective):
     batch = batch_of(objective)
-    twice = type(batch)(*(np.repeat(field[:, :1], 2, axis=1) for field in batch))
+    twice = each(batch, lambda field: np.repeat(field[:, :1], 2, axis=1))
     logits = np.repeat(random_logits()[:, :1], 2, axis=1)
     total, _, gradient, metrics = computed(objective(), logits, twice)
     assert np.isfinite(total) and metrics["gap"][0] == 0 and metrics["accuracy"][0] == B / 2
@@ -226,7 +231,7 @@ def test_equal_responses_teach_their_likelihood_alone(objective):
 @pytest.mark.parametrize("objective", PAIR_OBJECTIVES)
 def test_a_pair_is_two_responses(objective, model):
     batch = batch_of(objective)
-    three = type(batch)(*(np.concatenate([field, field[:, :1]], axis=1) for field in batch))
+    three = each(batch, lambda field: np.concatenate([field, field[:, :1]], axis=1))
     with pytest.raises(ValueError, match="two responses to one prompt. Received: 3 responses"):
         objective()(model, three)
 
