@@ -63,16 +63,16 @@ def score_at_end(state: State, following: State, score: Callable[..., Array]) ->
     ended = ~terminal(state) & terminal(following)
     texts = following.token_ids, following.padding_mask, following.response_mask
     texts += (following.records,) if getattr(score, "takes_rows", False) else ()
-    nothing = ops.zeros(ended.shape, "float32")
+    nothing, columns = ops.zeros(ended.shape, "float32"), following.response_mask.shape[1]
     if isinstance(ended, np.ndarray):
         if not ended.any():
             return nothing
-        earned = _in_all(np.asarray(score(*texts)))
+        earned = _in_all(np.asarray(score(*texts)), columns)
         _check_scores(earned, ended.shape)
         return np.where(ended, earned.astype("float32"), 0.0)
 
     def some(rows, left, scores):
-        earned = _in_all(ops.convert_to_tensor(score(*take_rows(rows, texts))))
+        earned = _in_all(ops.convert_to_tensor(score(*take_rows(rows, texts))), columns)
         _check_scores(earned, rows.shape)
         earned = ops.cast(earned, "float32")
         return put_rows(rows, (left, scores), (ops.zeros_like(rows), earned))
@@ -134,9 +134,9 @@ def shaping(
     return gamma * after - before
 
 
-def _in_all(earned):
-    """[B], where it is said of each token, [B, R]."""
-    if len(earned.shape) < 2:
+def _in_all(earned, columns):
+    """[B], where it is said of each of the response's columns, [B, R]."""
+    if len(earned.shape) != 2 or earned.shape[1] != columns:
         return earned
     return earned.sum(axis=1) if isinstance(earned, np.ndarray) else ops.sum(earned, axis=1)
 
