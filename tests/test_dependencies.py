@@ -6,6 +6,7 @@ An import within a function counts as much as one at the top of a file.
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import pathlib
 import re
@@ -65,6 +66,9 @@ WALLS = {
 }
 
 
+parsed = functools.cache(ast.parse)
+
+
 def read_modules(root):
     """Dotted name -> (file, syntax tree) of every module of ``tfalign`` and ``experiments``."""
     modules = {}
@@ -72,7 +76,7 @@ def read_modules(root):
         for file in sorted((root / package).rglob("*.py")):
             parts = file.relative_to(root).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            modules[name] = file, ast.parse(file.read_bytes(), str(file))
+            modules[name] = file, parsed(file.read_bytes())
     return modules
 
 

@@ -184,6 +184,7 @@ def test_an_encoder_is_fine_tuned(tmp_path, monkeypatch):
     assert 0 < scope["trainer"].results["accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_serving(directory):
     pytest.importorskip("starlette")
     pytest.importorskip("outlines_core")

@@ -144,6 +144,7 @@ def counting(small):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("turns", "tokens", "of_plain", "of_slots"),
     [

@@ -293,6 +293,7 @@ def _first_episodes(frames):
     return record
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @cases
 def test_tf_agents_driver_is_the_fused_loop(models, process, fused, user, is_constrained):

@@ -146,6 +146,7 @@ def test_its_rollouts_are_those_of_the_fused_loop(kind, request):
         np.testing.assert_allclose(actual[1][name], value, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_of_a_window_that_begins_anywhere_it_takes_the_first_episode_to_begin(begun):
     _, environment, agent = begun
     frames = _collect(environment, agent, 6 * R)

@@ -86,6 +86,7 @@ def test_the_best_of_before_a_kill_is_what_is_saved_after_it(start, resumed):
     assert again.best.state() == whole.best.state() == {"step": 1, "loss": 1.0, "waited": 5}
 
 
+@pytest.mark.slow
 def test_a_training_stops_and_stays_stopped(start, tmp_path):
     weights, losses = Weights(), [3.0, 1.0, 2.0, 2.0, 0.5, 0.5]
     trainer = trainer_with(start[0], losses, tmp_path, [weights], patience=2)

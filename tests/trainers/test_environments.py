@@ -42,6 +42,7 @@ class Counting(Guessing):
         return {"guesses": 3.0 - self.left}
 
 
+@pytest.mark.slow
 def test_what_environments_count_is_logged(start, tmp_path):
     trainer = trainer_of(start, tmp_path, Counting)
     rollout, statistics = trainer.worker(next(trainer.prompts), 3, 0.0)

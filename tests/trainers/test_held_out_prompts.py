@@ -107,6 +107,7 @@ def test_the_weights_of_the_highest_reward_are_saved(ended):
     assert (ended.weights.after[2] != ended.weights.after[4]).any()
 
 
+@pytest.mark.slow
 def test_the_means_are_those_of_responses_sampled_apart(start, ended):
     """Six prompts, in batches of four; a response that does not end costs 1, as in training."""
     aligned, before = tfalign.load(ended.trainer.model_directory), tfalign.load(start[0])

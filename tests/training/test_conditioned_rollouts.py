@@ -144,6 +144,7 @@ def test_slots_an_older_policy_and_micro_batches():
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_update_moves_the_prefixes_of_the_users_it_saw():
     policy, chosen = conditioned(0), ALGORITHMS["reinforce"]
     worker = worker_of(chosen, policy)
