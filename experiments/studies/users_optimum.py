@@ -138,6 +138,7 @@ def main(config):
     for name in config.algorithms:
         found = []
         for beta in config.betas:
+            keras.utils.set_random_seed(config.seed)  # of the prefixes' first values
             policy = solve(problem, with_kl_in_reward(name, beta), config)
             found.append(problem.distances(policy, beta))
         rows.append([name, *map(_shown, found)])
