@@ -17,6 +17,7 @@ the optima, as well. It should be below 0.05. Half a minute to two for an algori
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
 from experiments.launch import launch
