@@ -21,6 +21,7 @@ PARTS = [
     (0, "records", r"tfalign\.(types|options)"),
     (0, "files", r"tfalign\.files"),
     (0, "threads", r"tfalign\.threads"),
+    (0, "lazy", r"tfalign\.lazy"),
     (0, "child_process", r"tfalign\.child_process"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),

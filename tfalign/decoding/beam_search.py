@@ -12,14 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops, tree
 
-from tfalign import backend
-from tfalign.decoding.constraints import Constraint, Unconstrained, restricted
-from tfalign.decoding.generate import DecodeState, check_max_new_tokens, read_last, start
-from tfalign.decoding.prompts import checked_prompts
+from tfalign.decoding.constraints import Constraint, restricted
+from tfalign.decoding.generate import read_last, start
+from tfalign.decoding.paths import NEVER, PathSearch, side_by_side, with_column
 from tfalign.functional.rows import take_rows
 from tfalign.types import Array, Generation, Prompts
-
-NEVER = -1e30  # the log-prob of what is not there; two of them still add up to a float32
 
 
 class Paths(NamedTuple):
@@ -42,7 +39,7 @@ class Ended(NamedTuple):
     lengths: Any  # int32[B]
 
 
-class BeamSearch:
+class BeamSearch(PathSearch):
     """Compiled beam search with one model.
 
     A response Y is judged by log p(Y) / lp(Y) with lp(Y) = ((5 + |Y|) / 6)^a, the stop token
@@ -78,40 +75,15 @@ class BeamSearch:
         pad_id: int = 0,
         constraint: Constraint | None = None,
     ) -> None:
-        check_max_new_tokens(max_new_tokens)
-        if width < 1:
-            raise ValueError(f"width must be at least 1. Received: width={width}")
         if length_penalty < 0:
             raise ValueError(
                 f"length_penalty must not be negative. Received: length_penalty={length_penalty}"
             )
-        self.model = model
-        self.max_new_tokens = max_new_tokens
-        self.width = width
         self.length_penalty = length_penalty
-        self.stop_tokens = tuple(int(token) for token in stop_tokens)
-        self.pad_id = pad_id
-        self.constraint = Unconstrained() if constraint is None else constraint
-        self.compiled = backend.jit_rows(self.run, model.variables)
-
-    def __call__(self, token_ids: Array, mask: Array | None = None) -> Generation:
-        """The best response found for each prompt.
-
-        Args:
-            token_ids: int32[B, P], padded on either side.
-            mask: bool[B, P], true at real tokens, at least one a row; None for all.
-
-        Returns:
-            Generation.
-
-        Raises:
-            ValueError: see ``prompts.checked_prompts``.
-        """
-        return self.compiled(*checked_prompts(self.model, token_ids, mask, self.max_new_tokens))
+        super().__init__(model, max_new_tokens, width, stop_tokens, pad_id, constraint)
 
     def run(self, token_ids: Array, mask: Array, *_: Any) -> Generation:
-        """The search itself, to be compiled; seed and row ids, as ``Generator.run`` takes them, change
-        nothing."""
+        """The best response found for each prompt; see ``PathSearch``."""
         rows, length = token_ids.shape[0], self.max_new_tokens
         kernel = self.model.readout_kernel()
         state = start(self.model, token_ids, mask, length)
@@ -227,13 +199,6 @@ class BeamSearch:
         return ((5.0 + ops.cast(length, "float32")) / 6.0) ** self.length_penalty
 
 
-def side_by_side(state: DecodeState, width: int) -> DecodeState:
-    """The state of B rows with ``width`` copies of each, next to each other."""
-    column, *of_rows = state
-    copies = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), of_rows)
-    return DecodeState(column, *copies)
-
-
 def _flat(x):
     """[B, K, N] to [B, K N]."""
     return ops.reshape(x, (ops.shape(x)[0], -1))
@@ -243,8 +208,3 @@ def _pick(x, index):
     """x[b, index[b]] for every row b."""
     index = ops.reshape(index, (-1,) + (1,) * (len(x.shape) - 1))
     return ops.take_along_axis(x, index, axis=1)[:, 0]
-
-
-def with_column(x: Array, column: Array, t: Array) -> Array:
-    """x[..., N] with x[..., t] replaced."""
-    return ops.where(ops.arange(x.shape[-1]) == t, column[..., None], x)

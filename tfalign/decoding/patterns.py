@@ -7,7 +7,6 @@ compiled by the outlines-core library (``pip install tfalign[constraints]``).
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from tfalign.files import local_path
 from tfalign.text.byte_automata import compile_pattern, lift
 from tfalign.text.json_patterns import json_pattern
 from tfalign.text.token_bytes import text_pieces
+from tfalign.text.word_search import word_search
 
 
 def named_constraint(
@@ -165,32 +165,12 @@ def with_words(
 
 
 def _search(words):
-    """The automaton that looks for words in bytes (Aho and Corasick 1975): (int32[N, 256] its next nodes,
-    bool[N] whether one has just been read)."""
-    children: list[dict[int, int]] = [{}]
-    found = [False]
-    for word in words:
-        node = 0
-        for byte in word:
-            if byte not in children[node]:
-                children[node][byte] = len(children)
-                children.append({})
-                found.append(False)
-            node = children[node][byte]
-        found[node] = True
-    nodes = np.zeros((len(children), 256), "int32")
-    suffix = [0] * len(children)
-    pending = deque([0])
-    while pending:
-        node = pending.popleft()
-        found[node] = found[node] or found[suffix[node]]
-        if node:
-            nodes[node] = nodes[suffix[node]]
-        for byte, child in children[node].items():
-            suffix[child] = int(nodes[node, byte])
-            nodes[node, byte] = child
-            pending.append(child)
-    return nodes, np.array(found)
+    """The automaton that looks for words in bytes: (int32[N, 256] its next nodes, bool[N] whether one has just been
+    read)."""
+    search = word_search(words, 256)
+    found = np.zeros(len(search.nodes), "bool")
+    found[list(search.ends.values())] = True
+    return search.nodes, search.with_suffixes(found)
 
 
 def _lifted(steps, accepting, tokenizer, vocab_size, max_new_tokens):

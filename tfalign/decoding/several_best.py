@@ -8,12 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from tfalign import backend
-from tfalign.decoding.beam_search import NEVER, side_by_side, with_column
-from tfalign.decoding.constraints import Constraint, Unconstrained, restricted
-from tfalign.decoding.generate import check_max_new_tokens, read_last, start
-from tfalign.decoding.prompts import checked_prompts
-from tfalign.functional.arguments import check_size
+from tfalign.decoding.constraints import Constraint, restricted
+from tfalign.decoding.generate import read_last, start
+from tfalign.decoding.paths import NEVER, PathSearch, side_by_side, with_column
 from tfalign.functional.rows import take_rows
 from tfalign.types import Array, Prompts
 
@@ -26,7 +23,7 @@ class Ranked(NamedTuple):
     log_probs: Any  # float32[B, K], of whole responses, nats; minus infinity where there is none
 
 
-class SeveralBest:
+class SeveralBest(PathSearch):
     """Beam search for a list: the K likeliest paths are kept, whether they have ended or go on.
 
     Unlike ``BeamSearch``, which looks for one response, it returns all K. Where K is large enough to drop nothing they
@@ -62,33 +59,10 @@ class SeveralBest:
         pad_id: int = 0,
         constraint: Constraint | None = None,
     ) -> None:
-        check_max_new_tokens(max_new_tokens)
-        check_size("width", width)
-        self.model = model
-        self.max_new_tokens = max_new_tokens
-        self.width = width
-        self.stop_tokens = tuple(int(token) for token in stop_tokens)
-        self.pad_id = pad_id
-        self.constraint = Unconstrained() if constraint is None else constraint
-        self.compiled = backend.jit_rows(self.run, model.variables)
+        super().__init__(model, max_new_tokens, width, stop_tokens, pad_id, constraint)
 
-    def __call__(self, token_ids: Array, mask: Array | None = None) -> Ranked:
-        """The responses found.
-
-        Args:
-            token_ids: int32[B, P], padded on either side.
-            mask: bool[B, P], true at real tokens, at least one a row; None for all.
-
-        Returns:
-            Ranked.
-
-        Raises:
-            ValueError: see ``prompts.checked_prompts``.
-        """
-        return self.compiled(*checked_prompts(self.model, token_ids, mask, self.max_new_tokens))
-
-    def run(self, token_ids: Array, mask: Array) -> Ranked:
-        """The search itself, to be compiled."""
+    def run(self, token_ids: Array, mask: Array, *_: Any) -> Ranked:
+        """The responses found; see ``PathSearch``."""
         rows, length, width = token_ids.shape[0], self.max_new_tokens, self.width
         kernel = self.model.readout_kernel()
         state = side_by_side(start(self.model, token_ids, mask, length), width)

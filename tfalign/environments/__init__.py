@@ -5,8 +5,7 @@ A face is imported when it is first asked for, so that none needs what another i
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from tfalign.lazy import lazily
 
 _HOMES = {
     "AlignmentAgent": "tf_agents_alignment_agent",
@@ -24,10 +23,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -8,9 +8,9 @@ What answers a policy's turns is imported when it is first asked for: how calls 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tfalign.lazy import lazily
 from tfalign.tools.formats import FORMATS, BadCall, Call, CallFormat, format_of
 from tfalign.tools.grammar import call_pattern, turn_pattern
 from tfalign.tools.schemas import schema_of
@@ -35,7 +35,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.user"), name)
+__getattr__ = lazily(__name__, {"ToolUser": "user", "result_message": "user"})

@@ -5,8 +5,9 @@ A trainer is imported when it is first asked for; ``trainers.options`` imports n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tfalign.lazy import lazily
 
 if TYPE_CHECKING:
     from tfalign.trainers.bert_pretraining import MaskedPretrainer
@@ -59,10 +60,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from tfalign.text.word_search import word_search
 from tfalign.types import Array, Prompts
 
 _LARGEST = 2**31 - 1
@@ -100,7 +100,7 @@ class DemandedSlots:
         return ids
 
     def _search(self, tokenizer, banned):
-        """The automaton that looks for all phrases at once (Aho and Corasick 1975), over tokens: int32[N, V] the
+        """The automaton that looks for all phrases at once, over tokens: int32[N, V] the
         next nodes, -1 into a banned phrase, and bool[N, slots, values] what has just been told."""
         found = {}
         for slot, values in enumerate(self.phrases.values()):
@@ -110,19 +110,16 @@ class DemandedSlots:
                 for phrase in some:
                     found.setdefault(self._spelled(tokenizer, phrase), []).append((slot, number))
         forbidden = [self._spelled(tokenizer, phrase) for phrase in banned]
-        children, ends, dead = _tree([*found, *forbidden])
-        told = np.zeros((len(children), len(self._sizes), max(self._sizes)), "bool")
+        search = word_search([*found, *forbidden], self._vocab_size)
+        told = np.zeros((len(search.nodes), len(self._sizes), max(self._sizes)), "bool")
         for ids, meanings in found.items():
             for slot, number in meanings:
-                told[ends[ids], slot, number] = True
-        for ids in forbidden:
-            dead[ends[ids]] = True
-        nodes, suffixes = _automaton(children, self._vocab_size)
-        for node in suffixes["order"]:
-            told[node] |= told[suffixes[node]]
-            dead[node] |= dead[suffixes[node]]
-        self._next = np.where(dead[nodes], -1, nodes).astype("int32")
-        self._told = told
+                told[search.ends[ids], slot, number] = True
+        dead = np.zeros(len(search.nodes), "bool")
+        dead[[search.ends[ids] for ids in forbidden]] = True
+        dead = search.with_suffixes(dead)
+        self._next = np.where(dead[search.nodes], -1, search.nodes).astype("int32")
+        self._told = search.with_suffixes(told)
 
 
 def marks(slot: str, value: str) -> list[str]:
@@ -143,35 +140,3 @@ def _occurs(token_ids, ids):
     for at, token in enumerate(ids):
         here = here & (token_ids[:, at : at + places] == token)
     return ops.any(here, axis=1)
-
-
-def _tree(sequences):
-    """(children of every node, node at the end of each sequence, bool[N] of falses)."""
-    children: list[dict[int, int]] = [{}]
-    ends = {}
-    for ids in sequences:
-        node = 0
-        for token in ids:
-            if token not in children[node]:
-                children[node][token] = len(children)
-                children.append({})
-            node = children[node][token]
-        ends[ids] = node
-    return children, ends, np.zeros(len(children), "bool")
-
-
-def _automaton(children, vocab_size):
-    """(int64[N, V] next nodes, node -> its longest suffix, and "order", the nodes breadth first)."""
-    nodes = np.zeros((len(children), vocab_size), "int64")
-    suffixes: dict[Any, Any] = {0: 0, "order": []}
-    pending = deque([0])
-    while pending:
-        node = pending.popleft()
-        suffixes["order"].append(node)
-        if node:
-            nodes[node] = nodes[suffixes[node]]
-        for token, child in children[node].items():
-            suffixes[child] = int(nodes[node, token])
-            nodes[node, token] = child
-            pending.append(child)
-    return nodes, suffixes

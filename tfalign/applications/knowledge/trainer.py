@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,6 +20,9 @@ from tfalign.applications.knowledge.graph import KnowledgeGraph
 from tfalign.applications.knowledge.objectives import LinkPrediction, SampledLinkPrediction
 from tfalign.applications.knowledge.ranking import ranking_metrics
 from tfalign.applications.knowledge.scores import SCORES
+from tfalign.data import BatchStream
+from tfalign.data.examples import Examples
+from tfalign.files import WRITING, hidden
 from tfalign.options import option, option_record, record
 from tfalign.trainers.evaluated import Criterion
 from tfalign.trainers.options import EvaluationOptions, RunOptions, TrainingOptions, UpdateOptions
@@ -51,52 +56,20 @@ class LinkPredictionOptions(TrainingOptions):
     )
 
 
-class QuestionStream:
-    """Endless batches of questions, every epoch in an order of its own.
+@dataclasses.dataclass(frozen=True)
+class QuestionExamples(Examples):
+    """Questions with their answers, ``records`` int32[N, 3], for a ``BatchStream``."""
 
-    Args:
-        questions: int32[N, 3].
-        batch_size: int at most N; what does not fill a batch at the end of an epoch is left out of it.
-        seed: int.
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.ones(len(self), "int32")
 
-    Raises:
-        ValueError: if there are too few questions.
-    """
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return (self.records,)
 
-    def __init__(self, questions: np.ndarray, batch_size: int, seed: int) -> None:
-        if batch_size > len(questions):
-            raise ValueError(
-                f"{len(questions)} questions do not fill a batch. Received: batch_size={batch_size}"
-            )
-        self.questions, self.batch_size, self.seed = questions, batch_size, seed
-        self.num_batches = len(questions) // batch_size
-        self._step, self._order = 0, (-1, None)
-
-    def __iter__(self) -> QuestionStream:
-        return self
-
-    def __next__(self) -> Questions:
-        epoch, batch = divmod(self._step, self.num_batches)
-        if self._order[0] != epoch:
-            random = np.random.default_rng([self.seed, epoch])
-            self._order = epoch, random.permutation(len(self.questions))
-        self._step += 1
-        rows = self._order[1][batch * self.batch_size :][: self.batch_size]
-        return Questions(*self.questions[rows].T.astype("int32"))
-
-    def state(self) -> dict[str, Any]:
-        """Where the stream stands, as JSON can hold it."""
-        return {"step": self._step, "questions": len(self.questions), "seed": self.seed}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes to where ``state`` was taken.
-
-        Raises:
-            ValueError: if it is of other questions or another seed.
-        """
-        if {**state, "step": 0} != {**self.state(), "step": 0}:
-            raise ValueError(f"The state is of another stream, {self.state()}. Received: {state}")
-        self._step = state["step"]
+    def batch(self, indices: np.ndarray, columns: int) -> Questions:
+        return Questions(*self.records[indices].T.astype("int32"))
 
 
 class LinkPredictionTrainer(BatchTrainer):
@@ -146,8 +119,8 @@ class LinkPredictionTrainer(BatchTrainer):
         if options.negatives is not None:
             seed = options.run.seed
             objective = SampledLinkPrediction(options.n3, options.negatives, seed)
-        questions = graph.questions("train")
-        batches = QuestionStream(questions, options.update.batch_size, options.run.seed)
+        questions = QuestionExamples(graph.questions("train"), bad=(), pad_id=0)
+        batches = BatchStream(questions, options.update.batch_size, [1], seed=options.run.seed)
         self._learn(self.model, objective, batches, graph.valid, len(questions))
         predictor = LinkPredictor(self.model)
         self.evaluate = lambda _: {
@@ -156,5 +129,9 @@ class LinkPredictionTrainer(BatchTrainer):
         }
 
     def save(self) -> None:
-        self.model_directory.mkdir(parents=True, exist_ok=True)
-        self.model.save(self.model_directory / "embedding.keras")
+        writing = hidden(self.model_directory, WRITING)
+        shutil.rmtree(writing, ignore_errors=True)
+        writing.mkdir(parents=True)
+        self.model.save(writing / "embedding.keras")
+        shutil.rmtree(self.model_directory, ignore_errors=True)
+        os.replace(writing, self.model_directory)

@@ -7,8 +7,9 @@ conversation memory within a token budget (``memory``), and users who need no da
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tfalign.lazy import lazily
 
 if TYPE_CHECKING:
     from tfalign.applications.personalisation.embedded import Customer, choices_of, customers
@@ -77,7 +78,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

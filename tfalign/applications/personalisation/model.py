@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
 
 from tfalign.applications.personalisation.features import TextFeatures
 from tfalign.applications.personalisation.vectors import Gaussian, fit_vector, most_telling
 from tfalign.data import PreferenceRecord
-from tfalign.files import local_path
+from tfalign.files import local_path, write_bytes_atomically
 
 WEIGHTS = "personal_reward.safetensors"
 
@@ -86,9 +87,8 @@ class PersonalRewardModel:
         arrays = {"basis": self.basis, "mean": self.prior.mean, "covariance": self.prior.covariance}
         directory = local_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: np.ascontiguousarray(x) for name, x in arrays.items()}, directory / WEIGHTS
-        )
+        held = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+        write_bytes_atomically(directory / WEIGHTS, to_bytes(held))
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> PersonalRewardModel:
