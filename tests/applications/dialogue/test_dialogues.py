@@ -150,9 +150,9 @@ def test_other_requests_of_another_entity_are_open_again():
     user = AgendaUser(goal, WORLD, templates, READER, 0)
     user.begin()
     user.hear(Heard(("[name]", "[phone]"), 0, 2))
-    assert user.answered == {"phone"}
+    assert user.so_far.answered == {"phone"}
     user.hear(Heard(("[name]",), 1, 2))
-    assert user.answered == set()
+    assert user.so_far.answered == set()
 
 
 def test_users_say_the_same_from_the_same_seed(embedded):

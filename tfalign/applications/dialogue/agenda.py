@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from tfalign.applications.dialogue.lexicon import slots_in
 from tfalign.applications.dialogue.records import DONTCARE, Act, Goal
 from tfalign.applications.dialogue.templates import BYE, ReplyReader, Templates
+from tfalign.applications.dialogue.users import Answer, Contentment, Heard
 from tfalign.applications.dialogue.world import World
-
-
-class Heard(NamedTuple):
-    """A reply as a user hears it."""
-
-    words: tuple[str, ...]  # with placeholders
-    entity: int | None  # what a name in it names; None without a name, or where nothing was found
-    found: int  # entities that the database found for the system
-
-
-class Answer(NamedTuple):
-    """What a user says; None for nothing: the user leaves."""
-
-    words: list[str] | None
-    acts: tuple[Act, ...]
 
 
 class AgendaUser:
@@ -41,8 +25,7 @@ class AgendaUser:
         seed: int or sequence of int, of its choices.
 
     Attributes:
-        entity: number of the entity it was offered last; None before.
-        answered: set of str, slots it asked for and was told of that entity.
+        so_far: Contentment.
 
     >>> from tfalign.applications.dialogue.templates import Key
     >>> world = World("english", [{"name": "Ann's", "area": "north", "phone": "1"}], ("area",), ("phone",))
@@ -69,16 +52,15 @@ class AgendaUser:
         self.templates = templates
         self.reader = reader
         self.numbers = np.random.default_rng(seed)
-        self.entity: int | None = None
-        self.answered: set[str] = set()
+        self.so_far = Contentment(goal, world)
         first = dict(goal.constraints) | dict(goal.first)
         self._wanted = dict(goal.constraints) if world.matching(first) else first
         self._untold = list(self.numbers.permutation(sorted(self._wanted)).tolist())
 
     @property
     def is_content(self) -> bool:
-        """Whether it was offered what it looks for, and told all it wanted to know."""
-        return self._fits() and set(self.goal.requests) <= self.answered
+        """See ``Contentment``."""
+        return self.so_far.is_content
 
     def begin(self) -> Answer:
         """Its first words: one or more of its constraints."""
@@ -87,23 +69,13 @@ class AgendaUser:
 
     def hear(self, heard: Heard) -> Answer:
         """Its answer to a reply."""
-        self._note(heard)
+        self.so_far.note(heard)
         if self.is_content:
             return self._say((BYE,), False)
         asked = self.reader.acts(heard.words)
-        if self._fits():
+        if self.so_far.fits:
             return self._say(self._asked(), False)
         return self._say(self._next(asked, heard), False)
-
-    def _note(self, heard):
-        if heard.entity is not None:
-            if heard.entity != self.entity:
-                self.answered = set()
-            self.entity = heard.entity
-        if self.entity is not None:
-            row = self.world.rows[self.entity]
-            told = {slot for slot in slots_in(heard.words) if row.get(slot) is not None}
-            self.answered |= told & set(self.goal.requests)
 
     def _next(self, asked, heard):
         """Acts of a user that has not been offered what it looks for."""
@@ -116,7 +88,7 @@ class AgendaUser:
         answers = self._told(requested) if heard.entity is None else ()
         if answers:
             return answers
-        wrong = [] if heard.entity is None else self._violated(self._wanted, heard.entity)
+        wrong = [] if heard.entity is None else self.so_far.violated(self._wanted, heard.entity)
         if not wrong and self._untold:
             return self._told(self._untold[:1])
         every = sorted(self._wanted)
@@ -130,17 +102,9 @@ class AgendaUser:
 
     def _asked(self):
         """Acts that ask for one or two of what it does not know yet."""
-        left = [slot for slot in self.goal.requests if slot not in self.answered]
+        left = [slot for slot in self.goal.requests if slot not in self.so_far.answered]
         count = min(len(left), int(self.numbers.integers(1, 3)))
         return tuple(Act("request", slot) for slot in left[:count])
-
-    def _fits(self):
-        return self.entity is not None and not self._violated(self.goal.constraints, self.entity)
-
-    def _violated(self, wanted, entity):
-        """The slots in which an entity is not as wanted."""
-        row = self.world.rows[entity]
-        return [s for s, value in wanted.items() if not self.world.satisfies(s, value, row)]
 
     def _say(self, acts, is_first):
         words = self.templates.say(acts, is_first, self.numbers)

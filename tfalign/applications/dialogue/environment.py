@@ -7,26 +7,14 @@ columns that the policy reads and did not write (docs/turns.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from tfalign.applications.dialogue.agenda import Answer, Heard
 from tfalign.applications.dialogue.belief import read_belief
 from tfalign.applications.dialogue.lexicon import Lexicon, lexicalise, placeholder, slots_in
+from tfalign.applications.dialogue.users import Heard, User
 from tfalign.applications.dialogue.world import World, count_word
 
 USER, BELIEF, DATABASE, REPLY = "<user>", "<belief>", "<db>", "<reply>"
-
-
-class User(Protocol):
-    """Who talks to the system."""
-
-    is_content: bool  # whether the dialogue was a success so far
-
-    def begin(self) -> Answer:
-        """The first words."""
-
-    def hear(self, heard: Heard) -> Answer:
-        """The answer to a reply."""
 
 
 class Exchange(NamedTuple):
@@ -38,32 +26,6 @@ class Exchange(NamedTuple):
     reply: tuple[str, ...]  # with placeholders
     spoken: tuple[str, ...]  # with values
     entity: int | None  # the one spoken of
-
-
-class ScriptedUser:
-    """Says given words, whatever it hears.
-
-    Args:
-        words: the words of each turn.
-    """
-
-    is_content = False
-
-    def __init__(self, words: Sequence[Sequence[str]]) -> None:
-        self._words = list(map(list, words))
-        self._said = 0
-
-    def begin(self) -> Answer:
-        """See ``User``."""
-        self._said = 1
-        return Answer(self._words[0], ())
-
-    def hear(self, heard: Heard) -> Answer:
-        """See ``User``."""
-        del heard
-        self._said += 1
-        is_over = self._said > len(self._words)
-        return Answer(None if is_over else self._words[self._said - 1], ())
 
 
 def user_message(words: Sequence[str]) -> str:

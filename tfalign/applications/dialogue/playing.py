@@ -12,11 +12,11 @@ from tfalign.applications.dialogue.agenda import AgendaUser
 from tfalign.applications.dialogue.environment import (
     DialogueEnvironment,
     Memory,
-    ScriptedUser,
     user_message,
 )
 from tfalign.applications.dialogue.records import Act, DialogueRecord, Goal
 from tfalign.applications.dialogue.templates import ReplyReader, Templates
+from tfalign.applications.dialogue.users import ScriptedUser
 from tfalign.applications.dialogue.world import World
 from tfalign.data import PromptRecord, encode_prompts
 from tfalign.decoding import Conversation, Greedy, Sampler

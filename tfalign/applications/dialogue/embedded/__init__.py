@@ -6,13 +6,14 @@ import itertools
 
 import numpy as np
 
-from tfalign.applications.dialogue.agenda import AgendaUser, Heard
+from tfalign.applications.dialogue.agenda import AgendaUser
 from tfalign.applications.dialogue.embedded.chinese import PHRASES as CHINESE
 from tfalign.applications.dialogue.embedded.english import PHRASES as ENGLISH
 from tfalign.applications.dialogue.goals import drawn_goals
 from tfalign.applications.dialogue.lexicon import lexicalise, slots_in
 from tfalign.applications.dialogue.records import DONTCARE, Act, DialogueRecord, Turn
 from tfalign.applications.dialogue.templates import BYE, Key, ReplyReader, Templates
+from tfalign.applications.dialogue.users import Heard
 from tfalign.applications.dialogue.world import World
 
 LANGUAGES = {"english": ENGLISH, "chinese": CHINESE}
