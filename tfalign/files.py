@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,18 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_directory(writing: Path, final: Path) -> None:
+    """Gives a directory that is whole its final name; one that was there before goes, once it is."""
+    if final.exists():
+        old = hidden(final, ".replaced")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(final, old)
+        os.replace(writing, final)
+        shutil.rmtree(old)
+    else:
+        os.replace(writing, final)
 
 
 def hidden(final: Path, suffix: str) -> Path:

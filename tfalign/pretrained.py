@@ -16,7 +16,7 @@ from tfalign.data import CompletionRecord, PromptRecord, encode_completions, enc
 from tfalign.decoding import Sampler, Streamer, generate
 from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.patterns import named_constraint
-from tfalign.files import hidden, local_path
+from tfalign.files import hidden, local_path, replace_directory
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.models import CausalLM, from_pretrained
 from tfalign.models.huggingface.registry import trunk_of
@@ -255,10 +255,7 @@ class Pretrained:
         shutil.rmtree(writing, ignore_errors=True)
         self.model.save_pretrained(writing)
         self.tokenizer.save(writing)
-        if final.exists():
-            _replace(writing, final)
-        else:
-            os.replace(writing, final)
+        replace_directory(writing, final)
         self.directory = final
 
     def copy_of_model(self) -> keras.Model:
@@ -312,11 +309,3 @@ def _prompt(prompt):
     return tuple(
         one if isinstance(one, Message) else Message(one["role"], one["content"]) for one in prompt
     )
-
-
-def _replace(writing: Path, final: Path) -> None:
-    old = hidden(final, ".replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(final, old)
-    os.replace(writing, final)
-    shutil.rmtree(old)
