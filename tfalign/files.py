@@ -6,6 +6,7 @@ reader, or a restart after a kill or on a full disk, finds the old content or th
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 ASCII_SPACE = (
     " \t\n\r\v\f"  # what separates words in formats of text: no other space of Unicode does
@@ -134,6 +140,43 @@ def write_synced(file: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def append_line(path: str | os.PathLike, line: bytes) -> None:
+    """Adds a line to a file, all of it or nothing, and on the disk when this returns.
+
+    Lines of several threads and processes do not mix. A last line without an end, such as a kill or an editor leaves,
+    is given one first.
+
+    Args:
+        path: of the file, made where absent.
+        line: bytes, without its end.
+
+    Raises:
+        OSError: naming the file, on a full disk too; the file is then as it was.
+    """
+    file = local_path(path)
+    try:
+        with open(file, "ab+", buffering=0) as stream:
+            if fcntl is not None:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(end - 1, 0))
+            before = b"" if stream.read(1) in (b"", b"\n") else b"\n"
+            _append(stream, end, before + line + b"\n")
+        sync_directory(file.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def _append(stream, end, data):
+    try:
+        if stream.write(data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(stream.fileno())
+    except OSError:
+        stream.truncate(end)
+        raise
 
 
 def sync_file(file: Path) -> None:

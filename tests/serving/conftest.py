@@ -30,7 +30,9 @@ def model():
     return tiny_model()
 
 
-def make_client(model, tokenizer=None, rows=4, most_waiting=50, length=64, **limits):
+def make_client(
+    model, tokenizer=None, rows=4, most_waiting=50, length=64, feedback=None, prompts=(), **limits
+):
     """A TestClient of a server, to be entered."""
     from starlette.testclient import TestClient
 
@@ -40,7 +42,7 @@ def make_client(model, tokenizer=None, rows=4, most_waiting=50, length=64, **lim
 
     tokenizer = tokenizer or byte_tokenizer()
     engine = Engine(model, rows, length, tokenizer.stop_ids, most_waiting)
-    server = Server(engine, tokenizer, "agent", Limits(**limits))
+    server = Server(engine, tokenizer, "agent", Limits(**limits), feedback, prompts)
     client = TestClient(server.app(), base_url="http://127.0.0.1:8000")
     client.server = server
     return client

@@ -295,7 +295,21 @@ class ServeJob:
     )
     most_waiting: int = option(500, "Maximum requests that wait for a row.", at_least=1)
     int8: bool = option(False, "Hold the kernels in 8 bits.")
+    feedback: str | None = option(
+        None,
+        "File of JSON lines that feedback is added to, by POST /v1/feedback and the page /label; none: it is refused.",
+    )
+    label_prompts: str | None = option(
+        None, 'A source of records with "prompt" that the page /label shows; none: they are typed.'
+    )
     limits: Limits = record(Limits(), "Limits, and who may use the server")
+
+    def __post_init__(self) -> None:
+        if self.label_prompts and not self.feedback:
+            raise ValueError(
+                "--label_prompts are of the page /label, which needs --feedback=FILE. "
+                f"Received: label_prompts={self.label_prompts!r}"
+            )
 
 
 _DEMO = build(PipelineJob, demo.CONFIG)

@@ -27,11 +27,14 @@ def serve(job: ServeJob) -> None:
 
 def make_server(job: ServeJob) -> Any:
     """The Server of a job, its engine not started."""
+    from tfalign.data import FeedbackFile, PromptRecord, read_records
     from tfalign.models.lora import quantize
     from tfalign.pretrained import load
     from tfalign.serving.app import Server
     from tfalign.serving.engine import Engine
 
+    feedback = FeedbackFile(job.feedback) if job.feedback else None
+    prompts = read_records(job.label_prompts, PromptRecord) if job.label_prompts else ()
     pretrained = load(job.model, dropout=0.0)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if job.int8:
@@ -39,4 +42,4 @@ def make_server(job: ServeJob) -> Any:
     length = job.length or model.config.max_positions
     engine = Engine(model, job.rows, length, tokenizer.stop_ids, job.most_waiting)
     name = job.name or Path(job.model).resolve().name
-    return Server(engine, tokenizer, name, job.limits)
+    return Server(engine, tokenizer, name, job.limits, feedback, prompts)

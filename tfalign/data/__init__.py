@@ -28,6 +28,7 @@ from tfalign.data.encoding import (
     encode_texts,
 )
 from tfalign.data.examples import LanguageModelExamples, PreferenceExamples, PromptExamples
+from tfalign.data.feedback import Feedback, FeedbackFile, read_feedback
 from tfalign.data.judged import (
     LabelledExamples,
     RankedExamples,
@@ -85,6 +86,8 @@ __all__ = [
     "CompletionRecord",
     "ConversationRecord",
     "DocumentExamples",
+    "Feedback",
+    "FeedbackFile",
     "LabelledExamples",
     "LabelledRecord",
     "LanguageModelExamples",
@@ -134,6 +137,7 @@ __all__ = [
     "paired",
     "read_corpus",
     "read_documents",
+    "read_feedback",
     "read_records",
     "records_of_rows",
     "sentence_pairs",

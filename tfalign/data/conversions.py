@@ -97,7 +97,7 @@ def unpaired(records: Iterable[PreferenceRecord]) -> list[LabelledRecord]:
     [True, False]
     """
     return [
-        LabelledRecord(record.prompt, completion, label, record.source)
+        LabelledRecord(record.prompt, completion, label, record.source, record.user)
         for record in records
         for completion, label in ((record.chosen, True), (record.rejected, False))
     ]

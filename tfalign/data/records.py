@@ -57,12 +57,13 @@ class PreferenceRecord:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledRecord:
-    """An answer by itself that was liked (``label`` is true) or not."""
+    """An answer by itself that was liked (``label`` is true) or not; ``user`` by whom, empty if unknown."""
 
     prompt: str | Conversation
     completion: str
     label: bool
     source: str = ""
+    user: User = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -22,8 +22,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+from tfalign.data import FeedbackFile, PromptRecord
 from tfalign.serving.conversations import ConversationEncoder
 from tfalign.serving.engine import Engine
+from tfalign.serving.feedback import FeedbackDesk
 from tfalign.serving.grammars import Grammars
 from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
 from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
@@ -43,6 +45,8 @@ class Server:
         tokenizer: ``tfalign.text.Tokenizer``.
         name: str, of the model.
         limits: Limits.
+        feedback: FeedbackFile that people's feedback is added to; None for none.
+        prompts: PromptRecords that the page of feedback shows.
 
     Attributes:
         call_format: CallFormat, in which the model calls tools.
@@ -55,6 +59,8 @@ class Server:
         tokenizer: Tokenizer,
         name: str,
         limits: Limits = Limits(),  # noqa: B008
+        feedback: FeedbackFile | None = None,
+        prompts: Sequence[PromptRecord] = (),
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
@@ -84,6 +90,7 @@ class Server:
             Route("/v1/models", self.models),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
+            *FeedbackDesk(self, feedback, prompts).routes,
         ]
 
     def app(self) -> Starlette:
@@ -119,10 +126,10 @@ class Server:
         grammar = None if asked.form is None else await self.grammars.of(asked.form)
         response = Response(self, asked, token_ids, max_tokens, grammar)
         if asked.stream:
-            self._count(request.scope, 200)
+            self.count(request.scope, 200)
             return StreamingResponse(response.events(), media_type="text/event-stream")
         content = await response.whole(request)
-        self._count(request.scope, 200)
+        self.count(request.scope, 200)
         return JSONResponse(content)
 
     async def _token_ids(self, asked: Asked):
@@ -168,7 +175,7 @@ class Server:
         if status in (408, 413, CLIENT_GONE) or scope["method"] == "POST":
             headers["Connection"] = "close"  # the rest of a body is not waited for
         headers |= getattr(error, "headers", None) or {}
-        self._count(scope, status)
+        self.count(scope, status)
         content = {
             "message": message.encode("utf-8", "backslashreplace").decode(),
             "type": getattr(error, "kind", "invalid_request_error"),
@@ -176,7 +183,8 @@ class Server:
         }
         return JSONResponse({"error": content}, status, headers)
 
-    def _count(self, scope, status):
+    def count(self, scope: Mapping[str, Any], status: int) -> None:
+        """Counts a request."""
         known = {route.path for route in self._routes}
         path = scope["path"] if scope["path"] in known else "unknown"
         self.requests.labels(path, status).inc()

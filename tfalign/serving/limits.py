@@ -25,7 +25,7 @@ from tfalign.serving.checks import shown
 from tfalign.serving.requests import RefusedError
 from tfalign.serving.settings import Limits
 
-_OPEN_TO_ALL = "/health"
+_OPEN_TO_ALL = ("/health", "/label")  # the page asks for the key itself
 CLIENT_GONE = 499  # nobody reads it; nginx's name in the metrics
 
 
@@ -67,7 +67,7 @@ class Gate:
         for origin in origins:
             if not _is_same_site(origin, hosts[0]):
                 raise RefusedError(403, f"Pages of {shown(origin)} may not use this server.")
-        if self.limits.key and path != _OPEN_TO_ALL:
+        if self.limits.key and path not in _OPEN_TO_ALL:
             self._check_key(headers.getlist("authorization"))
         if method == "POST" and not _is_json(headers.getlist("content-type")):
             raise RefusedError(415, "A request's Content-Type must be application/json.")
