@@ -59,6 +59,7 @@ def test_choices_and_votes_reach_the_file(tmp_path, browser):
         browser.call("Page.navigate", url=f"{address}/label")
         browser.wait_for("document.readyState === 'complete' && typeof shown !== 'undefined'")
         browser.wait_for(READY)  # the first prompt is answered at once
+        assert browser.evaluate("document.querySelector('#key').offsetParent === null")
         browser.click("#user")
         browser.type("mia")
         shown = [browser.text("#left"), browser.text("#right")]

@@ -11,7 +11,7 @@ import hashlib
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #b9c4ce; --blue: #2c6db0; --faint: #5b7083 }
-* { box-sizing: border-box }
+* { box-sizing: border-box } [hidden] { display: none !important }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem }
 h1 { font-size: 1.3rem; margin: 0 0 .8rem }
 textarea { width: 100%; min-height: 6rem; font: inherit; padding: .5rem }
