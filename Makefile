@@ -12,13 +12,15 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(FLAGS)
 
-# in three parts: a process has room for so many compiled programs alone (Linux: vm.max_map_count); the last is
-# compiled as users compile
+# in parts: a process has room for so many compiled programs alone (Linux: vm.max_map_count); the environments'
+# programs are compiled as users compile, which takes longer and more of that room
 SLOW := -n $(WORKERS) --dist loadfile --slow -m slow
+PARTS := tests/training tests/experiments tests/environments
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(SLOW) tests/training $(FLAGS)
 	$(BIN)/python -m pytest $(SLOW) tests/experiments $(FLAGS)
-	$(BIN)/python -m pytest $(SLOW) --optimized --ignore=tests/training --ignore=tests/experiments $(FLAGS)
+	$(BIN)/python -m pytest $(SLOW) --optimized tests/environments $(FLAGS)
+	$(BIN)/python -m pytest $(SLOW) $(addprefix --ignore=,$(PARTS)) $(FLAGS)
 
 # what computes and needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
 NEUTRAL := backend functional layers models decoding rewards objectives training
