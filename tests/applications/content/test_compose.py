@@ -54,6 +54,20 @@ def test_names_come_back():
     )
 
 
+def test_copies_ask_for_what_they_say():
+    """Every value that is new in a copy's brief stands in its text, and the first copy is the data."""
+    task = task_of("embedded:zh")
+    plain, copied = (task.records(texts=True, copies=copies) for copies in (1, 3))
+    assert len(copied) == 3 * len(plain) and copied[: len(plain)] == plain
+    changed_slots = 0
+    for before, after in zip(2 * plain, copied[len(plain) :]):
+        for old, new in zip(before["slots"], after["slots"]):
+            is_other = old != new
+            changed_slots += is_other
+            assert old[0] == new[0] and (not is_other or new[1] in after["completion"])
+    assert changed_slots > len(plain)
+
+
 def test_what_is_limited_and_what_is_charged():
     task = task_of("embedded")
     assert list(reward_of(task, ComposeOptions())) == ["slots"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from tfalign.data import split_by_prompt
 
@@ -98,6 +101,42 @@ def split_told(told: list[Told], test_fraction: float) -> tuple[list[Told], list
     """(training, held-out) by a hash of the prompt: a held-out brief is not in training in other words."""
     train, test = split_by_prompt(told, test_fraction)
     return list(train), list(test)
+
+
+def varied(
+    brief: Brief, text: str, values: Mapping[str, Sequence[str]], seed: int | Sequence[int]
+) -> tuple[Brief, str]:
+    """A brief and its text with other values, so that a model learns to say what it reads.
+
+    Half of the slots are changed, of those whose value stands in the text, is two characters long at least, and
+    neither is a part of another slot's value nor has one as its part.
+
+    Args:
+        brief: Brief.
+        text: str, written for it.
+        values: name of a slot -> the values to choose among.
+        seed: of the choice.
+
+    Returns:
+        (Brief, text).
+
+    >>> brief = Brief((("name", "NAME"), ("food", "French")))
+    >>> varied(brief, "NAME serves French food.", {"name": ["NAME"], "food": ["Thai"]}, 0)[1]
+    'NAME serves Thai food.'
+    """
+    numbers = np.random.default_rng(seed)
+    told = [value for _, value in brief.slots]
+    changes, slots = {}, []
+    for name, value in brief.slots:
+        alone = sum(value in other or other in value for other in told) == 1
+        fresh = str(numbers.choice(values[name]))
+        if alone and len(value) > 1 and value in text and numbers.random() < 0.5:
+            changes[value], value = fresh, fresh
+        slots.append((name, value))
+    if changes:
+        old = "|".join(map(re.escape, changes))
+        text = re.sub(old, lambda found: changes[found.group()], text)
+    return dataclasses.replace(brief, slots=tuple(dict.fromkeys(slots))), text
 
 
 def relexicalise(text: str, names: Mapping[str, str]) -> str:

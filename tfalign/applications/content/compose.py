@@ -13,6 +13,8 @@ from tfalign.applications.content.options import ComposeOptions
 from tfalign.applications.content.rewards import Banned, SlotReward, word_count
 from tfalign.applications.content.tasks import Task, task_of
 from tfalign.applications.content.writing import Writer
+from tfalign.decoding import Constraint
+from tfalign.decoding.patterns import named_constraint
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.learning_curves import Panel, learning_curves
 from tfalign.files import write_json_atomically, write_text_atomically
@@ -53,7 +55,7 @@ def compose(options: ComposeOptions) -> dict[str, Any]:
 
 def fine_tune(task: Task, options: ComposeOptions, run: RunDirectory) -> None:
     """Fine-tunes a model with random weights on the task's texts."""
-    records = task.records(texts=True)
+    records = task.records(texts=True, copies=options.copies)
     tokenizer = train_byte_bpe(
         (one["prompt"] + one["completion"] for one in records), options.vocab_size
     )
@@ -114,12 +116,23 @@ def measured_run(task: Task, options: ComposeOptions, run: RunDirectory) -> dict
     found = {"people": measure(task, [list(one.texts) for one in task.test], by_others=True)}
     for stage in (SFT, GRPO):
         policy = load(model_directory(run.path, stage))
-        greedy, sampled = writer(policy, greedy=True), writer(policy, options.texts_each)
+        constraint = constraint_of(policy, options) if stage == GRPO else None
+        greedy = writer(policy, greedy=True, constraint=constraint)
+        sampled = writer(policy, options.texts_each, constraint=constraint)
         found |= {f"{stage} greedy": greedy.measures, f"{stage} sampled": sampled.measures}
         pairs = zip(task.test, greedy.texts)
         samples = [{"prompt": one.prompt, "text": some[0]} for one, some in pairs]
         write_json_atomically(run.file(f"{stage}.json"), samples)
     return found
+
+
+def constraint_of(policy: Pretrained, options: ComposeOptions) -> Constraint | None:
+    """The constraint under which GRPO samples, which is part of its policy; None for none."""
+    responses = options.grpo.responses
+    if not responses.constraint:
+        return None
+    limits = policy.model.config.vocab_size, responses.max_new_tokens
+    return named_constraint(responses.constraint, policy.tokenizer, *limits)
 
 
 def write_report(run: RunDirectory, report: Mapping[str, Any]) -> None:

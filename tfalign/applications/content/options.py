@@ -23,6 +23,11 @@ class ComposeOptions:
     held_out_fraction: float = option(
         0.15, "Fraction of the briefs that is held out.", above=0, below=1
     )
+    copies: int = option(
+        1,
+        "Copies of each training text, all but the first with other values in brief and text alike.",
+        at_least=1,
+    )
     vocab_size: int = option(
         1024, "Vocabulary size of the tokenizer that is trained.", at_least=300
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from tfalign.applications.content import clothing, embedded, restaurants
-from tfalign.applications.content.briefs import Told, split_told
+from tfalign.applications.content.briefs import Told, split_told, varied
 from tfalign.applications.content.compliance import RULES, Compliance, Rule
 from tfalign.applications.content.slots import SlotChecker
 
@@ -25,17 +26,30 @@ class Task(NamedTuple):
     checker: SlotChecker
     compliance: Compliance
 
-    def records(self, split: str = "train", texts: bool = False) -> list[dict[str, Any]]:
+    def records(
+        self, split: str = "train", texts: bool = False, copies: int = 1
+    ) -> list[dict[str, Any]]:
         """Records of prompts, or with ``texts`` one of each text.
 
         Args:
             split: "train" or "test".
             texts: whether they are for ``FineTuner``.
+            copies: records of each text, all but the first with other values of the split, see ``varied``.
         """
         told = self.train if split == "train" else self.test
-        if texts:
-            return [one.brief.record(text) for one in told for text in one.texts]
-        return [one.brief.record() for one in told]
+        if not texts:
+            return [one.brief.record() for one in told]
+        pairs = [(one.brief, text) for one in told for text in one.texts]
+        found = [brief.record(text) for brief, text in pairs]
+        values = defaultdict(dict)
+        for name, value in (slot for brief, _ in pairs for slot in brief.slots):
+            values[name][value] = None
+        choices = {name: list(known) for name, known in values.items()}
+        for copy in range(1, copies):
+            for number, (brief, text) in enumerate(pairs):
+                brief, text = varied(brief, text, choices, [copy, number])
+                found.append(brief.record(text))
+        return found
 
 
 def task_of(source: str, test_fraction: float = 0.15) -> Task:
