@@ -87,6 +87,13 @@ JOBS = {
         "compose",
         module="tfalign.applications.content.compose",
     ),
+    "dialogue": Job(
+        "teach a model to serve callers, with simulated users",
+        "DialogueJob",
+        "train_dialogue",
+        module="tfalign.applications.dialogue.training",
+        own_numbers=_numbers("algorithm", "rloo", of_algorithm),
+    ),
     "report": Job("write a run's report from its metrics", "ReportJob", "report"),
     "generate": Job(
         "continue prompts with a model", "GenerateJob", "generate", module="tfalign.cli.talk"

@@ -6,6 +6,7 @@ This module imports neither Keras nor TensorFlow.
 from __future__ import annotations
 
 from tfalign.applications.content.options import ComposeOptions
+from tfalign.applications.dialogue.options import DialogueOptions
 from tfalign.cli.configs import demo
 from tfalign.options import build, option, option_record, record
 from tfalign.planning.options import PlanOptions
@@ -243,6 +244,11 @@ class ChatJob:
 @option_record
 class ComposeJob(ComposeOptions):
     """Writes what briefs ask for: fine-tuning on people's texts, then GRPO towards the briefs."""
+
+
+@option_record
+class DialogueJob(DialogueOptions):
+    """Teaches a small model to serve callers: fine-tuning on dialogues, then RL against simulated users."""
 
 
 @option_record
