@@ -28,7 +28,7 @@ from tfalign.training.run_directory import RunDirectory
 
 SFT, RL = "sft", "rl"
 _TITLES = {SFT: "before RL", RL: "after RL"}
-_PICTURE = "plots/success_against_kl.png"
+_PICTURE = "success_against_kl.png"
 _SHOWN = 6  # conversations in the report
 _SCRIPTED = 360  # tokens of a dialogue of the test set
 
@@ -127,8 +127,8 @@ def write_report(
     write_json_atomically(run.file("report.json"), found)
     titles = {"success": "Success with simulated users", "score": "Reward"}
     curves = read_curves(run.path / "metrics.jsonl")[RL]
-    drawn = reward_against_kl(run.file(_PICTURE), curves, titles)
-    picture = [f"![Success against KL]({_PICTURE})"] * drawn
+    drawn = reward_against_kl(run.plots / _PICTURE, curves, titles)
+    picture = [f"![Success against KL](plots/{_PICTURE})"] * drawn
     numbers = table_of({_TITLES[stage]: found[stage] for stage in (SFT, RL)})
     talks = side_by_side(task.world, shown)
     text = "\n\n".join(["# Dialogue", numbers, *picture, talks]) + "\n"
