@@ -31,7 +31,15 @@ def model():
 
 
 def make_client(
-    model, tokenizer=None, rows=4, most_waiting=50, length=64, feedback=None, prompts=(), **limits
+    model,
+    tokenizer=None,
+    rows=4,
+    most_waiting=50,
+    length=64,
+    feedback=None,
+    prompts=(),
+    profiles=None,
+    **limits,
 ):
     """A TestClient of a server, to be entered."""
     from starlette.testclient import TestClient
@@ -42,7 +50,7 @@ def make_client(
 
     tokenizer = tokenizer or byte_tokenizer()
     engine = Engine(model, rows, length, tokenizer.stop_ids, most_waiting)
-    server = Server(engine, tokenizer, "agent", Limits(**limits), feedback, prompts)
+    server = Server(engine, tokenizer, "agent", Limits(**limits), feedback, prompts, profiles)
     client = TestClient(server.app(), base_url="http://127.0.0.1:8000")
     client.server = server
     return client

@@ -113,7 +113,7 @@ NEUTRAL = {
     "stop_token_ids": [],
     "service_tier": "auto",
     "metadata": {"run": "1"},
-    "user": "someone",
+    "safety_identifier": "someone",
     "stream": False,
     "store": False,
     "stream_options": None,
@@ -145,6 +145,7 @@ def test_what_is_not_done_is_refused_by_name(is_chat, name, value):
 def test_null_is_absent_and_neutral_values_change_nothing(is_chat):
     assert ask(is_chat, **NEUTRAL) == ask(is_chat)
     assert ask(is_chat, **dict.fromkeys(NEUTRAL)) == ask(is_chat)
+    assert ask(is_chat, user="mia").user == "mia" and ask(is_chat, user=None).user is None
     if is_chat:
         assert ask(True, max_completion_tokens=None, max_tokens=7).max_tokens == 7
         assert ask(True, max_completion_tokens=7, response_format={"type": "text"}).max_tokens == 7

@@ -308,6 +308,10 @@ class ServeJob:
     label_prompts: str | None = option(
         None, 'A source of records with "prompt" that the page /label shows; none: they are typed.'
     )
+    profiles: str | None = option(
+        None,
+        "Folder of users' profiles, which a request's user selects; none: it changes nothing.",
+    )
     limits: Limits = record(Limits(), "Limits, and who may use the server")
 
     def __post_init__(self) -> None:

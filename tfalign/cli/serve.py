@@ -27,6 +27,7 @@ def serve(job: ServeJob) -> None:
 
 def make_server(job: ServeJob) -> Any:
     """The Server of a job, its engine not started."""
+    from tfalign.applications.personalisation import ProfileStore
     from tfalign.data import FeedbackFile, PromptRecord, read_records
     from tfalign.models.lora import quantize
     from tfalign.pretrained import load
@@ -35,6 +36,7 @@ def make_server(job: ServeJob) -> Any:
 
     feedback = FeedbackFile(job.feedback) if job.feedback else None
     prompts = read_records(job.label_prompts, PromptRecord) if job.label_prompts else ()
+    profiles = ProfileStore(job.profiles) if job.profiles else None
     pretrained = load(job.model, dropout=0.0)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if job.int8:
@@ -42,4 +44,4 @@ def make_server(job: ServeJob) -> Any:
     length = job.length or model.config.max_positions
     engine = Engine(model, job.rows, length, tokenizer.stop_ids, job.most_waiting)
     name = job.name or Path(job.model).resolve().name
-    return Server(engine, tokenizer, name, job.limits, feedback, prompts)
+    return Server(engine, tokenizer, name, job.limits, feedback, prompts, profiles)

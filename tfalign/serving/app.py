@@ -28,6 +28,8 @@ from tfalign.serving.engine import Engine
 from tfalign.serving.feedback import FeedbackDesk
 from tfalign.serving.grammars import Grammars
 from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
+from tfalign.serving.profiles import PATH as PROFILES
+from tfalign.serving.profiles import ProfileDesk, Profiles
 from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
 from tfalign.serving.responses import Response
 from tfalign.serving.settings import Limits
@@ -47,6 +49,7 @@ class Server:
         limits: Limits.
         feedback: FeedbackFile that people's feedback is added to; None for none.
         prompts: PromptRecords that the page of feedback shows.
+        profiles: Profiles of users, which requests name; None for none.
 
     Attributes:
         call_format: CallFormat, in which the model calls tools.
@@ -61,6 +64,7 @@ class Server:
         limits: Limits = Limits(),  # noqa: B008
         feedback: FeedbackFile | None = None,
         prompts: Sequence[PromptRecord] = (),
+        profiles: Profiles | None = None,
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
@@ -84,6 +88,7 @@ class Server:
             (Gauge("waiting", "Requests waiting for a row", **of), lambda: engine.num_waiting),
         ):
             gauge.set_function(function)
+        self._profiled = ProfileDesk(self, profiles)
         self._routes = [
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route(_CHAT, self.complete, methods=["POST"]),
@@ -91,6 +96,7 @@ class Server:
             Route("/health", self.health),
             Route("/metrics", self.metrics),
             *FeedbackDesk(self, feedback, prompts).routes,
+            *self._profiled.routes,
         ]
 
     def app(self) -> Starlette:
@@ -121,6 +127,7 @@ class Server:
         body = await read_limited(request, self.limits, self.ending)
         is_chat = request.url.path == _CHAT
         asked = read_body(body, is_chat, self.name, self.engine.vocab_size)
+        asked = await self._profiled(asked)
         token_ids, count = await self._token_ids(asked)
         max_tokens = tokens_to_write(asked, count, self.engine.length)
         grammar = None if asked.form is None else await self.grammars.of(asked.form)
@@ -187,4 +194,5 @@ class Server:
         """Counts a request."""
         known = {route.path for route in self._routes}
         path = scope["path"] if scope["path"] in known else "unknown"
+        path = PROFILES if scope.get("path_params") else path  # a user's name is in no metric
         self.requests.labels(path, status).inc()

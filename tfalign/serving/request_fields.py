@@ -1,7 +1,7 @@
 """The fields of OpenAI's completions and chat completions requests: each one is done, or refused by name.
 
 A field that this server cannot do is taken at the value at which it changes nothing, and refused at any other; so is
-a field that it does not know. What never changes an answer ("user", "metadata") is taken and not looked at.
+a field that it does not know. What never changes an answer ("metadata") is taken and not looked at.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def request_fields(is_chat: bool, vocab_size: int) -> dict[str, Reader]:
         "stream_options": stream_options,
         "logit_bias": logit_bias(vocab_size),
         "response_format": response_format,
+        "user": text,
     }
     return _NOT_SUPPORTED | _WITHOUT_EFFECT | done | asked
 
@@ -99,5 +100,4 @@ _WITHOUT_EFFECT: dict[str, Reader] = {
     "parallel_tool_calls": flag,
     "prompt_cache_key": text,
     "safety_identifier": text,
-    "user": text,
 }

@@ -50,6 +50,7 @@ class Asked:
         form: str, what the response is to be, see ``Grammars.of``; None for any text.
         tools: tuple of dict, their schemas, which a chat template shows.
         may_call: whether calls of tools in the response are read.
+        user: who asks, for their profile; None if it is not said.
     """
 
     prompt: str | list[int] | tuple[dict[str, Any], ...]
@@ -68,6 +69,7 @@ class Asked:
     may_call: bool
     stream: bool
     include_usage: bool
+    user: str | None
 
 
 def read_body(body: bytes, is_chat: bool, model: str, vocab_size: int) -> Asked:
@@ -153,4 +155,5 @@ def _asked(fields, is_chat):
         may_call=use.may_call,
         stream=stream,
         include_usage=(options or {}).get("include_usage", False),
+        user=fields.get("user"),
     )

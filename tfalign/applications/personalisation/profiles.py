@@ -11,6 +11,7 @@ from typing import Any
 from tfalign.data import PreferenceRecord
 from tfalign.files import local_path, write_json_atomically
 
+_LONGEST = 230  # characters of a file's name, to which others are added
 _CHOICE = ("prompt", "chosen", "rejected")
 
 
@@ -71,6 +72,8 @@ class ProfileStore:
     >>> import tempfile
     >>> store = ProfileStore(tempfile.mkdtemp())
     >>> store.put(Profile("mia", ("Likes short answers.",)))
+    >>> "mia" in store, "ben" in store
+    (True, False)
     >>> store.users(), "short" in store.export("mia")
     (['mia'], True)
     >>> store.delete("mia"), store.users(), store.get("mia").about
@@ -80,6 +83,10 @@ class ProfileStore:
     def __init__(self, directory: str | os.PathLike) -> None:
         self._directory = local_path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
+
+    def __contains__(self, user: str) -> bool:
+        """Whether anything is kept of a user."""
+        return self._file(user).exists()
 
     def users(self) -> list[str]:
         """Names of the users there are."""
@@ -119,6 +126,10 @@ class ProfileStore:
         return was_there
 
     def _file(self, user):
-        if not user or len(user) > 80:
-            raise ValueError(f"A user's name has 1 to 80 characters. Received: user={user!r:.90}")
-        return self._directory / f"{urllib.parse.quote(user, safe='')}.json"
+        name = urllib.parse.quote(user, safe="")
+        if not user or len(user) > 80 or len(name) > _LONGEST:
+            raise ValueError(
+                f"A user's name has 1 to 80 characters, at most {_LONGEST} as a URL spells them. "
+                f"Received: user={user!r:.90}"
+            )
+        return self._directory / f"{name}.json"
