@@ -1,6 +1,7 @@
 """Teaches a GPT to answer questions about a knowledge graph by walking in it.
 
     python -m experiments.tasks.walk_graph --run_dir=runs/walk
+    python -m experiments.tasks.walk_graph --run_dir=runs/zh --graph=embedded:zh --ask=法国的首都是哪里？
     python -m experiments.tasks.walk_graph --run_dir=runs/umls --graph=DATA/kg-tiny/umls --algorithm=grpo
     python -m experiments.tasks.walk_graph --run_dir=runs/s1 --graph=DATA/countries/S1 --on_bad=skip --areas
 
@@ -11,7 +12,8 @@ answer, and on the way what it gains of the embeddings' probability, which is gi
 answer a question are hidden from its walks, always. Writes RUN_DIR/walk_graph.json: filtered mean reciprocal rank and
 Hits@k on validation and test triples, head and tail asked for, by constrained beam search, before and after (3); with
 --areas the area under the precision-recall curve of test questions' candidates, the answers of the test questions'
-relation; and some answers with their paths. RUN_DIR/answer_1.html and its like draw these.
+relation; and some answers with their paths, to test questions and, of the embedded graph, to questions in words
+(--ask). RUN_DIR/answer_1.html and its like draw these.
 
 Result: docs/results/knowledge.md.
 """
@@ -24,12 +26,15 @@ import keras
 import numpy as np
 
 from experiments.launch import launch
-from experiments.tasks.link_prediction import read_graph
+from experiments.tasks.link_prediction import EMBEDDED, read_graph
 from tfalign.applications.knowledge import (
+    EMBEDDED_CUES,
+    Asked,
     GraphVocabulary,
     LinkPredictionOptions,
     LinkPredictionTrainer,
     LinkPredictor,
+    QuestionReader,
     WalkDemonstrations,
     Walker,
     WalkReward,
@@ -69,6 +74,9 @@ class WalkGraphConfig:
         0.15, "Dropout rate of token embeddings.", at_least=0, below=1
     )
     beam: int = option(1024, "Walks kept for each question.", at_least=1)
+    ask: tuple[str, ...] = option(
+        (), "Questions in words about the embedded graph, comma-separated, to be answered."
+    )
     areas: bool = option(False, "Also measure the area under the precision-recall curve.")
     most_questions: int | None = option(
         300, "Validation questions that are asked, at most; none: all.", at_least=1
@@ -106,6 +114,7 @@ class WalkGraphConfig:
 
 def main(config):
     graph = read_graph(config.graph, config.options.data_options.on_bad)
+    asked = questions_in_words(config, graph)
     vocabulary = GraphVocabulary(graph)
     run = open_run(config.run_dir, {"walk_graph": to_dict(config)}, "walk_graph")
     keras.utils.set_random_seed(config.options.run.seed)
@@ -120,7 +129,7 @@ def main(config):
     report[config.algorithm]["cpu_seconds"] = time.process_time() - seconds
     print(config.algorithm, report[config.algorithm])
     walker = _walker(config, policy.model, vocabulary, trainer.constraint)
-    report["answers"] = shown(walker, graph, run)
+    report["answers"] = shown(walker, graph, run, asked)
     write_json_atomically(run.file("walk_graph.json"), report)
     for one in report["answers"]:
         print(f"{one['question']}  {one['right']}")
@@ -217,18 +226,34 @@ def _tops(graph, relation):
     return set(of_relation[:, 2]) - set(of_relation[:, 0])
 
 
-def shown(walker, graph, run, count=5):
-    """Answers to some test questions, with their paths, and a page that draws each."""
+def questions_in_words(config, graph):
+    """(question, what it asks for) of every one of --ask."""
+    if not config.ask:
+        return []
+    language = config.graph.removeprefix(EMBEDDED)
+    if language not in EMBEDDED_CUES:
+        raise ValueError(
+            f"Questions in words are about the embedded graph. Received: graph={config.graph!r}"
+        )
+    reader = QuestionReader(graph, EMBEDDED_CUES[language])
+    return [(question, reader.read(question)) for question in config.ask]
+
+
+def shown(walker, graph, run, asked, count=5):
+    """Answers to some test questions and to those in words, with their paths, and a page that draws each."""
+    tests = [Asked(graph.entities[h], graph.relations[r]) for h, r, _ in graph.test[:count]]
+    right = [graph.entities[tail] for _, _, tail in graph.test[:count]]
+    questions = [(" ".join((*one, "?")), one, tail) for one, tail in zip(tests, right)]
+    questions += [(words, one, " ".join((*one, "?"))) for words, one in asked]
     found = []
-    for head, relation, tail in graph.test[:count]:
-        names = graph.entities[head], graph.relations[relation]
-        answers = walker.answers(*names, count=3)
-        page = answer_page(graph, *names, answers)
+    for question, one, told in questions:
+        answers = walker.answers(*one, count=3)
+        page = answer_page(graph, *one, answers)
         write_text_atomically(run.file(f"answer_{len(found) + 1}.html"), page)
         found.append(
             {
-                "question": " ".join((*names, "?")),
-                "right": graph.entities[tail],
+                "question": question,
+                "right": told,
                 "found": [
                     {"entity": a.entity, "probability": a.probability, "path": a.path}
                     for a in answers

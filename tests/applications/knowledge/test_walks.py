@@ -9,14 +9,17 @@ import pytest
 
 from tests.walks import walks_of
 from tfalign.applications.knowledge import (
+    EMBEDDED_CUES,
     Answer,
     GraphVocabulary,
     KnowledgeGraph,
+    QuestionReader,
     WalkDemonstrations,
     Walker,
     WalkReward,
     answer_page,
     answers_of,
+    embedded_graph,
     rule_confidences,
 )
 from tfalign.models import CausalLM, GPTConfig
@@ -217,3 +220,40 @@ def test_a_page_draws_the_walks_and_loads_nothing():
     assert "a&lt;b, r&amp;s, ?" in page and "http" not in page and "<script" not in page
     with pytest.raises(ValueError, match="Received: none"):
         answer_page(graph, "a<b", "r&s", [])
+
+
+def test_questions_in_words_are_read(vocabulary):
+    cues = {
+        "mother of": [["mother"]],
+        "~grandmother of": [["whose", "grandmother"], ["grandmother of whom"]],
+        "grandmother of": [["grandmother"]],
+    }
+    reader = QuestionReader(vocabulary.graph, cues)
+    assert reader.read("Whose mother is ANN?") == ("ann", "mother of")
+    assert reader.read("Is Ann a grandmother?") == ("ann", "grandmother of")
+    assert reader.read("Cleo: whose grandmother ...") == ("cleo", "~grandmother of")
+    for question, message in (
+        ("Who is Eve's mother?", r"one entity of the graph. Received: \[\], \"Who is Eve"),
+        ("Is Ann Bob's mother?", r"Received: \['ann', 'bob'\]"),
+        ("Who is Ann?", "a relation by one of its cues. Received: 'Who is Ann"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reader.read(question)
+    with pytest.raises(ValueError, match="no such relation. Received: cues of 'aunt'"):
+        QuestionReader(vocabulary.graph, {"aunt": [["aunt"]]})
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "asked"),
+    [
+        ("en", "What is the capital of Mexico?", ("Mexico", "capital")),
+        ("en", "What is spoken in Laos?", ("Laos", "language")),
+        ("en", "Which countries border on Mali?", ("Mali", "neighbour")),
+        ("zh", "新德里这个城市在哪个洲？", ("新德里", "城市所在洲")),
+        ("zh", "墨西哥城是哪个国家的首都？", ("墨西哥城", "~首都")),
+        ("zh", "中国和哪些国家接壤？", ("中国", "邻国")),
+    ],
+)
+def test_the_embedded_graph_is_asked_in_two_languages(language, question, asked):
+    reader = QuestionReader(embedded_graph(language), EMBEDDED_CUES[language])
+    assert reader.read(question) == asked

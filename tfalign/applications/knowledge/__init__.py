@@ -1,8 +1,15 @@
 """Knowledge graphs: triples, embeddings that predict links, and language models that walk to an answer."""
 
+from tfalign.applications.knowledge.asking import (
+    EMBEDDED_CUES,
+    Asked,
+    QuestionReader,
+    answer_question,
+)
 from tfalign.applications.knowledge.demonstrations import WalkDemonstrations, rule_confidences
 from tfalign.applications.knowledge.embedded import embedded_graph
 from tfalign.applications.knowledge.embedding import KnowledgeEmbedding, LinkPredictor, Questions
+from tfalign.applications.knowledge.extraction import Extracted, Gazetteer, RelationExtractor
 from tfalign.applications.knowledge.graph import KnowledgeGraph, answers_of
 from tfalign.applications.knowledge.objectives import LinkPrediction, SampledLinkPrediction
 from tfalign.applications.knowledge.page import answer_page
@@ -11,6 +18,12 @@ from tfalign.applications.knowledge.ranking import (
     precision_recall_area,
     ranking_metrics,
 )
+from tfalign.applications.knowledge.relation_classifier import (
+    RelationClassification,
+    RelationClassifier,
+)
+from tfalign.applications.knowledge.relation_examples import encode_relations
+from tfalign.applications.knowledge.relation_trainer import RelationOptions, RelationTrainer
 from tfalign.applications.knowledge.relations import (
     RelationRecord,
     marked,
@@ -26,6 +39,10 @@ from tfalign.applications.knowledge.walker import Answer, Walker
 
 __all__ = [
     "Answer",
+    "Asked",
+    "EMBEDDED_CUES",
+    "Extracted",
+    "Gazetteer",
     "GraphVocabulary",
     "KnowledgeEmbedding",
     "KnowledgeGraph",
@@ -33,15 +50,23 @@ __all__ = [
     "LinkPredictionOptions",
     "LinkPredictionTrainer",
     "LinkPredictor",
+    "QuestionReader",
     "Questions",
+    "RelationClassification",
+    "RelationClassifier",
+    "RelationExtractor",
+    "RelationOptions",
     "RelationRecord",
+    "RelationTrainer",
     "SampledLinkPrediction",
     "WalkDemonstrations",
     "WalkReward",
     "Walker",
     "answer_page",
+    "answer_question",
     "answers_of",
     "embedded_graph",
+    "encode_relations",
     "filtered_ranks",
     "marked",
     "micro_scores",

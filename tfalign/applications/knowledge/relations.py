@@ -36,16 +36,29 @@ def marked(record: RelationRecord, markers: Sequence[str] = MARKERS) -> str:
     >>> marked(RelationRecord("Ann met Bob", (0, 3), (8, 11), "Social"))
     '[E1]Ann[/E1] met [E2]Bob[/E2]'
     """
-    spans = [record.head, record.tail]
+    return mark(record, markers)[0]
+
+
+def mark(
+    record: RelationRecord, markers: Sequence[str] = MARKERS
+) -> tuple[str, list[tuple[int, int, int]]]:
+    """The same, and where the markers stand in it: (which of them, first character, the one behind the last) each, from
+    left to right.
+
+    >>> mark(RelationRecord("Ann met Bob", (0, 3), (8, 11), "Social"))[1]
+    [(0, 0, 4), (1, 7, 12), (2, 17, 21), (3, 24, 29)]
+    """
     inserted = []
-    for number, (first, last) in enumerate(spans):
+    for number, (first, last) in enumerate([record.head, record.tail]):
         length = last - first  # what is longer opens first and closes last
-        inserted.append((first, 1, -length, number, markers[2 * number]))
-        inserted.append((last, 0, length, -number, markers[2 * number + 1]))
-    text = record.text
-    for place, *_, marker in sorted(inserted, reverse=True):
-        text = text[:place] + marker + text[place:]
-    return text
+        inserted.append((first, 1, -length, number, 2 * number))
+        inserted.append((last, 0, length, -number, 2 * number + 1))
+    text, places, done = "", [], 0
+    for place, *_, which in sorted(inserted):
+        text, done = text + record.text[done:place], place
+        places.append((which, len(text), len(text) + len(markers[which])))
+        text += markers[which]
+    return text + record.text[done:], places
 
 
 def read_sanwen(path: str | os.PathLike, on_bad: str = "stop") -> list[RelationRecord]:
