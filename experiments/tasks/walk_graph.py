@@ -9,11 +9,11 @@ A question is a relation and an entity, its answer a walk of at most --max_hops 
 Embeddings of the graph are trained (``link_prediction``). (2) A GPT with random weights imitates walks to known answers
 and learns the facts of the training triples. (3) An algorithm of the library aligns it: 1 for a walk that ends at an
 answer, and on the way what it gains of the embeddings' probability, which is given back at the end. The edges that
-answer a question are hidden from its walks, always. Writes RUN_DIR/walk_graph.json: filtered mean reciprocal rank and
-Hits@k on validation and test triples, head and tail asked for, by constrained beam search, before and after (3); with
---areas the area under the precision-recall curve of test questions' candidates, the answers of the test questions'
-relation; and some answers with their paths, to test questions and, of the embedded graph, to questions in words
-(--ask). RUN_DIR/answer_1.html and its like draw these.
+answer a question are hidden from its walks, always; with --over_answers only the one that leads where the walk ends.
+Writes RUN_DIR/walk_graph.json: filtered mean reciprocal rank and Hits@k on validation and test triples, head and tail
+asked for, by constrained beam search, before and after (3); with --areas the area under the precision-recall curve of
+test questions' candidates, the answers of the test questions' relation; and some answers with their paths, to test
+questions and, of the embedded graph, to questions in words (--ask). RUN_DIR/answer_1.html and its like draw these.
 
 Result: docs/results/knowledge.md.
 """
@@ -62,6 +62,9 @@ class WalkGraphConfig:
     graph: str = option("embedded:en", "Folder of the graph; or embedded:en, embedded:zh.")
     max_hops: int = option(2, "Edges of the longest walk.", at_least=1)
     algorithm: str = option("ppo", "On-policy algorithm.")
+    over_answers: bool = option(
+        False, "Hide from a question only the edge to the answer at which its walk ends."
+    )
     shaping: float = option(1.0, "Factor of the potential; 0: no shaping.", at_least=0)
     facts: float = option(0.5, "Fraction of facts among the demonstrations.", at_least=0, at_most=1)
     candidates: int = option(
@@ -152,16 +155,24 @@ def imitate(config, vocabulary, run):
     )
     options = config.imitation
     given = options.update.batch_size, config.max_hops, config.facts, options.run.seed
-    demonstrations = WalkDemonstrations(vocabulary, *given, config.candidates, config.sharpness)
+    how = config.candidates, config.sharpness, config.over_answers
+    demonstrations = WalkDemonstrations(vocabulary, *given, *how)
     tokenizer = vocabulary.tokenizer
     how = {"tokenizer": tokenizer, "options": options, "run_dir": run, "stage": "imitation"}
     ObjectiveTrainer(model, LanguageModelling(), demonstrations, **how).train()
     return Pretrained(model, tokenizer)
 
 
+def constraint(config, vocabulary):
+    """Where a walk may go."""
+    if config.over_answers:
+        return vocabulary.walk_over_answers(config.max_hops)
+    return vocabulary.walk(config.max_hops)
+
+
 def aligned(config, policy, vocabulary, run):
     """Aligns the policy in place; the trainer that did."""
-    graph, walk = vocabulary.graph, vocabulary.walk(config.max_hops)
+    graph, walk = vocabulary.graph, constraint(config, vocabulary)
     questions = np.unique(graph.questions("train")[:, :2], axis=0)
     prompts = vocabulary.prompts(questions)
     is_open = np.asarray(walk.allowed(walk.start(prompts))).any(axis=1)
@@ -189,7 +200,7 @@ def aligned(config, policy, vocabulary, run):
 
 def measured(config, model, vocabulary):
     """Ranks of the answers to validation and test questions, and areas if they are wanted."""
-    graph, walk = vocabulary.graph, vocabulary.walk(config.max_hops)
+    graph, walk = vocabulary.graph, constraint(config, vocabulary)
     walker, found = _walker(config, model, vocabulary, walk), {}
     for split, most in (("valid", config.most_questions), ("test", None)):
         order = np.random.default_rng(0).permutation(2 * len(getattr(graph, split)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.walks import walks_of
-from tfalign.decoding import BeamSearch, GraphWalk, HiddenAnswerWalk, generate
+from tfalign.decoding import BeamSearch, GraphWalk, HiddenAnswerWalk, OtherAnswersWalk, generate
 from tfalign.decoding.constraints import ConstraintError
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.types import Prompts
@@ -67,6 +67,41 @@ def test_it_hides_the_answers_both_ways(seed):
     unasked = next(r for r in range(5, 11) if [0, r] not in edges[:, :2].tolist())
     if 0 in edges[:, 0]:
         assert walks_of(walk, [unasked, 0], STOP) == walks_by_hand(edges, 0, 2)
+
+
+def walks_over_other_answers(edges, source, query, most):
+    """Of all walks those with at most one edge that answers, which end elsewhere than this edge."""
+    found = set()
+    back = {
+        (y, INVERSE[r], s) for s, r, y in map(tuple, edges.tolist()) if (s, r) == (source, query)
+    }
+    for walk in walks_by_hand(edges, source, most, least=1):
+        here, answers, hidden = source, [], False
+        for relation, entity in zip(walk[:-1:2], walk[1::2]):
+            if (here, relation) == (source, query):
+                answers.append(entity)
+            hidden |= (here, relation, entity) in back or (
+                (here, relation) == (source, query) and entity == source
+            )
+            here = entity
+        if not hidden and (not answers or len(answers) == 1 and here != answers[0]):
+            found.add(walk)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_it_walks_over_other_answers(seed):
+    """No dead ends: what begins as one of the walks ends as one."""
+    edges = random_graph(seed, edges=6)
+    walk = OtherAnswersWalk(edges, V, STOP, max_hops=3, min_hops=1, inverse=INVERSE)
+    over = 0
+    for source, query in {tuple(edge[:2]) for edge in edges.tolist()}:
+        expected = walks_over_other_answers(edges, source, query, 3)
+        assert walks_of(walk, [query, source], STOP) == expected
+        over += sum(found[0] == query for found in expected)
+    assert over  # some do
+    again = pickle.loads(pickle.dumps(walk))
+    assert walks_of(again, [query, source], STOP) == expected
 
 
 def test_padding_makes_no_difference():

@@ -8,6 +8,7 @@ from tfalign.decoding.conversation import Conversation
 from tfalign.decoding.encoder_decoder import SourceRead, Translator
 from tfalign.decoding.generate import Generator, generate
 from tfalign.decoding.graph_walk import GraphWalk, HiddenAnswerWalk
+from tfalign.decoding.other_answers_walk import OtherAnswersWalk
 from tfalign.decoding.samplers import Greedy, Sampler
 from tfalign.decoding.several_best import Ranked, SeveralBest
 from tfalign.decoding.stream import Streamer
@@ -25,6 +26,7 @@ __all__ = [
     "GraphWalk",
     "Greedy",
     "HiddenAnswerWalk",
+    "OtherAnswersWalk",
     "Ranked",
     "Said",
     "Sampler",

@@ -94,7 +94,7 @@ class GraphWalk:
         is_entity = place.node < self._num_entities
         tokens, goes_on = self._continuations(place)
         goes_on = goes_on & (~is_entity | (place.hops < self.max_hops))[..., None]
-        stops = is_entity & (place.hops >= self.min_hops) | (place.node == self._num_nodes - 1)
+        stops = is_entity & self._may_stop(place) | (place.node == self._num_nodes - 1)
         tokens = ops.concatenate([tokens, ops.full_like(tokens[..., :1], self.stop_token)], axis=-1)
         return self._spread(tokens, ops.concatenate([goes_on, stops[..., None]], axis=-1))
 
@@ -148,6 +148,10 @@ class GraphWalk:
         """int32[B], what a state knows of its prompt, below ``_num_queries``."""
         del token_ids
         return ops.zeros_like(sources)
+
+    def _may_stop(self, place):
+        """bool[...], whether a walk may end at the entity where it stands."""
+        return place.hops >= self.min_hops
 
     def _pair(self, entity, relation):
         """int32[...], the number of an (entity, relation) pair; -1 where there is none."""

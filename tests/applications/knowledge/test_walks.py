@@ -93,6 +93,26 @@ def test_demonstrations_walk_to_answers_and_keep_to_the_constraint(vocabulary):
     np.testing.assert_array_equal(next(other).token_ids, next(stream).token_ids)
 
 
+def test_demonstrations_over_other_answers_keep_to_their_constraint():
+    """A country lies in a region and in a continent, and the region in the continent."""
+    triples = [(f"c{i}", "in", f"r{i % 2}") for i in range(4)] + [
+        (f"c{i}", "in", "k") for i in range(4)
+    ]
+    vocabulary = GraphVocabulary(
+        KnowledgeGraph.of([*triples, ("r0", "in", "k"), ("r1", "in", "k")])
+    )
+    stream = WalkDemonstrations(vocabulary, 400, max_hops=2, facts=0.0, seed=0, over_answers=True)
+    ids, mask = next(stream)[:2]
+    rows = [row[real].tolist() for row, real in zip(ids, mask)]
+    texts = {vocabulary.text(row[1:-1]) for row in rows if len(row) > 3}
+    assert "-in-> c0 -in-> r0 -in-> k" in texts
+    assert "-in-> c0 -in-> k" not in texts
+    country, walk = ids[:, 1:3].tolist().index(rows[0][1:3]), vocabulary.walk_over_answers(2)
+    allowed = walks_of(walk, ids[country, :3], vocabulary.stop)
+    same = [tuple(row[3:]) for row in rows if row[:3] == rows[country][:3] and len(row) > 3]
+    assert same and set(same) <= allowed
+
+
 def test_demonstrations_take_all_walks_of_a_length_alike():
     """From a to c lead three walks of two hops: two over b1, one over b2."""
     graph = KnowledgeGraph.of(

@@ -31,6 +31,8 @@ class WalkDemonstrations:
         candidates: int, walks of which one is taken.
         sharpness: float >= 0.
         seed: int.
+        over_answers: bool, whether only the edge to the answer that a row walks to is missing, and not those to the
+            question's other answers, see ``OtherAnswersWalk``.
 
     >>> from tfalign.applications.knowledge import embedded_graph
     >>> vocabulary = GraphVocabulary(embedded_graph())
@@ -48,10 +50,12 @@ class WalkDemonstrations:
         seed: int = 0,
         candidates: int = 1,
         sharpness: float = 2.0,
+        over_answers: bool = False,
     ) -> None:
         self.vocabulary, self.batch_size, self.max_hops = vocabulary, batch_size, max_hops
         self.facts, self.seed = facts, seed
         self.candidates, self.sharpness = candidates, sharpness
+        self.over_answers = over_answers
         self.questions = vocabulary.graph.questions("train")
         self.num_batches = max(len(self.questions) // batch_size, 1)
         self._step = 0
@@ -159,11 +163,14 @@ class WalkDemonstrations:
         return np.where(last > first, self._joining[np.minimum(places, len(self._joining) - 1)], 0)
 
     def _answers(self, asked, relations, entities):
-        """bool[B, H], whether a hop is an edge that answers the question, read in either direction."""
+        """bool[B, H], whether a hop is an edge that is hidden from the question, read in either direction."""
         heads, asked_for = asked[:, :1], asked[:, 1:2]
         before = np.concatenate([heads, entities[:, :-1]], axis=1)
         backwards = self.vocabulary.graph.backwards(asked_for)
         answers = (before == heads) & (relations == asked_for)
+        if self.over_answers:  # one that leads elsewhere may be taken, once
+            is_again = np.cumsum(answers, axis=1) > 1
+            answers &= (entities == asked[:, 2:3]) | (entities == heads) | is_again
         return answers | ((entities == heads) & (relations == backwards))
 
     def _batch(self, asked, relations, entities, hops, is_fact):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfalign.applications.knowledge.graph import KnowledgeGraph
-from tfalign.decoding import GraphWalk, HiddenAnswerWalk
+from tfalign.decoding import GraphWalk, HiddenAnswerWalk, OtherAnswersWalk
 from tfalign.text import Tokenizer, train_words
 from tfalign.types import Prompts
 
@@ -85,9 +85,17 @@ class GraphVocabulary:
         given = (self.edges(), self.size, self.stop, max_hops, min_hops)
         if not hides_answers:
             return GraphWalk(*given)
+        return HiddenAnswerWalk(*given, inverse=self._inverse())
+
+    def walk_over_answers(self, max_hops: int, min_hops: int = 1) -> OtherAnswersWalk:
+        """The constraint to walks that hides only the edge to the answer at which a walk ends; arguments as for ``walk``."""
+        given = (self.edges(), self.size, self.stop, max_hops, min_hops)
+        return OtherAnswersWalk(*given, inverse=self._inverse())
+
+    def _inverse(self):
+        """Token of a relation -> that of the same read backwards."""
         backwards = self.graph.backwards(np.arange(self.graph.num_relations))
-        pairs = zip(self.relation_ids.tolist(), self.relation_ids[backwards].tolist())
-        return HiddenAnswerWalk(*given, inverse=dict(pairs))
+        return dict(zip(self.relation_ids.tolist(), self.relation_ids[backwards].tolist()))
 
     def prompts(self, questions: np.ndarray) -> Prompts:
         """Prompts int32[N, 3] of int[N, 2 or more]: heads and relations."""
