@@ -56,7 +56,7 @@ def main(config):
     )
     found = {}
     for n3 in config.n3s:
-        options = changed(config.options, n3=n3, batch_size=_batch_size(config, graph))
+        options = changed(fitting_batches(config.options, graph), n3=n3)
         start = time.process_time()
         run_dir = Path(config.run_dir) / f"n3_{n3:g}"
         trainer = LinkPredictionTrainer(graph, options=options, run_dir=run_dir)
@@ -76,9 +76,9 @@ def main(config):
     print(f"best on validation: n3 {best['n3']:g}; test: {shown}")
 
 
-def _batch_size(config, graph):
-    """The options' batch size; of a small graph all questions."""
-    return min(config.options.update.batch_size, 2 * len(graph.train))
+def fitting_batches(options: LinkPredictionOptions, graph: KnowledgeGraph) -> LinkPredictionOptions:
+    """The options with batches of at most all questions of a graph, which may be small."""
+    return changed(options, batch_size=min(options.update.batch_size, 2 * len(graph.train)))
 
 
 if __name__ == "__main__":

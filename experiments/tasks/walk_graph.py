@@ -26,7 +26,7 @@ import keras
 import numpy as np
 
 from experiments.launch import launch
-from experiments.tasks.link_prediction import EMBEDDED, read_graph
+from experiments.tasks.link_prediction import EMBEDDED, fitting_batches, read_graph
 from tfalign.applications.knowledge import (
     EMBEDDED_CUES,
     Asked,
@@ -179,7 +179,9 @@ def aligned(config, policy, vocabulary, run):
     questions = questions[is_open]  # the others have no edge but the hidden ones
     potential = None
     if config.shaping:
-        links = LinkPredictionTrainer(graph, options=config.links, run_dir=run)
+        links = LinkPredictionTrainer(
+            graph, options=fitting_batches(config.links, graph), run_dir=run
+        )
         links.train()
         potential = LinkPredictor(links.model).probabilities(questions)
     answers = answers_of(graph.questions("train"))

@@ -89,6 +89,7 @@ def walks_over_other_answers(edges, source, query, most):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_it_walks_over_other_answers(seed):
     """No dead ends: what begins as one of the walks ends as one."""

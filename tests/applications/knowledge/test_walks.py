@@ -231,12 +231,19 @@ def test_a_page_draws_the_walks_and_loads_nothing():
     ]
     page = answer_page(graph, "a<b", "r&s", answers)
     tree = xml.dom.minidom.parseString(page[page.index("<svg") : page.index("</svg>") + 6])
-    texts = [node.firstChild.data for node in tree.getElementsByTagName("text")]
+    texts = [node.lastChild.data for node in tree.getElementsByTagName("text")]
     assert sorted(texts) == sorted(
-        [*["a<b", "c", "d", "c", "e"], *["r&s →", "r&s →", "r&s →", "← r&s", "t →"]]
+        [*["a<b", "c", "d", "c", "e"], *["r&s →", "r&s →", "← r&s", "t →"]]
     )
     widths = [p.getAttribute("stroke-width") for p in tree.getElementsByTagName("path")]
-    assert widths == ["4.8", "4.8", "1.5", "", ""]  # two hops, one, and two neighbours of d
+    assert widths == [
+        "4.8",
+        "4.8",
+        "1.0",
+        "1.0",
+    ]  # two hops, the first of both, and two neighbours of d
+    kinds = [box.getAttribute("class") for box in tree.getElementsByTagName("rect")]
+    assert kinds == ["node", "other", "answer", "near", "near"]
     assert "a&lt;b, r&amp;s, ?" in page and "http" not in page and "<script" not in page
     with pytest.raises(ValueError, match="Received: none"):
         answer_page(graph, "a<b", "r&s", [])

@@ -12,7 +12,7 @@ _COLUMN, _ROW, _WIDTH, _HEIGHT = 260, 64, 150, 32  # pixels
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1c2733 }
 svg { max-width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: #1c2733 }
-.node { fill: #eef3f8; stroke: #5b7083 } .answer { fill: #d9efe0; stroke: #2c7a4b } .near { fill: #fff; stroke: #b9c4ce }
+.node { fill: #eef3f8; stroke: #5b7083 } .answer { fill: #d9efe0; stroke: #2c7a4b; stroke-width: 2 } .other { fill: #f3faf5; stroke: #8fb8a0 } .near { fill: #fff; stroke: #b9c4ce }
 .walk { fill: none; stroke: #2c6db0; stroke-opacity: .75 } .edge { fill: none; stroke: #b9c4ce; stroke-dasharray: 4 3 }
 td, th { text-align: left; padding: .15rem 1rem .15rem 0 } .number { text-align: right }
 svg .label { fill: #44576a; paint-order: stroke; stroke: #fff; stroke-width: 4px }
@@ -66,11 +66,10 @@ def _drawing(graph, head, answers, neighbours):
     near = [triple for triple in near if triple[2] != start][:neighbours]
     last = list(dict.fromkeys(tail for _, _, tail in near))
     height = _ROW * max(map(len, [*columns, last]))
-    lines = [
-        *_walks(graph, answers, columns, height),
-        *_edges(graph, answers, near, last, columns, height),
-    ]
-    ends = {a.entity for a in answers}
+    lines = _Lines()
+    _draw_walks(lines, graph, answers, columns, height)
+    _draw_edges(lines, graph, answers, near, last, columns, height)
+    ends = {a.entity: "other" for a in answers[1:]} | {answers[0].entity: "answer"}
     boxes = [
         _box(graph.entities[entity], hop, row, len(column), height, ends)
         for hop, column in enumerate(columns)
@@ -83,30 +82,46 @@ def _drawing(graph, head, answers, neighbours):
     width = _COLUMN * len(columns) + _WIDTH + 20
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="walks">'
-        + "".join([*lines, *boxes])
+        + "".join([*lines.drawn(), *boxes])
         + "</svg>"
     )
 
 
-def _walks(graph, answers, columns, height):
+class _Lines:
+    """Lines between boxes, each pair joined once: as wide as the widest, with all their relations."""
+
+    def __init__(self):
+        self._found: dict[tuple, tuple[float, list[str]]] = {}
+
+    def add(self, here, there, kind, width, label):
+        old, labels = self._found.get((here, there, kind), (0.0, []))
+        labels = labels if label in labels else [*labels, label]
+        self._found[here, there, kind] = max(width, old), labels
+
+    def drawn(self):
+        """SVG, the labels above all lines."""
+        for (here, there, kind), (width, _) in self._found.items():
+            yield _curve(here, there, kind, width)
+        for (_, there, _), (_, labels) in self._found.items():
+            yield _label(there, labels)
+
+
+def _draw_walks(lines, graph, answers, columns, height):
     for answer in answers:
         here = _place(0, 0, 1, height)
         for hop, (relation, entity) in enumerate(answer.steps, start=1):
             there = _place(hop, columns[hop].index(entity), len(columns[hop]), height)
-            stroke = 1 + 5 * answer.probability
-            yield _line(
-                here, there, "walk", f' stroke-width="{stroke:.1f}"', _name(graph, relation)
-            )
+            lines.add(here, there, "walk", 1 + 5 * answer.probability, _name(graph, relation))
             here = there
 
 
-def _edges(graph, answers, near, last, columns, height):
+def _draw_edges(lines, graph, answers, near, last, columns, height):
     hop = len(answers[0].steps)
     best = answers[0].steps[-1][1] if answers[0].steps else columns[0][0]
     here = _place(hop, columns[hop].index(best), len(columns[hop]), height)
     for _, relation, tail in near:
         there = _place(len(columns), last.index(tail), len(last), height)
-        yield _line(here, there, "edge", "", _name(graph, relation))
+        lines.add(here, there, "edge", 1, _name(graph, relation))
 
 
 def _place(column, row, rows, height):
@@ -114,25 +129,30 @@ def _place(column, row, rows, height):
     return 10 + _COLUMN * column, (row + 0.5) * height / max(rows, 1)
 
 
-def _line(here, there, kind, more, label):
+def _curve(here, there, kind, width):
     (x, y), (to_x, to_y) = here, there
     x += _WIDTH
     middle = (x + to_x) / 2
+    path = f"M{x},{y:.0f} C{middle},{y:.0f} {middle},{to_y:.0f} {to_x},{to_y:.0f}"
+    return f'<path class="{kind}" stroke-width="{width:.1f}" d="{path}"/>'
+
+
+def _label(there, labels):
+    """Relations, above the end of their line."""
+    whole = ", ".join(labels)
     return (
-        f'<path class="{kind}"{more} d="M{x},{y:.0f} C{middle},{y:.0f} {middle},{to_y:.0f} {to_x},{to_y:.0f}"/>'
-        f'<text class="label" x="{middle:.0f}" y="{(y + to_y) / 2 - 5:.0f}" text-anchor="middle">'
-        f"{html.escape(label)}</text>"
+        f'<text class="label" x="{there[0] - 5}" y="{there[1] - 6:.0f}" text-anchor="end">'
+        f"<title>{html.escape(whole)}</title>{html.escape(_short(whole, 17))}</text>"
     )
 
 
 def _box(name, column, row, rows, height, ends):
     x, y = _place(column, row, rows, height)
-    kind = "near" if ends is None else "answer" if name in ends and column else "node"
-    shown = name if len(name) <= 20 else f"{name[:19]}…"
+    kind = "near" if ends is None else ends.get(name, "node") if column else "node"
     return (
         f'<g><title>{html.escape(name)}</title><rect class="{kind}" x="{x}" y="{y - _HEIGHT / 2:.0f}" rx="6" '
         f'width="{_WIDTH}" height="{_HEIGHT}"/><text x="{x + _WIDTH / 2:.0f}" y="{y + 4:.0f}" '
-        f'text-anchor="middle">{html.escape(shown)}</text></g>'
+        f'text-anchor="middle">{html.escape(_short(name, 20))}</text></g>'
     )
 
 
@@ -141,3 +161,7 @@ def _name(graph, relation):
     forward = len(graph.relations)
     name = graph.relations[relation % forward]
     return f"{name} →" if relation < forward else f"← {name}"
+
+
+def _short(text, most):
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -61,7 +61,7 @@ class RelationTrainer(BatchTrainer):
     that have a relation, see ``micro_scores``.
 
     >>> met = [RelationRecord("Ann met Bob", (0, 3), (8, 11), "Social")] * 4
-    >>> trainer = RelationTrainer(met, met, epochs=1, batch_size=2, width=8)
+    >>> trainer = RelationTrainer(met, met, epochs=1, batch_size=2, width=8, warmup_steps=1)
     >>> trainer.train()["loss"] >= 0
     True
 
