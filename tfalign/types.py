@@ -157,6 +157,15 @@ class SimilarTexts(NamedTuple):
     similarity: Array  # float32[B], in [0, 1]
 
 
+class ContrastiveTexts(NamedTuple):
+    """Queries and documents, the own document of each query at its row, hard negatives behind all of those."""
+
+    query_ids: Array  # int32[B, T], right-padded
+    query_mask: Array  # bool[B, T]
+    document_ids: Array  # int32[D, T], D >= B
+    document_mask: Array  # bool[D, T]
+
+
 class MaskedTexts(NamedTuple):
     """Texts, or pairs of them, some of whose tokens are hidden: BERT's pretraining."""
 

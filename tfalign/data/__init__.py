@@ -9,6 +9,7 @@ from tfalign.data.annotated import (
     encode_tags,
 )
 from tfalign.data.batches import BatchStream, count_tokens, next_token_targets
+from tfalign.data.contrastive import ContrastiveExamples, encode_contrastive
 from tfalign.data.conversions import (
     as_completions,
     as_conversation,
@@ -84,6 +85,7 @@ __all__ = [
     "ClassExamples",
     "ClassRecord",
     "CompletionRecord",
+    "ContrastiveExamples",
     "ConversationRecord",
     "DocumentExamples",
     "Feedback",
@@ -116,6 +118,7 @@ __all__ = [
     "count_tokens",
     "encode_classes",
     "encode_completions",
+    "encode_contrastive",
     "encode_conversations",
     "encode_documents",
     "encode_labelled",

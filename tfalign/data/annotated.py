@@ -217,7 +217,7 @@ def encode_similarities(
                 f" Received: {record.score}"
             )
     first, second = (
-        _between_ends([getattr(record, side) for record in records], tokenizer, max_tokens)
+        between_ends([getattr(record, side) for record in records], tokenizer, max_tokens)
         for side in ("first", "second")
     )
     return SimilarityExamples(
@@ -230,7 +230,12 @@ def encode_similarities(
     )
 
 
-def _between_ends(texts, tokenizer, max_tokens):
+def between_ends(texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> Ragged:
+    """Texts between CLS (or BOS) and SEP (or EOS), the start of those that are longer than ``max_tokens`` with both.
+
+    Raises:
+        ValueError: if ``max_tokens`` leaves no room for text.
+    """
     head, tail, room = _room(tokenizer, max_tokens)
     return Ragged([head + ids[:room] + tail for ids in tokenizer.encode_batch(texts)])
 

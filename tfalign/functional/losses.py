@@ -245,6 +245,24 @@ def binary_loss(logits: Array, labels: Array) -> Array:
     return -ops.log_sigmoid(ops.where(labels, logits, -logits))
 
 
+def contrastive_loss(scores: Array, excluded: Array | None = None) -> Array:
+    """-log p of the own candidate of each row, the one on the diagonal, under a softmax over all candidates (InfoNCE,
+    van den Oord et al. 2018, eq. 4, with the other rows' candidates as negatives).
+
+    Args:
+        scores: float32[B, D], D >= B; cosines are divided by a temperature before.
+        excluded: bool[B, D], candidates that are no negatives of a row; None for none.
+
+    Returns:
+        float32[B], nats.
+    """
+    own = ops.diagonal(scores)
+    if excluded is not None:
+        others = ops.logical_not(ops.eye(*scores.shape, dtype="bool"))
+        scores = ops.where(ops.logical_and(excluded, others), _ABSENT, scores)
+    return ops.logsumexp(scores, axis=-1) - own
+
+
 def _surrogates(log_probs, old_log_probs, advantages, clip, clip_high):
     """(rho A, clip(rho) A), float32[B, R] each."""
     clip_high = clip if clip_high is None else clip_high

@@ -6,6 +6,7 @@ micro-batches and ragged lengths add up to exactly the global mean. Metrics are 
 
 from tfalign.objectives.a2c import A2C
 from tfalign.objectives.classification import Classification, Tagging
+from tfalign.objectives.contrastive import Contrastive, SymmetricContrastive
 from tfalign.objectives.cpo import CPO
 from tfalign.objectives.dpo import DPO
 from tfalign.objectives.grpo import GRPO
@@ -45,6 +46,7 @@ __all__ = [
     "PPO",
     "BERTPretraining",
     "Classification",
+    "Contrastive",
     "LanguageModelling",
     "MaskedLanguageModelling",
     "OnlineDPO",
@@ -60,6 +62,7 @@ __all__ = [
     "SampledLanguageModelling",
     "SentenceSimilarity",
     "SimPO",
+    "SymmetricContrastive",
     "Tagging",
     "Translation",
     "TruncatedImportance",
