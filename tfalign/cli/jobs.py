@@ -94,6 +94,7 @@ JOBS = {
         module="tfalign.applications.dialogue.training",
         own_numbers=_numbers("algorithm", "rloo", of_algorithm),
     ),
+    "search": Job("search texts by meaning", "SearchJob", "search", module="tfalign.cli.search"),
     "report": Job("write a run's report from its metrics", "ReportJob", "report"),
     "generate": Job(
         "continue prompts with a model", "GenerateJob", "generate", module="tfalign.cli.talk"

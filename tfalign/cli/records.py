@@ -252,6 +252,25 @@ class DialogueJob(DialogueOptions):
 
 
 @option_record
+class SearchJob:
+    """Finds the texts that mean what a query means, or with no model are worded like it."""
+
+    index: str = option(
+        "embedded:en",
+        "Folder of an index; or texts: a .txt file of one a line, another source of records with "
+        '"text", "embedded:en", "embedded:zh".',
+    )
+    query: str | None = option(None, "What is searched for; none: lines typed in the terminal.")
+    model: str | None = option(
+        None,
+        "Directory of an encoder; none: what the index was made with, and for texts their runs of characters.",
+    )
+    k: int = option(5, "Texts found for a query.", at_least=1)
+    length: int = option(128, "Maximum length that is read of a text, tokens.", at_least=1)
+    save: str | None = option(None, "Folder to save the index of the texts to; none: not saved.")
+
+
+@option_record
 class ReportJob:
     """Writes a run's report anew from its metrics: a table of all stages, and the learning curves."""
 

@@ -17,7 +17,7 @@ from tfalign.trainers.speakers import toolbox_of
 def generate(job: records.GenerateJob) -> None:
     """Prints continuations as their tokens come."""
     pretrained = load(job.model, dropout=0.0)
-    prompts = [job.prompt] if job.prompt else _typed("> ")
+    prompts = [job.prompt] if job.prompt else typed("> ")
     for index, prompt in enumerate(prompts):
         choices = _choices(job, index)
         _shown(pretrained.stream(prompt.replace("\\n", "\n"), **choices))
@@ -33,7 +33,7 @@ def chat(job: records.ChatJob) -> None:
         ValueError: if a conversation no longer fits the model, with the number of its tokens; or a tool is none.
     """
     talk = _Talk(job)
-    for line in _typed("you: "):
+    for line in typed("you: "):
         command, _, argument = line.partition(" ")
         if command == "/undo":
             talk.undo()
@@ -121,7 +121,7 @@ def _shown(pieces: Iterable[str]) -> str:
     return "".join(said)
 
 
-def _typed(mark: str) -> Iterator[str]:
+def typed(mark: str) -> Iterator[str]:
     """Lines typed until an empty one, or the end of the input."""
     while True:
         try:

@@ -45,9 +45,11 @@ def test_all_are_found_where_there_are_few(vectors):
 def test_what_was_saved_is_read_back(vectors, tmp_path):
     texts = [f"第{i}段\n" for i in range(23)]
     Index(vectors[:2], ["old", "older"]).save(tmp_path / "index")
-    Index(vectors, texts, chunk=7).save(tmp_path / "index")  # in place of the old one
+    Index(vectors, texts, encoder="ours", chunk=7).save(
+        tmp_path / "index"
+    )  # in place of the old one
     read = Index.read(tmp_path / "index", chunk=4)
-    assert read.texts == tuple(texts)
+    assert (read.texts, read.encoder) == (tuple(texts), "ours")
     np.testing.assert_array_equal(np.concatenate(list(read.vectors())), vectors)
     assert [hit.text for hit in read.hits(vectors[:1], k=1)[0]] == [
         texts[brute_force(vectors, vectors[:1], 1)[0][0, 0]]
@@ -117,10 +119,11 @@ def test_a_damaged_index_is_told(vectors, tmp_path):
     with pytest.raises(ValueError, match="index is no index: Each vector must be finite"):
         Index.read(folder)
     (folder / "vectors.npy").write_bytes(whole)
-    for texts in (["x"], [1] * 23, {"a": "b"}):
-        (folder / "texts.json").write_text(json.dumps(texts))
+    about = {"encoder": None}
+    for wrong in ({"texts": ["x"]}, {"texts": [1] * 23}, {"texts": {"a": "b"}}, {}):
+        (folder / "index.json").write_text(json.dumps(about | wrong))
         with pytest.raises(ValueError, match="index is no index"):
             Index.read(folder)
-    (folder / "texts.json").write_bytes(b"[\xff")
-    with pytest.raises(ValueError, match="texts.json is not JSON in UTF-8"):
+    (folder / "index.json").write_bytes(b"{\xff")
+    with pytest.raises(ValueError, match="index.json is not JSON in UTF-8"):
         Index.read(folder)

@@ -24,7 +24,7 @@ from tfalign.files import (
 )
 from tfalign.types import Array
 
-VECTORS, TEXTS = "vectors.npy", "texts.json"
+VECTORS, ABOUT = "vectors.npy", "index.json"
 _QUERIES = 256  # at most so many are searched for at once
 
 
@@ -50,6 +50,7 @@ class Index:
     Args:
         vectors: float[N, W], of the documents; for cosines of length 1.
         texts: N documents; None where their numbers are enough.
+        encoder: name of what made the vectors; saved with them.
         chunk: vectors multiplied at once: the memory that a search takes beside them is 4 x 256 x ``chunk`` bytes.
 
     Raises:
@@ -63,7 +64,11 @@ class Index:
     """
 
     def __init__(
-        self, vectors: Array, texts: Sequence[str] | None = None, chunk: int = 65_536
+        self,
+        vectors: Array,
+        texts: Sequence[str] | None = None,
+        encoder: str | None = None,
+        chunk: int = 65_536,
     ) -> None:
         vectors = vectors if isinstance(vectors, np.memmap) else np.asarray(vectors)
         if vectors.ndim != 2 or not vectors.size:
@@ -75,6 +80,7 @@ class Index:
             raise ValueError(
                 f"Each vector needs a text. Received: {len(vectors)} vectors and {len(self.texts)} texts"
             )
+        self.encoder = encoder
         self.size, self.width = vectors.shape
         self.chunk = min(chunk, self.size)
         self._chunks = [
@@ -127,8 +133,8 @@ class Index:
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir()
         self._write_vectors(writing / VECTORS)
-        if self.texts is not None:
-            write_synced(writing / TEXTS, to_json(TEXTS, self.texts))
+        about = {"encoder": self.encoder, "texts": self.texts}
+        write_synced(writing / ABOUT, to_json(ABOUT, about))
         replace_directory(writing, final)
 
     @classmethod
@@ -141,7 +147,7 @@ class Index:
         folder = local_path(folder)
         vectors = _read_vectors(folder / VECTORS)
         try:
-            return cls(vectors, _read_texts(folder / TEXTS), chunk)
+            return cls(vectors, **_read_about(folder / ABOUT), chunk=chunk)
         except ValueError as error:
             raise ValueError(f"{folder} is no index: {error}") from error
 
@@ -230,13 +236,15 @@ def _read_vectors(file):
         raise ValueError(f"{file} is no NumPy array, or is cut off: {error}") from error
 
 
-def _read_texts(file):
-    if not file.exists():
-        return None
+def _read_about(file):
+    """{"encoder": str or None, "texts": list of str or None}."""
     try:
-        texts = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file.name} is not JSON in UTF-8: {error}") from error
+        about = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{file.name} is not JSON in UTF-8, or not there: {error}") from error
+    if not isinstance(about, dict) or set(about) != {"encoder", "texts"}:
+        raise ValueError(f"{file.name} must have encoder and texts, and no more")
+    texts = about["texts"] or []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{file.name} must be a list of texts")
-    return texts
+        raise ValueError(f"{file.name}: texts must be a list of texts")
+    return about
