@@ -10,6 +10,8 @@ from tfalign.applications.search.distillation import (
 from tfalign.applications.search.embedded import embedded_corpus, embedded_translations
 from tfalign.applications.search.encoders import Encoder, NGramEncoder, TextEncoder
 from tfalign.applications.search.index import Found, Hit, Index
+from tfalign.applications.search.lexicon import Lexicon, word_translations
+from tfalign.applications.search.student import han_words, student_of, student_tokenizer
 
 __all__ = [
     "DistillationOptions",
@@ -18,6 +20,7 @@ __all__ = [
     "Found",
     "Hit",
     "Index",
+    "Lexicon",
     "NGramEncoder",
     "TextEncoder",
     "TextsWithVectors",
@@ -25,4 +28,8 @@ __all__ = [
     "bitext_retrieval",
     "embedded_corpus",
     "embedded_translations",
+    "han_words",
+    "student_of",
+    "student_tokenizer",
+    "word_translations",
 ]
