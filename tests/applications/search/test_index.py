@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tfalign.applications.search import Index
+from tfalign.applications.search import ApproximateIndex, Index
 
 
 def brute_force(vectors, queries, k):
@@ -127,3 +127,21 @@ def test_a_damaged_index_is_told(vectors, tmp_path):
     (folder / "index.json").write_bytes(b"{\xff")
     with pytest.raises(ValueError, match="index.json is not JSON in UTF-8"):
         Index.read(folder)
+
+
+def test_the_graph_finds_what_the_index_finds():
+    """Among few vectors it looks at all of them."""
+    pytest.importorskip("usearch")
+    random = np.random.default_rng(3)
+    vectors = random.normal(size=(40, 8)).astype("float32")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    texts = [str(row) for row in range(40)]
+    index, graph = Index(vectors, texts), ApproximateIndex(vectors, texts, looked_at=100)
+    exact, found = index.search(vectors[:5], 6), graph.search(vectors[:5], 6)
+    np.testing.assert_array_equal(found.rows, exact.rows)
+    np.testing.assert_allclose(found.scores, exact.scores, atol=1e-5)
+    assert graph.hits(vectors[:1], 1)[0][0].text == "0"
+    with pytest.raises(ValueError, match=r"float\[Q, 8\]. Received: shape \(1, 4\)"):
+        graph.search(np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="vector 0 is not"):
+        ApproximateIndex([[np.nan]])

@@ -52,7 +52,7 @@ def test_a_student_begins_with_what_its_teacher_knows(teacher):
     student = student_of(teacher, PAIRS, num_layers=1, least=10)
     core = student.tokenizer.core
     assert core.encode("水壶龘在哪里").tokens[1:-1] == ["水壶", "[UNK]", "在哪里"]  # one, not all
-    assert core.encode("水壶坏了, the").tokens[1:-1] == ["水壶", "##坏了", ",", "the"]
+    assert core.encode("水壶坏了 the").tokens[1:-1] == ["水壶", "##坏了", "the"]
     old = np.asarray(teacher.model.token_embedding.embeddings)
     new = np.asarray(student.model.token_embedding.embeddings)
     known, ours = teacher.tokenizer.core.get_vocab(), core.get_vocab()

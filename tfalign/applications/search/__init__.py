@@ -1,5 +1,6 @@
 """Semantic search: an index of vectors, and encoders of texts that fill it and ask it."""
 
+from tfalign.applications.search.approximate import ApproximateIndex
 from tfalign.applications.search.distillation import (
     DistillationOptions,
     DistillationTrainer,
@@ -14,6 +15,7 @@ from tfalign.applications.search.lexicon import Lexicon, word_translations
 from tfalign.applications.search.student import han_words, student_of, student_tokenizer
 
 __all__ = [
+    "ApproximateIndex",
     "DistillationOptions",
     "DistillationTrainer",
     "Encoder",

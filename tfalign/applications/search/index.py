@@ -26,6 +26,7 @@ from tfalign.types import Array
 
 VECTORS, ABOUT = "vectors.npy", "index.json"
 _QUERIES = 256  # at most so many are searched for at once
+_CHECKED = 65_536  # vectors that are looked at at once
 
 
 class Found(NamedTuple):
@@ -70,16 +71,9 @@ class Index:
         encoder: str | None = None,
         chunk: int = 65_536,
     ) -> None:
-        vectors = vectors if isinstance(vectors, np.memmap) else np.asarray(vectors)
-        if vectors.ndim != 2 or not vectors.size:
-            raise ValueError(f"An index needs vectors float[N, W]. Received: shape {vectors.shape}")
+        vectors, self.texts = checked_vectors(vectors, texts)
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1. Received: chunk={chunk}")
-        self.texts = None if texts is None else tuple(texts)
-        if self.texts is not None and len(self.texts) != len(vectors):
-            raise ValueError(
-                f"Each vector needs a text. Received: {len(vectors)} vectors and {len(self.texts)} texts"
-            )
         self.encoder = encoder
         self.size, self.width = vectors.shape
         self.chunk = min(chunk, self.size)
@@ -184,6 +178,27 @@ class Index:
         sync_file(file)
 
 
+def checked_vectors(
+    vectors: Array, texts: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Vectors float[N, W] and the texts that belong to them.
+
+    Raises:
+        ValueError: if there is no vector, one is not finite, or there are more or fewer texts.
+    """
+    vectors = np.asanyarray(vectors)  # one that lies in a file stays there
+    if vectors.ndim != 2 or not vectors.size:
+        raise ValueError(f"An index needs vectors float[N, W]. Received: shape {vectors.shape}")
+    texts = None if texts is None else tuple(texts)
+    if texts is not None and len(texts) != len(vectors):
+        raise ValueError(
+            f"Each vector needs a text. Received: {len(vectors)} vectors and {len(texts)} texts"
+        )
+    for first in range(0, len(vectors), _CHECKED):
+        _check_finite("vector", vectors[first : first + _CHECKED], first)
+    return vectors, texts
+
+
 def checked_queries(queries: Array, width: int, k: int) -> np.ndarray:
     """float32[Q, W], queries for an index of a width.
 
@@ -214,9 +229,8 @@ def hits_of(texts: Sequence[str] | None, found: Found) -> list[list[Hit]]:
 
 
 def _chunk(vectors, first, count):
-    """float32[count, W] from a row on, checked; zeros behind the last."""
+    """float32[count, W] from a row on; zeros behind the last."""
     part = np.ascontiguousarray(vectors[first : first + count], "float32")
-    _check_finite("vector", part, first)
     return part if len(part) == count else np.pad(part, ((0, count - len(part)), (0, 0)))
 
 
