@@ -38,7 +38,7 @@ class SearchIndexConfig:
 
 def main(config):
     vectors, queries = data(config)
-    print(f"{'':24}{'queries/s':>11}{'by CPU time':>13}{'peak GB':>9}")
+    print(f"{'':24}{'queries/s':>11}{'per CPU s':>13}{'peak GB':>9}")
     report("vectors alone", None)
     expected = timed("NumPy", lambda: with_numpy(vectors, queries, config.k), config)
     index = Index(vectors)

@@ -151,7 +151,7 @@ class DistillationTrainer(EncoderTrainer):
 
     def _columns(self):
         length = self.options.length
-        return sorted({min(columns, length) for columns in (16, 24, 40, length)})
+        return sorted({min(columns, length) for columns in (16, 32, length)})
 
     @property
     def _saved_model(self):
