@@ -2,7 +2,8 @@
 
     python -m experiments.tasks.link_prediction --run_dir=runs/links
     python -m experiments.tasks.link_prediction --run_dir=runs/umls --graph=DATA/kg-tiny/umls --n3s=0.01,0.05,0.1
-    python -m experiments.tasks.link_prediction --run_dir=runs/wn18rr --graph=DATA/wn18rr --width=500 --epochs=20
+    python -m experiments.tasks.link_prediction --run_dir=runs/wn18rr --graph=DATA/wn18rr --width=800 --negatives=4000 \\
+        --n3s=0.1 --epochs=8
 
 The recipe is that of Lacroix et al. 2018: ComplEx, every relation also read backwards, a softmax over all entities,
 the nuclear 3-norm as a regulariser, Adagrad with learning rate 0.1, batches of 1,000. Each coefficient of --n3s is

@@ -29,7 +29,6 @@ from experiments.launch import launch
 from experiments.tasks.link_prediction import EMBEDDED, fitting_batches, read_graph
 from tfalign.applications.knowledge import (
     EMBEDDED_CUES,
-    Asked,
     GraphVocabulary,
     LinkPredictionOptions,
     LinkPredictionTrainer,
@@ -39,6 +38,7 @@ from tfalign.applications.knowledge import (
     Walker,
     WalkReward,
     answer_page,
+    answer_question,
     answers_of,
     filtered_ranks,
     precision_recall_area,
@@ -117,7 +117,7 @@ class WalkGraphConfig:
 
 def main(config):
     graph = read_graph(config.graph, config.options.data_options.on_bad)
-    asked = questions_in_words(config, graph)
+    reader = question_reader(config, graph)
     vocabulary = GraphVocabulary(graph)
     run = open_run(config.run_dir, {"walk_graph": to_dict(config)}, "walk_graph")
     keras.utils.set_random_seed(config.options.run.seed)
@@ -132,7 +132,7 @@ def main(config):
     report[config.algorithm]["cpu_seconds"] = time.process_time() - seconds
     print(config.algorithm, report[config.algorithm])
     walker = _walker(config, policy.model, vocabulary, trainer.constraint)
-    report["answers"] = shown(walker, graph, run, asked)
+    report["answers"] = shown(config, walker, graph, run, reader)
     write_json_atomically(run.file("walk_graph.json"), report)
     for one in report["answers"]:
         print(f"{one['question']}  {one['right']}")
@@ -239,40 +239,40 @@ def _tops(graph, relation):
     return set(of_relation[:, 2]) - set(of_relation[:, 0])
 
 
-def questions_in_words(config, graph):
-    """(question, what it asks for) of every one of --ask."""
+def question_reader(config, graph):
+    """What reads the questions of --ask, and whether it can; None where nothing is asked."""
     if not config.ask:
-        return []
+        return None
     language = config.graph.removeprefix(EMBEDDED)
     if language not in EMBEDDED_CUES:
         raise ValueError(
             f"Questions in words are about the embedded graph. Received: graph={config.graph!r}"
         )
     reader = QuestionReader(graph, EMBEDDED_CUES[language])
-    return [(question, reader.read(question)) for question in config.ask]
+    for question in config.ask:
+        reader.read(question)
+    return reader
 
 
-def shown(walker, graph, run, asked, count=5):
+def shown(config, walker, graph, run, reader, count=5):
     """Answers to some test questions and to those in words, with their paths, and a page that draws each."""
-    tests = [Asked(graph.entities[h], graph.relations[r]) for h, r, _ in graph.test[:count]]
-    right = [graph.entities[tail] for _, _, tail in graph.test[:count]]
-    questions = [(" ".join((*one, "?")), one, tail) for one, tail in zip(tests, right)]
-    questions += [(words, one, " ".join((*one, "?"))) for words, one in asked]
+    asked = []
+    for head, relation, tail in graph.test[:count]:
+        names = graph.entities[head], graph.relations[relation]
+        answers = walker.answers(*names, count=3)
+        asked.append((" ".join((*names, "?")), graph.entities[tail], names, answers))
+    for question in config.ask:
+        answers = answer_question(question, reader, walker)
+        names = reader.read(question)
+        asked.append((question, " ".join((*names, "?")), names, answers))
     found = []
-    for question, one, told in questions:
-        answers = walker.answers(*one, count=3)
-        page = answer_page(graph, *one, answers)
+    for question, told, names, answers in asked:
+        page = answer_page(graph, *names, answers)
         write_text_atomically(run.file(f"answer_{len(found) + 1}.html"), page)
-        found.append(
-            {
-                "question": question,
-                "right": told,
-                "found": [
-                    {"entity": a.entity, "probability": a.probability, "path": a.path}
-                    for a in answers
-                ],
-            }
-        )
+        paths = [
+            {"entity": a.entity, "probability": a.probability, "path": a.path} for a in answers
+        ]
+        found.append({"question": question, "right": told, "found": paths})
     return found
 
 

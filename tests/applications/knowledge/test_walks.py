@@ -18,6 +18,7 @@ from tfalign.applications.knowledge import (
     Walker,
     WalkReward,
     answer_page,
+    answer_question,
     answers_of,
     embedded_graph,
     rule_confidences,
@@ -219,6 +220,13 @@ def test_answers_are_sums_over_walks(vocabulary):
         walker.answers("ann", "aunt of")
     backwards = walker.answers("cleo", "~father of")
     assert all(answer.path.startswith("cleo <-") for answer in backwards)
+    reader = QuestionReader(
+        vocabulary.graph, {"mother of": [["mother"]], "father of": [["father"]]}
+    )
+    (known,) = answer_question("Whose mother is Ann?", reader, walker)
+    assert known == Answer("bob", 1.0, "ann -mother of-> bob", ((2, 1),))
+    walked = answer_question("Whose father is Ann?", reader, walker)  # the graph has none
+    assert walked == walker.answers("ann", "father of", count=3)
 
 
 def test_a_page_draws_the_walks_and_loads_nothing():

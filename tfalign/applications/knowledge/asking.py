@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from tfalign.applications.knowledge.extraction import Gazetteer
 from tfalign.applications.knowledge.graph import KnowledgeGraph
 from tfalign.applications.knowledge.walker import Answer, Walker
@@ -105,7 +107,8 @@ class QuestionReader:
 def answer_question(
     question: str, reader: QuestionReader, walker: Walker, count: int = 3
 ) -> list[Answer]:
-    """A question in words, walked to its likeliest answers, each with its path.
+    """Answers to a question in words, each with its path: what the graph's training triples know is looked up, what they
+    lack is walked to.
 
     Args:
         question: str.
@@ -116,4 +119,23 @@ def answer_question(
     Raises:
         ValueError: see ``QuestionReader.read``.
     """
-    return walker.answers(*reader.read(question), count)
+    asked = reader.read(question)
+    return known_answers(walker, asked)[:count] or walker.answers(*asked, count)
+
+
+def known_answers(walker: Walker, asked: Asked) -> list[Answer]:
+    """What the training triples of the walker's graph answer: paths of one edge."""
+    vocabulary = walker.vocabulary
+    head, relation = walker.question(*asked)
+    questions = vocabulary.graph.questions("train")
+    tails = questions[(questions[:, 0] == head) & (questions[:, 1] == relation), 2]
+    start = vocabulary.entity_ids[head], vocabulary.relation_ids[relation]
+    return [
+        Answer(
+            vocabulary.graph.entities[tail],
+            1.0,
+            vocabulary.text([*start, vocabulary.entity_ids[tail]]),
+            ((int(relation), int(tail)),),
+        )
+        for tail in np.unique(tails)
+    ]

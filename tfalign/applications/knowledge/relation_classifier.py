@@ -31,7 +31,8 @@ class RelationClassifier(keras.Model):
         num_classes: C.
         n: tokens of an n-gram, odd.
         dropout: rate on what the head reads.
-        token_dropout: rate of tokens, and of the numbers of a text's embeddings, that are dropped as a whole.
+        token_dropout: rate of tokens whose embeddings are dropped as a whole; of the numbers of all embeddings of a text
+            twice as many are.
 
     Call arguments:
         token_ids, padding_mask, kinds, starts: see ``MarkedTexts``.

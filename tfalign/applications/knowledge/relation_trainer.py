@@ -33,9 +33,9 @@ from tfalign.training.run_directory import RunDirectory
 
 @option_record
 class RelationOptions(TrainingOptions):
-    """Options of ``RelationTrainer``; the defaults were chosen on SanWen's validation texts."""
+    """Options of ``RelationTrainer``; the defaults are those of its result on SanWen, see docs/results/knowledge.md."""
 
-    run: RunOptions = record(RunOptions(epochs=6, log_every=50, save_every=1000))
+    run: RunOptions = record(RunOptions(epochs=7, log_every=50, save_every=1000))
     update: UpdateOptions = record(
         UpdateOptions(batch_size=64, learning_rate=1e-3, warmup_steps=100, final_fraction=0.05)
     )

@@ -76,7 +76,7 @@ class Walker:
         Raises:
             ValueError: if there is no such entity or relation.
         """
-        question = self._question(head, relation)
+        question = self.question(head, relation)
         ends, log_probs, tokens = (x[0] for x in self._walks(question[None]))
         found = []
         for entity in np.unique(ends[ends >= 0]):
@@ -92,7 +92,8 @@ class Walker:
             found.append(Answer(name, float(np.exp(total)), path, tuple(pairs)))
         return sorted(found, key=lambda answer: -answer.probability)[:count]
 
-    def _question(self, head, relation):
+    def question(self, head: str, relation: str) -> np.ndarray:
+        """int[2], head and relation by their names, as for ``answers``."""
         graph = self.vocabulary.graph
         name = relation.removeprefix("~")
         for what, one, names in (
