@@ -11,7 +11,7 @@ from tfalign.options import changed
 
 TINY = {"width": 16, "num_layers": 1, "copies": 1, "test_goals": 8, "goals": 0, "steps": 2}
 TINY |= {"batch_size": 16, "max_new_tokens": 96, "dialogue_turns": 3, "warmup_steps": 0}
-TINY |= {"sft.steps": 3, "sft.warmup_steps": 1}
+TINY |= {"sft.steps": 3, "sft.warmup_steps": 1, "learned_users": 4}
 
 
 @pytest.mark.slow
@@ -20,7 +20,8 @@ def test_writes_a_report_with_conversations(tmp_path):
     found = train_dialogue(changed(DialogueOptions(), run_dir=str(run), **TINY))
     assert json.loads((run / "report.json").read_text()) == found
     assert set(found) == {"sft", "rl", "seconds"}
-    assert set(found["rl"]) == {"test", "simulated", "simulated_sampled"}
+    numbers = {"test", "simulated", "simulated_sampled", "learned", "learned_sampled"}
+    assert set(found["sft"]) == set(found["rl"]) == numbers
     lines = (run / "metrics.jsonl").read_text().splitlines()
     aligned = [line for line in map(json.loads, lines) if line["stage"] == "rl"]
     assert len(aligned) == 2 and all("success" in line for line in aligned)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         LearnedUser,
         LearnedUsers,
         UserWriter,
-        user_conversations,
     )
     from tfalign.applications.dialogue.options import DialogueOptions
     from tfalign.applications.dialogue.pages import side_by_side, transcript
@@ -83,7 +82,6 @@ _HOMES = {
     "summarise": "evaluation",
     "train_dialogue": "training",
     "transcript": "pages",
-    "user_conversations": "learned_user",
     "varied": "sequences",
     "write_belief": "belief",
 }
@@ -130,7 +128,6 @@ __all__ = [
     "summarise",
     "train_dialogue",
     "transcript",
-    "user_conversations",
     "varied",
     "write_belief",
 ]

@@ -6,13 +6,14 @@ somebody it was not trained with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfalign.applications.dialogue.belief import write_belief
 from tfalign.applications.dialogue.lexicon import Lexicon, lexicalise
+from tfalign.applications.dialogue.playing import prompts_of
 from tfalign.applications.dialogue.records import DialogueRecord, Goal, without_preferences
 from tfalign.applications.dialogue.users import Answer, Contentment, Heard
 from tfalign.applications.dialogue.world import World, count_word
@@ -145,10 +146,6 @@ class LearnedUsers:
         """The user of a record."""
         return LearnedUser(Goal(**record["goal"]), self.writer, self.pretrained, record["seed"])
 
-
-def user_conversations(
-    world: World, records: Iterable[DialogueRecord]
-) -> list[dict[str, list[dict[str, str]]]]:
-    """What a learned user is trained on: [{"messages": ...}], see ``UserWriter``."""
-    writer = UserWriter(world)
-    return [{"messages": writer.messages(record)} for record in records if record.turns]
+    def prompts(self, goals: Sequence[Goal], seed: int) -> list[dict[str, Any]]:
+        """See ``playing.prompts_of``."""
+        return prompts_of(self, self.writer.world, goals, seed)

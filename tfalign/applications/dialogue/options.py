@@ -28,6 +28,11 @@ class DialogueOptions:
     test_goals: int = option(
         500, "Goals of simulated users that the model is tested with.", at_least=2
     )
+    learned_users: int = option(
+        0,
+        "Test with so many users, too, whose words a model of its own learned from the dialogues.",
+        at_least=0,
+    )
     algorithm: str = option("rloo", "On-policy algorithm.")
     dialogue_turns: int = option(7, "Replies after which a simulated user gives up.", at_least=1)
     price: float = option(0.03, "Price of a turn; a content user is worth 1.", at_least=0)

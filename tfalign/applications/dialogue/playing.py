@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tfalign.applications.dialogue.environment import (
 )
 from tfalign.applications.dialogue.records import Act, DialogueRecord, Goal
 from tfalign.applications.dialogue.templates import ReplyReader, Templates
-from tfalign.applications.dialogue.users import ScriptedUser
+from tfalign.applications.dialogue.users import ScriptedUser, User
 from tfalign.applications.dialogue.world import World
 from tfalign.data import PromptRecord, encode_prompts
 from tfalign.decoding import Conversation, Greedy, Sampler
@@ -56,13 +56,27 @@ class Agendas:
         return found
 
     def prompts(self, goals: Sequence[Goal], seed: int) -> list[dict[str, Any]]:
-        """Records of goals with what their users say first."""
-        found = []
-        for number, goal in enumerate(goals):
-            record = {"goal": goal._asdict(), "seed": [seed, number]}
-            words = Memory(self.world).hear(self(record).begin().words)
-            found.append({"prompt": _prompt(words)} | record)
-        return found
+        """See ``prompts_of``."""
+        return prompts_of(self, self.world, goals, seed)
+
+
+def prompts_of(
+    make_user: Callable[[Mapping[str, Any]], User], world: World, goals: Sequence[Goal], seed: int
+) -> list[dict[str, Any]]:
+    """Records of goals with what their users say first.
+
+    Args:
+        make_user: record with "goal" and "seed" -> User.
+        world: World.
+        goals: Goals.
+        seed: int.
+    """
+    found = []
+    for number, goal in enumerate(goals):
+        record = {"goal": goal._asdict(), "seed": [seed, number]}
+        words = Memory(world).hear(make_user(record).begin().words)
+        found.append({"prompt": _prompt(words)} | record)
+    return found
 
 
 def scripted(record: Mapping[str, Any]) -> ScriptedUser:

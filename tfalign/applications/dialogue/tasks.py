@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfalign.applications.dialogue.data import open_data
 from tfalign.applications.dialogue.environment import DialogueEnvironment
 from tfalign.applications.dialogue.goals import drawn_goals, satisfiable, spoken_values
+from tfalign.applications.dialogue.learned_user import UserWriter
 from tfalign.applications.dialogue.options import DialogueOptions
 from tfalign.applications.dialogue.playing import Agendas, scripted
+from tfalign.applications.dialogue.records import Goal
 from tfalign.applications.dialogue.sequences import Writer, make_tokenizer, varied
 from tfalign.models import CausalLM
 from tfalign.pretrained import Pretrained
@@ -36,22 +39,22 @@ class Task:
         self.simulated = DialogueEnvironment(self.world, self.agendas, *limits)
         self.scripted = DialogueEnvironment(self.world, scripted, max_turns=99)
 
-    def conversations(self) -> list[dict[str, Any]]:
-        """Training dialogues and their copies as [{"messages": ...}]."""
+    def conversations(self, writer: Writer | UserWriter) -> list[dict[str, Any]]:
+        """Training dialogues and their copies as [{"messages": ...}], from the system's side or the user's."""
         found = []
         for copy in range(self.options.copies):
             for number, one in enumerate(self.train):
                 fresh = varied(one, self.world, self.values, [copy, number]) if copy else one
-                found.append({"messages": self.writer.messages(fresh)})
+                found.append({"messages": writer.messages(fresh)})
         return found
 
-    def held_out(self) -> list[dict[str, Any]]:
+    def held_out(self, writer: Writer | UserWriter) -> list[dict[str, Any]]:
         """Dialogues whose loss is logged."""
-        return [{"messages": self.writer.messages(one)} for one in self.validation]
+        return [{"messages": writer.messages(one)} for one in self.validation]
 
-    def model(self) -> Pretrained:
-        """A model with random weights, and its closed vocabulary."""
-        texts = [m["content"] for one in self.conversations() for m in one["messages"]]
+    def model(self, conversations: Iterable[Mapping[str, Any]]) -> Pretrained:
+        """A model with random weights, and the closed vocabulary of what it learns."""
+        texts = [m["content"] for one in conversations for m in one["messages"]]
         tokenizer = make_tokenizer(self.world, texts)
         longest = self.options.rl.responses.max_prompt_tokens + 400
         sizes = {"width": self.options.width, "num_layers": self.options.num_layers}
@@ -66,8 +69,11 @@ class Task:
         return Pretrained(model, tokenizer)
 
     def prompts(self, split: str) -> list[dict[str, Any]]:
-        """Simulated users with goals of a split's dialogues, and goals drawn from the database; for want of goals,
-        several with one.
+        """Simulated users with goals of a split, see ``goals``."""
+        return self.agendas.prompts(self.goals(split), 1 if split == "train" else 2)
+
+    def goals(self, split: str) -> list[Goal]:
+        """Goals of a split's dialogues, and goals drawn from the database; for want of goals, several times.
 
         Args:
             split: "train" or "test"; no goal of the latter is one of the former.
@@ -77,8 +83,7 @@ class Task:
             train += drawn_goals(self.world, self.values, self.options.goals, 1)
             test += drawn_goals(self.world, self.values, self.options.test_goals, 2)
         if split == "train":
-            return self.agendas.prompts(self.agendas.sayable(train), 1)
+            return self.agendas.sayable(train)
         known = {repr(goal) for goal in train}
         fresh = [goal for goal in self.agendas.sayable(test) if repr(goal) not in known]
-        users = itertools.islice(itertools.cycle(fresh), self.options.test_goals)
-        return self.agendas.prompts(list(users), 2)
+        return list(itertools.islice(itertools.cycle(fresh), self.options.test_goals))

@@ -9,6 +9,7 @@ import keras
 
 from tfalign.applications.dialogue.environment import DialogueEnvironment
 from tfalign.applications.dialogue.evaluation import as_numbers, judge, summarise
+from tfalign.applications.dialogue.learned_user import LearnedUsers, UserWriter
 from tfalign.applications.dialogue.options import DialogueOptions
 from tfalign.applications.dialogue.pages import side_by_side
 from tfalign.applications.dialogue.playing import play, scripts
@@ -26,7 +27,7 @@ from tfalign.trainers.pipeline import SecondsOfRun
 from tfalign.trainers.saving import model_directory
 from tfalign.training.run_directory import RunDirectory
 
-SFT, RL = "sft", "rl"
+SFT, RL, USER = "sft", "rl", "user"
 _TITLES = {SFT: "before RL", RL: "after RL"}
 _PICTURE = "success_against_kl.png"
 _SHOWN = 6  # conversations in the report
@@ -47,13 +48,17 @@ def train_dialogue(options: DialogueOptions) -> dict[str, Any]:
     task = Task(options)
     with open_run(options.run_dir, {"dialogue": to_dict(options)}, "dialogue") as run:
         watch = SecondsOfRun(run)
-        for stage, train in ((SFT, fine_tune), (RL, align)):
+        stages = {SFT: fine_tune, RL: align} | ({USER: teach_user} if options.learned_users else {})
+        for stage, train in stages.items():
             if not model_directory(run.path, stage).exists():
                 watch.measure(stage, lambda train=train: train(task, run))
         found, shown = {}, {}
         for stage in (SFT, RL):
             pretrained = load(model_directory(run.path, stage), dropout=0.0)
             found[stage], shown[_TITLES[stage]] = measured(task, pretrained)
+            if options.learned_users:
+                user = load(model_directory(run.path, USER), dropout=0.0)
+                found[stage] |= measured_with(user, task, pretrained)
         found["seconds"] = watch.seconds
         write_report(task, run, found, shown)
     return found
@@ -61,15 +66,25 @@ def train_dialogue(options: DialogueOptions) -> dict[str, Any]:
 
 def fine_tune(task: Task, run: RunDirectory) -> None:
     """Fine-tunes a model with random weights on the task's dialogues."""
+    _imitate(task, run, task.writer, SFT)
+
+
+def teach_user(task: Task, run: RunDirectory) -> None:
+    """Fine-tunes a model with random weights on the users' side of them."""
+    _imitate(task, run, UserWriter(task.world), USER)
+
+
+def _imitate(task, run, writer, stage):
     seed = task.options.rl.run.seed
     keras.utils.set_random_seed(seed)
+    conversations = task.conversations(writer)
     FineTuner(
-        task.model(),
-        task.conversations(),
-        held_out=task.held_out(),
+        task.model(conversations),
+        conversations,
+        held_out=task.held_out(writer),
         options=task.options.sft,
         run_dir=run,
-        stage=SFT,
+        stage=stage,
         seed=seed,
     ).train()
 
@@ -108,6 +123,23 @@ def measured(
         "simulated_sampled": as_numbers(summarise(sampled)),
     }
     return numbers, greedy[:_SHOWN]
+
+
+def measured_with(user: Pretrained, task: Task, pretrained: Pretrained) -> dict[str, Any]:
+    """What a model does with learned users, who have the simulated ones' goals.
+
+    Returns:
+        numbers: "learned" and "learned_sampled" of ``summarise``.
+    """
+    users = LearnedUsers(UserWriter(task.world), user)
+    limits = task.options.dialogue_turns, task.options.price
+    environment = DialogueEnvironment(task.world, users, *limits)
+    prompts = users.prompts(task.goals("test")[: task.options.learned_users], 3)
+    columns = task.options.rl.responses.max_new_tokens
+    return {
+        name: as_numbers(summarise(play(pretrained, environment, prompts, columns, sampler)))
+        for name, sampler in (("learned", None), ("learned_sampled", Sampler()))
+    }
 
 
 def write_report(
