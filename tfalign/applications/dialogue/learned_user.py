@@ -20,7 +20,17 @@ from tfalign.applications.dialogue.world import World, count_word
 from tfalign.pretrained import Pretrained
 
 GOAL, ASK, FIRST, HEARD, LEAVE = "<goal>", "<ask>", "<first>", "<heard>", "<leave>"
-_MOST_WORDS = 32  # of a user's turn
+_GOAL = 64  # columns that a goal has room in
+_MOST_WORDS = 32  # of a turn, the user's or what it hears
+
+
+def user_columns(turns: int) -> int:
+    """The columns that a learned user's model needs for its goal and so many turns.
+
+    >>> user_columns(7)
+    554
+    """
+    return _GOAL + turns * 2 * (_MOST_WORDS + 3)
 
 
 class UserWriter:
@@ -56,7 +66,8 @@ class UserWriter:
 
     def heard(self, words: Sequence[str], found: int) -> str:
         """What a user reads after a turn of its own: a reply's words, names and what is told as placeholders."""
-        return " ".join([HEARD, count_word(found), *self._lexicon.delexicalise(words).words])
+        words = self._lexicon.delexicalise(words).words[:_MOST_WORDS]
+        return " ".join([HEARD, count_word(found), *words])
 
     def messages(self, record: DialogueRecord) -> list[dict[str, str]]:
         """The conversation of a dialogue, from its user's side: [{"role": ..., "content": ...}]. The user leaves with

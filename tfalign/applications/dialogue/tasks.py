@@ -9,7 +9,7 @@ from typing import Any
 from tfalign.applications.dialogue.data import open_data
 from tfalign.applications.dialogue.environment import DialogueEnvironment
 from tfalign.applications.dialogue.goals import drawn_goals, satisfiable, spoken_values
-from tfalign.applications.dialogue.learned_user import UserWriter
+from tfalign.applications.dialogue.learned_user import UserWriter, user_columns
 from tfalign.applications.dialogue.options import DialogueOptions
 from tfalign.applications.dialogue.playing import Agendas, scripted
 from tfalign.applications.dialogue.records import Goal
@@ -57,11 +57,12 @@ class Task:
         texts = [m["content"] for one in conversations for m in one["messages"]]
         tokenizer = make_tokenizer(self.world, texts)
         longest = self.options.rl.responses.max_prompt_tokens + 400
+        longest = max(longest, self.options.sft.length, user_columns(self.options.dialogue_turns))
         sizes = {"width": self.options.width, "num_layers": self.options.num_layers}
         model = CausalLM.from_preset(
             "mini_llama",
             vocab_size=tokenizer.vocab_size,
-            max_positions=max(longest, self.options.sft.length),
+            max_positions=longest,
             dropout=self.options.dropout,
             tied=True,
             **sizes,
