@@ -47,12 +47,16 @@ def test_translations_are_found_by_model_1_by_hand():
     np.testing.assert_allclose(mixed, [[0.4, 1.2], [1, 0], [0, 0]], rtol=1e-6)
 
 
-def test_a_student_begins_with_what_its_teacher_knows(teacher):
+def test_a_student_begins_with_what_its_teacher_knows(teacher, tmp_path):
     """Words translate each other, tokens in ASCII and blocks are the teacher's."""
     student = student_of(teacher, PAIRS, num_layers=1, least=10)
     core = student.tokenizer.core
     assert core.encode("水壶龘在哪里").tokens[1:-1] == ["水壶", "[UNK]", "在哪里"]  # one, not all
     assert core.encode("水壶坏了 the").tokens[1:-1] == ["水壶", "##坏了", "the"]
+    student.save(tmp_path / "student")
+    saved = tfalign.pretrained.load_tokenizer(tmp_path / "student")
+    texts = ["水壶龘在哪里？", "台灯 the lamp坏了"]
+    assert saved.encode_batch(texts) == student.tokenizer.encode_batch(texts)
     old = np.asarray(teacher.model.token_embedding.embeddings)
     new = np.asarray(student.model.token_embedding.embeddings)
     known, ours = teacher.tokenizer.core.get_vocab(), core.get_vocab()

@@ -45,13 +45,7 @@ def student_of(
     Raises:
         ValueError: if the teacher is no BERT, or has fewer blocks.
     """
-    backbone = backbone_of(teacher.model)
-    if not isinstance(backbone, BERT):
-        raise ValueError(f"The teacher must be a BERT. Received: {type(backbone).__name__}")
-    if not 1 <= num_layers <= backbone.config.num_layers:
-        raise ValueError(
-            f"The teacher has {backbone.config.num_layers} blocks. Received: num_layers={num_layers}"
-        )
+    backbone = _checked(teacher, num_layers)
     sources, translations = (
         [getattr(one, side) for one in pairs] for side in ("prompt", "completion")
     )
@@ -68,6 +62,18 @@ def student_of(
     embeddings = _embeddings(backbone, teacher.tokenizer, tokenizer, sources, translations)
     student.token_embedding.embeddings.assign(embeddings)
     return Pretrained(student, tokenizer)
+
+
+def _checked(teacher, num_layers):
+    """The teacher's backbone."""
+    backbone = backbone_of(teacher.model)
+    if not isinstance(backbone, BERT):
+        raise ValueError(f"The teacher must be a BERT. Received: {type(backbone).__name__}")
+    if not 1 <= num_layers <= backbone.config.num_layers:
+        raise ValueError(
+            f"The teacher has {backbone.config.num_layers} blocks. Received: num_layers={num_layers}"
+        )
+    return backbone
 
 
 def han_words(texts: Iterable[str], longest: int = 4, least: int = 5) -> list[str]:
@@ -97,8 +103,8 @@ def student_tokenizer(
 ) -> Tokenizer:
     """A WordPiece tokenizer that takes a run of Han characters as one word, and so the longest pieces of it.
 
-    Its vocabulary is the special tokens, the teacher's tokens of one ASCII character, those that the texts use, and Han words,
-    each also as it stands inside a run. As BERT's it is saved with "tokenize_chinese_chars" off.
+    Its vocabulary is the special tokens, the teacher's tokens of one ASCII character, those that the texts use, and Han
+    words, each also as it stands inside a run.
     """
     numbered = sorted((index, token) for token, index in teacher.core.get_vocab().items())
     spelled = dict(numbered)
