@@ -17,79 +17,23 @@ Result: docs/results/calculator.md.
 from __future__ import annotations
 
 import ast
-import json
 import operator
 
-import keras
 import numpy as np
 
 from experiments.launch import launch
-from tfalign.data import BatchStream, PromptRecord, encode_prompts
+from experiments.tasks.tool_use import ToolTask, ToolUseConfig, question, teach
 from tfalign.data.word_problems import word_problems
-from tfalign.decoding import Conversation, Generator, Greedy
-from tfalign.evaluation.statistics import wilson_interval
-from tfalign.files import write_json_atomically
-from tfalign.models import CausalLM
-from tfalign.options import changed, option, option_record, record, to_dict
-from tfalign.pretrained import Pretrained, load
-from tfalign.rewards import TextReward
-from tfalign.text import Message, Tokenizer, train_byte_bpe
-from tfalign.tools import Call, Toolbox, ToolUser, format_of
-from tfalign.trainers import FineTuner, OnPolicyTrainer
-from tfalign.trainers.base import open_run
-from tfalign.trainers.on_policy_options import OnPolicyOptions
-from tfalign.trainers.options import FineTuneOptions
-from tfalign.trainers.pipeline import SecondsOfRun
-from tfalign.trainers.saving import model_directory
-from tfalign.training.responses import join
-
-_PROMPT, _RESPONSE = 64, 80  # maximum lengths, tokens
-_TEMPLATE = (
-    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-_SPECIAL = {"pad": "<|pad|>", "eos": "<|end|>"} | {
-    role: f"<|{role}|>" for role in ("user", "assistant", "tool")
-}
+from tfalign.options import option, option_record
+from tfalign.text import Message
+from tfalign.tools import Call, format_of
 
 
 @option_record
-class CalculatorConfig:
+class CalculatorConfig(ToolUseConfig):
     run_dir: str = option("runs/calculator", "Run directory.")
-    width: int = option(128, "Hidden size.", at_least=1)
-    num_layers: int = option(3, "Number of blocks.", at_least=1)
     problems: int = option(
         40_000, "Problems that are made, of which a tenth is held out.", at_least=100
-    )
-    held_out: int = option(500, "Held-out problems that are asked.", at_least=1)
-    sft: FineTuneOptions = option(
-        changed(
-            FineTuneOptions(),
-            conversations=True,
-            length=_PROMPT + _RESPONSE,
-            batch_size=64,
-            steps=1500,
-            learning_rate=2e-3,
-            warmup_steps=100,
-        ),
-        "Fine-tuning on the conversations",
-    )
-    grpo: OnPolicyOptions = record(
-        changed(
-            OnPolicyOptions(),
-            batch_size=256,  # 8 responses to each of 32 prompts
-            steps=80,
-            learning_rate=5e-4,
-            warmup_steps=10,
-            kl_coefficient=0.0,
-            missing_stop="keep",
-            max_prompt_tokens=_PROMPT,
-            max_new_tokens=_RESPONSE,
-            max_turns=3,
-            log_every=10,
-            save_every=50,
-        ),
-        "GRPO",
     )
 
 
@@ -124,29 +68,14 @@ def _value(node):
     raise ValueError("an expression has numbers, + - * / and brackets")
 
 
-def right(prompt, response, record):
-    """1 where the last turn is the right number."""
-    return float(response.strip() == record["answer"])
-
-
 def main(config):
-    run = open_run(config.run_dir, {"calculator": to_dict(config)}, "calculator")
-    watch = SecondsOfRun(run)
-    settings = {"run_dir": run, "seed": config.grpo.run.seed}
-    if not model_directory(run.path, "sft").exists():
-        keras.utils.set_random_seed(config.grpo.run.seed)
-        start, talks = _model(config), conversations(word_problems("train", config.problems))
-        tuner = FineTuner(start, talks, options=config.sft, **settings)
-        watch.measure("sft", tuner.train)
-    if not model_directory(run.path, "grpo").exists():
-        policy, prompts = model_directory(run.path, "sft"), _prompts("train", config)
-        how = {"tools": [calculator], "options": config.grpo} | settings
-        trainer = OnPolicyTrainer(policy, right, prompts, "grpo", **how)
-        watch.measure("grpo", trainer.train)
-    report = {stage: _measured(config, run, stage) for stage in ("sft", "grpo")}
-    report["seconds"] = watch.seconds
-    write_json_atomically(run.file("report.json"), report)
-    print(json.dumps(report, indent=2))
+    task = ToolTask(
+        calculator,
+        conversations(word_problems("train", config.problems)),
+        _prompts("train", config),
+        _prompts("test", config),
+    )
+    teach(task, config, "calculator")
 
 
 def conversations(problems, seed=1):
@@ -172,54 +101,9 @@ def conversations(problems, seed=1):
 
 
 def _prompts(split, config):
-    """Problems as prompts of one message, with their answers."""
-    return [
-        {"prompt": [{"role": "user", "content": problem.prompt}], "answer": problem.answer}
-        for problem in word_problems(split, config.problems)
-    ]
-
-
-def _model(config):
-    """A model with random weights, whose tokenizer has a token for each digit."""
-    texts = [
-        "".join(" " if character.isdigit() else character for character in message["content"])
-        for talk in conversations(word_problems("train", 2000))
-        for message in talk["messages"]
-    ]
-    plain = train_byte_bpe(texts, 640, _SPECIAL)
-    roles = {role: plain.special_tokens[role] for role in ("pad", "eos")}
-    tokenizer = Tokenizer(plain.core, roles, _TEMPLATE)
-    sizes = {"width": config.width, "num_layers": config.num_layers}
-    model = CausalLM.from_preset(
-        "mini_llama", vocab_size=tokenizer.vocab_size, max_positions=256, **sizes
-    )
-    return Pretrained(model, tokenizer)
-
-
-def _measured(config, run, stage):
-    """Of held-out problems, greedily: the fraction right without the tool and with it, and the calls."""
-    pretrained = load(model_directory(run.path, stage))
-    tokenizer, asked = pretrained.tokenizer, _prompts("test", config)[: config.held_out]
-    records = [
-        PromptRecord((Message("user", one["prompt"][0]["content"]),), row={"answer": one["answer"]})
-        for one in asked
-    ]
-    prompts = next(BatchStream(encode_prompts(records, tokenizer), len(records), [_PROMPT]))
-    reward = TextReward(right, tokenizer.decode, records)
-    how = Greedy(), tokenizer.stop_ids, tokenizer.pad_id
-    with Toolbox([calculator]) as toolbox:
-        user = ToolUser(toolbox, tokenizer, is_chat=True, max_turns=config.grpo.turns.max_turns)
-        loops = {
-            "without": Generator(pretrained.model, _RESPONSE, *how),
-            "with": Conversation(pretrained.model, _RESPONSE, user, *how),
-        }
-        found = {}
-        for name, loop in loops.items():
-            said = loop(prompts.token_ids, prompts.mask, records=prompts.rows)
-            scores = reward(*join(prompts, said), said.mask, prompts.rows)
-            interval = wilson_interval(int(scores.sum()), len(scores))
-            found[f"{name}_tool"] = {"right": interval.value, "ci95": [interval.low, interval.high]}
-        return found | user.statistics()
+    """Problems as prompts, with their answers."""
+    problems = word_problems(split, config.problems)
+    return [question(problem.prompt, problem.answer) for problem in problems]
 
 
 if __name__ == "__main__":

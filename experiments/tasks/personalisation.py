@@ -8,7 +8,8 @@ Chinese (``applications.personalisation.embedded``); no data is needed. Their ch
 that are judged too, so a perfect judge is right in about 95% of them. Requests of the choices that are judged are
 phrased as none in training. Prints how often the model finds a user's choice: pooled, personal for the users it was
 trained on, and for new users after 4 and 16 choices, taken as they come or asked for one by one as what tells most
-(``most_telling``) among 64; and how long a fit takes. About three minutes of CPU time.
+(``most_telling``) among 64; and how long a fit takes. Both models are written to RUN_DIR, where
+``experiments.tasks.personal_policies`` takes them up. About 100 seconds of CPU time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from experiments.launch import launch
 from tfalign.applications.personalisation import (
     PersonalOptions,
+    TextFeatures,
     choices_of,
     customers,
     fit_vector,
@@ -37,11 +39,31 @@ ASKED = (4, 16)
 
 @option_record
 class PersonalisationConfig:
-    users: int = option(96, "Users whose choices are learned from.", at_least=2)
+    run_dir: str = option("runs/personalisation", "Run directory.")
+    users: int = option(64, "Users whose choices are learned from.", at_least=2)
     pairs: int = option(400, "Choices of each of them.", at_least=1)
     new_users: int = option(48, "Users who come later.", at_least=1)
     held_out: int = option(60, "Choices of each user that are judged.", at_least=1)
     model: PersonalOptions = record(PersonalOptions())
+
+
+class RememberedFeatures(TextFeatures):
+    """Text features that are kept: the same choices are learned from and judged by several models.
+
+    >>> features = RememberedFeatures(64)
+    >>> features.places("Hi.", "Hi!") is features.places("Hi.", "Hi!")
+    True
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._kept = {}
+
+    def places(self, prompt: str, response: str) -> np.ndarray:
+        key = prompt, response
+        if key not in self._kept:
+            self._kept[key] = super().places(prompt, response)
+        return self._kept[key]
 
 
 def main(config):
@@ -49,15 +71,19 @@ def main(config):
     users, later = customers(config.users), customers(config.new_users, seed=1)
     pairs = [choice for user in users for choice in some(user, config.pairs)]
     options = config.model
-    personal = train_personal(pairs, options, tell=lambda step, told: print(step, told, flush=True))
-    pooled = pooled_model(pairs, options)
+    how = {"features": RememberedFeatures(options.features), "tell": told}
+    personal = train_personal(pairs, options, **how)
+    pooled = pooled_model(pairs, options, **how)
+    for name, model in (("personal", personal), ("pooled", pooled)):
+        model.save(f"{config.run_dir}/{name}")
+    asked = [some(user, config.held_out, "test") for user in later]
     rows = [
-        ["pooled", *shown(right(pooled, user, pooled.prior.mean, config) for user in later)],
+        ["pooled", *shown(right(pooled, held, pooled.prior.mean) for held in asked)],
         ["one of the users trained on", *shown(of_known(personal, users, pairs, config))],
     ]
     beliefs = [learned(personal, user) for user in later]
     for name in beliefs[0]:
-        found = (right(personal, user, told[name], config) for user, told in zip(later, beliefs))
+        found = (right(personal, held, told[name]) for held, told in zip(asked, beliefs))
         rows.append([f"a new user, {name}", *shown(found)])
     print(table(["whose reward", "held-out choices found", "standard error over users"], rows))
     print(f"A fit of 16 choices: {1e3 * seconds_of_fit(personal, later[0]):.2f} ms.", end=" ")
@@ -69,23 +95,28 @@ def some(user, count, split="train", seed=0):
     return list(itertools.islice(choices_of(user, split, seed), count))
 
 
-def pooled_model(pairs, options):
+def told(step, metrics):
+    """Prints how a training goes."""
+    print(step, metrics, flush=True)
+
+
+def pooled_model(pairs, options, **how):
     """A model of one reward, from the same choices, which knows no users: two by turns are nobody."""
     nobody = [dataclasses.replace(p, user=f"{i % 2}") for i, p in enumerate(pairs)]
-    return train_personal(nobody, dataclasses.replace(options, num_rewards=1))
+    return train_personal(nobody, dataclasses.replace(options, num_rewards=1), **how)
 
 
-def right(model, user, vector, config):
-    """Fraction of a user's held-out choices that the vector's reward finds."""
-    gaps = model.differences(some(user, config.held_out, "test")) @ vector
-    return np.mean(gaps > 0)
+def right(model, asked, vector):
+    """Fraction of choices that the vector's reward finds."""
+    return np.mean(model.differences(asked) @ vector > 0)
 
 
 def of_known(model, users, pairs, config):
     """The fractions of users whose choices were learned from; of half of them, who are enough."""
     for number in range(0, len(users), 2 if len(users) > 50 else 1):
         own = pairs[number * config.pairs : (number + 1) * config.pairs]
-        yield right(model, users[number], model.vector(own).mean, config)
+        held = some(users[number], config.held_out, "test")
+        yield right(model, held, model.vector(own).mean)
 
 
 def learned(model, user):

@@ -23,6 +23,7 @@ from tfalign.applications.personalisation import (
     train_personal,
     with_vectors,
 )
+from tfalign.applications.personalisation.training import _those_there
 from tfalign.applications.personalisation.vectors import information
 from tfalign.data import PreferenceRecord, read_records
 from tfalign.data.customer_service import gold_components, gold_reward, weighted
@@ -127,6 +128,13 @@ def test_basis_rewards_are_learned_from_choices():
         fitted = model.vector(choices("new", vector, 16)).mean
         right.append(np.mean(model.differences(choices("new", vector, 100)) @ fitted > 0))
     assert np.mean(right) > 0.88
+
+
+def test_only_features_that_are_there_are_kept():
+    features = np.array([[0, 2, 0, -1], [0, 0, 0, 0], [3, 0, 0, 0]], "float32")
+    places, values = _those_there(features)
+    assert places.tolist() == [[1, 3], [0, 0], [0, 0]]
+    assert values.tolist() == [[2, -1], [0, 0], [3, 0]]
 
 
 def test_a_model_is_saved_and_loaded(tmp_path):

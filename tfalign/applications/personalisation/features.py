@@ -59,10 +59,15 @@ class TextFeatures:
         """float32[N, F], 0.1 where a feature is there."""
         found = np.zeros((len(prompts), self.size), "float32")
         for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-            names = self._names(prompt, response)
-            places = [zlib.crc32(name.encode()) % self.size for name in names]
-            found[row, places] = 0.1  # a hundred or so are there: rows are of length about 1
+            found[row, self.places(prompt, response)] = (
+                0.1  # a hundred or so: rows of length about 1
+            )
         return found
+
+    def places(self, prompt: str, response: str) -> np.ndarray:
+        """int32[n], which features an answer has, some more than once."""
+        names = self._names(prompt, response)
+        return np.array([zlib.crc32(name.encode()) % self.size for name in names], "int32")
 
     def _names(self, prompt, response):
         asked, said = _units(prompt), _units(response)

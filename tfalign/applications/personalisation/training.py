@@ -30,7 +30,7 @@ class PersonalOptions:
     num_rewards: int = option(4, "Basis rewards K, numbers in a user's vector.", at_least=1)
     features: int = option(16384, "Size of the hash of text features.", at_least=1)
     steps: int = option(400, "Optimizer steps.", at_least=1)
-    batch_size: int = option(1024, "Pairs per step.", at_least=1)
+    batch_size: int = option(2048, "Pairs per step.", at_least=1)
     learning_rate: float = option(0.02, "Initial learning rate; decays linearly to 0.", above=0)
     basis_penalty: float = option(7e-4, "Weight of the basis' squares in the loss.", at_least=0)
     vector_penalty: float = option(
@@ -40,9 +40,10 @@ class PersonalOptions:
 
 
 class Choices(NamedTuple):
-    """Pairs of answers that users chose between."""
+    """Pairs of answers that users chose between, by the features in which they differ: of many features few are there."""
 
-    differences: Array  # float[B, F], features of the chosen answer less those of the other
+    places: Array  # int32[B, M], which features; 0 where there are fewer
+    values: Array  # float32[B, M], of the chosen answer less those of the other; 0 where there are fewer
     users: Array  # int32[B]
 
 
@@ -63,7 +64,7 @@ class UsersBradleyTerry:
     ) -> tuple[Array, Array, Metrics]:
         """(loss_sum float32[], weight float32[], metrics)."""
         del training
-        gaps = model(batch.differences, batch.users)
+        gaps = model(batch.places, batch.values, batch.users)
         pairs = ops.cast(ops.shape(gaps)[0], "float32")
         squares = self.basis_penalty * ops.sum(ops.square(model.basis))
         users = model.vectors.shape[0]
@@ -95,10 +96,11 @@ class UserRewards(keras.Model):
         self.shared = self.add_weight(name="shared", shape=(num_rewards,), initializer="ones")
         self.built = True
 
-    def call(self, features: Array, users: Array) -> Array:
-        """Rewards float32[B]; of differences of features, differences of rewards."""
+    def call(self, places: Array, values: Array, users: Array) -> Array:
+        """Rewards float32[B] of ``Choices``; of differences of features, differences of rewards."""
         vectors = self.shared + ops.take(ops.convert_to_tensor(self.vectors), users, axis=0)
-        return ops.sum(ops.matmul(features, self.basis) * vectors, axis=-1)
+        there = ops.take(ops.convert_to_tensor(self.basis), places, axis=0)  # [B, M, K]
+        return ops.sum(ops.sum(values[..., None] * there, axis=1) * vectors, axis=-1)
 
 
 def train_personal(
@@ -126,8 +128,7 @@ def train_personal(
     names = sorted({pair.user for pair in pairs})
     if len(names) < 2:
         raise ValueError(f"Basis rewards need two users at least. Received: {len(names)}")
-    seen = _choices(pairs, features, names)
-    size = seen.differences.shape[1]
+    seen, size = _choices(pairs, features, names)
     model = UserRewards(size, options.num_rewards, len(names), options.seed)
     schedule = WarmupDecay(options.learning_rate, options.steps, shape="linear")
     penalties = options.basis_penalty, options.vector_penalty
@@ -136,33 +137,50 @@ def train_personal(
     rng = np.random.default_rng(options.seed)
     for step in range(1, options.steps + 1):
         rows = rng.integers(0, len(pairs), options.batch_size)
-        given = seen.differences[rows].astype("float32"), seen.users[rows]
-        metrics = learner.update(Choices(*given))
+        metrics = learner.update(Choices(*(column[rows] for column in seen)))
         if step % 50 == 0:
             tell(step, {name: float(value) for name, value in metrics.items()})
     return _finished(model, features, seen)
 
 
 def _choices(pairs, features, names):
-    """Choices of all pairs, half as precise: the features are many."""
+    """(Choices of all pairs, number of features F)."""
     number = {name: index for index, name in enumerate(names)}
     parts = []
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
         prompts = [pair.prompt for pair in some]
         chosen = features(prompts, [pair.chosen for pair in some])
-        parts.append(
-            (chosen - features(prompts, [pair.rejected for pair in some])).astype("float16")
+        differences = chosen - features(prompts, [pair.rejected for pair in some])
+        parts.append(_those_there(differences))
+    most = max(places.shape[1] for places, _ in parts)
+    columns = (
+        np.concatenate(
+            [np.pad(column, ((0, 0), (0, most - column.shape[1]))) for column in columns]
         )
-    return Choices(np.concatenate(parts), np.array([number[pair.user] for pair in pairs], "int32"))
+        for columns in zip(*parts)
+    )
+    users = np.array([number[pair.user] for pair in pairs], "int32")
+    return Choices(*columns, users), differences.shape[1]
+
+
+def _those_there(features):
+    """(places int32[N, M], values float32[N, M]) of the features float[N, F] that are not 0, in their order."""
+    rows, columns = np.nonzero(features)
+    counts = np.bincount(rows, minlength=len(features))
+    behind = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = np.zeros((len(features), counts.max(initial=1)), "int32")
+    values = np.zeros(places.shape, "float32")
+    places[rows, behind], values[rows, behind] = columns, features[rows, columns]
+    return places, values
 
 
 def _finished(model, features, seen):
     """PersonalRewardModel, its prior by two rounds of fitting every user under it (empirical Bayes)."""
     basis = np.array(model.basis)
     prior = Gaussian.of(np.array(model.shared) + np.array(model.vectors))
-    of_user = [seen.differences[seen.users == user] for user in range(model.vectors.shape[0])]
-    differences = [x.astype("float32") @ basis for x in of_user]
+    rewards = np.einsum("nm,nmk->nk", seen.values, basis[seen.places])
+    differences = [rewards[seen.users == user] for user in range(model.vectors.shape[0])]
     for _ in range(2):
         prior = Gaussian.of(np.stack([fit_vector(x, prior).mean for x in differences]))
     return PersonalRewardModel(features, basis, prior)
