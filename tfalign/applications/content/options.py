@@ -65,7 +65,7 @@ class ComposeOptions:
             minibatch_size=64,
             learning_rate=4e-4,
             warmup_steps=5,
-            kl_coefficient=0.05,
+            kl_coefficient=0.025,
             missing_stop="penalty",
             max_prompt_tokens=_PROMPT,
             max_new_tokens=_RESPONSE,
