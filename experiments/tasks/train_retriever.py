@@ -1,6 +1,6 @@
 """Teaches an encoder a second language by distillation on translations, and measures search across the two.
 
-    python -m experiments.tasks.train_retriever --run_dir=runs/retriever
+    python -m experiments.tasks.train_retriever --run_dir=runs/retriever --epochs=40 --batch_size=16
     python -m experiments.tasks.train_retriever --run_dir=runs/zh --teacher=MINILM --data=stsb:DATA/stsb --sources=false
 
 The student starts with a vocabulary of its own, some of the teacher's blocks, and token embeddings that are mixtures
@@ -53,7 +53,7 @@ class RetrieverConfig:
     num_layers: int = option(1, "Blocks of the student, from the teacher's.", at_least=1)
     least: int = option(5, "Times that a word of the vocabulary occurs in training.", at_least=1)
     options: DistillationOptions = record(
-        changed(DistillationOptions(), epochs=4, batch_size=128, learning_rate=2e-3)
+        changed(DistillationOptions(), epochs=1.5, batch_size=128, learning_rate=1.5e-3)
     )
 
 
