@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from experiments.tasks.kinds_of_users import EmbeddingFeatures
 from experiments.tasks.personal_policies import chosen_users, first_ratios, report
 
 
@@ -34,3 +36,17 @@ def test_intervals_are_apart_where_the_lower_end_is_above_the_upper():
     }
     *_, apart, over = report(found, 0.0).splitlines()[:4]
     assert "| yes |" in apart and "| no |" in over and "2.0 / 3.0" in apart
+
+
+def test_an_embedding_is_made_once():
+    seen = []
+
+    def encode(texts):
+        seen.extend(texts)
+        return np.ones((len(texts), 3))
+
+    features = EmbeddingFeatures(encode)
+    prompts = ["Human: One?", "Human: Two.\n\nAssistant: Yes.\n\nHuman: One?"]
+    assert features(prompts, ["a", "b"]).shape == (2, 6)
+    features(prompts, ["b", "a"])
+    assert sorted(seen) == ["One?", "a", "b"]
