@@ -15,14 +15,11 @@ test: $(VENV)/.installed-test lint
 # in parts: a process has room for so many compiled programs alone (Linux: vm.max_map_count); the environments'
 # programs are compiled as users compile, which takes longer and more of that room
 SLOW := -n $(WORKERS) --dist loadfile --slow -m slow
-LOOPS := tests/decoding tests/language_models tests/models
-PARTS := tests/training tests/experiments tests/environments $(LOOPS)
+PARTS := training experiments trainers decoding models
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(SLOW) tests/training $(FLAGS)
-	$(BIN)/python -m pytest $(SLOW) tests/experiments $(FLAGS)
+	for part in $(PARTS); do $(BIN)/python -m pytest $(SLOW) tests/$$part $(FLAGS) || exit 1; done
 	$(BIN)/python -m pytest $(SLOW) --optimized tests/environments $(FLAGS)
-	$(BIN)/python -m pytest $(SLOW) $(LOOPS) $(FLAGS)
-	$(BIN)/python -m pytest $(SLOW) $(addprefix --ignore=,$(PARTS)) $(FLAGS)
+	$(BIN)/python -m pytest $(SLOW) $(addprefix --ignore=tests/,environments $(PARTS)) $(FLAGS)
 
 # what computes and needs no TensorFlow, on Keras' JAX backend and without TensorFlow in the process
 NEUTRAL := backend functional layers models decoding rewards objectives training
