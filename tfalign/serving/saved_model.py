@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.prompts import checked_prompts
-from tfalign.files import WRITING, hidden, local_path
+from tfalign.files import WRITING, hidden, local_path, replace_directory
 from tfalign.serving.byte_bpe import ByteBPE
 from tfalign.serving.checks import check_sizes, check_whole
 from tfalign.text import Tokenizer
@@ -182,9 +182,7 @@ def export_saved_model(
     except BaseException:
         shutil.rmtree(writing, ignore_errors=True)
         raise
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(writing, final)
+    replace_directory(writing, final)
     return {
         name: [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
         for name, function in signatures.items()

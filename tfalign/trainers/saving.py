@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 
 from tfalign import backend
-from tfalign.files import WRITING, hidden, write_json_atomically
+from tfalign.files import WRITING, hidden, replace_directory, write_json_atomically
 from tfalign.models.lora import merge_adapters
 from tfalign.models.peft import save_adapters
 from tfalign.training.run_directory import RunDirectory
@@ -54,8 +53,7 @@ def save_model(
     model.save_pretrained(writing, entries=more)
     if backend.is_chief():
         tokenizer.save(writing)
-        shutil.rmtree(directory, ignore_errors=True)
-        os.replace(writing, directory)
+        replace_directory(writing, directory)
     backend.wait_for_others()
 
 

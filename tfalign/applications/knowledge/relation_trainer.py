@@ -22,7 +22,7 @@ from tfalign.applications.knowledge.relation_examples import (
 )
 from tfalign.applications.knowledge.relations import RelationRecord, micro_scores
 from tfalign.data import BatchStream
-from tfalign.files import WRITING, hidden
+from tfalign.files import WRITING, hidden, replace_directory
 from tfalign.models import BERTConfig
 from tfalign.options import option, option_record, record
 from tfalign.trainers.evaluated import Criterion
@@ -140,5 +140,4 @@ class RelationTrainer(BatchTrainer):
         writing = hidden(self.model_directory, WRITING)
         shutil.rmtree(writing, ignore_errors=True)
         self.extractor.save(writing)
-        shutil.rmtree(self.model_directory, ignore_errors=True)
-        os.replace(writing, self.model_directory)
+        replace_directory(writing, self.model_directory)

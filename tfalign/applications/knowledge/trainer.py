@@ -22,7 +22,7 @@ from tfalign.applications.knowledge.ranking import ranking_metrics
 from tfalign.applications.knowledge.scores import SCORES
 from tfalign.data import BatchStream
 from tfalign.data.examples import Examples
-from tfalign.files import WRITING, hidden
+from tfalign.files import WRITING, hidden, replace_directory
 from tfalign.options import option, option_record, record
 from tfalign.trainers.evaluated import Criterion
 from tfalign.trainers.options import EvaluationOptions, RunOptions, TrainingOptions, UpdateOptions
@@ -133,5 +133,4 @@ class LinkPredictionTrainer(BatchTrainer):
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir(parents=True)
         self.model.save(writing / "embedding.keras")
-        shutil.rmtree(self.model_directory, ignore_errors=True)
-        os.replace(writing, self.model_directory)
+        replace_directory(writing, self.model_directory)
