@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test lint
 
 # in parts: a process has room for so many compiled programs alone (Linux: vm.max_map_count); the environments'
 # programs are compiled as users compile, which takes longer and more of that room
-SLOW := -n $(WORKERS) --dist loadfile --slow -m slow
+SLOW := -n $(WORKERS) --dist loadfile --slow -m slow --durations=15
 PARTS := training experiments trainers decoding models
 test-slow: $(VENV)/.installed-test
 	for part in $(PARTS); do $(BIN)/python -m pytest $(SLOW) tests/$$part $(FLAGS) || exit 1; done
