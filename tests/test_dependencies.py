@@ -25,6 +25,7 @@ PARTS = [
     (0, "child_process", r"tfalign\.child_process"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),
+    (1, "program_cache", r"tfalign\.program_cache"),
     (1, "layers", r"tfalign\.layers(\..+)?"),
     (1, "text", r"tfalign\.text(\..+)?"),
     (2, "models", r"tfalign\.models(\..+)?"),

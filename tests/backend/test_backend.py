@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -26,6 +27,23 @@ def test_jit_counts_one_trace_a_shape_and_dtype():
     assert doubled.traces == 3
     doubled(np.ones((2, 4), "int32"))
     assert doubled.traces == 4
+
+
+def test_whoever_asks_for_a_ninth_program_is_named():
+    def doubled_rows(x):
+        return 2 * x
+
+    program = backend.jit(doubled_rows)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for length in range(1, 9):
+            program(np.zeros((2, length), "float32"))
+        mine = "is compiled for the 9th time"
+        assert not [x for x in caught if mine in str(x.message)]
+        for length in (9, 9, 10):
+            program(np.zeros((2, length), "float32"))
+    (warning,) = (x for x in caught if mine in str(x.message))
+    assert "doubled_rows" in str(warning.message) and "shapes [2, 9]:" in str(warning.message)
 
 
 def test_jit_takes_python_numbers_as_inputs():

@@ -11,6 +11,7 @@ import jax
 import keras
 
 from tfalign.backend import jax_devices
+from tfalign.backend.programs import warn_of_many
 
 
 class _Scope(keras.StatelessScope):
@@ -61,6 +62,7 @@ class jit:
 
     def _pure(self, donated, kept, args):
         self.traces += 1
+        warn_of_many(self._function, self.traces, args)
         values = {**kept, **dict(zip(self._changed, donated))}
         outputs, scope = self._traced(values, args)
         changed = [scope.get_current_value(self._variables[i]) for i in self._changed]

@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
+from tfalign.backend.programs import warn_of_many
+
 
 def _has_started():
     """Whether TensorFlow has started its threads: from then on their number cannot be changed."""
@@ -60,6 +62,7 @@ class jit:
         @functools.wraps(function)  # TensorFlow's retracing warnings then count per function
         def traced(*args):
             self.traces += 1
+            warn_of_many(function, self.traces, args)
             return function(*args)
 
         self._compiled = tf.function(traced, jit_compile=True, autograph=False)

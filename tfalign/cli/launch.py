@@ -10,22 +10,29 @@ from typing import Any
 
 from absl import flags
 
+from tfalign import program_cache
 from tfalign.cli.config_files import read_file
 from tfalign.cli.flags import define_flags, parsed
 from tfalign.cli.help import help_text, is_asked_for, show
 from tfalign.options import option, option_record, record, to_dict
 from tfalign.trainers.options import DeviceOptions
 
+USERS, NOWHERE = "user", "off"  # of --compile_cache
 Configs = Mapping[str, Callable[[], Mapping[str, Any]]]
 
 
 @option_record
 class ProcessOptions:
-    """Config file, memory, errors."""
+    """Config file, memory, compiled programs, errors."""
 
     config: str | None = option(None, "Options from a JSON or YAML file, or a named config.")
     keep_freed_memory: bool = option(
         True, "Keep up to 1 GiB of freed memory in the process (glibc): fewer page faults."
+    )
+    compile_cache: str = option(
+        USERS,
+        f"Directory that keeps compiled programs for the next start, at most 2 GiB; {USERS}: in the "
+        f"user's cache directory; {NOWHERE}: none.",
     )
     traceback: bool = option(False, "Show the full traceback of an error.")
 
@@ -114,6 +121,7 @@ def _config(name, configs):
 
 
 def _run(run, options, process):
+    _keep_programs(process.process.compile_cache)  # before TensorFlow or JAX is imported
     from tfalign.training import allocator, devices, interruption  # imports Keras
 
     if process.process.keep_freed_memory:
@@ -125,6 +133,17 @@ def _run(run, options, process):
     with interruption.handled(), scope:
         interruption.handle_again()
         run(options)
+
+
+def _keep_programs(where):
+    if where == NOWHERE:
+        return
+    try:
+        program_cache.keep_programs(None if where == USERS else where)
+    except OSError as error:
+        if where != USERS:
+            raise
+        print(f"Compiled programs are not kept: {error}", file=sys.stderr)
 
 
 def _command():
