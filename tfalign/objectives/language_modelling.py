@@ -8,7 +8,7 @@ from keras import ops
 
 from tfalign.functional.masking import masked_sum
 from tfalign.models import CausalLM
-from tfalign.objectives.response_log_probs import read_out
+from tfalign.objectives.read_out import read_out
 from tfalign.types import Array, LanguageModelBatch, Metrics
 
 
@@ -20,7 +20,7 @@ class LanguageModelling:
     those of the completion in fine-tuning.
 
     Attributes:
-        chunk: see ``response_log_probs.read_out``.
+        chunk: see ``read_out.read_out``.
     """
 
     chunk: int | None = None
@@ -51,4 +51,4 @@ class LanguageModelling:
 
     def log_probs(self, model: CausalLM, hidden: Array, targets: Array, training: bool) -> Array:
         """Log-probs of targets int32[B, T - 1] from the states before them: float32[B, T - 1]."""
-        return read_out(model, hidden, targets, chunk=self.chunk)
+        return read_out(model, hidden, targets, chunk=self.chunk)[0]

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from keras import ops
 
-from tfalign.decoding.constraints import Constraint, restricted
+from tfalign.decoding.constraints import Constraint
 from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
-from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
 from tfalign.functional.masking import masked_sum
 from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
 from tfalign.models.response_states import response_states
+from tfalign.objectives.read_out import read_out
 from tfalign.types import Array, Metrics, Rollout
 
 
@@ -33,7 +33,7 @@ class PolicyObjective:
         kl_estimator: of ``functional.kl``. In the mean k2's gradient is that of KL(pi || pi_ref) in
             each state, k3's that of KL(pi_ref || pi), and k1's is 0.
         aggregate: of ``functional.aggregation``, from tokens to the loss of the batch.
-        chunk: int, positions whose logits are computed at a time, forward and backward; None for all.
+        chunk: see ``read_out.read_out``.
         constraint: the sampler's, see ``decoding.constraints``; log-probs and entropies are those of the
             distribution under it. None for none.
     """
@@ -102,20 +102,14 @@ class PolicyObjective:
         states = response_states(batch.token_ids, batch.padding_mask, length, batch.packed)
         hidden, values = states.actor_critic(model, batch.condition)
         given = batch.token_ids[:, -length:], batch.constraint_states
-        read_out = self._read_out(model.policy, hidden, *map(states.gather, given))
-        return tuple(map(states.spread, (*read_out, values)))
-
-    def _read_out(self, policy, hidden, tokens, constraint_states):
-        """(log-probs, entropies), float32 of the shape of tokens each."""
-        if self.chunk is not None:
-            asked = tokens, self.chunk, self.temperature
-            restrict = self.constraint and self._restricted
-            return chunked_token_log_probs(
-                hidden, policy.readout_kernel(), *asked, restrict, constraint_states
-            )
-        logits = self._restricted(policy.logits(hidden), constraint_states)
-        return token_log_probs(logits, tokens, self.temperature), entropy(logits, self.temperature)
-
-    def _restricted(self, logits, states):
-        """The logits under the constraint in states int32[...]."""
-        return restricted(logits, self.constraint, states)
+        tokens, constraint_states = map(states.gather, given)
+        read = read_out(
+            model.policy,
+            hidden,
+            tokens,
+            self.temperature,
+            self.chunk,
+            self.constraint,
+            constraint_states,
+        )
+        return tuple(map(states.spread, (*read, values)))

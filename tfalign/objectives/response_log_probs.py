@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from keras import ops
 
-from tfalign.functional.log_probs import chunked_token_log_probs, token_log_probs
 from tfalign.functional.masking import masked_sum
 from tfalign.models import CausalLM
 from tfalign.models.actor_critic import before_response
+from tfalign.objectives.read_out import read_out
 from tfalign.types import Array, LabelledResponses, RankedResponses
 
 
@@ -39,7 +39,7 @@ def response_log_probs(
         batch: RankedResponses or LabelledResponses.
         training: bool, whether dropout is on.
         temperature: of the distributions, see ``functional.log_probs``.
-        chunk: int, see ``read_out``.
+        chunk: see ``read_out.read_out``.
 
     Returns:
         ResponseLogProbs.
@@ -53,36 +53,9 @@ def response_log_probs(
     if condition is not None:
         condition = ops.reshape(condition, (-1, *condition.shape[2:]))
     states = before_response(*given, condition)
-    log_probs = read_out(model, states, token_ids[:, -length:], temperature, chunk)
+    log_probs, _ = read_out(model, states, token_ids[:, -length:], temperature, chunk)
     per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
     return ResponseLogProbs(
         masked_sum(per_token, batch.response_mask, axis=-1),
         ops.sum(ops.cast(batch.response_mask, "float32"), axis=-1),
     )
-
-
-def read_out(
-    model: CausalLM,
-    hidden: Array,
-    tokens: Array,
-    temperature: float | Array = 1.0,
-    chunk: int | None = None,
-) -> Array:
-    """Log-probs of tokens from the states before them.
-
-    Args:
-        model: CausalLM.
-        hidden: float[B, R, W].
-        tokens: int32[B, R].
-        temperature: of the distributions.
-        chunk: int, positions whose logits are computed at a time, forward and backward, so that
-            [B, R, V] never exists; None for all at once.
-
-    Returns:
-        float32[B, R], nats.
-    """
-    if chunk is None:
-        return token_log_probs(model.logits(hidden), tokens, temperature)
-    kernel = model.readout_kernel()
-    log_probs, _ = chunked_token_log_probs(hidden, kernel, tokens, chunk, temperature)
-    return log_probs

@@ -112,7 +112,7 @@ class AlgorithmOptions:
         above=0,
     )
     clip_high: float | None = option(None, "Upper clip range, if other than --clip.", above=0)
-    chunk: int | None = option(None, CHUNK_HELP, at_least=1)
+    chunk: int | None = option(None, CHUNK_HELP, at_least=0)
     cap: float | None = option(None, "Upper bound of a truncated importance weight.", above=0)
     beta: float | None = option(None, "Online DPO: strength of the KL constraint.", above=0)
     entropy_coefficient: float | None = option(

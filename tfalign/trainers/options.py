@@ -9,7 +9,10 @@ from tfalign.options import option, option_record, record
 from tfalign.types import LoRA
 
 OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adagrad", "adafactor", "lamb")
-CHUNK_HELP = "Positions whose logits are computed at a time; none: all at once."
+CHUNK_HELP = (
+    "Positions whose logits are computed at a time; 0: all at once; none: all at once up to 67 million "
+    "logits a device."
+)
 CONSTRAINT_HELP = (
     "Constraint on responses: regex:PATTERN, json:FILE or json:SCHEMA (a JSON schema), with:WORD,WORD or "
     "without:WORD,WORD; none: all texts."
@@ -145,7 +148,7 @@ class FineTuneOptions(SupervisedOptions):
         96, "Maximum sequence length of prompt and completion, tokens.", at_least=2
     )
     conversations: bool = option(False, 'Records are conversations ("messages"), not completions.')
-    chunk: int | None = option(None, CHUNK_HELP, at_least=1)
+    chunk: int | None = option(None, CHUNK_HELP, at_least=0)
 
 
 @option_record
@@ -168,7 +171,7 @@ class PretrainOptions(TrainingOptions):
     dropout: float | None = option(None, "Dropout rate; none: the preset's.", at_least=0, below=1)
     max_positions: int = option(128, "Longest sequence of the model, tokens.", at_least=2)
     length: int = option(96, "Sequence length of packed rows, tokens.", at_least=2)
-    chunk: int | None = option(None, CHUNK_HELP, at_least=1)
+    chunk: int | None = option(None, CHUNK_HELP, at_least=0)
     ramp: str | None = option(
         None, "Smaller batches first: UPDATES:ROWSxLENGTH, comma-separated, such as 100:8x32."
     )
@@ -230,7 +233,7 @@ class LossOptions:
         None, "Weight of disliked responses (KTO).", at_least=0
     )
     per_token: bool | None = option(None, "Mean of the log-ratios over tokens instead of the sum.")
-    chunk: int | None = option(None, CHUNK_HELP, at_least=1)
+    chunk: int | None = option(None, CHUNK_HELP, at_least=0)
 
 
 @option_record

@@ -18,16 +18,15 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.data.response_packing import packed_rows
-from tfalign.decoding.constraints import restricted
 from tfalign.functional.advantages import soft_overlong_penalty
 from tfalign.functional.kl import k1
-from tfalign.functional.log_probs import token_log_probs
 from tfalign.functional.magnitude import safe_scale
 from tfalign.functional.masking import last_true_index, masked_sum, masked_variance
 from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.conditioned import seen_by
 from tfalign.models.lora import WithoutAdapters
 from tfalign.models.response_states import response_states
+from tfalign.objectives.read_out import read_out
 from tfalign.training.credit import GAE, Credit, Scored
 from tfalign.training.lagrange import CostLimits
 from tfalign.training.packing import check_packs
@@ -324,8 +323,8 @@ class RolloutWorker:
     def _log_probs(self, model, hidden, states, tokens, constraint_states):
         """float32[B, R], of a model's hidden states, tokens int32[B, R] and the constraint's states."""
         following = states.gather(constraint_states)
-        logits = restricted(model.logits(hidden), self.config.constraint, following)
-        log_probs = token_log_probs(logits, states.gather(tokens), self.config.temperature)
+        asked = states.gather(tokens), self.config.temperature, None, self.config.constraint
+        log_probs, _ = read_out(model, hidden, *asked, following)
         return states.spread(log_probs)
 
     def _today(self, generation, condition, states, *tokens_and_constraint):
