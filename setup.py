@@ -16,6 +16,7 @@ HUB = ["keras-hub>=0.20"]
 SERVE = ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"]
 CONSTRAINTS = ["outlines-core>=0.2"]
 TOOLS = ["docstring-parser>=0.16", "msgspec>=0.18"]
+TPU = ["jax[tpu]>=0.10"]  # with the TPU compiler, libtpu, of 0.7 GB: part of no other extra
 RAY = ["ray>=2.40"]
 SACREBLEU = ["sacrebleu>=2.4"]
 SEARCH = ["usearch>=2.16"]
@@ -64,6 +65,7 @@ setup(
     extras_require={
         "agents": AGENTS,
         "jax": ["jax>=0.4.35"],
+        "tpu": TPU,
         "hub": HUB,
         "serve": SERVE,
         "constraints": CONSTRAINTS,

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import keras
 
-from tfalign.backend import jax_devices
+from tfalign.backend import jax_ahead, jax_devices
 from tfalign.backend.programs import warn_of_many
 
 
@@ -34,7 +34,8 @@ class jit:
 
     Those it changes are found by a trace of its own; their buffers are donated, so that an update needs
     no second copy of them. On a mesh of devices (``keras.distribution``) arguments whose rows it divides
-    are spread over it, and every device holds all that comes out.
+    are spread over it, and every device holds all that comes out. Within ``jax_ahead.compiled_only``
+    nothing runs.
     """
 
     def __init__(self, function: Callable, variables: Sequence[keras.Variable] = ()) -> None:
@@ -50,15 +51,32 @@ class jit:
         self._compiled = jax.jit(program, donate_argnums=0)
 
     def __call__(self, *args: Any) -> Any:
+        if (recorder := jax_ahead.recorder()) is not None:
+            name = getattr(self._function, "__name__", "program")
+            return recorder.call(name, self.lower, jax_devices.abstract(args))
         args = jax_devices.spread(args)
-        if self._changed is None:
-            self._changed = self._find_changed(args)
-        donated = [self._variables[i].value for i in self._changed]
-        kept = {i: v.value for i, v in enumerate(self._variables) if i not in self._changed}
-        outputs, values = self._compiled(donated, kept, args)
+        outputs, values = self._compiled(*self._inputs([v.value for v in self._variables], args))
         for i, value in zip(self._changed, values):
             self._variables[i].assign(value)
         return outputs
+
+    def lower(self, args: Any) -> jax.stages.Lowered:
+        """The program of arguments whose shapes alone are looked at, not compiled yet; it returns what
+        the function does, and the variables that this changes.
+
+        Args:
+            args: tuple of the function's arguments, see ``jax_devices.abstract``.
+        """
+        values = [jax_devices.abstract_variable(variable) for variable in self._variables]
+        return self._compiled.lower(*self._inputs(values, args))
+
+    def _inputs(self, values, args):
+        """(variables' values to be donated, the others', arguments)."""
+        if self._changed is None:
+            self._changed = self._find_changed(values, args)
+        donated = [values[i] for i in self._changed]
+        kept = {i: value for i, value in enumerate(values) if i not in self._changed}
+        return donated, kept, args
 
     def _pure(self, donated, kept, args):
         self.traces += 1
@@ -68,7 +86,7 @@ class jit:
         changed = [scope.get_current_value(self._variables[i]) for i in self._changed]
         return jax_devices.whole(outputs), changed
 
-    def _find_changed(self, args):
+    def _find_changed(self, values, args):
         changed = []
 
         def trace(values, args):
@@ -80,7 +98,7 @@ class jit:
             )
             return outputs
 
-        jax.eval_shape(trace, {i: v.value for i, v in enumerate(self._variables)}, args)
+        jax.eval_shape(trace, dict(enumerate(values)), args)
         return changed
 
     def _traced(self, values, args):

@@ -15,16 +15,41 @@ from keras import tree
 
 def spread(arguments: Any) -> Any:
     """Arguments on the mesh, if there is one: rows spread where it divides them, all else whole."""
-    mesh, axis = _mesh()
-    if mesh is None:
+    if _mesh()[0] is None:
         return arguments
 
     def place(x):
         x = x if isinstance(x, jax.Array) else np.asarray(x)
-        divisible = x.ndim and x.shape[0] % mesh.shape[axis] == 0
-        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*[axis] * bool(divisible))))
+        return jax.device_put(x, _place_of(x.shape))
 
     return tree.map_structure(place, arguments, none_is_leaf=False)
+
+
+def abstract(arguments: Any) -> Any:
+    """As ``spread``, of their shapes alone: each a ``jax.ShapeDtypeStruct`` with its place on the mesh."""
+
+    def struct(x):
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+        return jax.ShapeDtypeStruct(x.shape, dtype, sharding=_place_of(x.shape))
+
+    return tree.map_structure(struct, arguments, none_is_leaf=False)
+
+
+def abstract_variable(variable: keras.Variable) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and place on the mesh of a variable, which needs no value."""
+    current = keras.distribution.distribution()
+    place = None if current is None else current.get_variable_layout(variable).backend_layout
+    return jax.ShapeDtypeStruct(variable.shape, variable.dtype, sharding=place)
+
+
+def _place_of(shape):
+    """Where an argument lies: spread by its rows where the mesh divides them; None without a mesh."""
+    mesh, axis = _mesh()
+    if mesh is None:
+        return None
+    divisible = len(shape) > 0 and shape[0] % mesh.shape[axis] == 0
+    return NamedSharding(mesh, PartitionSpec(*[axis] * divisible))
 
 
 def whole(outputs: Any) -> Any:

@@ -56,6 +56,8 @@ class Work:
         accumulate: micro-batches an update is cut into; two of them save no memory.
         lora_rank: of adapters on all Dense layers of the blocks; 0 where all weights are trained.
         precision: "float32" or "mixed_bfloat16".
+        remat: whether blocks are computed again in the backward pass.
+        chunk: positions whose logits are computed at a time; None for all.
     """
 
     rows: int
@@ -66,6 +68,8 @@ class Work:
     accumulate: int = 1
     lora_rank: int = 0
     precision: str = "float32"
+    remat: bool = False
+    chunk: int | None = None
 
     @property
     def columns(self) -> int:
@@ -281,6 +285,8 @@ def kept_bytes(
     logits: int = 0,
     precision: str = "float32",
     logits_kept: int = _LOGITS_KEPT,
+    remat: bool = False,
+    chunk: int | None = None,
 ) -> float:
     """What a forward pass keeps for the backward pass.
 
@@ -288,14 +294,19 @@ def kept_bytes(
         config, rows, columns, last, logits: as ``forward_flops``.
         precision: str, see ``Work``.
         logits_kept: int, arrays of the logits' size.
+        remat, chunk: see ``Work``.
     """
     s = _shape(config)
     last = columns if last is None else last
-    numbers = (s.layers - 1) * _block_keeps(config, columns, columns)
-    numbers += _block_keeps(config, last, columns)
+    if remat:  # inputs of all blocks, and one block's states
+        numbers = s.layers * columns * s.width + _block_keeps(config, columns, columns)
+    else:
+        numbers = (s.layers - 1) * _block_keeps(config, columns, columns)
+        numbers += _block_keeps(config, last, columns)
     numbers += 2 * last * s.width  # the last block's states, normalised
     numbers += columns * s.width * (config.rotary_base is None)
-    return rows * (BYTES[precision] * numbers + 4.0 * logits_kept * logits * s.vocab)
+    read = rows * logits if chunk is None else min(chunk, rows * logits)
+    return rows * BYTES[precision] * numbers + 4.0 * logits_kept * read * s.vocab
 
 
 def forward_bytes(
@@ -341,7 +352,8 @@ def _update_costs(config, work, rows, columns, last=None, logits=0, logits_kept=
         backward = forward * (1 + 3 * adapters / (s.layers * s.matrices))
     gradients = 4.0 * trained
     pieces = work.accumulate if work.accumulate > 2 else 1  # XLA runs two of them side by side
-    kept = kept_bytes(config, rows / pieces, columns, last, logits, work.precision, logits_kept)
+    of_rows = config, rows / pieces, columns, last, logits
+    kept = kept_bytes(*of_rows, work.precision, logits_kept, work.remat, work.chunk)
     sums = gradients if pieces > 1 else 0.0
     return Costs(
         {"update": forward + backward},

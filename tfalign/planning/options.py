@@ -22,6 +22,7 @@ class Device(NamedTuple):
     float32: float  # TFLOP/s
     mixed_bfloat16: float  # TFLOP/s
     link: float  # GB/s a device sends to others of its machine or slice, all links together
+    clock: float | None = None  # GHz, of TPUs: the peak is that of their matrix units at it
 
 
 DEVICES = {
@@ -29,9 +30,10 @@ DEVICES = {
     "a100": Device(80, 2_039, 156, 312, 300),
     "h100": Device(80, 3_350, 495, 989, 450),
     "h200": Device(141, 4_800, 495, 989, 450),
-    "tpu_v4": Device(32, 1_228, 275, 275, 300),
-    "tpu_v5e": Device(16, 819, 197, 197, 200),
-    "tpu_v5p": Device(95, 2_765, 459, 459, 600),
+    "tpu_v4": Device(32, 1_228, 275, 275, 300, 1.05),
+    "tpu_v5e": Device(16, 819, 197, 197, 200, 1.5),
+    "tpu_v5p": Device(95, 2_765, 459, 459, 600, 1.75),
+    "tpu_v6e": Device(32, 1_600, 918, 918, 400, 1.75),  # cloud.google.com/tpu/docs/v6e
 }
 
 
@@ -45,9 +47,10 @@ class PlanOptions:
         "What is run; other algorithms on rollouts cost what ppo does.",
         ("sft", "reward", "dpo", *ON_POLICY),
     )
-    device: str = option(
-        "h100",
-        f"One of {', '.join(DEVICES)}, or numbers: GB of memory,GB/s,TFLOP/s,GB/s of links.",
+    device: str | None = option(
+        None,
+        f"One of {', '.join(DEVICES)}, or numbers: GB of memory,GB/s,TFLOP/s,GB/s of links; "
+        "none: h100, or that of --compile_for.",
     )
     mesh: str | None = option(
         None, 'Devices: "data:8" or "fsdp:8" for rows, "model:4" for heads, or both; none: one.'
@@ -72,8 +75,24 @@ class PlanOptions:
         None, "Rank of adapters on all Dense layers; none: all weights are trained.", at_least=1
     )
     precision: str = option("float32", "Keras dtype policy.", ("float32", "mixed_bfloat16"))
+    remat: bool = option(False, "Recompute blocks in the backward pass to save memory.")
+    chunk: int | None = option(
+        None, "Positions whose logits are computed at a time; none: all.", at_least=1
+    )
     check: bool = option(False, "Run a step and compare with what XLA compiled.")
+    compile_for: str | None = option(
+        None,
+        "Compile every program of a step with the TPU compiler, without a TPU, for a slice such as "
+        "v5e:2x4, v6e:2x4, v4:2x2x1 or v5p:2x2x1; needs the extra tpu and KERAS_BACKEND=jax.",
+    )
 
     def __post_init__(self) -> None:
         if self.critic == "separate" and self.algorithm != "ppo":
             raise ValueError(f"{self.algorithm} has no critic. Received: critic={self.critic}")
+        if self.chunk and self.algorithm == "reward":
+            raise ValueError(f"A reward model has no logits. Received: chunk={self.chunk}")
+        if self.compile_for and (self.check or self.device):
+            raise ValueError(
+                "compile_for names a device of its own, and runs nothing to check. "
+                f"Received: device={self.device}, check={self.check}"
+            )

@@ -44,9 +44,9 @@ def page(planned: Scaled, read: float, precision: str, device: Device) -> str:
     phases = [
         (
             name,
-            _billions(flops),
+            billions(flops),
             f"{seconds[name]:.3g}",
-            _megabytes(sent.get(name, 0.0)),
+            megabytes(sent.get(name, 0.0)),
             f"{sent.get(name, 0.0) / (1e9 * device.link):.3g}",
         )
         for name, flops in of_step.flops.items()
@@ -54,16 +54,16 @@ def page(planned: Scaled, read: float, precision: str, device: Device) -> str:
     total_sent = sum(sent.values())
     whole = (
         "a step",
-        _billions(of_step.total_flops),
+        billions(of_step.total_flops),
         f"{sum(seconds.values()):.3g}",
-        _megabytes(total_sent),
+        megabytes(total_sent),
         f"{total_sent / (1e9 * device.link):.3g}",
     )
     columns = ("phase", "GFLOP", "seconds at best", "MB sent", "seconds at best")
     used = len(columns) if sent else 3
-    memory = [(name, _megabytes(size)) for name, size in of_step.resident.items()]
-    memory += [(f"in turn: {name}", _megabytes(size)) for name, size in of_step.passing.items()]
-    largest = ("all, with the largest in turn", _megabytes(of_step.total_memory))
+    memory = [(name, megabytes(size)) for name, size in of_step.resident.items()]
+    memory += [(f"in turn: {name}", megabytes(size)) for name, size in of_step.passing.items()]
+    largest = ("all, with the largest in turn", megabytes(of_step.total_memory))
     share = of_step.total_memory / (1e9 * device.memory)
     verdict = "it does not fit" if share > 1 else "it fits"
     return "\n\n".join(
@@ -94,9 +94,11 @@ def comparison(parameters: int, planned: Scaled, measured: Measured) -> str:
         pairs |= {f"MB sent, {n}": (s / 1e6, measured.sent[n] / 1e6) for n, s in sent.items()}
         pairs["MB sent, a step"] = sum(sent.values()) / 1e6, sum(measured.sent.values()) / 1e6
     rows = [(name, _short(p), _short(m), f"{p / m:.3f}") for name, (p, m) in pairs.items()]
-    grown = f"The process grew by {measured.growth / 1e6:,.0f} MB, the compiler's own included."
-    compared = table(("", "planned", "compiled", "planned / compiled"), rows)
-    return f"{compared}\n\n{grown}\n\n{_hindrances(measured.hindrances)}"
+    parts = [table(("", "planned", "compiled", "planned / compiled"), rows)]
+    if measured.growth is not None:
+        grown = f"{measured.growth / 1e6:,.0f} MB"
+        parts.append(f"The process grew by {grown}, the compiler's own included.")
+    return "\n\n".join([*parts, _hindrances(measured.hindrances)])
 
 
 def _hindrances(of_programs):
@@ -113,9 +115,11 @@ def _short(value):
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"
 
 
-def _billions(count):
+def billions(count: float) -> str:
+    """A number of operations, in billions, with a decimal."""
     return f"{count / 1e9:,.1f}"
 
 
-def _megabytes(size):
+def megabytes(size: float) -> str:
+    """A number of bytes, in millions, with a decimal."""
     return f"{size / 1e6:,.1f}"

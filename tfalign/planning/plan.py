@@ -6,12 +6,15 @@
     tfalign plan --model=DIR --device=tpu_v5p --mesh=fsdp:8,model:4 --critic=separate
     KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=8 \\
         tfalign plan --model=small --mesh=data:2,model:4 --check
+    KERAS_BACKEND=jax tfalign plan --model=gpt2 --algorithm=sft --compile_for=v5p:2x2x1 \\
+        --batch_size=32 --max_prompt_tokens=0 --max_new_tokens=1024 --precision=mixed_bfloat16
 
 A model is a preset or a directory, of which config.json is enough. The formulas, and what they leave
 out, stand in ``tfalign.planning.costs``. The seconds are a bound, at a device's peak: nothing can be faster,
 and 30 to 50% of it is good. ``--check`` runs one step with random weights and compares with what XLA
 compiled. On a mesh (see ``models.layouts``) all numbers are of one device, with what it sends to others
-(``tfalign.planning.scaling``).
+(``tfalign.planning.scaling``). ``--compile_for`` runs nothing: the TPU compiler, which works without a TPU,
+says of every program of the step what it takes of a chip (``tfalign.planning.ahead``).
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ from tfalign.training.algorithms import ALGORITHMS
 
 def print_plan(config: PlanOptions) -> None:
     """Prints the plan of a PlanOptions."""
+    if config.compile_for:
+        check_ahead()
     device, models, work = device_of(config), models_of(config), work_of(config)
-    mesh = parse_mesh(config.mesh) if config.mesh else None
+    mesh = mesh_of(config)
     planned = plan(config.algorithm, models, work, mesh)
     parameters = costs.count_parameters(models.policy)
     print(f"{config.model}: {parameters:,} parameters")
@@ -43,16 +48,24 @@ def print_plan(config: PlanOptions) -> None:
         check_backend(mesh)
         measured = measure(config.algorithm, models, work, mesh)
         print(comparison(parameters, planned, measured))
+    if config.compile_for:
+        from tfalign.planning import ahead, ahead_page
+
+        compiled = ahead.compile_ahead(config.algorithm, models, work, mesh, config.compile_for)
+        print(ahead_page.page(compiled, planned, work.precision, device))
+        print(comparison(parameters, planned, compiled.measured()))
 
 
 def device_of(config: PlanOptions) -> Device:
     """The Device a config names or spells out.
 
     Raises:
-        ValueError: if it does neither.
+        ValueError: if it does neither, or compiles for TPUs that are not known.
     """
-    if config.device in DEVICES:
-        return DEVICES[config.device]
+    if config.compile_for:
+        return _device_of_slice(config.compile_for)
+    if config.device is None or config.device in DEVICES:
+        return DEVICES[config.device or "h100"]
     try:
         memory, bandwidth, speed, link = (float(number) for number in config.device.split(","))
         if not all(0 < number < math.inf for number in (memory, bandwidth, speed, link)):
@@ -63,6 +76,28 @@ def device_of(config: PlanOptions) -> Device:
             f"Received: {config.device}"
         ) from None
     return Device(memory, bandwidth, speed, speed, link)
+
+
+def _device_of_slice(topology):
+    name = f"tpu_{topology.partition(':')[0]}"
+    if name not in DEVICES:
+        known = ", ".join(d.removeprefix("tpu_") for d in DEVICES if d.startswith("tpu_"))
+        raise ValueError(
+            f"--compile_for is one of {known}, and chips, such as v5e:2x4. Received: {topology}"
+        )
+    return DEVICES[name]
+
+
+def mesh_of(config: PlanOptions) -> dict[str, int] | None:
+    """The mesh of a config, as ``layouts.parse_mesh`` returns one; None for one device. Rows are shared by all chips
+    that are compiled for, where it does not say otherwise."""
+    if config.mesh:
+        return parse_mesh(config.mesh)
+    if config.compile_for:
+        from tfalign.backend.jax_ahead import chips_of
+
+        return parse_mesh(f"data:{len(chips_of(config.compile_for))}")
+    return None
 
 
 def models_of(config: PlanOptions) -> costs.Models:
@@ -104,6 +139,8 @@ def work_of(config: PlanOptions) -> costs.Work:
         config.accumulate,
         config.lora_rank or 0,
         config.precision,
+        config.remat,
+        config.chunk,
     )
 
 
@@ -130,5 +167,14 @@ def check_backend(mesh: Mapping[str, int] | None) -> None:
     if mesh and keras.backend.backend() != "jax":
         raise ValueError(
             "--check of a mesh needs KERAS_BACKEND=jax. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+
+
+def check_ahead() -> None:
+    """Raises a ValueError if programs cannot be compiled for a TPU that is not there."""
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "--compile_for needs KERAS_BACKEND=jax. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
