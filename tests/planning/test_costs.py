@@ -11,7 +11,6 @@ import tensorflow as tf
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.gpt import PRESETS
 from tfalign.models.lora import LoRA, add_adapters
-from tfalign.planning.compiled import flops_and_traffic
 from tfalign.planning.costs import (
     Work,
     cache_bytes,
@@ -23,6 +22,7 @@ from tfalign.planning.costs import (
     reward_costs,
     supervised_costs,
 )
+from tfalign.planning.hlo import work_of as work_of_module
 from tfalign.planning.options import PlanOptions
 from tfalign.planning.page import seconds_at_best
 from tfalign.planning.plan import device_of, shape_of, work_of
@@ -86,7 +86,7 @@ def test_operations_are_those_of_the_compiled_program(name):
     compiled = tf.function(lambda ids: model(ids, last=5), jit_compile=True, autograph=False)
     text = compiled.experimental_get_compiler_ir(ids)(stage="optimized_hlo")
     expected = forward_flops(SHAPES[name], 2, 24, last=5, logits=5)
-    assert flops_and_traffic(text)[0] == pytest.approx(expected, rel=0.01)
+    assert work_of_module(text).flops == pytest.approx(expected, rel=0.01)
 
 
 def test_six_operations_a_weight_and_token_where_texts_are_short():

@@ -11,7 +11,6 @@ import pytest
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh
 from tfalign.planning import costs
-from tfalign.planning.compiled import flops_and_traffic, hindrances
 from tfalign.planning.costs import Models, Work
 from tfalign.planning.options import PlanOptions
 from tfalign.planning.plan import check_backend, decode_bytes, print_plan
@@ -120,30 +119,6 @@ def test_what_cannot_be_planned_is_said():
 def test_meshes_are_checked_on_jax():
     with pytest.raises(ValueError, match="needs KERAS_BACKEND=jax"):
         check_backend(parse_mesh("data:2"))
-
-
-@pytest.mark.parametrize(
-    ("groups", "devices"),
-    [
-        ("{{0,1,2,3},{4,5,6,7}}", 4),
-        ("[4,2]<=[8]", 2),
-        ("mesh['a'=2,'b'=4] {'b'}", 4),
-        ("mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}", 2),
-    ],
-)
-def test_traffic_of_programs(groups, devices):
-    line = f"  %r = (f32[4]{{0}}, bf16[2,3]{{1,0}}) all-reduce(%x, %y), replica_groups={groups}"
-    _, sent = flops_and_traffic(f"ENTRY %main (x: f32[4]) -> f32[4] {{\n{line}\n}}")
-    assert sent == 2 * (4 * 4 + 6 * 2) * (devices - 1) / devices
-
-
-def test_what_hinders_a_program():
-    """A line as JAX writes a Python callback, a dynamic dimension, and a collective that is neither."""
-    call = '%c = f32[2] custom-call(%x), custom_call_target="xla_ffi_python_cpu_callback"'
-    ragged = "%s = (s32[2], f32[3,<=8]) sort(%x, %y)"
-    fine = "%r = f32[4] all-reduce(%x), replica_groups=[4,2]<=[8], to_apply=%add"
-    product = '%d = f32[4] custom-call(%x), custom_call_target="__onednn$matmul"'
-    assert hindrances("\n".join([call, fine, ragged, product])) == [call, ragged]
 
 
 def test_a_page_names_what_is_sent(capsys):

@@ -23,6 +23,13 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 
+_LIBRARY = {  # settings of libtpu where there is no TPU
+    "TPU_SKIP_MDS_QUERY": "1",  # or it asks the cloud which machine this is
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # one process a machine is for those that use its chips
+}
+
 
 class AheadProgram:
     """One program of ``compiled_only``.
@@ -69,9 +76,8 @@ def chips_of(topology: str) -> list[jax.Device]:
             'The TPU compiler is not installed; pip install "tfalign[tpu]" brings it. '
             f"Received: {topology}"
         )
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or it asks the cloud which machine this is
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
+    for name, value in _LIBRARY.items():
+        os.environ.setdefault(name, value)
     jax.config.update("jax_platforms", "cpu")  # what is computed on the way needs no TPU, nor a GPU
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
