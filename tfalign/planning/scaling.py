@@ -203,7 +203,8 @@ class _Traffic(NamedTuple):
         """Sums of them over the devices that share the rows.
 
         A table has those of its uses: as a read-out, and as an embedding unless "fsdp" alone cuts it, where
-        each device looks its part up for all rows. A tied one is summed once, with "data" once a use.
+        each device looks its part up for all rows. A tied one is summed once, with "data" once a use. They are summed
+        as the products that make them give them, in mixed_bfloat16 before they become float32.
         """
         _, model, fsdp = self.axes
         uses = [model > 1 or fsdp == 1, read_out]
@@ -211,7 +212,7 @@ class _Traffic(NamedTuple):
         whole = self.axes._replace(fsdp=1)
         others = held_weights(config, whole) - costs.count_tables(config) / model
         numbers = others + uses * config.vocab_size * config.width / model
-        return 2 * _ring(self.axes.rows) * 4.0 * numbers
+        return 2 * _ring(self.axes.rows) * float(self.number) * numbers
 
     def decoding(self, config, rows, prompt, new):
         """The prompt but its last token, then token by token, with weights gathered once."""
