@@ -52,7 +52,7 @@ def test_the_page(capsys):
     from tfalign.planning.scaling import Scaled
 
     done = Work(4.59e9, {"all-gather": 2e6}, {"all-gather": 3}, 1.75e6)
-    program = ChipProgram("update", 2, 5_000_000, 7_000_000, 0, None, done, False, 1e-4, [], 2.0)
+    program = ChipProgram("update", 2, 5_000_000, 7_000_000, 0, None, done, 1e-4, [], 2.0)
     planned = Scaled(Costs({"update": 2 * 4.59e9}, {}, {}), {})
     compiled = Ahead([program], 10, 6_000_000)
     device = DEVICES["tpu_v5p"]
@@ -60,9 +60,6 @@ def test_the_page(capsys):
     assert rows["update"] == ["4.6", "0.0001", "0.100", "1.75", "3 all-gather, 2.0", "2"]
     assert compiled.total_memory == 13_000_000
     assert compiled.measured().flops == {"update": 2 * 4.59e9}
-    # where there are loops, the compiler's seconds leave their rounds out: its cycles are those of all
-    looped = program._replace(has_loops=True)
-    assert looped.seconds(device) == pytest.approx(1.75e6 / 1.75e9)
     refused = program._replace(temporaries=0, needed=200_000_000_000)
     text = page(compiled._replace(programs=[refused]), planned, "float32", device)
     assert "update: refused, it needs 200,000.0 MB" in text and "it does not fit" in text

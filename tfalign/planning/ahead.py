@@ -17,7 +17,6 @@ from tfalign.models.layouts import distribution
 from tfalign.planning import hlo
 from tfalign.planning.costs import Models, Work
 from tfalign.planning.measured_step import Measured
-from tfalign.planning.options import Device
 from tfalign.planning.step import PHASES, build
 
 _NEEDED = re.compile(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm")
@@ -36,8 +35,7 @@ class ChipProgram(NamedTuple):
         int | None
     )  # bytes in all by the compiler's own word, where it refused; None where it did not
     work: hlo.Work
-    has_loops: bool
-    optimal: float | None  # seconds by the compiler's roofline, loops once; None where it has none
+    seconds: float | None  # see ``_seconds``
     hindrances: list[str]
     compiled_in: float  # CPU seconds
 
@@ -45,12 +43,6 @@ class ChipProgram(NamedTuple):
     def passing(self) -> int:
         """Bytes beside the arguments."""
         return self.temporaries + self.results
-
-    def seconds(self, device: Device) -> float | None:
-        """By the compiler's roofline, or by its cycles where there are loops, whose rounds that leaves out."""
-        if self.has_loops:
-            return self.work.cycles / (1e9 * device.clock) or None
-        return self.optimal
 
 
 class Ahead(NamedTuple):
@@ -123,10 +115,10 @@ def _chip_program(program, trips):
         needed = int(float(found[1]) * _UNITS[found[2]])
         nothing = hlo.Work(0.0, {}, {}, 0.0)
         return ChipProgram(
-            name, program.calls, 0, needed, 0, needed, nothing, False, None, [], program.seconds
+            name, program.calls, 0, needed, 0, needed, nothing, None, [], program.seconds
         )
     text, memory = program.compiled.as_text(), program.compiled.memory_analysis()
-    optimal = (program.compiled.cost_analysis() or {}).get("optimal_seconds", 0.0)
+    work = hlo.work_of(text, trips)
     return ChipProgram(
         name,
         program.calls,
@@ -134,9 +126,18 @@ def _chip_program(program, trips):
         memory.temp_size_in_bytes,
         memory.output_size_in_bytes - memory.alias_size_in_bytes,
         None,
-        hlo.work_of(text, trips),
-        hlo.loops(text) > 0,
-        optimal if optimal > 0 else None,
+        work,
+        _seconds(program.compiled, text, work),
         hlo.hindrances(text),
         program.seconds,
     )
+
+
+def _seconds(compiled, text, work):
+    """By the compiler's roofline, which sees one round of a loop: times its cycles with all rounds over those with one.
+    None where it has none that is positive."""
+    optimal = (compiled.cost_analysis() or {}).get("optimal_seconds", 0.0)
+    once = hlo.work_of(text, None).cycles
+    if optimal <= 0:
+        return None
+    return optimal * work.cycles / once if once else optimal

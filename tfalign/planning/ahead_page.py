@@ -31,7 +31,7 @@ def page(compiled: Ahead, planned: Scaled, precision: str, device: Device) -> st
     """
     peak = 1e12 * getattr(device, precision)
     memory = [_memory(program, device) for program in compiled.programs]
-    work = [_work(program, planned, device, peak) for program in compiled.programs]
+    work = [_work(program, planned, peak) for program in compiled.programs]
     refused = [p for p in compiled.programs if p.needed is not None]
     return "\n\n".join(
         [
@@ -64,8 +64,8 @@ def _memory(program: ChipProgram, device: Device) -> tuple[str, ...]:
     return program.name, str(program.calls), *map(megabytes, sizes), share
 
 
-def _work(program, planned, device, peak):
-    seconds = program.seconds(device)
+def _work(program, planned, peak):
+    seconds = program.seconds
     flops = planned.costs.flops.get(program.name)
     share = "-"
     if seconds and flops:

@@ -9,9 +9,11 @@ compares both with the compiler's own numbers.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from tfalign.models import GPTConfig
+from tfalign.objectives.read_out import LOGITS_OF_A_CHUNK, MOST_LOGITS
 from tfalign.planning.options import ON_POLICY
 
 BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
@@ -57,7 +59,8 @@ class Work:
         lora_rank: of adapters on all Dense layers of the blocks; 0 where all weights are trained.
         precision: "float32" or "mixed_bfloat16".
         remat: whether blocks are computed again in the backward pass.
-        chunk: positions whose logits are computed at a time; None for all.
+        chunk: positions whose logits are computed at a time, 0 for all at once; None for what ``objectives.read_out``
+            chooses by their number.
     """
 
     rows: int
@@ -305,8 +308,15 @@ def kept_bytes(
         numbers += _block_keeps(config, last, columns)
     numbers += 2 * last * s.width  # the last block's states, normalised
     numbers += columns * s.width * (config.rotary_base is None)
-    read = rows * logits if chunk is None else min(chunk, rows * logits)
+    read = _read_at_once(rows, logits, s.vocab, chunk)
     return rows * BYTES[precision] * numbers + 4.0 * logits_kept * read * s.vocab
+
+
+def _read_at_once(rows, logits, vocab, chunk):
+    """Positions whose logits are there at once."""
+    if chunk is None and rows * logits * vocab > MOST_LOGITS:
+        chunk = max(rows, LOGITS_OF_A_CHUNK // vocab)
+    return min(chunk or math.inf, rows * logits)
 
 
 def forward_bytes(

@@ -61,17 +61,13 @@ def hindrances(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if _HINDRANCE.search(line)]
 
 
-def loops(text: str) -> int:
-    """How many loops an HLO module has."""
-    return len(re.findall(r" while\(", text))
-
-
-def work_of(text: str, trips: int = 1) -> Work:
+def work_of(text: str, trips: int | None = 1) -> Work:
     """What an HLO module does.
 
     Args:
         text: str, the module.
-        trips: int, rounds of loops whose number XLA does not know, such as the decode loop's.
+        trips: int, rounds of loops whose number XLA does not know, such as the decode loop's; None for one round of
+            every loop.
 
     Returns:
         Work; of N bytes in the hands of P devices a ring sends 2 N (P - 1) / P for an all-reduce, N (P - 1) / P
@@ -127,7 +123,7 @@ def _pairs(counter):
 def _called(line, trips):
     """[(rounds, [computations of which one is run])] of an instruction."""
     found = _TRIPS.search(line)
-    known = int(found[1]) if found else trips
+    known = 1 if trips is None else int(found[1]) if found else trips
     called = [(known if how == "body" else 1, [name]) for how, name in _CALLED.findall(line)]
     branches = [
         name

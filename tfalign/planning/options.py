@@ -22,7 +22,6 @@ class Device(NamedTuple):
     float32: float  # TFLOP/s
     mixed_bfloat16: float  # TFLOP/s
     link: float  # GB/s a device sends to others of its machine or slice, all links together
-    clock: float | None = None  # GHz, of TPUs: the peak is that of their matrix units at it
 
 
 DEVICES = {
@@ -30,10 +29,10 @@ DEVICES = {
     "a100": Device(80, 2_039, 156, 312, 300),
     "h100": Device(80, 3_350, 495, 989, 450),
     "h200": Device(141, 4_800, 495, 989, 450),
-    "tpu_v4": Device(32, 1_228, 275, 275, 300, 1.05),
-    "tpu_v5e": Device(16, 819, 197, 197, 200, 1.5),
-    "tpu_v5p": Device(95, 2_765, 459, 459, 600, 1.75),
-    "tpu_v6e": Device(32, 1_600, 918, 918, 400, 1.75),  # cloud.google.com/tpu/docs/v6e
+    "tpu_v4": Device(32, 1_228, 275, 275, 300),
+    "tpu_v5e": Device(16, 819, 197, 197, 200),
+    "tpu_v5p": Device(95, 2_765, 459, 459, 600),
+    "tpu_v6e": Device(32, 1_600, 918, 918, 400),  # cloud.google.com/tpu/docs/v6e
 }
 
 
@@ -77,7 +76,10 @@ class PlanOptions:
     precision: str = option("float32", "Keras dtype policy.", ("float32", "mixed_bfloat16"))
     remat: bool = option(False, "Recompute blocks in the backward pass to save memory.")
     chunk: int | None = option(
-        None, "Positions whose logits are computed at a time; none: all.", at_least=1
+        None,
+        "Positions whose logits are computed at a time; 0: all at once; none: all at once up to 67 million "
+        "logits a device.",
+        at_least=0,
     )
     check: bool = option(False, "Run a step and compare with what XLA compiled.")
     compile_for: str | None = option(
