@@ -79,6 +79,7 @@ def chips_of(topology: str) -> list[jax.Device]:
     for name, value in _LIBRARY.items():
         os.environ.setdefault(name, value)
     jax.config.update("jax_platforms", "cpu")  # what is computed on the way needs no TPU, nor a GPU
+    jax.config.update("jax_enable_compilation_cache", False)  # a program is read where it can run
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     except Exception as error:  # of many types; the reason is in its first line
