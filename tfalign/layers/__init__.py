@@ -11,6 +11,7 @@ from tfalign.layers.blocks import (
     TransformerBlock,
     normalization,
 )
+from tfalign.layers.dropout import Dropout
 from tfalign.layers.embeddings import TokenEmbedding
 from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
 from tfalign.layers.masks import (
@@ -33,6 +34,7 @@ from tfalign.layers.prefixes import IdPrefix, PatchPrefix, PrefixEncoder, Vector
 
 __all__ = [
     "CrossAttentionBlock",
+    "Dropout",
     "FeedForward",
     "GatedFeedForward",
     "IdPrefix",

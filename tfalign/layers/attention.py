@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from tfalign.layers.dropout import Dropout
 from tfalign.layers.initializers import Normal
 from tfalign.layers.masks import with_keys
 from tfalign.layers.positions import Rotary
@@ -169,7 +170,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.value.build(context_shape)
         self.output_projection.build((*x_shape[:-1], heads_width))
         self.query_norm, self.key_norm = self._head_norm("query_norm"), self._head_norm("key_norm")
-        self.weights_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.weights_dropout = Dropout(self.dropout, dtype=self.dtype_policy)
         self.built = True
 
     def call(

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from tfalign.layers.attention import KeyValueCache, MultiHeadAttention
+from tfalign.layers.dropout import Dropout
 from tfalign.layers.masks import with_keys
 from tfalign.types import Array, Shape
 
@@ -44,7 +45,7 @@ class ResidualBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.pre_norm = pre_norm
         self.dropout = dropout
-        self.residual_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.residual_dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.supports_masking = True
 
     def _build_sublayer(self, name, x_shape, **shapes):

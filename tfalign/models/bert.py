@@ -11,6 +11,7 @@ from keras import ops
 
 from tfalign.functional.masking import positions_from_mask
 from tfalign.layers import (
+    Dropout,
     FeedForward,
     LearnedPositions,
     MultiHeadAttention,
@@ -115,7 +116,7 @@ class BERT(PretrainedModel, Exported, keras.Model):
         self.embedding_norm = normalization(
             "layer", c.norm_epsilon, "embedding_norm", self.dtype_policy
         )
-        self.embedding_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.embedding_dropout = Dropout(c.dropout, dtype=self.dtype_policy)
         self.blocks = [self._block(index) for index in range(c.num_layers)]
         self.pooler = keras.layers.Dense(
             c.width,

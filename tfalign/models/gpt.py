@@ -11,6 +11,7 @@ from keras import ops
 
 from tfalign.functional.masking import last_true_index, positions_from_mask
 from tfalign.layers import (
+    Dropout,
     FeedForward,
     GatedFeedForward,
     LearnedPositions,
@@ -171,7 +172,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
                 name="position_embedding",
             )
         rate = c.dropout if c.embedding_dropout is None else c.embedding_dropout
-        self.embedding_dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+        self.embedding_dropout = Dropout(rate, dtype=self.dtype_policy)
         self.blocks = [self._block(index) for index in range(c.num_layers)]
         self.final_norm = normalization(c.norm, c.norm_epsilon, "final_norm", self.dtype_policy)
         self._build_all()

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfalign.layers import activation_function
+from tfalign.layers import Dropout, activation_function
 from tfalign.layers.initializers import Normal
 from tfalign.types import Array
 
@@ -135,7 +135,7 @@ class ClassifierHead(_Head):
         self.initializer_range = initializer_range
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
-        self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.drop = Dropout(self.dropout, dtype=self.dtype_policy)
         self.dense = _dense(self, self.num_classes, self.initializer_range, "dense")
         self.dense.build(features_shape)
         self.built = True

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfalign.layers import Dropout
 from tfalign.types import Array
 
 _adapters_are_on = contextvars.ContextVar("adapters_are_on", default=True)
@@ -84,7 +85,7 @@ class LowRankAdapter(keras.layers.Layer):
             self.magnitude = self.add_weight(name="magnitude", shape=(outputs,), initializer="ones")
         self.drop = None
         if self.dropout:
-            self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+            self.drop = Dropout(self.dropout, dtype=self.dtype_policy)
         self.built = True
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfalign.layers import TokenEmbedding, columns_at
+from tfalign.layers import Dropout, TokenEmbedding, columns_at
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig
 from tfalign.models.keras_use import Exported
@@ -87,7 +87,7 @@ class NeuralNGram(Exported, keras.Model):
         self.hidden = keras.layers.Dense(
             c.hidden_width, activation="tanh", dtype=self.dtype_policy, name="hidden"
         )
-        self.hidden_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.hidden_dropout = Dropout(c.dropout, dtype=self.dtype_policy)
         self.embedding.build()
         self.hidden.build((None, None, (c.order - 1) * c.embedding_width))
         self.readout = self.add_weight(

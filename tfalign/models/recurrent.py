@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfalign.layers import TokenEmbedding, columns_at
+from tfalign.layers import Dropout, TokenEmbedding, columns_at
 from tfalign.models.config import ModelConfig
 from tfalign.models.keras_use import Exported
 from tfalign.types import Array
@@ -79,7 +79,7 @@ class Recurrent(Exported, keras.Model):
             )
             for index in range(c.num_layers)
         ]
-        self.output_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.output_dropout = Dropout(c.dropout, dtype=self.dtype_policy)
         self.token_embedding.build()
         for layer in self.layers_of_cells:
             layer.build((None, None, c.width))

@@ -12,6 +12,7 @@ from keras import ops
 from tfalign.functional.masking import positions_from_mask
 from tfalign.layers import (
     CrossAttentionBlock,
+    Dropout,
     FeedForward,
     MultiHeadAttention,
     SinusoidalPositions,
@@ -99,7 +100,7 @@ class Transformer(Exported, keras.Model):
             name="token_embedding",
         )
         self.positions = SinusoidalPositions(c.width, dtype=self.dtype_policy, name="positions")
-        self.embedding_dropout = keras.layers.Dropout(c.dropout, dtype=self.dtype_policy)
+        self.embedding_dropout = Dropout(c.dropout, dtype=self.dtype_policy)
         self.encoder = [self._encoder_block(index) for index in range(c.num_layers)]
         self.decoder = [self._decoder_block(index) for index in range(c.num_layers)]
         self.final_norms = [self._norm("encoder_norm"), self._norm("decoder_norm")]

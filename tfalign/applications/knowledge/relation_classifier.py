@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfalign.applications.knowledge.relation_examples import NUM_KINDS, MarkedTexts
+from tfalign.layers import Dropout
 from tfalign.models import BERT, BERTConfig, PooledClassifierHead
 from tfalign.objectives.classification import class_loss
 from tfalign.types import Array, Metrics
@@ -70,8 +71,8 @@ class RelationClassifier(keras.Model):
         self.num_classes, self.n = num_classes, n
         self.dropout, self.token_dropout = dropout, token_dropout
         width = config.width
-        self.whole_tokens = keras.layers.Dropout(token_dropout, noise_shape=(None, None, 1))
-        self.whole_numbers = keras.layers.Dropout(2 * token_dropout, noise_shape=(None, 1, None))
+        self.whole_tokens = Dropout(token_dropout, noise_shape=(None, None, 1))
+        self.whole_numbers = Dropout(2 * token_dropout, noise_shape=(None, 1, None))
         self.distances = [
             keras.layers.Embedding(2 * _FURTHEST + 1, width, name=f"distance_{side}")
             for side in ("head", "tail")
