@@ -154,7 +154,7 @@ def main(path):
     encoder_decoder(results, "encoder_decoder")
     ppo(results, "shared", shared=True)
     ppo(results, "separate", shared=False)
-    dropped = {}  # the backends draw other dropout masks: only that it runs is the same
+    dropped = {}  # the backends start from other seeds: only that it runs is the same
     model = language_model(dropped, "dropout", accumulate=2, dropout=0.5)
     seeds = [v for v in model.variables if "seed_generator" in v.path]
     results["dropout/traces"] = dropped["dropout/traces"]
