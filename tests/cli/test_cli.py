@@ -18,7 +18,7 @@ from tfalign.cli.configs import demo, smoke
 from tfalign.cli.flags import define_flags, parsed
 from tfalign.cli.help import help_text
 from tfalign.cli.jobs import JOBS
-from tfalign.cli.launch import launch
+from tfalign.cli.launch import NOWHERE, WithoutDevices, launch
 from tfalign.options import build, leaves, option, option_record, record
 
 CONFIGS = {module: records.PipelineJob for module in (demo, smoke, hh_rlhf, movie_reviews)}
@@ -187,6 +187,12 @@ def test_a_module_is_the_job(tmp_path, module):
     assert "error: There is no model directory nowhere" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_compiles_what_it_reads():
+    """Of a program that XLA finds compiled it writes nothing down: the second ``plan --check`` had nothing to read."""
+    assert JOBS["plan"].process_kind == WithoutDevices.__name__
+    assert WithoutDevices().process.compile_cache == NOWHERE
 
 
 def test_json_is_what_a_record_is_written_as():

@@ -81,7 +81,7 @@ def test_a_convolution_is_what_numpy_counts():
 
 
 def test_loops_branches_and_kernels():
-    """A loop of 3 rounds, one of unknown rounds, two branches of which one runs, and a kernel of its own."""
+    """Loops of 3 and 5 rounds, one of unknown rounds, two branches of which one runs, and a kernel of its own."""
     cycles = 'backend_config={"window_config":{"estimated_cycles":"%d"}}'
 
     def computation(name, count):
@@ -89,18 +89,22 @@ def test_loops_branches_and_kernels():
         return f"%{name} (a: f32[]) -> f32[] {{\n{line}\n}}"
 
     before = [computation(*one) for one in (("b", 10), ("u", 100), ("one", 7), ("two", 9))]
+    below = "ROOT %l = pred[]{:T(512)} compare(%i, %n), direction=LT"
+    lines = ("%n = s32[]{:T(128)} constant(5)", "%i = s32[] get-tuple-element(%a), index=0", below)
+    before.append("\n  ".join(["%five (a: (s32[])) -> pred[] {", *lines]) + "\n}")
     kernel = '{"custom_call_config":{"cost_estimate":{"transcendentals":5,"flops":64}}}'
     text = _module(
         '%w = f32[] while(%x), condition=%k, body=%b, backend_config={"known_trip_count":{"n":"3"}}',
         "%v = f32[] while(%x), condition=%k, body=%u",
+        "%z = f32[] while(%x), condition=%five, body=%b",
         "%c = f32[] conditional(%p, %x, %x), branch_computations={%one, %two}",
         f'%s = f32[4]{{0}} custom-call(%x), custom_call_target="t", backend_config={kernel}',
         before=before,
     )
     done = work_of(text, trips=2)
-    assert done.cycles == 3 * 10 + 2 * 100 + 9
+    assert done.cycles == 3 * 10 + 2 * 100 + 5 * 10 + 9
     assert done.flops == 64
-    assert work_of(text, None).cycles == 10 + 100 + 9
+    assert work_of(text, None).cycles == 10 + 100 + 10 + 9
 
 
 def test_what_hinders_a_program():

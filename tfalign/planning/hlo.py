@@ -21,6 +21,9 @@ _WINDOW = re.compile(r"window=\{([^}]*)\}")
 _KERNEL = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # of a custom call
 _CALLED = re.compile(r"(body|calls|to_apply)=%([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%([\w.\-]+)")
+_CONDITION = re.compile(r"condition=%([\w.\-]+)")
+_NUMBER = re.compile(r"%(\S+) = s32\[\]\S* constant\((\d+)\)")
+_BELOW = re.compile(r"ROOT %\S+ = pred\[\]\S* compare\(%\S+, %(\S+)\), direction=LT")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d{1,15})"')
 _COLLECTIVE = re.compile(
@@ -66,8 +69,8 @@ def work_of(text: str, trips: int | None = 1) -> Work:
 
     Args:
         text: str, the module.
-        trips: int, rounds of loops whose number XLA does not know, such as the decode loop's; None for one round of
-            every loop.
+        trips: int, rounds of loops whose number the module does not say, such as the decode loop's; None for one round
+            of every loop. It says it of loops that count from 0, as these do that ``jax.lax`` makes.
 
     Returns:
         Work; of N bytes in the hands of P devices a ring sends 2 N (P - 1) / P for an all-reduce, N (P - 1) / P
@@ -83,10 +86,10 @@ def work_of(text: str, trips: int | None = 1) -> Work:
     >>> done.flops, done.sent
     (60.0, {'all-reduce': 60.0})
     """
-    own, calls, entry, pieces = {}, {}, None, set()
+    own, calls, limits, entry, pieces = {}, {}, {}, None, set()
     for line in text.splitlines():
         if match := _COMPUTATION.match(line):
-            current, shapes = match[1], {}
+            current, shapes, numbers = match[1], {}, {}
             own[current], calls[current] = Counter(), []
             entry = current if line.startswith("ENTRY") else entry
         elif match := _INSTRUCTION.match(line):
@@ -95,7 +98,11 @@ def work_of(text: str, trips: int | None = 1) -> Work:
             own[current].update(_traffic(line, pieces))
             cycles = _CYCLES.search(line)
             own[current]["cycles"] += int(cycles[1]) if cycles else 0
-            calls[current] += _called(line, trips)
+            calls[current] += _called(line, trips, limits)
+            if number := _NUMBER.search(line):
+                numbers[number[1]] = int(number[2])
+            elif (below := _BELOW.search(line)) and below[1] in numbers:
+                limits[current] = numbers[below[1]]
     total = _total(entry, own, calls, {})
     return Work(
         float(total["flops"]),
@@ -120,11 +127,21 @@ def _pairs(counter):
     return ((key, count) for key, count in counter.items() if isinstance(key, tuple))
 
 
-def _called(line, trips):
+def _rounds(line, trips, limits):
+    """Of a loop; ``limits`` has the numbers below which conditions hold."""
+    if trips is None:
+        return 1
+    if found := _TRIPS.search(line):
+        return int(found[1])
+    return limits.get(_CONDITION.search(line)[1], trips)
+
+
+def _called(line, trips, limits):
     """[(rounds, [computations of which one is run])] of an instruction."""
-    found = _TRIPS.search(line)
-    known = 1 if trips is None else int(found[1]) if found else trips
-    called = [(known if how == "body" else 1, [name]) for how, name in _CALLED.findall(line)]
+    called = [
+        (_rounds(line, trips, limits) if how == "body" else 1, [name])
+        for how, name in _CALLED.findall(line)
+    ]
     branches = [
         name
         for several, one in _BRANCHES.findall(line)
