@@ -99,9 +99,11 @@ def test_loops_branches_and_kernels():
         "%z = f32[] while(%x), condition=%five, body=%b",
         "%c = f32[] conditional(%p, %x, %x), branch_computations={%one, %two}",
         f'%s = f32[4]{{0}} custom-call(%x), custom_call_target="t", backend_config={kernel}',
+        '%q = bf16[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}',
         before=before,
     )
     done = work_of(text, trips=2)
+    assert done.kernels == 1  # that does not say its operations
     assert done.cycles == 3 * 10 + 2 * 100 + 5 * 10 + 9
     assert done.flops == 64
     assert work_of(text, None).cycles == 10 + 100 + 10 + 9

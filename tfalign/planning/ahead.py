@@ -59,8 +59,9 @@ class Ahead(NamedTuple):
 
     @property
     def total_memory(self) -> int:
-        """All variables, and the largest of what the programs need beside them."""
-        return self.resident + max(program.passing for program in self.programs)
+        """All variables, and the largest of what the programs need beside them; of one that was refused as much as it
+        needs itself, at least."""
+        return max(p.needed or self.resident + p.passing for p in self.programs)
 
     def measured(self) -> Measured:
         """What a formula is compared with."""

@@ -39,6 +39,12 @@ def page(compiled: Ahead, planned: Scaled, precision: str, device: Device) -> st
             table(_MEMORY, memory),
             table(_WORK, work),
             *(
+                f"{p.name}: {p.work.kernels:,.0f} kernels that do not say their operations; neither they nor their "
+                "cycles are in the table, and seconds have their bytes alone."
+                for p in compiled.programs
+                if p.work.kernels
+            ),
+            *(
                 f"{p.name}: refused, it needs {megabytes(p.needed)} MB by the compiler's own word."
                 for p in refused
             ),

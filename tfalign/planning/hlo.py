@@ -48,6 +48,7 @@ class Work(NamedTuple):
     sent: dict[str, float]  # bytes a device sends to others, by kind of collective
     collectives: dict[str, float]  # how many there are, by kind
     cycles: float  # by the compiler's estimate, where it makes one
+    kernels: float = 0.0  # written by hand, such as attention's, that do not say their operations: counted nowhere
 
     @property
     def total_sent(self) -> float:
@@ -98,6 +99,9 @@ def work_of(text: str, trips: int | None = 1) -> Work:
             own[current].update(_traffic(line, pieces))
             cycles = _CYCLES.search(line)
             own[current]["cycles"] += int(cycles[1]) if cycles else 0
+            own[current]["kernels"] += 'target="tpu_custom_call"' in line and not _KERNEL.search(
+                line
+            )
             calls[current] += _called(line, trips, limits)
             if number := _NUMBER.search(line):
                 numbers[number[1]] = int(number[2])
@@ -109,6 +113,7 @@ def work_of(text: str, trips: int | None = 1) -> Work:
         {kind: count for (what, kind), count in _pairs(total) if what == "sent"},
         {kind: count for (what, kind), count in _pairs(total) if what == "count"},
         float(total["cycles"]),
+        float(total["kernels"]),
     )
 
 
