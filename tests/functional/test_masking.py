@@ -160,3 +160,9 @@ def test_to_left_padded_keeps_the_order_of_the_real_tokens():
     moved, mask = masking.to_left_padded(token_ids, token_ids > 0)
     np.testing.assert_array_equal(moved, [[0, 0, 5, 6], [0, 5, 6, 7], [0, 0, 5, 6], [5, 6, 7, 8]])
     np.testing.assert_array_equal(mask, ops.convert_to_numpy(moved) > 0)
+
+
+def test_positions_in_documents():
+    segment_ids = np.array([[1, 1, 2, 2, 2, 0], [0, 3, 3, 3, 0, 0], [5, 1, 1, 1, 1, 2]], "int32")
+    expected = [[0, 1, 0, 1, 2, 0], [0, 0, 1, 2, 0, 0], [0, 0, 1, 2, 3, 0]]
+    np.testing.assert_array_equal(masking.document_positions(segment_ids), expected)

@@ -8,6 +8,7 @@ from keras import ops
 from tfalign.layers import (
     MultiHeadAttention,
     Rotary,
+    Visibility,
     banded_mask,
     causal_mask,
     key_mask,
@@ -26,13 +27,21 @@ MASKS = {
     "causal and banded": causal_mask(T) & banded_mask(T, 3),
     "packed": segment_mask(SEGMENTS) & causal_mask(T),
 }
+RULES = {
+    "none": Visibility(),
+    "padding": Visibility.of_real(PADDING),
+    "causal": Visibility(causal=True),
+    "banded": Visibility(window=2),
+    "causal and banded": Visibility(causal=True, window=3),
+    "packed": Visibility.of_documents(SEGMENTS, causal=True),
+}
 
 
 def _heads(num_heads, length=T, seed=0):
     return np.random.default_rng(seed).normal(size=(B, num_heads, length, D)).astype("float32")
 
 
-def _oracle(queries, keys, values, mask):
+def oracle(queries, keys, values, mask):
     """Vaswani et al. 2017, eq. 1, one head at a time, in float64."""
     scores = np.einsum("bhqd,bhkd->bhqk", queries, keys, dtype="float64") / np.sqrt(D)
     if mask is not None:
@@ -45,10 +54,10 @@ def _oracle(queries, keys, values, mask):
 
 
 @pytest.mark.parametrize("name", [name for name in MASKS if name != "packed"])
-def test_equals_the_oracle(name):
+def test_equals_theoracle(name):
     queries, keys, values = (_heads(H, seed=seed) for seed in range(3))
     outputs, weights = scaled_dot_product_attention(queries, keys, values, MASKS[name])
-    expected_outputs, expected_weights = _oracle(queries, keys, values, MASKS[name])
+    expected_outputs, expected_weights = oracle(queries, keys, values, MASKS[name])
     np.testing.assert_allclose(weights, expected_weights, atol=1e-6)
     np.testing.assert_allclose(outputs, expected_outputs, atol=1e-6)
 
@@ -56,7 +65,7 @@ def test_equals_the_oracle(name):
 def test_packed_documents_equal_the_oracle_wherever_a_query_sees_something():
     queries, keys, values = (_heads(H, seed=seed) for seed in range(3))
     outputs, _ = scaled_dot_product_attention(queries, keys, values, MASKS["packed"])
-    expected, _ = _oracle(queries, keys, values, MASKS["packed"])
+    expected, _ = oracle(queries, keys, values, MASKS["packed"])
     real = np.broadcast_to((SEGMENTS > 0)[:, None, :, None], outputs.shape)
     np.testing.assert_allclose(np.asarray(outputs)[real], expected[real], atol=1e-6)
 
@@ -123,7 +132,7 @@ def test_layer_equals_the_oracle_around_its_projections():
         kernel, bias = dense.get_weights()
         return (x @ kernel + bias).reshape(B, T, 2, D).transpose(0, 2, 1, 3)
 
-    attended, _ = _oracle(
+    attended, _ = oracle(
         heads(layer.query), heads(layer.key), heads(layer.value), key_mask(PADDING)
     )
     kernel, bias = layer.output_projection.get_weights()

@@ -114,6 +114,25 @@ def positions_from_mask(mask: Array) -> Array:
     return ops.cumsum(real, axis=-1) - real
 
 
+def document_positions(segment_ids: Array) -> Array:
+    """Position of every token in its document, of documents that stand side by side in a row.
+
+    Args:
+        segment_ids: int32[B, T], one number for all tokens of a document, 0 at padding.
+
+    Returns:
+        int32[B, T]; [1, 1, 2, 2, 2, 0] has the positions [0, 1, 0, 1, 2, 0]; padding gets 0.
+    """
+    segment_ids = ops.convert_to_tensor(segment_ids, "int32")
+    begins = ops.not_equal(segment_ids[:, 1:], segment_ids[:, :-1])
+    begins = ops.pad(begins, ((0, 0), (1, 0)), constant_values=True)
+    number = ops.cumsum(ops.cast(begins, "int32"), axis=-1) - 1  # of a token's document in its row
+    column = ops.cumsum(ops.ones_like(number), axis=-1) - 1
+    starts = ops.sort(ops.where(begins, column, ops.shape(column)[-1]), axis=-1)
+    position = column - ops.take_along_axis(starts, number, axis=-1)
+    return ops.where(segment_ids > 0, position, 0)
+
+
 def last_true_index(mask: Array) -> Array:
     """Column of the last real token.
 

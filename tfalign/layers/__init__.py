@@ -1,23 +1,20 @@
 """Keras layers of a Transformer; each can be used in a model of your own."""
 
-from tfalign.layers.attention import (
-    KeyValueCache,
-    MultiHeadAttention,
-    scaled_dot_product_attention,
-)
+from tfalign.layers.attention import KeyValueCache, MultiHeadAttention
 from tfalign.layers.blocks import (
     CrossAttentionBlock,
     ResidualBlock,
     TransformerBlock,
     normalization,
 )
+from tfalign.layers.blockwise import blockwise_attention
 from tfalign.layers.dropout import Dropout
 from tfalign.layers.embeddings import TokenEmbedding
 from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
 from tfalign.layers.masks import (
+    Visibility,
     banded_mask,
     causal_mask,
-    column_distances,
     columns_at,
     key_mask,
     segment_mask,
@@ -31,6 +28,7 @@ from tfalign.layers.positions import (
     rotate,
 )
 from tfalign.layers.prefixes import IdPrefix, PatchPrefix, PrefixEncoder, VectorPrefix
+from tfalign.layers.scaled_dot_product import scaled_dot_product_attention
 
 __all__ = [
     "CrossAttentionBlock",
@@ -49,10 +47,11 @@ __all__ = [
     "TokenEmbedding",
     "TransformerBlock",
     "VectorPrefix",
+    "Visibility",
     "activation_function",
     "banded_mask",
+    "blockwise_attention",
     "causal_mask",
-    "column_distances",
     "columns_at",
     "key_mask",
     "normalization",

@@ -1,4 +1,4 @@
-"""Scaled dot-product and multi-head attention, with grouped queries and a key-value cache."""
+"""Multi-head attention, with grouped queries and a key-value cache."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from keras import ops
 
 from tfalign.layers.dropout import Dropout
 from tfalign.layers.initializers import Normal
-from tfalign.layers.masks import with_keys
+from tfalign.layers.masks import Visibility, with_keys
 from tfalign.layers.positions import Rotary
+from tfalign.layers.scaled_dot_product import attended, scaled_dot_product_attention
 from tfalign.types import Array, Shape
 
 
@@ -21,37 +22,6 @@ class KeyValueCache(NamedTuple):
 
     keys: Any  # float[B, G, L, D]
     values: Any  # float[B, G, L, D]
-
-
-def scaled_dot_product_attention(
-    queries: Array, keys: Array, values: Array, mask: Array | None = None
-) -> tuple[Array, Array]:
-    """softmax(Q K^T / sqrt(D)) V (Vaswani et al. 2017, eq. 1), the softmax in float32.
-
-    With fewer key-value heads than query heads, each serves H / G consecutive query heads
-    (grouped-query attention, Ainslie et al. 2023).
-
-    Args:
-        queries: float[B, H, Q, D].
-        keys: float[B, G, K, D], H a multiple of G.
-        values: float[B, G, K, D].
-        mask: bool broadcastable to [B, H, Q, K], true where a query may look; None for everywhere.
-            A query that may look nowhere gets the mean of all values, not NaN.
-
-    Returns:
-        (outputs float[B, H, Q, D], weights float[B, H, Q, K]).
-    """
-    batch, num_heads, num_queries, head_dim = ops.shape(queries)
-    _, groups, num_keys, _ = ops.shape(keys)
-    rows = num_heads // groups * num_queries
-    grouped = ops.reshape(queries * head_dim**-0.5, (batch, groups, rows, head_dim))
-    scores = ops.matmul(grouped, ops.transpose(keys, (0, 1, 3, 2)))
-    scores = ops.cast(ops.reshape(scores, (batch, num_heads, num_queries, num_keys)), "float32")
-    if mask is not None:
-        scores = ops.where(mask, scores, -1e30)
-    weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
-    outputs = ops.matmul(ops.reshape(weights, (batch, groups, rows, num_keys)), values)
-    return ops.reshape(outputs, (batch, num_heads, num_queries, head_dim)), weights
 
 
 def _written(buffer, column, new):
@@ -88,8 +58,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     Call arguments:
         x: float[B, Q, W].
-        attention_mask: bool[B, Q, K], or broadcastable to [B, H, Q, K] as ``layers.masks`` makes
-            them; None for all.
+        attention_mask: Visibility; or bool[B, Q, K], or broadcastable to [B, H, Q, K] as ``layers.masks``
+            makes them; None for all.
         positions: int32[B, K], used by rotary positions alone; the queries' are the last Q. 0, 1, ...
             where None.
         context: float[B, K, C], what is attended to; ``x`` where None.
@@ -176,7 +146,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def call(
         self,
         x: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Visibility | Array | None = None,
         positions: Array | None = None,
         context: Array | None = None,
         training: bool | None = None,
@@ -191,7 +161,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def attention_weights(
         self,
         x: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Visibility | Array | None = None,
         positions: Array | None = None,
         context: Array | None = None,
     ) -> Array:
@@ -206,14 +176,18 @@ class MultiHeadAttention(keras.layers.Layer):
         return KeyValueCache(keys, self._split(self.value(context)))
 
     def look_up(
-        self, x: Array, memory: KeyValueCache, mask: Array | None, positions: Array | None = None
+        self,
+        x: Array,
+        memory: KeyValueCache,
+        mask: Visibility | Array | None,
+        positions: Array | None = None,
     ) -> Array:
         """Cross-attention to keys and values from ``remember``.
 
         Args:
             x: float[B, Q, W].
             memory: KeyValueCache of K columns.
-            mask: bool broadcastable to [B, H, Q, K]; None for all.
+            mask: Visibility, or bool broadcastable to [B, H, Q, K]; None for all.
             positions: int32[B, Q].
 
         Returns:
@@ -232,7 +206,7 @@ class MultiHeadAttention(keras.layers.Layer):
         x: Array,
         cache: KeyValueCache,
         column: int | Array,
-        mask: Array,
+        mask: Visibility | Array,
         positions: Array | None = None,
     ) -> tuple[Array, KeyValueCache]:
         """Self-attention of N further columns to all columns so far.
@@ -242,7 +216,8 @@ class MultiHeadAttention(keras.layers.Layer):
             cache: KeyValueCache of L columns.
             column: int32 scalar, where in the cache the first of them goes, for every row; or
                 int32[B], for each.
-            mask: bool broadcastable to [B, H, N, L]; must hide columns at or above column + N.
+            mask: Visibility, or bool broadcastable to [B, H, N, L]; must hide columns at or above
+                column + N.
             positions: int32[B, N].
 
         Returns:
@@ -265,11 +240,13 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._turn(self._split(self.query(x)), self.query_norm, positions)
 
     def _attend(self, queries, memory, mask, training=None):
-        heads, weights = scaled_dot_product_attention(queries, *memory, mask)
         if self.dropout and training:
+            _, weights = scaled_dot_product_attention(queries, *memory, mask)
             repeats = self.num_heads // self.num_key_value_heads
             values = ops.repeat(memory.values, repeats, axis=1)
             heads = ops.matmul(self.weights_dropout(weights, training=True), values)
+        else:
+            heads = attended(queries, *memory, mask)
         batch, _, num_queries, _ = ops.shape(heads)
         joined = ops.reshape(
             ops.transpose(heads, (0, 2, 1, 3)),

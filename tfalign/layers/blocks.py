@@ -13,7 +13,7 @@ from keras import ops
 
 from tfalign.layers.attention import KeyValueCache, MultiHeadAttention
 from tfalign.layers.dropout import Dropout
-from tfalign.layers.masks import with_keys
+from tfalign.layers.masks import Visibility, of_last, with_keys
 from tfalign.types import Array, Shape
 
 
@@ -110,7 +110,7 @@ class TransformerBlock(ResidualBlock):
 
     Call arguments:
         x: float[B, T, W].
-        attention_mask: bool broadcastable to [B, H, T, T]; None for all.
+        attention_mask: Visibility, or bool broadcastable to [B, H, T, T]; None for all.
         positions: int32[B, T], used by rotary positions alone.
         last: int, N, how many of the last columns are wanted; None for all. The others are
             attended to and go no further.
@@ -154,7 +154,7 @@ class TransformerBlock(ResidualBlock):
     def call(
         self,
         x: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Visibility | Array | None = None,
         positions: Array | None = None,
         last: int | None = None,
         places: Array | None = None,
@@ -163,8 +163,7 @@ class TransformerBlock(ResidualBlock):
         x_mask: Array | None = None,
     ) -> Array:
         mask = with_keys(attention_mask, mask, x_mask)
-        if last is not None and mask is not None and mask.shape[-2] != 1:
-            mask = mask[..., -last:, :]
+        mask = mask if last is None else of_last(mask, ops.shape(x)[1], last)
 
         def attend(h):
             queries = h if last is None else h[:, -last:]
@@ -185,7 +184,7 @@ class TransformerBlock(ResidualBlock):
         x: Array,
         cache: KeyValueCache,
         column: int | Array,
-        mask: Array,
+        mask: Visibility | Array,
         positions: Array | None = None,
     ) -> tuple[Array, KeyValueCache]:
         """The block on N further columns, as ``MultiHeadAttention.extend``: (x, cache)."""
@@ -209,9 +208,9 @@ class CrossAttentionBlock(ResidualBlock):
     Call arguments:
         x: float[B, T, W].
         context: float[B, S, W], the encoder's output.
-        attention_mask: bool broadcastable to [B, H, T, T], for the self-attention.
-        context_mask: bool broadcastable to [B, H, T, S], or bool[B, S]: Keras fills in its own mask
-            of the context's padding, as it does x_mask, bool[B, T], that of x.
+        attention_mask: Visibility, or bool broadcastable to [B, H, T, T], for the self-attention.
+        context_mask: Visibility, or bool broadcastable to [B, H, T, S], or bool[B, S]: Keras fills in its own
+            mask of the context's padding, as it does x_mask, bool[B, T], that of x.
 
     Returns:
         float[B, T, W].
@@ -262,13 +261,13 @@ class CrossAttentionBlock(ResidualBlock):
         self,
         x: Array,
         context: Array,
-        attention_mask: Array | None = None,
-        context_mask: Array | None = None,
+        attention_mask: Visibility | Array | None = None,
+        context_mask: Visibility | Array | None = None,
         training: bool | None = None,
         x_mask: Array | None = None,
     ) -> Array:
         attention_mask = with_keys(attention_mask, x_mask)
-        if context_mask is not None and len(context_mask.shape) == 2:
+        if len(getattr(context_mask, "shape", ())) == 2:
             context_mask = with_keys(None, context_mask)
 
         def attend(h):
@@ -291,9 +290,9 @@ class CrossAttentionBlock(ResidualBlock):
         x: Array,
         cache: KeyValueCache,
         column: int | Array,
-        mask: Array,
+        mask: Visibility | Array,
         memory: KeyValueCache,
-        context_mask: Array | None = None,
+        context_mask: Visibility | Array | None = None,
     ) -> tuple[Array, KeyValueCache]:
         """The block on N further columns.
 
@@ -301,7 +300,7 @@ class CrossAttentionBlock(ResidualBlock):
             x, cache, column, mask: as ``MultiHeadAttention.extend``.
             memory: what ``cross_attention.remember`` made of C contexts. Rows of x that share a
                 context, such as the beams of a search, stand side by side: B is a multiple of C.
-            context_mask: bool broadcastable to [C, H, 1, S].
+            context_mask: Visibility of the keys alone, or bool broadcastable to [C, H, 1, S].
 
         Returns:
             (float[B, N, W], KeyValueCache).

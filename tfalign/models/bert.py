@@ -17,7 +17,7 @@ from tfalign.layers import (
     MultiHeadAttention,
     TokenEmbedding,
     TransformerBlock,
-    key_mask,
+    Visibility,
     normalization,
 )
 from tfalign.layers.initializers import Normal
@@ -171,7 +171,7 @@ class BERT(PretrainedModel, Exported, keras.Model):
         x = self.embedding_norm(x)
         if self.config.dropout:
             x = self.embedding_dropout(x, training=training)
-        return x, key_mask(padding_mask)
+        return x, Visibility.of_real(padding_mask)
 
     def pool(self, hidden: Array, padding_mask: Array | None = None) -> Array:
         """Pooled representation of the text, at the first real token: float[B, W].

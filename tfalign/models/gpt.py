@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfalign.functional.masking import last_true_index, positions_from_mask
+from tfalign.functional.masking import document_positions, last_true_index, positions_from_mask
 from tfalign.layers import (
     Dropout,
     FeedForward,
@@ -19,12 +19,8 @@ from tfalign.layers import (
     Rotary,
     TokenEmbedding,
     TransformerBlock,
-    banded_mask,
-    causal_mask,
-    column_distances,
-    key_mask,
+    Visibility,
     normalization,
-    segment_mask,
 )
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface.writing import PretrainedModel
@@ -215,19 +211,17 @@ class GPT(PretrainedModel, Exported, keras.Model):
 
     def _enter(self, embedded, padding_mask=None, segment_ids=None, training=None):
         """(what the first block gets, a mask for each block, positions)."""
-        columns = ops.shape(embedded)[1]
         if segment_ids is not None:
-            visible = segment_mask(segment_ids) & causal_mask(columns)
-            seen = ops.sum(ops.cast(visible[:, 0], "int32"), axis=-1)
-            positions = ops.maximum(seen - 1, 0)
+            visible = Visibility.of_documents(segment_ids, causal=True)
+            positions = document_positions(segment_ids)
         else:
             padding_mask = all_real(embedded) if padding_mask is None else padding_mask
             positions = positions_from_mask(padding_mask)
-            visible = key_mask(padding_mask) & causal_mask(columns)
+            visible = Visibility.of_real(padding_mask, causal=True)
         x = self._placed(embedded, positions)
         if self.embedding_dropout.rate:
             x = self.embedding_dropout(x, training=training)
-        return x, self._mask_per_block(visible, banded_mask, columns), positions
+        return x, self._mask_per_block(visible), positions
 
     def pool(self, hidden: Array, padding_mask: Array | None = None) -> Array:
         """Pooled representation of the text, the last real token's state: float[B, W].
@@ -268,10 +262,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
         self, embedded: Array, cache: tuple, column: Array | int, visible: Array, positions: Array
     ) -> tuple[Array, tuple]:
         """As ``extend``, of float[B, N, W] that stand for the token embeddings."""
-        count, length = embedded.shape[1], visible.shape[1]
-        distance = column_distances(column, count, length)
-        mask = key_mask(visible) & (distance >= 0)
-        masks = self._mask_per_block(mask, lambda _, w: distance < w, length)
+        masks = self._mask_per_block(Visibility.of_real(visible, causal=True, first=column))
         x = self._placed(embedded, positions)
         extended = []
         for block, block_cache, block_mask in zip(self.blocks, cache, masks):
@@ -288,12 +279,12 @@ class GPT(PretrainedModel, Exported, keras.Model):
             return embedded
         return embedded + self.position_embedding(positions)
 
-    def _mask_per_block(self, mask, band, length):
+    def _mask_per_block(self, mask):
         """``mask`` for dense blocks, and ``mask`` within the window for the others."""
         window = self.config.attention_window
         if window is None:
             return [mask] * len(self.blocks)
-        banded = mask & band(length, window)
+        banded = dataclasses.replace(mask, window=window)
         numbers, windowed = range(len(self.blocks)), self.config.windowed_blocks
         windowed = numbers[1::2] if windowed is None else windowed
         return [banded if number in windowed else mask for number in numbers]

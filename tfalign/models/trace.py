@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from tfalign.layers import Visibility
 from tfalign.types import Array
 
 
@@ -15,14 +16,14 @@ class Trace(NamedTuple):
     """One call of a backbone of L blocks."""
 
     states: tuple[Any, ...]  # L + 1 of float[B, T, W]: before the first block, and after each
-    masks: tuple[Any, ...]  # L of bool broadcastable to [B, H, T, T]
+    masks: tuple[Any, ...]  # L of Visibility, or bool broadcastable to [B, H, T, T]
     positions: Any | None  # int32[B, T], where the blocks use them
 
 
 def trace_blocks(
     blocks: Sequence[keras.layers.Layer],
     x: Array,
-    masks: Sequence[Array],
+    masks: Sequence[Visibility | Array],
     positions: Array | None = None,
 ) -> Trace:
     """The ``Trace`` of blocks that begin with x."""

@@ -18,9 +18,7 @@ from tfalign.layers import (
     SinusoidalPositions,
     TokenEmbedding,
     TransformerBlock,
-    causal_mask,
-    column_distances,
-    key_mask,
+    Visibility,
     normalization,
 )
 from tfalign.models.config import ModelConfig, preset
@@ -122,9 +120,9 @@ class Transformer(Exported, keras.Model):
     ) -> Array:
         """int32[B, S] to float[B, S, W]."""
         source_mask = self._real(source_ids, source_mask)
-        x = self._embed(source_ids, source_mask, training)
+        x, mask = self._embed(source_ids, source_mask, training), Visibility.of_real(source_mask)
         for block in self.encoder:
-            x = block(x, attention_mask=key_mask(source_mask), training=training)
+            x = block(x, attention_mask=mask, training=training)
         return self.final_norms[0](x) if self.config.pre_norm else x
 
     def decode(
@@ -137,8 +135,8 @@ class Transformer(Exported, keras.Model):
     ) -> Array:
         """int32[B, T] and an encoded source to float32[B, T, V]."""
         target_mask = self._real(target_ids, target_mask)
-        mask = key_mask(target_mask) & causal_mask(ops.shape(target_ids)[1])
-        context_mask = None if source_mask is None else key_mask(source_mask)
+        mask = Visibility.of_real(target_mask, causal=True)
+        context_mask = None if source_mask is None else Visibility.of_real(source_mask)
         x = self._embed(target_ids, target_mask, training)
         for block in self.decoder:
             x = block(x, context, attention_mask=mask, context_mask=context_mask, training=training)
@@ -182,9 +180,8 @@ class Transformer(Exported, keras.Model):
         Returns:
             (float[B, N, W], cache).
         """
-        distance = column_distances(column, target_ids.shape[1], visible.shape[1])
-        mask = key_mask(visible) & (distance >= 0)
-        context_mask = None if source_mask is None else key_mask(source_mask)
+        mask = Visibility.of_real(visible, causal=True, first=column)
+        context_mask = None if source_mask is None else Visibility.of_real(source_mask)
         x = self._scaled(target_ids) + self.positions(positions)
         extended = []
         for block, block_cache, block_memory in zip(self.decoder, cache, memory):

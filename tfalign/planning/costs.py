@@ -12,6 +12,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from tfalign.layers.scaled_dot_product import is_long
 from tfalign.models import GPTConfig
 from tfalign.objectives.read_out import LOGITS_OF_A_CHUNK, MOST_LOGITS
 from tfalign.planning.options import ON_POLICY
@@ -329,7 +330,8 @@ def forward_bytes(
 ) -> float:
     """What a forward pass without a backward pass needs at its widest; arguments as ``kept_bytes``."""
     s = _shape(config)
-    attention = 2 * s.queries + 2 * s.keys + 2 * s.heads * columns
+    attention = 2 * s.queries + 2 * s.keys
+    attention += s.queries if is_long(columns, columns) else 2 * s.heads * columns
     block = columns * (2 * s.width + max(attention, 2 * s.inner * s.hidden))
     return rows * max(BYTES[precision] * block, 8.0 * logits * s.vocab)
 
@@ -348,7 +350,9 @@ def _block_keeps(config, queries, keys):
     of_key = 2 * s.width + 2 * s.keys  # input, normalised; keys, values
     of_query = 2 * s.width + 2 * s.queries  # between the sub-layers, normalised; queries, outputs
     of_query += (5 if config.gated else 3) * s.hidden  # what activations, and gates, need
-    return keys * of_key + queries * (of_query + s.heads * keys)
+    # weights; or outputs, once more as tiles, and a number a head that weights come from again
+    attention = s.queries + s.heads if is_long(queries, keys) else s.heads * keys
+    return keys * of_key + queries * (of_query + attention)
 
 
 def _update_costs(config, work, rows, columns, last=None, logits=0, logits_kept=_LOGITS_KEPT):
