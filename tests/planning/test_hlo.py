@@ -41,6 +41,16 @@ def test_collectives_that_go_on_beside_others():
     assert done.collectives == {"all-gather": 2, "collective-permute": 1}
 
 
+def test_a_reduce_scatter_of_a_tpu():
+    """An all-reduce of 64 bytes over 4 chips, of which each keeps a quarter: 48 sent by each, not 96."""
+    line = "  %a = f32[16]{0} all-reduce(%x), replica_groups=[1,4]<=[4], to_apply=%add"
+    scattered = ["%all-reduce-scatter.1 (x: f32[16]) -> f32[4] {", line, "}"]
+    call = "%f = f32[4]{0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1"
+    add = "%add (a: f32[], b: f32[]) -> f32[] {\n  %s = f32[] add(%a, %b)\n}"
+    done = work_of(_module(call, before=[add, *scattered]))
+    assert done.sent == {"reduce-scatter": 48}
+
+
 def _convolution(left, kernel, result, window, labels):
     shapes = {"l": left, "k": kernel}
     lines = [

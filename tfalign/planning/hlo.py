@@ -96,7 +96,7 @@ def work_of(text: str, trips: int | None = 1) -> Work:
         elif match := _INSTRUCTION.match(line):
             shapes[match[1]] = _numbers(match[2])
             own[current]["flops"] += _flops(line, shapes[match[1]], shapes)
-            own[current].update(_traffic(line, pieces))
+            own[current].update(_traffic(line, pieces, current.startswith("all-reduce-scatter")))
             cycles = _CYCLES.search(line)
             own[current]["cycles"] += int(cycles[1]) if cycles else 0
             own[current]["kernels"] += 'target="tpu_custom_call"' in line and not _KERNEL.search(
@@ -194,9 +194,10 @@ def _pairs_that_meet(left, kernel, result, settings, axis):
     return int(np.sum(inside & (place % left_dilation == 0)))
 
 
-def _traffic(line, pieces):
+def _traffic(line, pieces, is_scattered):
     """{("sent", kind): bytes, ("count", kind): 1} of a collective; {} of all else, and of one whose other pieces,
-    which XLA puts into the computations beside it, were seen before."""
+    which XLA puts into the computations beside it, were seen before. A TPU's reduce-scatter is written as an
+    all-reduce in a computation of that name, of which each device keeps its part."""
     found = _COLLECTIVE.search(line)
     if not found:
         return {}
@@ -207,6 +208,9 @@ def _traffic(line, pieces):
     size, kind = _size(found), found[2]
     if kind == "collective-permute":
         sent = size
+    elif kind == "all-reduce" and is_scattered:
+        kind, devices = "reduce-scatter", _group_size(line)
+        sent = size * (devices - 1) / devices
     else:
         devices = _group_size(line)
         times = {"all-reduce": 2, "reduce-scatter": devices}.get(kind, 1)  # of what it returns
