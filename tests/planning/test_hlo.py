@@ -91,7 +91,7 @@ def test_a_convolution_is_what_numpy_counts():
 
 
 def test_loops_branches_and_kernels():
-    """Loops of 3 and 5 rounds, one of unknown rounds, two branches of which one runs, and a kernel of its own."""
+    """Loops of 3 rounds and from 2 to 7, one of unknown rounds, two branches of which one runs, and a kernel of its own."""
     cycles = 'backend_config={"window_config":{"estimated_cycles":"%d"}}'
 
     def computation(name, count):
@@ -100,13 +100,16 @@ def test_loops_branches_and_kernels():
 
     before = [computation(*one) for one in (("b", 10), ("u", 100), ("one", 7), ("two", 9))]
     below = "ROOT %l = pred[]{:T(512)} compare(%i, %n), direction=LT"
-    lines = ("%n = s32[]{:T(128)} constant(5)", "%i = s32[] get-tuple-element(%a), index=0", below)
+    lines = ("%n = s32[]{:T(128)} constant(7)", "%i = s32[] get-tuple-element(%a), index=1", below)
     before.append("\n  ".join(["%five (a: (s32[])) -> pred[] {", *lines]) + "\n}")
     kernel = '{"custom_call_config":{"cost_estimate":{"transcendentals":5,"flops":64}}}'
     text = _module(
         '%w = f32[] while(%x), condition=%k, body=%b, backend_config={"known_trip_count":{"n":"3"}}',
         "%v = f32[] while(%x), condition=%k, body=%u",
-        "%z = f32[] while(%x), condition=%five, body=%b",
+        "%two.c = s32[]{:T(128)} constant(2)",
+        "%two.d = s32[]{:T(128)} copy(%two.c), backend_config={}",
+        "%t = (f32[4]{0}, s32[]) tuple(%x, /*index=1*/%two.d)",
+        "%z = (f32[4]{0}, s32[]) while(%t), condition=%five, body=%b",
         "%c = f32[] conditional(%p, %x, %x), branch_computations={%one, %two}",
         f'%s = f32[4]{{0}} custom-call(%x), custom_call_target="t", backend_config={kernel}',
         '%q = bf16[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}',

@@ -21,9 +21,11 @@ _WINDOW = re.compile(r"window=\{([^}]*)\}")
 _KERNEL = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # of a custom call
 _CALLED = re.compile(r"(body|calls|to_apply)=%([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%([\w.\-]+)")
-_CONDITION = re.compile(r"condition=%([\w.\-]+)")
-_NUMBER = re.compile(r"%(\S+) = s32\[\]\S* constant\((\d+)\)")
-_BELOW = re.compile(r"ROOT %\S+ = pred\[\]\S* compare\(%\S+, %(\S+)\), direction=LT")
+_LOOP = re.compile(r" while\(%(\S+)\), condition=%([\w.\-]+)")
+_NUMBER = re.compile(r"%(\S+) = s32\[\]\S* (?:constant\((\d+)\)|copy\(%(\S+)\))")
+_ELEMENT = re.compile(r"%(\S+) = s32\[\]\S* get-tuple-element\(%\S+\), index=(\d+)")
+_TUPLE = re.compile(r"%(\S+) = .* tuple\((.*?)\)")
+_BELOW = re.compile(r"ROOT %\S+ = pred\[\]\S* compare\(%(\S+), %(\S+)\), direction=LT")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d{1,15})"')
 _COLLECTIVE = re.compile(
@@ -71,7 +73,7 @@ def work_of(text: str, trips: int | None = 1) -> Work:
     Args:
         text: str, the module.
         trips: int, rounds of loops whose number the module does not say, such as the decode loop's; None for one round
-            of every loop. It says it of loops that count from 0, as these do that ``jax.lax`` makes.
+            of every loop. It says it of loops that count, as these do that ``jax.lax`` makes.
 
     Returns:
         Work; of N bytes in the hands of P devices a ring sends 2 N (P - 1) / P for an all-reduce, N (P - 1) / P
@@ -87,10 +89,11 @@ def work_of(text: str, trips: int | None = 1) -> Work:
     >>> done.flops, done.sent
     (60.0, {'all-reduce': 60.0})
     """
-    own, calls, limits, entry, pieces = {}, {}, {}, None, set()
+    own, calls, counters, entry, pieces = {}, {}, _Counters(), None, set()
     for line in text.splitlines():
         if match := _COMPUTATION.match(line):
-            current, shapes, numbers = match[1], {}, {}
+            current, shapes = match[1], {}
+            counters.enter(current)
             own[current], calls[current] = Counter(), []
             entry = current if line.startswith("ENTRY") else entry
         elif match := _INSTRUCTION.match(line):
@@ -102,11 +105,8 @@ def work_of(text: str, trips: int | None = 1) -> Work:
             own[current]["kernels"] += 'target="tpu_custom_call"' in line and not _KERNEL.search(
                 line
             )
-            calls[current] += _called(line, trips, limits)
-            if number := _NUMBER.search(line):
-                numbers[number[1]] = int(number[2])
-            elif (below := _BELOW.search(line)) and below[1] in numbers:
-                limits[current] = numbers[below[1]]
+            counters.read(line)
+            calls[current] += _called(line, trips, counters)
     total = _total(entry, own, calls, {})
     return Work(
         float(total["flops"]),
@@ -132,19 +132,55 @@ def _pairs(counter):
     return ((key, count) for key, count in counter.items() if isinstance(key, tuple))
 
 
-def _rounds(line, trips, limits):
-    """Of a loop; ``limits`` has the numbers below which conditions hold."""
+class _Counters:
+    """Loops that count: where their conditions end, and where they begin."""
+
+    def __init__(self):
+        self.limits = {}  # of a condition: (place of the count in the loop's tuple, where it ends)
+
+    def enter(self, computation):
+        """Begins a computation: what was known of the one before is forgotten."""
+        self.computation = computation
+        self.numbers, self.elements, self.tuples = {}, {}, {}
+
+    def read(self, line):
+        """Looks at an instruction."""
+        if found := _NUMBER.search(line):
+            number = int(found[2]) if found[2] else self.numbers.get(found[3])
+            self.numbers[found[1]] = number
+        elif found := _ELEMENT.search(line):
+            self.elements[found[1]] = int(found[2])
+        elif found := _TUPLE.search(line):
+            self.tuples[found[1]] = re.findall(r"%([^\s,]+)", found[2])
+        elif found := _BELOW.search(line):
+            place, limit = self.elements.get(found[1]), self.numbers.get(found[2])
+            if None not in (place, limit):
+                self.limits[self.computation] = place, limit
+
+    def rounds(self, line):
+        """Of a loop; None where the module does not say."""
+        if found := _TRIPS.search(line):
+            return int(found[1])
+        values, condition = _LOOP.search(line).groups()
+        if condition not in self.limits or values not in self.tuples:
+            return None
+        place, limit = self.limits[condition]
+        first = self.numbers.get(self.tuples[values][place])
+        return None if first is None else limit - first
+
+
+def _rounds(line, trips, counters):
+    """Of a loop."""
     if trips is None:
         return 1
-    if found := _TRIPS.search(line):
-        return int(found[1])
-    return limits.get(_CONDITION.search(line)[1], trips)
+    known = counters.rounds(line)
+    return trips if known is None else known
 
 
-def _called(line, trips, limits):
+def _called(line, trips, counters):
     """[(rounds, [computations of which one is run])] of an instruction."""
     called = [
-        (_rounds(line, trips, limits) if how == "body" else 1, [name])
+        (_rounds(line, trips, counters) if how == "body" else 1, [name])
         for how, name in _CALLED.findall(line)
     ]
     branches = [
