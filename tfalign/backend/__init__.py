@@ -9,6 +9,7 @@
 ``input_gradient``         a function's value and its gradient for its argument
 ``fori_loop``              a compiled loop whose body may change variables, such as dropout's seeds
 ``if_true``                a function that changes variables, called within a program or not
+``kernel_attention``       attention by the devices' own kernel, where they have one
 ``read``                   a variable's value as it is now, whatever is assigned to it later
 ``has_value``              whether an array can be looked at now, outside a program
 ``assign_part``            part of a variable set without a second copy of it
@@ -41,6 +42,7 @@ if keras.backend.backend() == "tensorflow":
         input_gradient,
         jit,
         jit_batch,
+        kernel_attention,
         read,
         value_and_grad,
     )
@@ -63,6 +65,7 @@ elif keras.backend.backend() == "jax":
         jit,
         jit_batch,
         jit_rows,
+        kernel_attention,
         read,
         value_and_grad,
     )
@@ -104,6 +107,7 @@ __all__ = [
     "jit",
     "jit_batch",
     "jit_rows",
+    "kernel_attention",
     "own_parts",
     "process_index",
     "read",

@@ -191,6 +191,17 @@ def if_true(
         variable.assign(value)
 
 
+def kernel_attention(
+    queries: jax.Array, keys: jax.Array, values: jax.Array, **rule: Any
+) -> jax.Array | None:
+    """As in ``backend.tensorflow``."""
+    if jax_devices.platform() != "tpu":
+        return None
+    from tfalign.backend.jax_splash import splash_attention  # takes its time to import
+
+    return splash_attention(queries, keys, values, **rule)
+
+
 def read(variable: keras.Variable) -> jax.Array:
     """As in ``backend.tensorflow``."""
     return variable.value

@@ -15,7 +15,7 @@ from keras import tree
 
 def spread(arguments: Any) -> Any:
     """Arguments on the mesh, if there is one: rows spread where it divides them, all else whole."""
-    if _mesh()[0] is None:
+    if mesh_and_rows()[0] is None:
         return arguments
 
     def place(x):
@@ -45,7 +45,7 @@ def abstract_variable(variable: keras.Variable) -> jax.ShapeDtypeStruct:
 
 def _place_of(shape):
     """Where an argument lies: spread by its rows where the mesh divides them; None without a mesh."""
-    mesh, axis = _mesh()
+    mesh, axis = mesh_and_rows()
     if mesh is None:
         return None
     divisible = len(shape) > 0 and shape[0] % mesh.shape[axis] == 0
@@ -54,7 +54,7 @@ def _place_of(shape):
 
 def whole(outputs: Any) -> Any:
     """Within a program: outputs that every device shall hold."""
-    mesh, _ = _mesh()
+    mesh, _ = mesh_and_rows()
     if mesh is None:
         return outputs
     place = NamedSharding(mesh, PartitionSpec())
@@ -65,7 +65,7 @@ def whole(outputs: Any) -> Any:
 
 def check_rows(arguments: Any) -> None:
     """Raises a ValueError if the mesh does not divide the rows of an argument."""
-    mesh, axis = _mesh()
+    mesh, axis = mesh_and_rows()
     for x in tree.flatten(arguments) if mesh is not None else ():
         if np.ndim(x) and np.shape(x)[0] % mesh.shape[axis]:
             raise ValueError(
@@ -118,8 +118,14 @@ def own_parts(variable: keras.Variable) -> list[tuple[tuple[int, ...], np.ndarra
     ]
 
 
-def _mesh():
-    """(jax.sharding.Mesh, name of the axis that rows are spread over); (None, None) without one."""
+def platform() -> str:
+    """Of the devices that a program is traced for, "cpu", "gpu" or "tpu": the mesh's, which need not be here."""
+    mesh, _ = mesh_and_rows()
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
+def mesh_and_rows() -> tuple[jax.sharding.Mesh | None, str | None]:
+    """(the mesh, name of the axis that rows are spread over); (None, None) without one."""
     current = keras.distribution.distribution()
     if current is None:
         return None, None

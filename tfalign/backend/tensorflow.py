@@ -152,6 +152,23 @@ def if_true(
     tf.cond(predicate, call, lambda: False)
 
 
+def kernel_attention(queries: Any, keys: Any, values: Any, **rule: Any) -> Any | None:
+    """Self-attention by a kernel of the devices that a program is traced for; None where there is none.
+
+    A query that may look nowhere, such as padding, gets numbers without a meaning.
+
+    Args:
+        queries: float[B, H, T, D].
+        keys: float[B, G, T, D], H a multiple of G.
+        values: float[B, G, T, D].
+        rule: ``query_documents``, ``key_documents``, ``causal`` and ``window`` of ``layers.Visibility``.
+
+    Returns:
+        float[B, H, T, D] or None.
+    """
+    return None
+
+
 def read(variable: keras.Variable) -> tf.Tensor:
     """A Keras variable's value as it is now, whatever is assigned to it later."""
     return tf.convert_to_tensor(variable.value)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from keras import ops
 
+from tfalign import backend
 from tfalign.layers.blockwise import TILE, blockwise_attention
 from tfalign.layers.masks import Visibility
 from tfalign.types import Array
@@ -49,13 +52,23 @@ def scaled_dot_product_attention(
 def attended(
     queries: Array, keys: Array, values: Array, mask: Visibility | Array | None = None
 ) -> Array:
-    """The outputs of ``scaled_dot_product_attention``, arguments as there, of long sequences by
-    ``blockwise_attention``."""
+    """The outputs of ``scaled_dot_product_attention``, arguments as there; of long sequences by the devices' own
+    kernel where there is one (splash attention on TPUs), else by ``blockwise_attention``."""
     shapes = *queries.shape, *keys.shape
     by_rule = mask is None or isinstance(mask, Visibility)
     if by_rule and None not in shapes and is_long(queries.shape[2], keys.shape[2]):
-        return blockwise_attention(queries, keys, values, mask or Visibility())
+        rule = mask or Visibility()
+        outputs = _by_kernel(queries, keys, values, rule)
+        return blockwise_attention(queries, keys, values, rule) if outputs is None else outputs
     return scaled_dot_product_attention(queries, keys, values, mask)[0]
+
+
+def _by_kernel(queries, keys, values, rule):
+    """The outputs, or None: the kernels are for self-attention of all columns."""
+    if queries.shape[2] != keys.shape[2] or not isinstance(rule.first, int) or rule.first:
+        return None
+    given = {x.name: getattr(rule, x.name) for x in dataclasses.fields(rule) if x.name != "first"}
+    return backend.kernel_attention(queries, keys, values, **given)
 
 
 def is_long(num_queries: int, num_keys: int) -> bool:

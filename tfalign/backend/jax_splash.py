@@ -1,0 +1,95 @@
+"""Splash attention, the kernel for TPUs that ``jax.experimental.pallas`` has; ``backend.kernel_attention`` chooses it."""
+
+from __future__ import annotations
+
+import jax
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+from jax.sharding import PartitionSpec
+
+from tfalign.backend import jax_devices
+
+_LANES = 128  # lengths are multiples of it
+_BLOCKS = (
+    512,
+    256,
+    128,
+)  # queries, and keys, that the kernel looks at together: the largest that fits
+
+
+def splash_attention(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    query_documents: jax.Array | None = None,
+    key_documents: jax.Array | None = None,
+    causal: bool = False,
+    window: int | None = None,
+    interpret: bool = False,
+) -> jax.Array | None:
+    """As ``backend.kernel_attention``, on a TPU, or interpreted on any device.
+
+    Returns:
+        float[B, H, T, D]; None where the mesh does not divide rows or heads.
+    """
+    length = queries.shape[2]
+    ids = _documents(queries, query_documents, key_documents)
+    padding = -length % _LANES
+    wide, narrow = ((0, 0), (0, 0), (0, padding), (0, 0)), ((0, 0), (0, padding))
+    heads = [jax.numpy.pad(x, wide) for x in (queries * queries.shape[-1] ** -0.5, keys, values)]
+    ids = [jax.numpy.pad(x, narrow) for x in ids]
+    mask = _mask(length + padding, causal, window)
+
+    def attend(queries, keys, values, query_ids, key_ids):
+        kernel = splash.make_splash_mha_single_device(
+            masks.MultiHeadMask([mask] * queries.shape[1]),
+            block_sizes=_block_sizes(length + padding),
+            interpret=interpret,
+        )
+        segments = splash.SegmentIds(query_ids, key_ids)
+        return jax.vmap(kernel)(queries, keys, values, segments)
+
+    attend = _on_each_device(attend, queries.shape[0], keys.shape[1])
+    return None if attend is None else attend(*heads, *ids)[:, :, :length]
+
+
+def _documents(queries, of_queries, of_keys):
+    """int32[B, T] of queries and of keys, 0 at padding, which so attends to itself: no query's softmax is empty."""
+    if of_keys is None:
+        of_keys = jax.numpy.ones((queries.shape[0], queries.shape[2]), "int32")
+    if of_queries is None:
+        return jax.numpy.minimum(of_keys, 1), of_keys
+    return jax.numpy.maximum(of_queries, 0), of_keys
+
+
+def _mask(length, causal, window):
+    shape = (length, length)
+    if window is not None:
+        return masks.LocalMask(shape, (window - 1, 0 if causal else window - 1), 0)
+    return masks.CausalMask(shape) if causal else masks.FullMask(shape)
+
+
+def _block_sizes(length):
+    size = next(x for x in _BLOCKS if length % x == 0)
+    return splash.BlockSizes(
+        block_q=size,
+        block_kv=size,
+        block_q_dkv=size,
+        block_kv_dkv=size,
+        block_q_dq=size,
+        block_kv_dq=size,
+    )
+
+
+def _on_each_device(attend, rows, groups):
+    """The function on each device's rows and heads: the compiler cannot divide a kernel. None if the mesh does not."""
+    mesh, axis = jax_devices.mesh_and_rows()
+    if mesh is None:
+        return attend
+    model = "model" if "model" in mesh.shape else None
+    if rows % mesh.shape[axis] or (model and groups % mesh.shape[model]):
+        return None
+    heads, ids = PartitionSpec(axis, model), PartitionSpec(axis)
+    return jax.shard_map(
+        attend, mesh=mesh, in_specs=(heads,) * 3 + (ids,) * 2, out_specs=heads, check_vma=False
+    )
