@@ -63,9 +63,11 @@ def test_the_page(capsys):
     refused = program._replace(temporaries=0, needed=200_000_000_000)
     text = page(compiled._replace(programs=[refused]), planned, "float32", device)
     assert "update: refused, it needs 200,000.0 MB" in text and "it does not fit" in text
-    kernels = program._replace(work=done._replace(kernels=12.0))
+    # kernels that take as long again at the peak
+    kernels = program._replace(work=done._replace(kernels=12.0, kernel_flops=459e12 * 1e-4))
     text = page(compiled._replace(programs=[kernels]), planned, "float32", device)
     assert "update: 12 kernels that do not say their operations" in text
+    assert _rows(text)["update"][1:3] == ["0.0002", "0.050"]
 
 
 @pytest.mark.tensorflow

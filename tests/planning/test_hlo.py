@@ -122,6 +122,15 @@ def test_loops_branches_and_kernels():
     assert work_of(text, None).cycles == 10 + 100 + 10 + 9
 
 
+def test_splash_attention():
+    """Three products of [5, 64] and [7, 64], for 2 rows of 4 heads, and nothing of a kernel of another name."""
+    constraints = "operand_layout_constraints={s8[1,8,8]{2,1,0}, bf16[2,4,5,64]{3,2,1,0}, bf16[2,4,7,64]{3,2,1,0}}"
+    call = f'bf16[4]{{0}} custom-call(%x), custom_call_target="tpu_custom_call", {constraints}'
+    done = work_of(_module(f"%splash_mha_dq_no_residuals.1 = {call}", f"%other = {call}"))
+    assert done.kernel_flops == 3 * 2 * 2 * 4 * 5 * 7 * 64
+    assert done.kernels == 2 and done.flops == 0
+
+
 def test_what_hinders_a_program():
     """A line as JAX writes a Python callback, a dynamic dimension, and a collective that is neither."""
     call = '%c = f32[2] custom-call(%x), custom_call_target="xla_ffi_python_cpu_callback"'

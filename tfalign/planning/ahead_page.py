@@ -38,12 +38,7 @@ def page(compiled: Ahead, planned: Scaled, precision: str, device: Device) -> st
             "Compiled for a TPU; of one chip and one run of a program:",
             table(_MEMORY, memory),
             table(_WORK, work),
-            *(
-                f"{p.name}: {p.work.kernels:,.0f} kernels that do not say their operations; neither they nor their "
-                "cycles are in the table, and seconds have their bytes alone."
-                for p in compiled.programs
-                if p.work.kernels
-            ),
+            *(_kernels(p, peak) for p in compiled.programs if p.work.kernels),
             *(
                 f"{p.name}: refused, it needs {megabytes(p.needed)} MB by the compiler's own word."
                 for p in refused
@@ -63,6 +58,15 @@ def _verdict(compiled, device):
     )
 
 
+def _kernels(program, peak):
+    flops = program.work.kernel_flops
+    return (
+        f"{program.name}: {program.work.kernels:,.0f} kernels that do not say their operations: they are not in the "
+        "table's, nor in its cycles. To the seconds, which have their bytes alone, attention's are added, were no "
+        f"tile left out, at the peak: {billions(flops)} GFLOP, {flops / peak:.3g} s."
+    )
+
+
 def _memory(program: ChipProgram, device: Device) -> tuple[str, ...]:
     in_all = program.arguments + program.passing
     sizes = program.arguments, program.temporaries, program.results, in_all
@@ -71,7 +75,7 @@ def _memory(program: ChipProgram, device: Device) -> tuple[str, ...]:
 
 
 def _work(program, planned, peak):
-    seconds = program.seconds
+    seconds = program.seconds and program.seconds + program.work.kernel_flops / peak
     flops = planned.costs.flops.get(program.name)
     share = "-"
     if seconds and flops:

@@ -18,6 +18,9 @@ _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = \(?\w+\[([\d,]*)\]")
 _DOT = re.compile(r" dot\(%(\S+), %\S+\).*lhs_contracting_dims=\{([\d,]*)\}")
 _CONVOLUTION = re.compile(r" convolution\(%(\S+), %(\S+)\)(.*) dim_labels=(\w+)_(\w+)->(\w+)")
 _WINDOW = re.compile(r"window=\{([^}]*)\}")
+_SPLASH = re.compile(r"splash_\w+?_(fwd|dkv|dq)_.*operand_layout_constraints=\{(.*)")
+_PRODUCTS = {"fwd": 2, "dkv": 4, "dq": 3}  # of queries, keys, values and gradients with each other
+_HEADS = re.compile(r"(?:bf16|f32)\[(\d+),(\d+),(\d+),(\d+)\]")
 _KERNEL = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # of a custom call
 _CALLED = re.compile(r"(body|calls|to_apply)=%([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%([\w.\-]+)")
@@ -50,7 +53,8 @@ class Work(NamedTuple):
     sent: dict[str, float]  # bytes a device sends to others, by kind of collective
     collectives: dict[str, float]  # how many there are, by kind
     cycles: float  # by the compiler's estimate, where it makes one
-    kernels: float = 0.0  # written by hand, such as attention's, that do not say their operations: counted nowhere
+    kernels: float = 0.0  # written by hand, such as attention's, that do not say their operations
+    kernel_flops: float = 0.0  # of those that are splash attention, were no tile left out
 
     @property
     def total_sent(self) -> float:
@@ -102,9 +106,8 @@ def work_of(text: str, trips: int | None = 1) -> Work:
             own[current].update(_traffic(line, pieces, current.startswith("all-reduce-scatter")))
             cycles = _CYCLES.search(line)
             own[current]["cycles"] += int(cycles[1]) if cycles else 0
-            own[current]["kernels"] += 'target="tpu_custom_call"' in line and not _KERNEL.search(
-                line
-            )
+            if 'target="tpu_custom_call"' in line and not _KERNEL.search(line):
+                own[current].update(kernels=1, kernel_flops=_splash_flops(line))
             counters.read(line)
             calls[current] += _called(line, trips, counters)
     total = _total(entry, own, calls, {})
@@ -114,6 +117,7 @@ def work_of(text: str, trips: int | None = 1) -> Work:
         {kind: count for (what, kind), count in _pairs(total) if what == "count"},
         float(total["cycles"]),
         float(total["kernels"]),
+        float(total["kernel_flops"]),
     )
 
 
@@ -200,6 +204,16 @@ def _flops(line, shape, shapes):
         return _convolution_flops(found, shape, shapes)
     found = "custom-call(" in line and _KERNEL.search(line)
     return float(found[1]) if found else 0.0
+
+
+def _splash_flops(line):
+    """Of splash attention's kernels, which JAX names by what they compute; 0 of others."""
+    found = _SPLASH.search(line)
+    shapes = _HEADS.findall(found[2]) if found else []
+    if len(shapes) < 2:
+        return 0.0
+    queries, keys = ([int(size) for size in shape] for shape in shapes[:2])
+    return 2.0 * _PRODUCTS[found[1]] * math.prod(queries) * keys[2]
 
 
 def _convolution_flops(found, shape, shapes):
