@@ -137,6 +137,13 @@ def fields_of(name):
 OFTEN = ("ppo", "vtrace", "grpo", "dapo", "turn_ppo", "online_dpo")  # one of each kind
 
 
+def marks_of(name, number, place):
+    """Of the others one field in three with --slow, not the same three of each."""
+    if name in OFTEN:
+        return []
+    return [pytest.mark.slow] + [pytest.mark.exhaustive] * ((number + place) % 3 > 0)
+
+
 def value_of(chosen, field):
     for record in (chosen, chosen.credit, chosen.objective):
         if field in {known.name for known in dataclasses.fields(record)}:
@@ -147,9 +154,9 @@ def value_of(chosen, field):
 @pytest.mark.parametrize(
     ("name", "field"),
     [
-        pytest.param(name, field, marks=[] if name in OFTEN else pytest.mark.slow)
-        for name in ALGORITHMS
-        for field in fields_of(name)
+        pytest.param(name, field, marks=marks_of(name, number, place))
+        for number, name in enumerate(ALGORITHMS)
+        for place, field in enumerate(fields_of(name))
     ],
 )
 def test_every_field_of_an_algorithm(models, name, field):

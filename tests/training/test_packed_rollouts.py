@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import pytest
 
+from tests.sampling import one_in
 from tfalign.decoding import Automaton
 from tfalign.environments import ScriptedUser
 from tfalign.models import (
@@ -113,8 +114,7 @@ def improved(worker, chosen):
     )
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in CONFIGS])
-@pytest.mark.parametrize("name", UPDATED)
+@pytest.mark.parametrize(("name", "kind"), one_in(len(CONFIGS), list(UPDATED), list(CONFIGS)))
 def test_the_first_ratio_is_one(name, kind):
     config = CONFIGS[kind]
     chosen = algorithm(name, temperature=0.8, constraint=config.constraint)
