@@ -8,7 +8,6 @@ import pytest
 
 from experiments.studies.enumerable import Problem, mirror, no_repeats, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
-from tests.sampling import one_in
 from tfalign.decoding import Greedy, generate
 from tfalign.functional.kl import k2, k3
 from tfalign.models import Actor
@@ -93,7 +92,9 @@ def test_the_optimum_of_conversations_is_reached():
     assert distance(problem, "rloo", 0.5, steps=150, batch_size=128) < 0.03
 
 
-@pytest.mark.parametrize(("name", "beta"), one_in(2, NAMES, BETAS[1:]))
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", BETAS[1:])
+@pytest.mark.parametrize("name", NAMES)
 def test_conversations_of_two_turns(name, beta):
     """At 0.3 PPO and REINFORCE end at 0.065 and 0.067, see docs/results/exact_optima.md."""
     problem = Problem(6, 4, user=mirror(6))
@@ -101,7 +102,9 @@ def test_conversations_of_two_turns(name, beta):
     assert distance(problem, name, beta) <= MARK
 
 
-@pytest.mark.parametrize(("name", "beta"), one_in(len(BETAS), NAMES, BETAS))
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("name", NAMES)
 def test_constrained_six_tokens_four_steps(name, beta):
     problem = Problem(6, 4, constraint=no_repeats(6, 4))
     start = problem.probabilities(problem.policy())
