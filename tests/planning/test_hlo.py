@@ -91,7 +91,7 @@ def test_a_convolution_is_what_numpy_counts():
 
 
 def test_loops_branches_and_kernels():
-    """Loops of 3 rounds and from 2 to 7, one of unknown rounds, two branches of which one runs, and a kernel of its own."""
+    """Loops of 3 rounds, from 2 to 7, and so by twos, one of unknown rounds, two branches of which one runs, and a kernel of its own."""
     cycles = 'backend_config={"window_config":{"estimated_cycles":"%d"}}'
 
     def computation(name, count):
@@ -100,8 +100,14 @@ def test_loops_branches_and_kernels():
 
     before = [computation(*one) for one in (("b", 10), ("u", 100), ("one", 7), ("two", 9))]
     below = "ROOT %l = pred[]{:T(512)} compare(%i, %n), direction=LT"
-    lines = ("%n = s32[]{:T(128)} constant(7)", "%i = s32[] get-tuple-element(%a), index=1", below)
+    lines = ("%n = s32[]{:T(128)} constant(7)", "%i = u32[] get-tuple-element(%a), index=1", below)
     before.append("\n  ".join(["%five (a: (s32[])) -> pred[] {", *lines]) + "\n}")
+    count = ("%i = s32[] get-tuple-element(%a), index=1", "%two = s32[]{:T(128)} constant(2)")
+    more = "%j = s32[]{:T(128)S(6)} add(%i, %two)", "ROOT %t = (f32[], s32[]) tuple(%x, %j)"
+    done = f"%x = f32[] add(%z, %z), {cycles % 1000}"
+    before.append(
+        "\n  ".join(["%twos (a: (f32[], s32[])) -> (f32[]) {", *count, done, *more]) + "\n}"
+    )
     kernel = '{"custom_call_config":{"cost_estimate":{"transcendentals":5,"flops":64}}}'
     text = _module(
         '%w = f32[] while(%x), condition=%k, body=%b, backend_config={"known_trip_count":{"n":"3"}}',
@@ -110,6 +116,7 @@ def test_loops_branches_and_kernels():
         "%two.d = s32[]{:T(128)} copy(%two.c), backend_config={}",
         "%t = (f32[4]{0}, s32[]) tuple(%x, /*index=1*/%two.d)",
         "%z = (f32[4]{0}, s32[]) while(%t), condition=%five, body=%b",
+        "%y = (f32[4]{0}, s32[]) while(%t), condition=%five, body=%twos",
         "%c = f32[] conditional(%p, %x, %x), branch_computations={%one, %two}",
         f'%s = f32[4]{{0}} custom-call(%x), custom_call_target="t", backend_config={kernel}',
         '%q = bf16[4]{0} custom-call(%x), custom_call_target="tpu_custom_call", backend_config={}',
@@ -117,9 +124,9 @@ def test_loops_branches_and_kernels():
     )
     done = work_of(text, trips=2)
     assert done.kernels == 1  # that does not say its operations
-    assert done.cycles == 3 * 10 + 2 * 100 + 5 * 10 + 9
+    assert done.cycles == 3 * 10 + 2 * 100 + 5 * 10 + 3 * 1000 + 9
     assert done.flops == 64
-    assert work_of(text, None).cycles == 10 + 100 + 10 + 9
+    assert work_of(text, None).cycles == 10 + 100 + 10 + 1000 + 9
 
 
 def test_splash_attention():

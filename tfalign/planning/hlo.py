@@ -24,9 +24,10 @@ _HEADS = re.compile(r"(?:bf16|f32)\[(\d+),(\d+),(\d+),(\d+)\]")
 _KERNEL = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # of a custom call
 _CALLED = re.compile(r"(body|calls|to_apply)=%([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%([\w.\-]+)")
-_LOOP = re.compile(r" while\(%(\S+)\), condition=%([\w.\-]+)")
-_NUMBER = re.compile(r"%(\S+) = s32\[\]\S* (?:constant\((\d+)\)|copy\(%(\S+)\))")
-_ELEMENT = re.compile(r"%(\S+) = s32\[\]\S* get-tuple-element\(%\S+\), index=(\d+)")
+_LOOP = re.compile(r" while\(%(\S+)\), condition=%([\w.\-]+), body=%([\w.\-]+)")
+_SUM = re.compile(r"%(\S+) = [su]32\[\]\S* add\(%(\S+), %(\S+)\)")
+_NUMBER = re.compile(r"%(\S+) = [su]32\[\]\S* (?:constant\((\d+)\)|copy\(%(\S+)\))")
+_ELEMENT = re.compile(r"%(\S+) = [su]32\[\]\S* get-tuple-element\(%\S+\), index=(\d+)")
 _TUPLE = re.compile(r"%(\S+) = .* tuple\((.*?)\)")
 _BELOW = re.compile(r"ROOT %\S+ = pred\[\]\S* compare\(%(\S+), %(\S+)\), direction=LT")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
@@ -137,15 +138,16 @@ def _pairs(counter):
 
 
 class _Counters:
-    """Loops that count: where their conditions end, and where they begin."""
+    """Loops that count: where they begin and end, and by how much they count."""
 
     def __init__(self):
         self.limits = {}  # of a condition: (place of the count in the loop's tuple, where it ends)
+        self.steps = {}  # of a body and a place: what is added to it
 
     def enter(self, computation):
         """Begins a computation: what was known of the one before is forgotten."""
         self.computation = computation
-        self.numbers, self.elements, self.tuples = {}, {}, {}
+        self.numbers, self.elements, self.sums, self.tuples = {}, {}, {}, {}
 
     def read(self, line):
         """Looks at an instruction."""
@@ -154,8 +156,15 @@ class _Counters:
             self.numbers[found[1]] = number
         elif found := _ELEMENT.search(line):
             self.elements[found[1]] = int(found[2])
+        elif found := _SUM.search(line):
+            self.sums[found[1]] = self.elements.get(found[2]), self.numbers.get(found[3])
         elif found := _TUPLE.search(line):
-            self.tuples[found[1]] = re.findall(r"%([^\s,]+)", found[2])
+            self.tuples[found[1]] = values = re.findall(r"%([^\s,]+)", found[2])
+            for place, (added_to, step) in enumerate(
+                self.sums.get(x, (None, None)) for x in values
+            ):
+                if added_to == place and step:
+                    self.steps[self.computation, place] = step
         elif found := _BELOW.search(line):
             place, limit = self.elements.get(found[1]), self.numbers.get(found[2])
             if None not in (place, limit):
@@ -165,12 +174,13 @@ class _Counters:
         """Of a loop; None where the module does not say."""
         if found := _TRIPS.search(line):
             return int(found[1])
-        values, condition = _LOOP.search(line).groups()
+        values, condition, body = _LOOP.search(line).groups()
         if condition not in self.limits or values not in self.tuples:
             return None
         place, limit = self.limits[condition]
         first = self.numbers.get(self.tuples[values][place])
-        return None if first is None else limit - first
+        step = self.steps.get((body, place), 1)
+        return None if first is None else -((first - limit) // step)
 
 
 def _rounds(line, trips, counters):
