@@ -8,6 +8,7 @@
 ``value_and_grad``         a scalar function's value and its gradients for Keras variables
 ``input_gradient``         a function's value and its gradient for its argument
 ``fori_loop``              a compiled loop whose body may change variables, such as dropout's seeds
+``scan``                   a compiled loop over rows of arrays through which gradients flow
 ``if_true``                a function that changes variables, called within a program or not
 ``kernel_attention``       attention by the devices' own kernel, where they have one
 ``read``                   a variable's value as it is now, whatever is assigned to it later
@@ -44,6 +45,7 @@ if keras.backend.backend() == "tensorflow":
         jit_batch,
         kernel_attention,
         read,
+        scan,
         value_and_grad,
     )
     from tfalign.backend.tensorflow_devices import (
@@ -67,6 +69,7 @@ elif keras.backend.backend() == "jax":
         jit_rows,
         kernel_attention,
         read,
+        scan,
         value_and_grad,
     )
     from tfalign.backend.jax_devices import (
@@ -112,6 +115,7 @@ __all__ = [
     "process_index",
     "read",
     "replicas",
+    "scan",
     "strategy",
     "to_numpy",
     "value_and_grad",

@@ -167,6 +167,12 @@ def fori_loop(lower: int, upper: int, body: Callable, initial: Any) -> Any:
     return values
 
 
+def scan(body: Callable, carried: Any, rows: Sequence[Sequence[Any]]) -> Any:
+    """As in ``backend.tensorflow``."""
+    stacked = [jax.numpy.stack(column) for column in zip(*rows)]
+    return jax.lax.scan(lambda x, row: (body(x, row), None), carried, stacked)[0]
+
+
 def if_true(
     predicate: jax.Array, function: Callable[[], Any], variables: Sequence[keras.Variable]
 ) -> None:

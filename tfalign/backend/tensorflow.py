@@ -131,6 +131,43 @@ def fori_loop(lower: int, upper: int, body: Callable, initial: Any) -> Any:
     return ops.fori_loop(lower, upper, body, initial)
 
 
+def scan(body: Callable, carried: Any, rows: Sequence[Sequence[Any]]) -> Any:
+    """A loop over rows of arrays within a compiled function, through which gradients flow.
+
+    The arrays are stacked first: a copy of them all.
+
+    Args:
+        body: ``(array, row) -> array``, which keeps its shape and dtype.
+        carried: array before the first round.
+        rows: a list of arrays for each round, of the same shapes and dtypes in all.
+
+    Returns:
+        The array after the last round.
+    """
+    # A list that is popped: its gradient is pushed to, a row a round. That of an array that is
+    # indexed would be as large as the array in every round.
+    columns = [tf.stack(column) for column in zip(*reversed(rows))]
+    shapes = [tf.constant(column.shape[1:].as_list(), tf.int32) for column in columns]
+    lists = [
+        tf.raw_ops.TensorListFromTensor(tensor=column, element_shape=shape)
+        for column, shape in zip(columns, shapes)
+    ]
+
+    def step(index, carried, lists):
+        rest, row = [], []
+        for column, shape, values in zip(columns, shapes, lists):
+            values, last = tf.raw_ops.TensorListPopBack(
+                input_handle=values, element_shape=shape, element_dtype=column.dtype
+            )
+            rest.append(values)
+            row.append(tf.ensure_shape(last, column.shape[1:]))
+        return index + 1, body(carried, row), rest
+
+    first = tf.constant(0), carried, lists
+    rounds = len(rows)
+    return tf.while_loop(lambda i, *_: i < rounds, step, first, maximum_iterations=rounds)[1]
+
+
 def if_true(
     predicate: tf.Tensor, function: Callable[[], Any], variables: Sequence[keras.Variable]
 ) -> None:

@@ -29,6 +29,7 @@ from tfalign.layers.positions import (
 )
 from tfalign.layers.prefixes import IdPrefix, PatchPrefix, PrefixEncoder, VectorPrefix
 from tfalign.layers.scaled_dot_product import scaled_dot_product_attention
+from tfalign.layers.stack import run_blocks
 
 __all__ = [
     "CrossAttentionBlock",
@@ -57,6 +58,7 @@ __all__ = [
     "normalization",
     "rotary_frequencies",
     "rotate",
+    "run_blocks",
     "scaled_dot_product_attention",
     "segment_mask",
     "with_keys",

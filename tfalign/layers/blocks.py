@@ -6,6 +6,9 @@ class. ``normalization`` makes the two norms in use.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,6 +18,8 @@ from tfalign.layers.attention import KeyValueCache, MultiHeadAttention
 from tfalign.layers.dropout import Dropout
 from tfalign.layers.masks import Visibility, of_last, with_keys
 from tfalign.types import Array, Shape
+
+_are_recomputed_whole = contextvars.ContextVar("are_recomputed_whole", default=False)
 
 
 def normalization(
@@ -36,10 +41,13 @@ class ResidualBlock(keras.layers.Layer):
             block's states again from its input instead of keeping them (Chen et al. 2016). Costs a
             forward pass more. Not with dropout, an adapter's included, which would drop something else
             the second time.
+        scan: bool or None, set on this class: whether a stack of equal blocks is compiled as one block in a
+            loop, see ``run_blocks``; None: where it is deep.
     """
 
     sublayers: tuple[str, ...] = ()
     remat = False
+    scan: bool | None = None
 
     def __init__(self, pre_norm: bool, dropout: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,6 +80,8 @@ class ResidualBlock(keras.layers.Layer):
         dropout = max(x.rate for x in layers if isinstance(x, keras.layers.Dropout))
         if training and dropout:
             raise ValueError(f"remat needs dropout 0. Received: dropout={dropout}")
+        if _are_recomputed_whole.get():
+            return function(*states)
         return keras.remat(function)(*states)
 
     def _drop(self, x, training):
@@ -93,6 +103,16 @@ class ResidualBlock(keras.layers.Layer):
             name: keras.saving.deserialize_keras_object(config[name]) for name in cls.sublayers
         }
         return cls(**(config | layers))
+
+
+@contextlib.contextmanager
+def recomputed_whole() -> Iterator[None]:
+    """What is called within is recomputed by the caller: a block with ``remat`` need not do it again."""
+    token = _are_recomputed_whole.set(True)
+    try:
+        yield
+    finally:
+        _are_recomputed_whole.reset(token)
 
 
 @keras.saving.register_keras_serializable("tfalign")

@@ -19,6 +19,7 @@ from tfalign.layers import (
     TransformerBlock,
     Visibility,
     normalization,
+    run_blocks,
 )
 from tfalign.layers.initializers import Normal
 from tfalign.models.config import ModelConfig, preset
@@ -146,8 +147,8 @@ class BERT(PretrainedModel, Exported, keras.Model):
     ) -> Array:
         """As a call, of float[B, T, W] that stand for the token embeddings."""
         x, mask = self._enter(embedded, padding_mask, token_type_ids, training)
-        for block in self.blocks:
-            x = block(x, attention_mask=mask, training=training)
+        given = {"attention_mask": mask, "training": training}
+        x = run_blocks(self.blocks, x, [given] * len(self.blocks))
         return with_unused(x, *self.pooler.weights) if training else x
 
     def trace(

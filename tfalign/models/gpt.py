@@ -21,6 +21,7 @@ from tfalign.layers import (
     TransformerBlock,
     Visibility,
     normalization,
+    run_blocks,
 )
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.huggingface.writing import PretrainedModel
@@ -196,10 +197,10 @@ class GPT(PretrainedModel, Exported, keras.Model):
     ) -> Array:
         """As a call, of float[B, T, W] that stand for the token embeddings."""
         x, masks, positions = self._enter(embedded, padding_mask, segment_ids, training)
-        wanted = [{}] * (len(masks) - 1) + [{"last": last, "places": places}]
-        for block, mask, columns in zip(self.blocks, masks, wanted):
-            x = block(x, attention_mask=mask, positions=positions, training=training, **columns)
-        x = self.final_norm(x)
+        given = {"positions": positions, "training": training}
+        arguments = [given | {"attention_mask": mask} for mask in masks]
+        arguments[-1:] = [arguments[-1] | {"last": last, "places": places}]
+        x = self.final_norm(run_blocks(self.blocks, x, arguments))
         if training and not self.config.tied:
             return with_unused(x, self.token_embedding.kernel)
         return x

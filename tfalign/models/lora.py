@@ -170,6 +170,9 @@ class Int8Kernel(keras.layers.Layer):
         """float[I, O], the rounded kernel, in the dtype of the scales."""
         return ops.cast(self.values, self.scales.dtype) * self.scales
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()  # Keras' own fails where a dtype is given as a policy
+
 
 @keras.saving.register_keras_serializable("tfalign")
 class AdaptedDense(keras.layers.Dense):

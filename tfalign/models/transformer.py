@@ -20,6 +20,7 @@ from tfalign.layers import (
     TransformerBlock,
     Visibility,
     normalization,
+    run_blocks,
 )
 from tfalign.models.config import ModelConfig, preset
 from tfalign.models.keras_use import Exported
@@ -121,8 +122,8 @@ class Transformer(Exported, keras.Model):
         """int32[B, S] to float[B, S, W]."""
         source_mask = self._real(source_ids, source_mask)
         x, mask = self._embed(source_ids, source_mask, training), Visibility.of_real(source_mask)
-        for block in self.encoder:
-            x = block(x, attention_mask=mask, training=training)
+        given = {"attention_mask": mask, "training": training}
+        x = run_blocks(self.encoder, x, [given] * len(self.encoder))
         return self.final_norms[0](x) if self.config.pre_norm else x
 
     def decode(
@@ -138,8 +139,9 @@ class Transformer(Exported, keras.Model):
         mask = Visibility.of_real(target_mask, causal=True)
         context_mask = None if source_mask is None else Visibility.of_real(source_mask)
         x = self._embed(target_ids, target_mask, training)
-        for block in self.decoder:
-            x = block(x, context, attention_mask=mask, context_mask=context_mask, training=training)
+        given = {"context": context, "attention_mask": mask, "context_mask": context_mask}
+        given |= {"training": training}
+        x = run_blocks(self.decoder, x, [given] * len(self.decoder))
         return self.logits(self._decoder_end(x), self.readout_kernel())
 
     def readout_kernel(self) -> Array:

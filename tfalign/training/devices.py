@@ -7,6 +7,7 @@
     KERAS_BACKEND=jax python -m experiments.align --mesh=fsdp:2,model:4 ...  # all devices JAX sees
     KERAS_BACKEND=jax python -m experiments.align --mesh=fsdp:16 --multihost ...  # on each machine
     python -m experiments.align --remat ...      # blocks compute their states twice and keep none
+    python -m experiments.align --scan_blocks ... # equal blocks are compiled as one in a loop
 
 They are not recorded in a run's config.json: numbers do not depend on them (to rounding), and a run that
 began on one device may go on with several.
@@ -60,6 +61,7 @@ def scope(options: Any, config: Mapping[str, Any]) -> Iterator[None]:
     if options.mesh:
         place = layouts.distribution(layouts.parse_mesh(options.mesh)).scope()
     ResidualBlock.remat = options.remat
+    ResidualBlock.scan = options.scan_blocks
     with place:
         check_agreement(config)
         yield
