@@ -10,7 +10,7 @@ from keras import ops
 from tests.sampling import with_slow
 from tfalign import backend
 from tfalign.layers import ResidualBlock
-from tfalign.layers.stack import SCANNED_FROM
+from tfalign.layers.stack import SCANNED_FROM, scans
 from tfalign.models import (
     BERT,
     GPT,
@@ -162,11 +162,14 @@ def test_dropout_is_not_put_in_a_loop(monkeypatch, rounds):
 
 def test_it_is_chosen_by_depth(monkeypatch, rounds):
     assert ResidualBlock.scan is None
-    for depth in (SCANNED_FROM - 1, SCANNED_FROM):
+    assert scans(SCANNED_FROM["jax"]) == (keras.backend.backend() == "jax")
+    assert not scans(SCANNED_FROM["jax"] - 1)
+    monkeypatch.setitem(SCANNED_FROM, keras.backend.backend(), 3)
+    for depth in (2, 3):
         model = GPT(GPTConfig(11, 2, depth, 1, max_positions=8))
         backend.jit(lambda: model(IDS), model.variables)()  # noqa: B023
         model(IDS)  # not in a program: one after another
-    assert {length for length, _ in rounds} == {SCANNED_FROM}
+    assert {length for length, _ in rounds} == {3}
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def scan(body: Callable, carried: Any, rows: Sequence[Sequence[Any]]) -> Any:
     """
     # A list that is popped: its gradient is pushed to, a row a round. That of an array that is
     # indexed would be as large as the array in every round.
-    columns = [tf.stack(column) for column in zip(*reversed(rows))]
+    columns = [tf.reverse(tf.stack(column), [0]) for column in zip(*rows)]
     shapes = [tf.constant(column.shape[1:].as_list(), tf.int32) for column in columns]
     lists = [
         tf.raw_ops.TensorListFromTensor(tensor=column, element_shape=shape)

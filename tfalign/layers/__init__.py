@@ -29,7 +29,7 @@ from tfalign.layers.positions import (
 )
 from tfalign.layers.prefixes import IdPrefix, PatchPrefix, PrefixEncoder, VectorPrefix
 from tfalign.layers.scaled_dot_product import scaled_dot_product_attention
-from tfalign.layers.stack import run_blocks
+from tfalign.layers.stack import run_blocks, scans
 
 __all__ = [
     "CrossAttentionBlock",
@@ -60,6 +60,7 @@ __all__ = [
     "rotate",
     "run_blocks",
     "scaled_dot_product_attention",
+    "scans",
     "segment_mask",
     "with_keys",
 ]

@@ -7,6 +7,7 @@ program stacks their values first, a copy of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ from tfalign import backend
 from tfalign.layers.blocks import ResidualBlock, recomputed_whole
 from tfalign.types import Array
 
-# ``ResidualBlock.scan`` = None: from this many equal blocks on (docs/results/depth.md)
-SCANNED_FROM = 16
+# ``ResidualBlock.scan`` = None: from this many equal blocks on, and never where it was not measured to pay
+# (docs/results/depth.md)
+SCANNED_FROM = {"jax": 24}
 _LONGEST_PERIOD = 8
 
 
@@ -42,7 +44,7 @@ def run_blocks(
     period, scanned = 1, 0
     if _may_scan(blocks, x):
         period, scanned = repetition([_Structure(*pair) for pair in zip(blocks, arguments)])
-    if _is_worth_it(blocks, scanned):
+    if scans(scanned):
         x = _in_a_loop(blocks[:scanned], x, arguments[:period])
         blocks, arguments = blocks[scanned:], arguments[scanned:]
     for block, given in zip(blocks, arguments):
@@ -74,14 +76,17 @@ def repetition(structures: Sequence[Any]) -> tuple[int, int]:
     return found
 
 
+def scans(count: int) -> bool:
+    """Whether so many equal blocks are to be compiled as one in a loop."""
+    if ResidualBlock.scan is None:
+        measured = keras.distribution.distribution() is None  # not on a mesh of devices
+        return measured and count >= SCANNED_FROM.get(keras.backend.backend(), math.inf)
+    return ResidualBlock.scan and count > 1
+
+
 def _may_scan(blocks, x):
-    is_asked = ResidualBlock.scan or (ResidualBlock.scan is None and len(blocks) >= SCANNED_FROM)
     is_masked = getattr(x, "_keras_mask", None) is not None  # Keras would lose it in the loop
-    return is_asked and not is_masked and not backend.has_value(x)
-
-
-def _is_worth_it(blocks, scanned):
-    return scanned > 0 and (ResidualBlock.scan or scanned >= SCANNED_FROM)
+    return scans(len(blocks)) and not is_masked and not backend.has_value(x)
 
 
 class _Structure:
@@ -113,9 +118,12 @@ def _shapes(block):
 
 
 def _same_kind(layer, other):
-    return type(layer) is type(other) and _nameless(layer.get_config()) == _nameless(
-        other.get_config()
-    )
+    if type(layer) is not type(other):
+        return False
+    try:
+        return _nameless(layer.get_config()) == _nameless(other.get_config())
+    except NotImplementedError:  # somebody's layer that cannot be saved: nothing is known of it
+        return False
 
 
 def _nameless(config):

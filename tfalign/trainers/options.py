@@ -293,6 +293,7 @@ class DeviceOptions:
     )
     remat: bool = option(False, "Recompute blocks in the backward pass to save memory.")
     scan_blocks: bool | None = option(
-        None, "Compile a model's equal blocks as one block in a loop; none: from 16 blocks on."
+        None,
+        "Compile a model's equal blocks as one block in a loop; none: on JAX from 24 blocks on, on one device.",
     )
     peer_timeout: float = option(300.0, "Seconds to wait for other workers at the start.", above=0)

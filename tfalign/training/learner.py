@@ -11,6 +11,7 @@ from keras import ops, tree
 from tfalign import backend
 from tfalign.functional.magnitude import global_norm
 from tfalign.training.guard import Guard
+from tfalign.training.stacked_update import StackedUpdate
 from tfalign.types import Array
 
 
@@ -62,6 +63,7 @@ class Learner:
         if strategy is None:
             optimizer.build(model.trainable_variables)
             self._guard = Guard(model, optimizer, max_skipped)
+            self._stacks = StackedUpdate(optimizer, model.trainable_variables)
             self._update = backend.jit_batch(self._step, model.variables + optimizer.variables)
         else:
             from tfalign.training.replicas import ReplicatedUpdate
@@ -72,6 +74,7 @@ class Learner:
             self._update = ReplicatedUpdate(
                 strategy, model, optimizer, self._guard, self._sums, summary
             )
+            self._stacks = None
 
     @property
     def traces(self) -> int:
@@ -105,7 +108,7 @@ class Learner:
         weights = self.model.trainable_variables
         backend.if_true(
             allowed,
-            lambda: self.optimizer.apply(gradients, weights),
+            lambda: self._stacks.apply(gradients),
             [*weights, *self.optimizer.variables],
         )
         for variable, old in zip(guard.forward_state, before):
@@ -135,6 +138,8 @@ class Learner:
         loss_sum, (weight, metrics), gradients = backend.value_and_grad(
             loss, self.model.trainable_variables
         )
+        if self._stacks is not None:
+            gradients = self._stacks.join(gradients)
         return loss_sum, weight, metrics, gradients
 
     def _cut(self, x):
