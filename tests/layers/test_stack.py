@@ -178,10 +178,10 @@ def test_a_training_is_the_same_and_goes_on_either_way(monkeypatch, tmp_path):
     batch = LanguageModelBatch(IDS, MASK, MASK, IDS)
     file = tmp_path / "model.weights.h5"
     losses = []
-    for scans in ((False, False), (True, False)):
+    for settings in ((False, False), (True, False)):
         model = with_random_weights(lambda: CausalLM(gpt(3)()))
         losses.append([])
-        for scan in scans:
+        for scan in settings:
             monkeypatch.setattr(ResidualBlock, "scan", scan)
             learner = Learner(model, LanguageModelling(), keras.optimizers.SGD(0.1), accumulate=2)
             losses[-1] += [float(learner.update(batch)["loss"]) for _ in range(3)]
