@@ -10,7 +10,8 @@ makes a GPT with random weights and updates it: loss, gradients, clipping and Ad
 threads: of the first update (tracing, compiling and running it) and of one of the later ones; and the memory of
 the compiled update besides weights and optimizer.
 
-Result: docs/results/depth.md.
+Result: 48 blocks compile in 31 CPU seconds scanned, in 238 written out (JAX), which is 3.7 times what 4 take
+(docs/results/depth.md).
 """
 
 from __future__ import annotations
