@@ -9,7 +9,7 @@ from keras import ops
 
 from tests.sampling import with_slow
 from tfalign import backend
-from tfalign.layers import ResidualBlock
+from tfalign.layers import ResidualBlock, scaled_dot_product
 from tfalign.layers.stack import SCANNED_FROM, scans
 from tfalign.models import (
     BERT,
@@ -135,6 +135,20 @@ def test_states_and_gradients_are_those_of_blocks_in_turn(name, remat, monkeypat
     per_block = len(model.blocks[0].variables)
     assert set(rounds) == {(scanned // period, period * per_block)}
     assert_same(results, expected, 0.03 if name == "mixed_bfloat16" else 5e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", [False, True])
+def test_attention_by_blocks_of_columns_in_a_loop(remat, monkeypatch, rounds):
+    """It has a gradient of its own, within the loop's."""
+    model, call = with_random_weights(llama()), {"token_ids": IDS}
+    expected = states_and_gradients(model, call, False, monkeypatch, compiled=False)
+    monkeypatch.setattr(scaled_dot_product, "MATERIALISED", 0)
+    monkeypatch.setattr(scaled_dot_product, "TILE", 3)
+    monkeypatch.setattr(ResidualBlock, "remat", remat)
+    results = states_and_gradients(model, call, True, monkeypatch)
+    assert {length for length, _ in rounds} == {4}
+    assert_same(results, expected, 5e-5)
 
 
 @pytest.mark.slow
