@@ -40,7 +40,8 @@ def print_plan(config: PlanOptions) -> None:
         check_ahead()
     device, models, work = device_of(config), models_of(config), work_of(config)
     mesh = mesh_of(config)
-    planned = plan(config.algorithm, models, work, mesh)
+    kept = scaling.KEPT_ON_TPU if config.compile_for else scaling.KEPT_ON_CPU
+    planned = plan(config.algorithm, models, work, mesh, kept)
     parameters = costs.count_parameters(models.policy)
     print(f"{config.model}: {parameters:,} parameters")
     print(page(planned, decode_bytes(models.policy, work, mesh), work.precision, device))
@@ -145,12 +146,17 @@ def work_of(config: PlanOptions) -> costs.Work:
 
 
 def plan(
-    algorithm: str, models: costs.Models, work: costs.Work, mesh: Mapping[str, int] | None = None
+    algorithm: str,
+    models: costs.Models,
+    work: costs.Work,
+    mesh: Mapping[str, int] | None = None,
+    kept: float = scaling.KEPT_ON_CPU,
 ) -> scaling.Scaled:
-    """The ``scaling.Scaled`` of a step: of each device of a mesh, or of one alone, that sends nothing."""
+    """The ``scaling.Scaled`` of a step: of each device of a mesh, or of one alone, that sends nothing; ``kept`` as
+    ``scaling.scale``."""
     if mesh is None:
         return scaling.Scaled(costs.costs_of(algorithm, models, work), {})
-    return scaling.scale(algorithm, models, work, mesh)
+    return scaling.scale(algorithm, models, work, mesh, kept)
 
 
 def decode_bytes(

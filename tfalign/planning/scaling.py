@@ -17,8 +17,9 @@ from tfalign.models.layouts import check_mesh
 from tfalign.planning import costs
 from tfalign.planning.costs import BYTES, Costs, Models, Work
 
-# JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs
-_KEPT_BY_JAX = 1.15
+# JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs on CPUs. On TPUs, where
+# activation functions and norms are computed again for the backward pass: docs/results/tpu_compiler.md
+KEPT_ON_CPU, KEPT_ON_TPU = 1.15, 0.85
 
 
 class Scaled(NamedTuple):
@@ -42,7 +43,13 @@ class Axes(NamedTuple):
         return cls(rows, mesh["model"], rows if axis == "fsdp" else 1)
 
 
-def scale(algorithm: str, models: Models, work: Work, mesh: Mapping[str, int]) -> Scaled:
+def scale(
+    algorithm: str,
+    models: Models,
+    work: Work,
+    mesh: Mapping[str, int],
+    kept: float = KEPT_ON_CPU,
+) -> Scaled:
     """What a device takes of a step.
 
     Args:
@@ -50,6 +57,7 @@ def scale(algorithm: str, models: Models, work: Work, mesh: Mapping[str, int]) -
         models: costs.Models.
         work: costs.Work of all devices together.
         mesh: dict of ``layouts.parse_mesh``.
+        kept: float, bytes that a compiler keeps for the backward pass to those of ``costs.kept_bytes``.
 
     Raises:
         ValueError: naming what the mesh does not divide, or for adapters, which are not planned.
@@ -65,7 +73,7 @@ def scale(algorithm: str, models: Models, work: Work, mesh: Mapping[str, int]) -
         Costs(
             _flops(local, algorithm, models.policy, own, axes),
             _resident(local, models, axes),
-            _passing(local, algorithm, models, own, axes),
+            _passing(local, algorithm, models, own, axes, kept),
         ),
         sent_bytes(algorithm, models, own, axes),
     )
@@ -265,12 +273,12 @@ def _resident(local, models, axes):
     return {name: sizes[name] for name in local.resident}
 
 
-def _passing(local, algorithm, models, work, axes):
+def _passing(local, algorithm, models, work, axes, kept):
     gathered = gathered_weights(models.policy, axes, read_out=algorithm != "reward")
     trained = held_weights(models.policy, axes)
     if models.critic is not None:
         gathered += gathered_weights(models.critic, axes, read_out=False)
         trained += held_weights(models.critic, axes)
-    kept = _KEPT_BY_JAX * local.passing["activations"] + BYTES[work.precision] * gathered
+    activations = kept * local.passing["activations"] + BYTES[work.precision] * gathered
     copies = 2 if axes.rows > axes.fsdp else 1  # a device's own, and the sums of all
-    return local.passing | {"activations": kept, "gradients": 4.0 * copies * trained}
+    return local.passing | {"activations": activations, "gradients": 4.0 * copies * trained}
