@@ -59,7 +59,8 @@ def main(config):
                 scaled_dot_product.MATERIALISED = length**2
                 rows[-1] += update(config, length, folder)
                 scaled_dot_product.MATERIALISED = tiles
-    print(table(["tokens", "MB", "CPU s", "MB, materialised", "CPU s"], cells(rows)))
+    heads = ["tokens", "MB", "CPU s", "materialised, MB", "CPU s"]
+    print(table(heads[: max(map(len, rows))], cells(rows)))
     print(fit(*np.array([row[:2] for row in rows]).T))
     if config.decode:
         lengths = [[length, decode(config, length)] for length in config.lengths]
@@ -112,7 +113,10 @@ def fit(lengths, megabytes):
 
 def cells(rows):
     """A table's cells: the first a whole number."""
-    return [[str(row[0]), *(number(x) for x in row[1:])] for row in rows]
+    width = max(map(len, rows))
+    return [
+        [str(row[0]), *(number(x) for x in row[1:]), *[""] * (width - len(row))] for row in rows
+    ]
 
 
 def _model(config, length):

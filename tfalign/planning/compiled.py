@@ -50,7 +50,13 @@ def programs(folder: str | os.PathLike, trips: int = 1) -> list[Program]:
     Returns:
         list of Program.
     """
-    return [_program(file, trips) for file in sorted(Path(folder).glob(f"*{_SUFFIX}"))]
+    files = Path(folder).glob(f"*{_SUFFIX}")
+    return [_program(file, trips) for file in sorted(files, key=_number)]
+
+
+def _number(file):
+    """(XLA's number of a module, its name): of four figures at first, then of five."""
+    return int(file.name.split("_")[1].split(".")[0]), file.name
 
 
 def _program(file, trips):
