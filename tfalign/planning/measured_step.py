@@ -47,6 +47,9 @@ def measure(
 
     Returns:
         Measured.
+
+    Raises:
+        ValueError: if XLA found the programs compiled, of which it writes nothing down.
     """
     with tempfile.TemporaryDirectory() as folder:
         compiled.watch(folder)
@@ -63,6 +66,10 @@ def measure(
             flops[phase] = flops.get(phase, 0.0) + rounds * program.flops
             sent[phase] = sent.get(phase, 0.0) + rounds * program.sent
             passing[phase] = max(passing.get(phase, 0), program.temporary)
+    if "update" not in flops:
+        raise ValueError(
+            "XLA wrote no update down: it was found compiled. A check needs --compile_cache=off"
+        )
     resident = sum(bytes_of(step.variables))
     hindrances = {program.name: program.hindrances for program in programs}
     growth = _most_bytes() - before
