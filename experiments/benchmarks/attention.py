@@ -42,9 +42,13 @@ class AttentionConfig:
     preset: str = option("mini", "Preset of models.gpt.PRESETS.")
     vocab_size: int = option(512, "Tokens in the vocabulary.", at_least=1)
     lengths: tuple[int, ...] = option((1024, 2048, 4096, 8192, 16384), "Sequence lengths, tokens.")
-    materialised: int = option(4096, "Longest length, tokens, with materialised weights.")
+    materialised: int = option(
+        4096, "Longest length, tokens, with materialised weights.", at_least=0
+    )
     remat: bool = option(False, "Compute blocks again in the backward pass (Chen et al. 2016).")
-    chunk: int | None = option(None, "Positions whose logits are computed at a time; None for all.")
+    chunk: int | None = option(
+        None, "Positions whose logits are computed at a time; None for all.", at_least=1
+    )
     decode: bool = option(True, "Whether decoding is measured.")
 
 

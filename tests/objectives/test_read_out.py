@@ -34,6 +34,18 @@ def test_the_size_decides(vocab_size, rows, columns, chunk):
     assert chunk_by_size(_OfSize(vocab_size), rows, columns) == chunk
 
 
+class _Table:
+    """States that are logits already."""
+
+    def readout_kernel(self):
+        return None
+
+
+@pytest.mark.parametrize("model", [object(), _Table()])
+def test_logits_that_are_no_product_stay_whole(model):
+    assert chunk_by_size(model, 512, 2**20) == 0
+
+
 def test_devices_share_the_rows(monkeypatch):
     monkeypatch.setattr(module, "current_mesh", lambda: {"data": 2, "fsdp": 4, "model": 2})
     assert chunk_by_size(_OfSize(50_257), 8, 1335) == 0

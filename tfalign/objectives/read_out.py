@@ -61,15 +61,18 @@ def chunk_by_size(model: CausalLM, rows: int, columns: int) -> int:
     of them; else as many as have ``LOGITS_OF_A_CHUNK``, and a column of all rows at least.
 
     Args:
-        model: CausalLM; one without a ``readout_kernel()`` that makes its logits keeps them whole.
+        model: CausalLM; one without a ``readout_kernel()``, or of None, keeps its logits whole.
         rows: int, B; those of all devices of a mesh.
         columns: int, R.
     """
     if getattr(model, "caps_logits", False) or not hasattr(model, "readout_kernel"):
         return 0
+    kernel = model.readout_kernel()
+    if kernel is None:
+        return 0
     mesh = current_mesh() or {}
     sharing = mesh.get("data", 1) * mesh.get("fsdp", 1)
-    vocab_size = model.readout_kernel().shape[-1]
+    vocab_size = kernel.shape[-1]
     if rows * columns * vocab_size <= MOST_LOGITS * sharing:
         return 0
     return max(rows, LOGITS_OF_A_CHUNK * sharing // vocab_size)
