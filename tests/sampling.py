@@ -5,16 +5,23 @@ import itertools
 import pytest
 
 
-def with_slow(values, fast):
+def with_slow(values, fast, every=1):
     """For ``parametrize`` and ``params``: all values, those that are not ``fast`` marked slow.
 
     Args:
         values: the values of one parameter.
         fast: values that are tried always.
+        every: int, n: of the slow ones each n-th is, the others are exhaustive.
     """
-    return [
-        value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values
-    ]
+    params, number = [], 0
+    for value in values:
+        if value in fast:
+            params.append(value)
+            continue
+        marks = [pytest.mark.slow] + [pytest.mark.exhaustive] * (number % every > 0)
+        params.append(pytest.param(value, marks=marks))
+        number += 1
+    return params
 
 
 def one_in(number, *axes):

@@ -75,7 +75,7 @@ def log_probs_of(model, rollout, users):
     return np.asarray(token_log_probs(logits, ids[:, -R:], 0.8))
 
 
-@pytest.mark.parametrize("name", with_slow(sorted(ALGORITHMS), ["grpo"]))
+@pytest.mark.parametrize("name", with_slow(sorted(ALGORITHMS), ["grpo"], every=3))
 def test_the_first_ratio_is_one_and_every_minibatch_keeps_its_users(name):
     """The policy does not move (learning rate 0), so the ratio is 1 in all minibatches of both epochs, if each row
     is scored under the condition it was sampled under."""

@@ -48,7 +48,7 @@ def worker_of(chosen, policy, older=None):
     return RolloutWorker(actor, reference, reward, config, chosen.credit, older=made)
 
 
-@pytest.mark.parametrize("name", with_slow(sorted(set(ALGORITHMS) - COMPARING), ["grpo"]))
+@pytest.mark.parametrize("name", with_slow(sorted(set(ALGORITHMS) - COMPARING), ["grpo"], every=3))
 def test_the_first_ratio_is_one(name):
     check_first_ratio(name, None)
 
