@@ -5,6 +5,11 @@ import itertools
 import pytest
 
 
+def marks(number, every):
+    """Of a slow case: each n-th of them is slow, the others are exhaustive as well."""
+    return [pytest.mark.slow] + [pytest.mark.exhaustive] * (number % every > 0)
+
+
 def with_slow(values, fast, every=1):
     """For ``parametrize`` and ``params``: all values, those that are not ``fast`` marked slow.
 
@@ -18,8 +23,7 @@ def with_slow(values, fast, every=1):
         if value in fast:
             params.append(value)
             continue
-        marks = [pytest.mark.slow] + [pytest.mark.exhaustive] * (number % every > 0)
-        params.append(pytest.param(value, marks=marks))
+        params.append(pytest.param(value, marks=marks(number, every)))
         number += 1
     return params
 
@@ -36,6 +40,6 @@ def one_in(number, *axes):
     """
     params = []
     for places in itertools.product(*(range(len(axis)) for axis in axes)):
-        marks = [pytest.mark.slow] + [pytest.mark.exhaustive] * (sum(places) % number > 0)
-        params.append(pytest.param(*(x[i] for x, i in zip(axes, places)), marks=marks))
+        values = (axis[place] for axis, place in zip(axes, places))
+        params.append(pytest.param(*values, marks=marks(sum(places), number)))
     return params

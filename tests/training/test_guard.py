@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.sampling import with_slow
+from tests.sampling import marks, with_slow
 from tfalign.training.checkpoint import Checkpointer
 from tfalign.training.guard import NotFiniteError
 from tfalign.training.learner import Learner
@@ -98,27 +98,21 @@ def test_a_batch_of_the_fast_ones_overflows(name):
     assert_as_if_it_had_not_been_there(new_learner(name), name, row=0)
 
 
-def some_of(names, first, every_nth=8):
-    """Every eighth name, or n-th; the rest with --exhaustive alone."""
-    return [
-        name if at % every_nth == first else pytest.param(name, marks=pytest.mark.exhaustive)
-        for at, name in enumerate(names)
-    ]
+def some_of(names, first, every=8):
+    """Every eighth name, or n-th, from the first on; the rest with --exhaustive alone."""
+    return [pytest.param(name, marks=marks(at - first, every)) for at, name in enumerate(names)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", some_of(sorted(set(every.CASES) - FAST), 1, every_nth=4))
+@pytest.mark.parametrize("name", some_of(sorted(set(every.CASES) - FAST), 1, every=4))
 def test_a_batch_that_overflows(name):
     assert_as_if_it_had_not_been_there(new_learner(name), name, row=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", some_of(every.CASES, 0))
 def test_a_micro_batch_that_overflows(name):
     assert_as_if_it_had_not_been_there(new_learner(name, accumulate=4), name, row=5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", some_of(every.CASES, 2))
 def test_a_batch_that_overflows_in_bfloat16(name):
     learner = new_learner(name, dtype="mixed_bfloat16")

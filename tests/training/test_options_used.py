@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.sampling import marks
 from tfalign.functional.aggregation import fixed_length_mean, micro_batch_token_mean
 from tfalign.functional.importance import log_ratio_to_go, token_log_ratio
 from tfalign.functional.kl import k2
@@ -137,13 +138,6 @@ def fields_of(name):
 OFTEN = ("ppo", "vtrace", "grpo", "dapo", "turn_ppo", "online_dpo")  # one of each kind
 
 
-def marks_of(name, number, place):
-    """Of the others one field in three with --slow, not the same three of each."""
-    if name in OFTEN:
-        return []
-    return [pytest.mark.slow] + [pytest.mark.exhaustive] * ((number + place) % 3 > 0)
-
-
 def value_of(chosen, field):
     for record in (chosen, chosen.credit, chosen.objective):
         if field in {known.name for known in dataclasses.fields(record)}:
@@ -154,7 +148,7 @@ def value_of(chosen, field):
 @pytest.mark.parametrize(
     ("name", "field"),
     [
-        pytest.param(name, field, marks=marks_of(name, number, place))
+        pytest.param(name, field, marks=[] if name in OFTEN else marks(number + place, every=3))
         for number, name in enumerate(ALGORITHMS)
         for place, field in enumerate(fields_of(name))
     ],
