@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from tfalign.functional.arrays import Array
+from tfalign.functional.parts import put_part, take_part
 
 LOWEST = -1e30  # nats; the log-prob of what is possible and yet beyond float32
 SMALLEST_TEMPERATURE = float(np.finfo("float32").tiny)  # the last one whose reciprocal is finite
@@ -71,10 +72,10 @@ def chunked_token_log_probs(
 ) -> tuple[Array, Array]:
     """``token_log_probs`` and ``entropy`` of hidden @ kernel without ever holding its logits.
 
-    The vocabulary projection, its softmax and, in the backward pass, both once more are taken for
-    at most `chunk` positions at a time, of as many columns of all rows: the largest array is float32[chunk, V] (and the kernel's gradient)
-    instead of float32[B, R, V]. It costs one more projection: 1.2 times the plain step's time in
-    chunks of 256 positions or more, 1.8 times in chunks of 64 (1024 positions, W 256, V 5,000, two
+    The vocabulary projection, its softmax and, in the backward pass, both once more are taken for at most
+    `chunk` positions at a time, of as many columns of all rows: the largest array is float32[chunk, V] (and the
+    kernel's gradient) instead of float32[B, R, V]. It costs one more projection: 1.2 times the plain step's
+    time in chunks of 256 positions or more, 1.8 times in chunks of 64 (1024 positions, W 256, V 5,000, two
     cores). Differentiable once, with respect to hidden and kernel.
 
     Args:
@@ -103,7 +104,7 @@ def chunked_token_log_probs(
         _in_chunks(tokens, chunk),
         temperature,
         lambda logits, index: (
-            logits if restrict is None else restrict(logits, _take_chunk(state_chunks, index))
+            logits if restrict is None else restrict(logits, take_part(state_chunks, index))
         ),
     )
     return tuple(_out_of_chunks(outputs[:, number], tokens.shape, chunk) for number in (0, 1))
@@ -226,27 +227,27 @@ def _project_chunks(hidden_chunks, kernel, token_chunks, temperature, restrict):
         kernel_cast = ops.cast(kernel, hidden_chunks.dtype)
 
         def distribution(index):
-            logits = restrict(ops.matmul(_take_chunk(hidden_chunks, index), kernel_cast), index)
+            logits = restrict(ops.matmul(take_part(hidden_chunks, index), kernel_cast), index)
             scaled = scale_logits(logits, temperature)
             return scaled - log_total(scaled), logits
 
         def forward(index, outputs):
             log_probs, logits = distribution(index)
-            tokens = _take_chunk(token_chunks, index)
+            tokens = take_part(token_chunks, index)
             chosen = bounded(*(_take_tokens(x, tokens) for x in (log_probs, logits)))
-            return _put_chunk(outputs, index, ops.stack([chosen, _entropy(log_probs)]))
+            return put_part(outputs, index, ops.stack([chosen, _entropy(log_probs)]))
 
         def gradient(upstream):
             def backward(index, gradients):
                 by_hidden, by_kernel = gradients
                 log_probs, _ = distribution(index)
-                tokens, flow = (_take_chunk(x, index) for x in (token_chunks, upstream))
+                tokens, flow = (take_part(x, index) for x in (token_chunks, upstream))
                 by_scaled = _scaled_gradient(log_probs, tokens, flow)
                 by_logits = ops.cast(by_scaled / _divisor(temperature), hidden_chunks.dtype)
                 of_chunk = ops.matmul(by_logits, ops.transpose(kernel_cast))
-                hidden = _take_chunk(hidden_chunks, index)
+                hidden = take_part(hidden_chunks, index)
                 more = ops.cast(ops.matmul(ops.transpose(hidden), by_logits), "float32")
-                return _put_chunk(by_hidden, index, of_chunk), by_kernel + more
+                return put_part(by_hidden, index, of_chunk), by_kernel + more
 
             nothing = ops.zeros_like(hidden_chunks), ops.zeros(kernel.shape, dtype="float32")
             by_hidden, by_kernel = ops.fori_loop(0, num_chunks, backward, nothing)
@@ -278,15 +279,3 @@ def _scaled_gradient(log_probs, tokens, upstream):
     at_token = ops.where(ops.expand_dims(tokens, -1) == vocabulary, by_log_prob, 0.0)
     spread = by_log_prob + by_entropy * (_summand(log_probs) + entropies)
     return at_token - ops.exp(log_probs) * spread
-
-
-def _take_chunk(chunks, index):
-    """chunks[index], for a traced index."""
-    start = (index,) + (0,) * (len(chunks.shape) - 1)
-    return ops.squeeze(ops.slice(chunks, start, (1, *chunks.shape[1:])), 0)
-
-
-def _put_chunk(chunks, index, chunk):
-    """chunks with chunk in place of chunks[index], for a traced index."""
-    start = (index,) + (0,) * (len(chunks.shape) - 1)
-    return ops.slice_update(chunks, start, ops.expand_dims(chunk, 0))

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from tfalign.functional.parts import put_part, take_part
 from tfalign.layers.masks import Visibility
 from tfalign.types import Array
 
@@ -96,8 +97,8 @@ class _Tiles:
         documents, of_keys = rule.query_documents, rule.key_documents
         mask = dataclasses.replace(
             rule,
-            query_documents=None if documents is None else _take(documents, query_tile),
-            key_documents=None if of_keys is None else _take(of_keys, key_tile),
+            query_documents=None if documents is None else take_part(documents, query_tile),
+            key_documents=None if of_keys is None else take_part(of_keys, key_tile),
             first=rule.first + (query_tile - key_tile) * self.size,
         ).mask(self.size, self.size)
         several = mask is not None and self.repeats > 1 and mask.shape[-2] > 1
@@ -114,7 +115,7 @@ class _Tiles:
         pairs = ops.convert_to_tensor(self.pairs)
 
         def of_number(number, carried):
-            pair = _take(pairs, number)
+            pair = take_part(pairs, number)
             return body((pair[0], pair[1]), carried)
 
         return ops.fori_loop(0, len(self.pairs), of_number, initial)
@@ -161,14 +162,14 @@ def _forward(queries, keys, values, tiles):
 
     def add(pair, carried):
         number = pair[0]
-        outputs, sums, largest = (_take(x, number) for x in carried)
-        scores = tiles.scores(_take(queries, number), _take(keys, pair[1]), pair)
+        outputs, sums, largest = (take_part(x, number) for x in carried)
+        scores = tiles.scores(take_part(queries, number), take_part(keys, pair[1]), pair)
         larger = ops.maximum(largest, ops.max(scores, axis=-1, keepdims=True))
         weights, shrunk = ops.exp(scores - larger), ops.exp(largest - larger)
-        more = _product(ops.cast(weights, values.dtype), _take(values, pair[1]))
+        more = _product(ops.cast(weights, values.dtype), take_part(values, pair[1]))
         sums = sums * shrunk + ops.sum(weights, axis=-1, keepdims=True)
         changed = outputs * shrunk + more, sums, larger
-        return tuple(_put(x, number, new) for x, new in zip(carried, changed))
+        return tuple(put_part(x, number, new) for x, new in zip(carried, changed))
 
     of_each = ops.zeros((*queries.shape[:-1], 1), "float32")
     nothing = ops.zeros(queries.shape, "float32"), of_each, of_each + _LOWEST
@@ -185,9 +186,9 @@ def _backward(queries, keys, values, outputs, totals, upstream, tiles):
 
     def add(pair, gradients):
         query, query_flow, total, of_query = (
-            _take(x, pair[0]) for x in (queries, upstream, totals, shared)
+            take_part(x, pair[0]) for x in (queries, upstream, totals, shared)
         )
-        key, value = (_take(x, pair[1]) for x in (keys, values))
+        key, value = (take_part(x, pair[1]) for x in (keys, values))
         weights = ops.exp(tiles.scores(query, key, pair) - total)
         by_weights = _product(query_flow, ops.transpose(value, (0, 1, 3, 2)))
         by_scores = ops.cast(weights * (by_weights - of_query), dtype)
@@ -197,7 +198,7 @@ def _backward(queries, keys, values, outputs, totals, upstream, tiles):
             _product(ops.transpose(ops.cast(weights, dtype), (0, 1, 3, 2)), query_flow),
         )
         places = zip(gradients, (pair[0], pair[1], pair[1]), more)
-        return tuple(_put(x, number, _take(x, number) + y) for x, number, y in places)
+        return tuple(put_part(x, number, take_part(x, number) + y) for x, number, y in places)
 
     nothing = tuple(ops.zeros(x.shape, "float32") for x in (queries, keys, values))
     by_queries, by_keys, by_values = tiles.loop(add, nothing)
@@ -222,15 +223,3 @@ def _split(x, size, axis):
     padding[axis] = (0, -length % size)
     shape = (*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
     return ops.moveaxis(ops.reshape(ops.pad(x, padding), shape), axis, 0)
-
-
-def _take(tiles, number):
-    """tiles[number], for a traced number."""
-    start = (number,) + (0,) * (len(tiles.shape) - 1)
-    return ops.squeeze(ops.slice(tiles, start, (1, *tiles.shape[1:])), 0)
-
-
-def _put(tiles, number, tile):
-    """tiles with ``tile`` in place of tiles[number]."""
-    start = (number,) + (0,) * (len(tiles.shape) - 1)
-    return ops.slice_update(tiles, start, ops.expand_dims(tile, 0))
