@@ -47,8 +47,8 @@ class Process:
 
 @option_record
 class WithoutDevices:
-    """The same of a plan, which chooses its devices itself, and reads what XLA writes down as it compiles: of a program
-    that it finds compiled it writes nothing."""
+    """The same of a job that chooses its devices itself, or uses none. Compiled programs are not kept, since some of these
+    jobs read what XLA writes down as it compiles: of a program that it finds compiled it writes nothing."""
 
     process: ProcessOptions = record(ProcessOptions(compile_cache=NOWHERE))
 

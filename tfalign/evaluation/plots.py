@@ -81,7 +81,7 @@ def reward_against_kl(
                 axes.plot(mean.kl, mean.reward, color=VERMILION, linewidth=2)
             axes.set_title(title)
             axes.set_xlabel("KL to the reference, nats per response")
-        panels[0].set_ylabel("mean reward of the rollouts")
+        panels[0].set_ylabel("mean of the rollouts")
         bar = figure.colorbar(points, ax=panels, label="step", aspect=30, pad=0.02)
         bar.outline.set_visible(False)
         bar.solids.set_alpha(1)
