@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfalign.decoding.constraints import restriction
 from tfalign.models import CausalLM, GPTConfig, keras_hub
-from tfalign.objectives import read_out as module
-from tfalign.objectives.read_out import chunk_by_size, read_out
-
-
-class _OfSize:
-    def __init__(self, vocab_size):
-        self._vocab_size = vocab_size
-
-    def readout_kernel(self):
-        return np.zeros((1, self._vocab_size))
+from tfalign.models import read_out as module
+from tfalign.models.read_out import chunk_by_size, product_kernel, read_out
 
 
 @pytest.mark.parametrize(
@@ -31,25 +24,41 @@ class _OfSize:
     ],
 )
 def test_the_size_decides(vocab_size, rows, columns, chunk):
-    assert chunk_by_size(_OfSize(vocab_size), rows, columns) == chunk
+    assert chunk_by_size(rows, columns, vocab_size) == chunk
 
 
-class _Table:
+def test_devices_share_the_rows(monkeypatch):
+    assert module._sharing() == 1
+    monkeypatch.setattr(module, "current_mesh", lambda: {"data": 2, "fsdp": 4, "model": 2})
+    assert module._sharing() == 8
+    assert chunk_by_size(8, 1335, 50_257, 8) == 0
+    assert chunk_by_size(8, 1336, 50_257, 8) == 8 * 2**24 // 50_257
+
+
+class _Given:
     """States that are logits already."""
 
+    def logits(self, hidden):
+        return hidden
+
+
+class _Table(_Given):
     def readout_kernel(self):
         return None
 
 
-@pytest.mark.parametrize("model", [object(), _Table()])
-def test_logits_that_are_no_product_stay_whole(model):
-    assert chunk_by_size(model, 512, 2**20) == 0
-
-
-def test_devices_share_the_rows(monkeypatch):
-    monkeypatch.setattr(module, "current_mesh", lambda: {"data": 2, "fsdp": 4, "model": 2})
-    assert chunk_by_size(_OfSize(50_257), 8, 1335) == 0
-    assert chunk_by_size(_OfSize(50_257), 8, 1336) == 8 * 2**24 // 50_257
+@pytest.mark.parametrize("model", [_Given(), _Table()])
+def test_logits_that_are_no_product_stay_whole(model, monkeypatch):
+    monkeypatch.setattr(module, "MOST_LOGITS", 1)
+    logits = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
+    tokens = np.array([[0, 1, 2], [3, 4, 0]], "int32")
+    found, entropies = read_out(model, ops.convert_to_tensor(logits), tokens)
+    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    chosen = np.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
+    np.testing.assert_allclose(found, chosen, rtol=1e-5)
+    np.testing.assert_allclose(entropies, -(np.exp(log_probs) * log_probs).sum(-1), rtol=1e-5)
+    with pytest.raises(ValueError, match=f"Received: a {type(model).__name__}"):
+        read_out(model, ops.convert_to_tensor(logits), tokens, chunk=2)
 
 
 class _Ban:
@@ -67,25 +76,28 @@ def test_a_part_at_a_time_is_the_same(rows, constraint, monkeypatch):
     hidden = ops.convert_to_tensor(rng.normal(size=(rows, 7, 16)).astype("float32"))
     tokens = rng.integers(0, 5, (rows, 7)).astype("int32")
     states = rng.integers(5, 11, (rows, 7)).astype("int32")
-    given = model, hidden, tokens, 0.7
-    whole = read_out(*given, 0, constraint, states)
+    given, restrict = (model, hidden, tokens, 0.7), restriction(constraint)
+    whole = read_out(*given, 0, restrict, states)
     for chunk in (1, 7, 10, 21, 1000):
-        for one, other in zip(whole, read_out(*given, chunk, constraint, states), strict=True):
+        for one, other in zip(whole, read_out(*given, chunk, restrict, states), strict=True):
             np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-6)
     monkeypatch.setattr(module, "MOST_LOGITS", 50)
     monkeypatch.setattr(module, "LOGITS_OF_A_CHUNK", 99)
-    for one, other in zip(whole, read_out(*given, None, constraint, states), strict=True):
+    for one, other in zip(whole, read_out(*given, None, restrict, states), strict=True):
         np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-6)
 
 
-def test_logits_that_are_capped_stay_whole():
+def test_logits_that_are_capped_are_no_product():
     class Hub:
         backbone = keras.layers.Layer()
 
-    Hub.backbone.token_embedding = keras.layers.ReversibleEmbedding(11, 16, logit_soft_cap=3.0)
     model = keras_hub.KerasHubCausalLM.__new__(keras_hub.KerasHubCausalLM)
     keras.Model.__init__(model)
     model.hub = Hub()
-    assert chunk_by_size(model, 64, 1024) == 0
-    with pytest.raises(ValueError, match="--chunk=0. Received: logit_soft_cap=3.0"):
-        model.readout_kernel()
+    for cap in (None, 3.0):
+        embedding = keras.layers.ReversibleEmbedding(11, 16, logit_soft_cap=cap)
+        embedding.build()
+        Hub.backbone.token_embedding = embedding
+        assert (model.readout_kernel() is None) == (cap is not None)
+    with pytest.raises(ValueError, match="Received: a KerasHubCausalLM"):
+        product_kernel(model)

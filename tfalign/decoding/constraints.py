@@ -7,7 +7,7 @@ sampler, objective and reference speak of one distribution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -178,6 +178,13 @@ class Automaton:
 def restricted(logits: Array, constraint: Constraint | None, states: Array | None) -> Array:
     """Logits float[..., V] of the distribution under a constraint in states int32[...]; None for none."""
     return logits if constraint is None else allow(logits, constraint.allowed(states))
+
+
+def restriction(constraint: Constraint | None) -> Callable[[Array, Array], Array] | None:
+    """``restricted`` as a function ``(logits, states) -> logits``; None for none."""
+    if constraint is None:
+        return None
+    return lambda logits, states: restricted(logits, constraint, states)
 
 
 def states_before(

@@ -8,9 +8,9 @@ from keras import ops
 from tfalign import backend
 from tfalign.decoding import Greedy, Sampler, generate
 from tfalign.functional.arguments import checked_ids
-from tfalign.functional.log_probs import chunked_token_log_probs
 from tfalign.language_models.language_model import LanguageModel
 from tfalign.models import CausalLM
+from tfalign.models.read_out import read_out
 from tfalign.types import Array
 
 
@@ -19,10 +19,10 @@ class NeuralLanguageModel(LanguageModel):
 
     Args:
         model: CausalLM.
-        chunk: int, positions whose logits are computed at a time.
+        chunk: see ``models.read_out.read_out``.
     """
 
-    def __init__(self, model: CausalLM, chunk: int = 512) -> None:
+    def __init__(self, model: CausalLM, chunk: int | None = None) -> None:
         self.model = model
         self.vocab_size = model.config.vocab_size
         self.context_length = model.config.context_length
@@ -69,8 +69,7 @@ class NeuralLanguageModel(LanguageModel):
 
     def _scored(self, token_ids):
         hidden = self.model.backbone(token_ids[:, :-1], training=False)
-        kernel = self.model.readout_kernel()
-        return chunked_token_log_probs(hidden, kernel, token_ids[:, 1:], self._chunk)[0]
+        return read_out(self.model, hidden, token_ids[:, 1:], chunk=self._chunk)[0]
 
     def _predicted(self, token_ids, mask):
         logits = self.model(token_ids, padding_mask=mask, last=1, training=False)

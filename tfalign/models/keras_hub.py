@@ -146,23 +146,11 @@ class KerasHubCausalLM(keras.Model):
         del kernel
         return ops.cast(self.hub.backbone.token_embedding(hidden, reverse=True), "float32")
 
-    @property
-    def caps_logits(self) -> bool:
-        """Whether the logits are more than a product with a matrix, as Gemma 2's."""
-        return getattr(self.hub.backbone.token_embedding, "logit_soft_cap", None) is not None
-
-    def readout_kernel(self) -> Array:
-        """float[W, V] in the compute dtype.
-
-        Raises:
-            ValueError: if the model ``caps_logits``.
-        """
+    def readout_kernel(self) -> Array | None:
+        """float[W, V] in the compute dtype; None where the logits are more than a product with it, capped as Gemma 2's."""
         embedding = self.hub.backbone.token_embedding
-        if self.caps_logits:
-            raise ValueError(
-                "The logits of this model are capped, so no product with a matrix, and are read out whole: "
-                f"--chunk=0. Received: logit_soft_cap={embedding.logit_soft_cap}"
-            )
+        if getattr(embedding, "logit_soft_cap", None) is not None:
+            return None
         untied = getattr(embedding, "reverse_embeddings", None)
         kernel = ops.transpose(embedding.embeddings) if untied is None else untied
         return ops.cast(kernel, self.compute_dtype)

@@ -24,7 +24,7 @@ class KTO:
     Attributes:
         beta: how soon gains and losses are felt less.
         desirable_weight, undesirable_weight: see ``kto_loss``.
-        chunk: see ``read_out.read_out``.
+        chunk: see ``models.read_out.read_out``.
         needs_reference: the batch must carry a reference's log-probs.
     """
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from tfalign.functional.masking import masked_sum
 from tfalign.models import CausalLM
-from tfalign.objectives.read_out import read_out
+from tfalign.models.read_out import read_out
 from tfalign.types import Array, LanguageModelBatch, Metrics
 
 
@@ -20,7 +20,7 @@ class LanguageModelling:
     those of the completion in fine-tuning.
 
     Attributes:
-        chunk: see ``read_out.read_out``.
+        chunk: see ``models.read_out.read_out``.
     """
 
     chunk: int | None = None

@@ -29,7 +29,7 @@ class PairObjective:
     Attributes:
         nll_coefficient: weight of the chosen response's -log p, in mean over its tokens.
         temperature: log-probs are those of softmax(logits / temperature), as the reference's are.
-        chunk: see ``read_out.read_out``.
+        chunk: see ``models.read_out.read_out``.
         needs_reference: whether the batch must carry a reference's log-probs.
     """
 

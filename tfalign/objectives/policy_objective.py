@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from keras import ops
 
-from tfalign.decoding.constraints import Constraint
+from tfalign.decoding.constraints import Constraint, restriction
 from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
 from tfalign.functional.masking import masked_sum
 from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
+from tfalign.models.read_out import read_out
 from tfalign.models.response_states import response_states
-from tfalign.objectives.read_out import read_out
 from tfalign.types import Array, Metrics, Rollout
 
 
@@ -33,7 +33,7 @@ class PolicyObjective:
         kl_estimator: of ``functional.kl``. In the mean k2's gradient is that of KL(pi || pi_ref) in
             each state, k3's that of KL(pi_ref || pi), and k1's is 0.
         aggregate: of ``functional.aggregation``, from tokens to the loss of the batch.
-        chunk: see ``read_out.read_out``.
+        chunk: see ``models.read_out.read_out``.
         constraint: the sampler's, see ``decoding.constraints``; log-probs and entropies are those of the
             distribution under it. None for none.
     """
@@ -103,13 +103,6 @@ class PolicyObjective:
         hidden, values = states.actor_critic(model, batch.condition)
         given = batch.token_ids[:, -length:], batch.constraint_states
         tokens, constraint_states = map(states.gather, given)
-        read = read_out(
-            model.policy,
-            hidden,
-            tokens,
-            self.temperature,
-            self.chunk,
-            self.constraint,
-            constraint_states,
-        )
+        asked = tokens, self.temperature, self.chunk, restriction(self.constraint)
+        read = read_out(model.policy, hidden, *asked, constraint_states)
         return tuple(map(states.spread, (*read, values)))

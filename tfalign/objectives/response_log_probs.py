@@ -9,7 +9,7 @@ from keras import ops
 from tfalign.functional.masking import masked_sum
 from tfalign.models import CausalLM
 from tfalign.models.actor_critic import before_response
-from tfalign.objectives.read_out import read_out
+from tfalign.models.read_out import read_out
 from tfalign.types import Array, LabelledResponses, RankedResponses
 
 
@@ -39,7 +39,7 @@ def response_log_probs(
         batch: RankedResponses or LabelledResponses.
         training: bool, whether dropout is on.
         temperature: of the distributions, see ``functional.log_probs``.
-        chunk: see ``read_out.read_out``.
+        chunk: see ``models.read_out.read_out``.
 
     Returns:
         ResponseLogProbs.

@@ -9,6 +9,7 @@ from keras import ops
 from tfalign.functional.random import uniform
 from tfalign.functional.sampled_softmax import draw_tail, sampled_token_log_probs
 from tfalign.models import CausalLM
+from tfalign.models.read_out import product_kernel
 from tfalign.objectives.language_modelling import LanguageModelling
 from tfalign.types import Array
 
@@ -37,7 +38,7 @@ class SampledLanguageModelling(LanguageModelling):
         tail, tail_counts = draw_tail(uniforms, self.head, model.config.vocab_size)
         return sampled_token_log_probs(
             hidden,
-            ops.transpose(model.readout_kernel()),
+            ops.transpose(product_kernel(model)),
             targets,
             ops.concatenate([ops.arange(self.head, dtype="int32"), tail]),
             ops.concatenate([ops.zeros((self.head,)), tail_counts]),

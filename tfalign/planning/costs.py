@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tfalign.layers.scaled_dot_product import is_long
 from tfalign.models import GPTConfig
-from tfalign.objectives.read_out import LOGITS_OF_A_CHUNK, MOST_LOGITS
+from tfalign.models.read_out import chunk_by_size
 from tfalign.planning.options import ON_POLICY
 
 BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
@@ -60,7 +60,7 @@ class Work:
         lora_rank: of adapters on all Dense layers of the blocks; 0 where all weights are trained.
         precision: "float32" or "mixed_bfloat16".
         remat: whether blocks are computed again in the backward pass.
-        chunk: positions whose logits are computed at a time, 0 for all at once; None for what ``objectives.read_out``
+        chunk: positions whose logits are computed at a time, 0 for all at once; None for what ``models.read_out``
             chooses by their number.
     """
 
@@ -315,8 +315,7 @@ def kept_bytes(
 
 def _read_at_once(rows, logits, vocab, chunk):
     """Positions whose logits are there at once."""
-    if chunk is None and rows * logits * vocab > MOST_LOGITS:
-        chunk = max(rows, LOGITS_OF_A_CHUNK // vocab)
+    chunk = chunk_by_size(rows, logits, vocab) if chunk is None else chunk
     return min(chunk or math.inf, rows * logits)
 
 

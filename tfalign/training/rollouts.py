@@ -18,6 +18,7 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.data.response_packing import packed_rows
+from tfalign.decoding.constraints import restriction
 from tfalign.functional.advantages import soft_overlong_penalty
 from tfalign.functional.kl import k1
 from tfalign.functional.magnitude import safe_scale
@@ -25,8 +26,8 @@ from tfalign.functional.masking import last_true_index, masked_sum, masked_varia
 from tfalign.models import Actor, SharedActorCritic
 from tfalign.models.conditioned import seen_by
 from tfalign.models.lora import WithoutAdapters
+from tfalign.models.read_out import read_out
 from tfalign.models.response_states import response_states
-from tfalign.objectives.read_out import read_out
 from tfalign.training.credit import GAE, Credit, Scored
 from tfalign.training.lagrange import CostLimits
 from tfalign.training.packing import check_packs
@@ -323,7 +324,8 @@ class RolloutWorker:
     def _log_probs(self, model, hidden, states, tokens, constraint_states):
         """float32[B, R], of a model's hidden states, tokens int32[B, R] and the constraint's states."""
         following = states.gather(constraint_states)
-        asked = states.gather(tokens), self.config.temperature, None, self.config.constraint
+        restrict = restriction(self.config.constraint)
+        asked = states.gather(tokens), self.config.temperature, None, restrict
         log_probs, _ = read_out(model, hidden, *asked, following)
         return states.spread(log_probs)
 
