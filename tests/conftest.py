@@ -58,12 +58,23 @@ for _name, _count in _EXAMPLES.items():
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
     parser.addoption("--optimized", action="store_true", help="compile as users compile")
+    parser.addoption("--share", type=_share, help="I/N: of the files each N-th, from the I-th on")
     parser.addoption("--kills", type=int, default=2, help="signals that a killed pipeline gets")
     parser.addoption("--starts", type=int, default=2, help="times two processes start at once")
     parser.addoption(
         "--exhaustive", action="store_true", help="also run the tests marked exhaustive"
     )
     parser.addoption("--fuzz", type=int, help="number of cases of every fuzz test")
+
+
+def _share(text):
+    try:
+        number, count = map(int, text.split("/"))
+        if not 1 <= number <= count:
+            raise ValueError
+    except ValueError:
+        raise pytest.UsageError(f"--share must be I/N with 1 <= I <= N. Received: {text}") from None
+    return number, count
 
 
 def pytest_configure(config):
@@ -159,11 +170,24 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "exhaustive" in item.keywords and not config.getoption("--exhaustive"):
             item.add_marker(pytest.mark.skip(reason="exhaustive: run with --exhaustive"))
-    if config.getoption("--slow") or config.getoption("-m"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+    if not (config.getoption("--slow") or config.getoption("-m")):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+    if config.getoption("--share"):
+        _keep_share(config, items)
+
+
+def _keep_share(config, items):
+    """Of the files with a test to run each n-th: what a file's tests share is made in one share alone."""
+    number, count = config.getoption("--share")
+    skipped = {item for item in items if item.get_closest_marker("skip")}
+    slow = config.getoption("-m") == "slow"
+    meant = [i for i in items if i not in skipped and (not slow or "slow" in i.keywords)]
+    files = set(sorted({item.path for item in meant})[number - 1 :: count])
+    kept = [item for item in meant if item.path in files]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
 
 
 @pytest.fixture
