@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-jax lint docs parity clean
+.PHONY: demo test test-slow test-jax lint docs wheels parity clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.pipeline --config=demo $(FLAGS)
@@ -34,6 +34,12 @@ lint: $(VENV)/.installed-test
 # the pages of docs/ and the API reference as a site, in build/site; any warning is an error
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+
+# the two wheels of a release, in dist (docs/design/packaging.md): with TensorFlow, and light
+wheels:
+	rm -rf build/lib dist
+	for wheel in light tensorflow; do \
+		TFALIGN_WHEEL=$$wheel $(PYTHON) -m pip wheel --quiet --no-deps -w dist . || exit 1; done
 
 # an installed environment is made again when what it should hold has changed; Python compiles a package's files
 # when they are first imported, which for most is never

@@ -1,12 +1,44 @@
-"""Installs tfalign, the library. The experiments and the tests stay in the repository."""
+"""Installs tfalign, the library. The experiments and the tests stay in the repository.
 
+A release has two wheels, which `make wheels` builds (docs/design/packaging.md says why): TFALIGN_WHEEL=light makes that
+without TensorFlow, TFALIGN_WHEEL=tensorflow that of a plain `pip install tfalign`, whose extras jax and tpu lead to
+the light one. Unset, as in a clone, there is TensorFlow, and extras add to it.
+"""
+
+import os
 import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfalign/__init__.py").read_text())[1]
+WHEEL = os.environ.get("TFALIGN_WHEEL", "")
+if WHEEL not in ("", "light", "tensorflow"):
+    raise ValueError(f"TFALIGN_WHEEL is light or tensorflow, or not set. Received: {WHEEL}")
 
+REQUIRED = [
+    "keras>=3.10,<3.16",
+    "numpy<2.4",
+    "gymnasium>=1.0",
+    "absl-py>=2.1",
+    "tokenizers>=0.20",
+    "safetensors>=0.4.5",
+    "jinja2>=3.1.6",
+    "ml_dtypes>=0.4",
+    "matplotlib>=3.8",
+    "scipy>=1.11",
+    "tensorboard>=2.19",  # which needs no TensorFlow
+    "tqdm>=4.66",
+    "typing_extensions>=4.1",
+    "wrapt>=1.14",
+    "pyyaml>=6",
+]
+TENSORFLOW = [
+    "tensorflow>=2.19,<2.22",
+    "tensorflow-datasets>=4.9.7",
+    "importlib_resources",  # tensorflow-datasets uses it and does not declare it
+]
 # tf-agents pins a pygame that has no wheel for CPython 3.12
 AGENTS = [
     "tf-agents==0.19.0; python_version < '3.12'",
@@ -30,10 +62,32 @@ TEST = [
     "pytest-xdist>=3.6",
     "ruff>=0.9",
 ]
+EXTRAS = {
+    "tensorflow": TENSORFLOW,
+    "agents": TENSORFLOW + AGENTS,
+    "jax": ["jax>=0.4.35"],
+    "tpu": TPU,
+    "hub": HUB,
+    "serve": SERVE,
+    "constraints": CONSTRAINTS,
+    "tools": TOOLS,
+    "ray": RAY,
+    "translate": SACREBLEU,
+    "applications": SACREBLEU,
+    "search": SEARCH,
+    "docs": DOCS,
+    "test": TEST,
+    "all": [
+        *TENSORFLOW,
+        *(AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + TEST + DOCS),
+    ],
+}
+if WHEEL == "tensorflow":  # not to be had with these extras: an installer takes the light wheel
+    EXTRAS |= dict.fromkeys(("jax", "tpu"), [f"tfalign=={VERSION}"])
 
 setup(
     name="tfalign",
-    version=re.search(r'__version__ = "(.+)"', (ROOT / "tfalign/__init__.py").read_text())[1],
+    version=f"{VERSION}.post1" if WHEEL == "tensorflow" else VERSION,
     description="Reinforcement-learning alignment of language models in TensorFlow and Keras 3",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -42,40 +96,6 @@ setup(
     package_data={"tfalign": ["py.typed", "data/*/checksums.tsv"]},
     entry_points={"console_scripts": ["tfalign = tfalign.cli:main"]},
     python_requires=">=3.10",
-    install_requires=[
-        "tensorflow>=2.19,<2.22",
-        "keras>=3.10,<3.16",
-        "numpy<2.4",
-        "tensorflow-datasets>=4.9.7",
-        "importlib_resources",  # tensorflow-datasets uses it and does not declare it
-        "gymnasium>=1.0",
-        "absl-py>=2.1",
-        "tokenizers>=0.20",
-        "safetensors>=0.4.5",
-        "jinja2>=3.1.6",
-        "ml_dtypes>=0.4",
-        "matplotlib>=3.8",
-        "scipy>=1.11",
-        "tensorboard>=2.19",
-        "tqdm>=4.66",
-        "typing_extensions>=4.1",
-        "wrapt>=1.14",
-        "pyyaml>=6",
-    ],
-    extras_require={
-        "agents": AGENTS,
-        "jax": ["jax>=0.4.35"],
-        "tpu": TPU,
-        "hub": HUB,
-        "serve": SERVE,
-        "constraints": CONSTRAINTS,
-        "tools": TOOLS,
-        "ray": RAY,
-        "translate": SACREBLEU,
-        "applications": SACREBLEU,
-        "search": SEARCH,
-        "docs": DOCS,
-        "test": TEST,
-        "all": AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + TEST + DOCS,
-    },
+    install_requires=REQUIRED if WHEEL == "light" else TENSORFLOW + REQUIRED,
+    extras_require=EXTRAS,
 )

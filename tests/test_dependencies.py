@@ -22,6 +22,7 @@ PARTS = [
     (0, "files", r"tfalign\.files"),
     (0, "threads", r"tfalign\.threads"),
     (0, "lazy", r"tfalign\.lazy"),
+    (0, "installed", r"tfalign\.installed"),
     (0, "child_process", r"tfalign\.child_process"),
     (0, "functional", r"tfalign\.functional(\..+)?"),
     (0, "backend", r"tfalign\.backend(\..+)?"),

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from wrapt import when_imported
 
+from tfalign.installed import choose_backend, needing_tensorflow
+
 if TYPE_CHECKING:
     from tfalign.pretrained import Pretrained, load
     from tfalign.trainers import (
@@ -56,12 +58,16 @@ __all__ = [
 ]
 
 
+choose_backend()
+
+
 def __getattr__(name: str):
-    if name in __all__:
-        home = "pretrained" if name in ("Pretrained", "load") else "trainers"
-        return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    if name in _submodules():
-        return importlib.import_module(f"{__name__}.{name}")
+    with needing_tensorflow("Keras' backend", ', or JAX: pip install "tfalign[jax]"'):
+        if name in __all__:
+            home = "pretrained" if name in ("Pretrained", "load") else "trainers"
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        if name in _submodules():
+            return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -14,6 +14,7 @@ from tfalign import program_cache
 from tfalign.cli.config_files import read_file
 from tfalign.cli.flags import define_flags, parsed
 from tfalign.cli.help import help_text, is_asked_for, show
+from tfalign.installed import needing_tensorflow
 from tfalign.options import option, option_record, record, to_dict
 from tfalign.trainers.options import DeviceOptions
 
@@ -123,7 +124,8 @@ def _config(name, configs):
 
 def _run(run, options, process):
     _keep_programs(process.process.compile_cache)  # before TensorFlow or JAX is imported
-    from tfalign.training import allocator, devices, interruption  # imports Keras
+    with needing_tensorflow("Keras' backend", ', or JAX: pip install "tfalign[jax]"'):
+        from tfalign.training import allocator, devices, interruption  # imports Keras
 
     if process.process.keep_freed_memory:
         allocator.keep_freed_memory()

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfalign import trainers
 from tfalign.cli import records
+from tfalign.installed import needing_tensorflow
 from tfalign.pretrained import load
 from tfalign.trainers.base import Trainer
 
@@ -150,8 +151,10 @@ def export(job: records.ExportJob) -> None:
     from tfalign.decoding import Sampler
     from tfalign.decoding.patterns import named_constraint
     from tfalign.models.lora import quantize
-    from tfalign.serving.litert import export_litert
-    from tfalign.serving.saved_model import export_saved_model
+
+    with needing_tensorflow("A SavedModel or LiteRT file"):
+        from tfalign.serving.litert import export_litert
+        from tfalign.serving.saved_model import export_saved_model
 
     pretrained = load(job.model)
     model, tokenizer = pretrained.model, pretrained.tokenizer

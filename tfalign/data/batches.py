@@ -17,6 +17,7 @@ import numpy as np
 from tfalign.data.checks import whole_number
 from tfalign.data.examples import Examples
 from tfalign.data.layouts import Buckets, Packing, Windows
+from tfalign.installed import needing_tensorflow
 from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ class BatchStream:
         Returns:
             tf.data.Dataset.
         """
-        import tensorflow as tf  # seconds to import, and a stream does without
+        with needing_tensorflow("A tf.data.Dataset"):
+            import tensorflow as tf  # seconds to import, and a stream does without
 
         arrange = arrange or _unchanged
         start = copy.copy(self)

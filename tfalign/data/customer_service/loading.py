@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tfalign.data.customer_service.examples import FIELDS, SIZES, dialogues_of
+from tfalign.data.customer_service.examples import (
+    FIELDS,
+    SIZES,
+    dialogues_of,
+    generate_examples,
+)
 from tfalign.files import local_path
+from tfalign.installed import is_installed
 
 
 def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) -> list[dict]:
@@ -14,7 +20,8 @@ def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) ->
 
     The dataset is built under ``data_dir`` on first use. TensorFlow Datasets writes it into a
     folder of another name and renames that when it is complete, so a build that was killed is not
-    taken for a dataset: the next call builds it again.
+    taken for a dataset: the next call builds it again. Without TensorFlow the same records are
+    drawn anew, and nothing is written.
 
     Args:
         kind: "text", "completions", "preferences" or "prompts" in English and Chinese, or one of
@@ -31,6 +38,8 @@ def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) ->
     base, _ = dialogues_of(kind)
     if split not in SIZES[base]:
         raise ValueError(f"split must be train or test. Received: split={split!r}")
+    if not is_installed("tensorflow"):
+        return list(generate_examples(kind, split))
     builder = make_builder(kind, data_dir)
     builder.download_and_prepare()
     columns = builder.as_dataset(split=split, shuffle_files=False, batch_size=-1)

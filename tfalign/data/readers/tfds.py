@@ -12,6 +12,7 @@ from tfalign.data.readers.fields import shown
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.records import BadFileError, BadRecordError
 from tfalign.files import local_path
+from tfalign.installed import needing_tensorflow
 
 _VERSION = re.compile(r"([0-9]+|\*)(\.([0-9]+|\*)){2}(?=:|$)")
 _OWN_BUILDERS = "tfalign.data"
@@ -31,7 +32,8 @@ def tfds_rows(address: str, data_dir: str | os.PathLike | None) -> Iterator[Row]
     name, version, split = parts(address)
     if data_dir is not None:
         data_dir = str(local_path(data_dir))
-    import tensorflow_datasets as tfds  # seconds to import, and most sources do without
+    with needing_tensorflow(f"tfds:{name}", "; a JSONL file of the same records does without"):
+        import tensorflow_datasets as tfds  # seconds to import, and most sources do without
 
     dataset = _dataset(tfds, name, version, split, data_dir)
     number = 0
