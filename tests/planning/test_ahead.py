@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from tfalign.planning.hlo import Work
-from tfalign.planning.options import DEVICES, PlanOptions
+from tfalign.planning.options import PlanOptions
 from tfalign.planning.plan import device_of, print_plan
+from tfalign.training.accelerators import DEVICES
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -48,8 +49,8 @@ def test_the_page(capsys):
     pytest.importorskip("jax")
     from tfalign.planning.ahead import Ahead, ChipProgram
     from tfalign.planning.ahead_page import page
-    from tfalign.planning.costs import Costs
     from tfalign.planning.scaling import Scaled
+    from tfalign.training.step_costs import Costs
 
     done = Work(4.59e9, {"all-gather": 2e6}, {"all-gather": 3}, 1.75e6)
     program = ChipProgram("update", 2, 5_000_000, 7_000_000, 0, None, done, 1e-4, [], 2.0)

@@ -11,7 +11,11 @@ import tensorflow as tf
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.models.gpt import PRESETS
 from tfalign.models.lora import LoRA, add_adapters
-from tfalign.planning.costs import (
+from tfalign.planning.hlo import work_of as work_of_module
+from tfalign.planning.options import PlanOptions
+from tfalign.planning.page import seconds_at_best
+from tfalign.planning.plan import device_of, shape_of, work_of
+from tfalign.training.step_costs import (
     Work,
     cache_bytes,
     count_adapters,
@@ -22,10 +26,6 @@ from tfalign.planning.costs import (
     reward_costs,
     supervised_costs,
 )
-from tfalign.planning.hlo import work_of as work_of_module
-from tfalign.planning.options import PlanOptions
-from tfalign.planning.page import seconds_at_best
-from tfalign.planning.plan import device_of, shape_of, work_of
 
 LLAMA = PRESETS["tiny_llama"]
 

@@ -10,11 +10,11 @@ import pytest
 
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh
-from tfalign.planning import costs
-from tfalign.planning.costs import Models, Work
 from tfalign.planning.options import PlanOptions
 from tfalign.planning.plan import check_backend, decode_bytes, print_plan
 from tfalign.planning.scaling import Axes, gathered_weights, held_weights, scale
+from tfalign.training import step_costs as costs
+from tfalign.training.step_costs import Models, Work
 
 CONFIG = GPTConfig(
     10, 8, 2, 4, max_positions=16, rotary_base=100.0, norm="rms", use_bias=False, hidden_dim=16

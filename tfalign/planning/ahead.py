@@ -15,9 +15,9 @@ import numpy as np
 from tfalign.backend import jax_ahead, jax_devices
 from tfalign.models.layouts import distribution
 from tfalign.planning import hlo
-from tfalign.planning.costs import Models, Work
 from tfalign.planning.measured_step import Measured
 from tfalign.planning.step import PHASES, build
+from tfalign.training.step_costs import Models, Work
 
 _NEEDED = re.compile(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -81,7 +81,7 @@ def compile_ahead(
     """Compiles every program of a step.
 
     Args:
-        algorithm, models, work: as ``costs.costs_of``.
+        algorithm, models, work: as ``step_costs.costs_of``.
         mesh: dict of ``layouts.parse_mesh``, over all chips.
         topology: str, see ``jax_ahead.chips_of``.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tfalign.evaluation.markdown import table
 from tfalign.planning.ahead import Ahead, ChipProgram
-from tfalign.planning.options import Device
 from tfalign.planning.page import billions, megabytes
 from tfalign.planning.scaling import Scaled
+from tfalign.training.accelerators import Device
 
 _MEMORY = ("program", "a step", "MB of arguments", "temporaries", "results", "in all", "of HBM")
 _WORK = (

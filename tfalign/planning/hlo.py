@@ -1,7 +1,7 @@
 """What a compiled program does, read from its HLO text: operations, traffic, cycles, what hinders it.
 
 Loops count as often as they go round, of a conditional's branches the largest. Operations are those of matrix
-products, as in ``planning.costs``; a TPU's compiler writes them as convolutions.
+products, as in ``training.step_costs``; a TPU's compiler writes them as convolutions.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ import numpy as np
 
 from tfalign.models.layouts import distribution
 from tfalign.planning import compiled
-from tfalign.planning.costs import Models, Work
 from tfalign.planning.step import PHASES, build
+from tfalign.training.step_costs import Models, Work
 
 
 class Measured(NamedTuple):
@@ -42,7 +42,7 @@ def measure(
     """Runs a step with random weights and reads what XLA compiled for it.
 
     Args:
-        algorithm, models, work: as ``costs.costs_of``.
+        algorithm, models, work: as ``step_costs.costs_of``.
         mesh: dict of ``layouts.parse_mesh``, on the JAX backend; None for one device.
 
     Returns:

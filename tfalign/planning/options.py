@@ -1,39 +1,14 @@
-"""The option record of a plan, and the devices it knows.
+"""The option record of a plan.
 
 This module imports neither Keras nor TensorFlow.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from tfalign.options import option, option_record
+from tfalign.training.accelerators import DEVICES
 
 RULE = "rule"
-ON_POLICY = ("ppo", "grpo")
-
-
-class Device(NamedTuple):
-    """Makers' data sheets; matrix products without sparsity, those of float32 in TF32 or bfloat16 where
-    that is what TensorFlow and XLA do."""
-
-    memory: float  # GB
-    bandwidth: float  # GB/s
-    float32: float  # TFLOP/s
-    mixed_bfloat16: float  # TFLOP/s
-    link: float  # GB/s a device sends to others of its machine or slice, all links together
-
-
-DEVICES = {
-    "l4": Device(24, 300, 60, 121, 32),
-    "a100": Device(80, 2_039, 156, 312, 300),
-    "h100": Device(80, 3_350, 495, 989, 450),
-    "h200": Device(141, 4_800, 495, 989, 450),
-    "tpu_v4": Device(32, 1_228, 275, 275, 300),
-    "tpu_v5e": Device(16, 819, 197, 197, 200),
-    "tpu_v5p": Device(95, 2_765, 459, 459, 600),
-    "tpu_v6e": Device(32, 1_600, 918, 918, 400),  # cloud.google.com/tpu/docs/v6e
-}
 
 
 @option_record
@@ -44,7 +19,7 @@ class PlanOptions:
     algorithm: str = option(
         "ppo",
         "What is run; other algorithms on rollouts cost what ppo does.",
-        ("sft", "reward", "dpo", *ON_POLICY),
+        ("sft", "reward", "dpo", "ppo", "grpo"),
     )
     device: str | None = option(
         None,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from tfalign.evaluation.markdown import table
 from tfalign.planning.measured_step import Measured
-from tfalign.planning.options import Device
 from tfalign.planning.scaling import Scaled
+from tfalign.training.accelerators import Device
 
 
 def seconds_at_best(
@@ -16,7 +16,7 @@ def seconds_at_best(
     """Of each phase, at the device's peak; the decode loop must also read its weights and cache.
 
     Args:
-        flops: dict, see ``costs.Costs``.
+        flops: dict, see ``step_costs.Costs``.
         read: float, bytes the decode loop reads.
         device: Device.
         precision: str.

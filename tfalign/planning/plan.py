@@ -10,7 +10,7 @@
         --batch_size=32 --max_prompt_tokens=0 --max_new_tokens=1024 --precision=mixed_bfloat16
 
 A model is a preset or a directory, of which config.json is enough. The formulas, and what they leave
-out, stand in ``tfalign.planning.costs``. The seconds are a bound, at a device's peak: nothing can be faster,
+out, stand in ``tfalign.training.step_costs``. The seconds are a bound, at a device's peak: nothing can be faster,
 and 30 to 50% of it is good. ``--check`` runs one step with random weights and compares with what XLA
 compiled. On a mesh (see ``models.layouts``) all numbers are of one device, with what it sends to others
 (``tfalign.planning.scaling``). ``--compile_for`` runs nothing: the TPU compiler, which works without a TPU,
@@ -27,10 +27,12 @@ import keras
 from tfalign.models import GPTConfig, read_config
 from tfalign.models.gpt import PRESETS
 from tfalign.models.layouts import parse_mesh
-from tfalign.planning import costs, scaling
+from tfalign.planning import scaling
 from tfalign.planning.measured_step import measure
-from tfalign.planning.options import DEVICES, RULE, Device, PlanOptions
+from tfalign.planning.options import RULE, PlanOptions
 from tfalign.planning.page import comparison, page
+from tfalign.training import step_costs as costs
+from tfalign.training.accelerators import DEVICES, Device
 from tfalign.training.algorithms import ALGORITHMS
 
 
@@ -102,7 +104,7 @@ def mesh_of(config: PlanOptions) -> dict[str, int] | None:
 
 
 def models_of(config: PlanOptions) -> costs.Models:
-    """The ``costs.Models`` of a config."""
+    """The ``step_costs.Models`` of a config."""
     policy = shape_of(config.model)
     reward = None
     if config.reward_model != RULE:
@@ -125,7 +127,7 @@ def shape_of(model: str) -> GPTConfig:
 
 
 def work_of(config: PlanOptions) -> costs.Work:
-    """The ``costs.Work`` of a config."""
+    """The ``step_costs.Work`` of a config."""
     epochs, minibatch = 1, None
     if config.algorithm in costs.ON_POLICY:
         chosen = ALGORITHMS[config.algorithm]

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import check_mesh
-from tfalign.planning import costs
-from tfalign.planning.costs import BYTES, Costs, Models, Work
+from tfalign.training import step_costs as costs
+from tfalign.training.step_costs import BYTES, Costs, Models, Work
 
 # JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs on CPUs. On TPUs, where
 # activation functions and norms are computed again for the backward pass: docs/results/tpu_compiler.md
@@ -53,7 +53,7 @@ def scale(
     """What a device takes of a step.
 
     Args:
-        algorithm: str, see ``costs.costs_of``.
+        algorithm: str, see ``step_costs.costs_of``.
         models: costs.Models.
         work: costs.Work of all devices together.
         mesh: dict of ``layouts.parse_mesh``.

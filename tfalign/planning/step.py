@@ -13,8 +13,6 @@ from tfalign.layers import ResidualBlock
 from tfalign.models import Actor, CausalLM, Critic, SeparateActorCritic, SharedActorCritic
 from tfalign.models.lora import LoRA, WithoutAdapters, add_adapters
 from tfalign.objectives import DPO, LanguageModelling, RewardModelling
-from tfalign.planning.costs import Models, Work
-from tfalign.planning.options import ON_POLICY
 from tfalign.rewards import LearnedReward, RewardModel
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.kl_control import FixedKL
@@ -23,6 +21,7 @@ from tfalign.training.on_policy import improve
 from tfalign.training.optimizers import adamw
 from tfalign.training.responses import RolloutConfig
 from tfalign.training.rollouts import RolloutWorker
+from tfalign.training.step_costs import ON_POLICY, Models, Work
 from tfalign.types import LanguageModelBatch, PreferencePairs, Prompts, RankedResponses
 
 PHASES = {
@@ -49,7 +48,7 @@ def build(algorithm: str, models: Models, work: Work) -> Step:
     """A step that has not been taken yet; nothing is compiled. As in a training, ``remat`` is set for the process.
 
     Args:
-        algorithm, models, work: as ``costs.costs_of``.
+        algorithm, models, work: as ``step_costs.costs_of``.
 
     Returns:
         Step.

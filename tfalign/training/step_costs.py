@@ -15,7 +15,9 @@ from typing import NamedTuple
 from tfalign.layers.scaled_dot_product import is_long
 from tfalign.models import GPTConfig
 from tfalign.models.read_out import chunk_by_size
-from tfalign.planning.options import ON_POLICY
+
+ON_POLICY = ("ppo", "grpo")
+"""Algorithms whose costs are those of rollouts and updates on them."""
 
 BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
 _LOGITS_KEPT = 3  # arrays of logits' size: themselves, their exponentials, their gradient
@@ -163,6 +165,28 @@ def forward_flops(
     blocks = (s.layers - 1) * _block_flops(s, columns, columns)
     blocks += _block_flops(s, columns if last is None else last, columns)
     return rows * (blocks + 2 * logits * s.width * s.vocab)
+
+
+def update_flops(
+    config: GPTConfig,
+    rows: int,
+    columns: int,
+    last: int | None = None,
+    logits: int = 0,
+    lora_rank: int = 0,
+) -> float:
+    """Of an optimizer step: the forward pass, and the backward pass.
+
+    Args:
+        config, rows, columns, last, logits: as ``forward_flops``.
+        lora_rank: see ``Work``.
+    """
+    forward = forward_flops(config, rows, columns, last, logits)
+    if not lora_rank:
+        return 3 * forward
+    s = _shape(config)  # a frozen kernel needs no gradient, what flows through it does
+    adapters = count_adapters(config, lora_rank)
+    return forward * (2 + 3 * adapters / (s.layers * s.matrices))
 
 
 def decode_flops(config: GPTConfig, rows: int, prompt: int, new: int) -> float:
@@ -358,18 +382,13 @@ def _update_costs(config, work, rows, columns, last=None, logits=0, logits_kept=
     weights = count_parameters(config)
     adapters = count_adapters(config, work.lora_rank) if work.lora_rank else 0
     trained = adapters or weights
-    forward = forward_flops(config, rows, columns, last, logits)
-    backward = 2 * forward
-    if adapters:  # a frozen kernel needs no gradient, what flows through it does
-        s = _shape(config)
-        backward = forward * (1 + 3 * adapters / (s.layers * s.matrices))
     gradients = 4.0 * trained
     pieces = work.accumulate if work.accumulate > 2 else 1  # XLA runs two of them side by side
     of_rows = config, rows / pieces, columns, last, logits
     kept = kept_bytes(*of_rows, work.precision, logits_kept, work.remat, work.chunk)
     sums = gradients if pieces > 1 else 0.0
     return Costs(
-        {"update": forward + backward},
+        {"update": update_flops(config, rows, columns, last, logits, work.lora_rank)},
         {"weights": 4.0 * (weights + adapters), "optimizer": 8.0 * trained},
         {"activations": kept + sums, "gradients": gradients + sums},  # one comes as the other goes
     )
