@@ -63,7 +63,7 @@ WALLS = {
     "tensorflow": r"tfalign\.backend\.tensorflow(_devices)?|tfalign\.(data|training)(\..+)?"
     rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
-    "jax": r"tfalign\.backend\.jax(_devices|_ahead|_splash)?|tfalign\.training\.devices|experiments(\..+)?",
+    "jax": r"tfalign\.backend\.jax(_devices|_ahead|_splash|_context)?|tfalign\.training\.devices|experiments(\..+)?",
     "ray": r"tfalign\.trainers\.rollout_actors",
     "keras_hub": r"tfalign\.(models|text)\.keras_hub",
 }

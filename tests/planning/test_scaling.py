@@ -153,3 +153,15 @@ def test_plans_of_meshes_are_within_15_percent_of_what_xla_compiled(mesh, algori
     assert "MB sent, a step" in ratios
     assert all(0.85 < ratio < 1.15 for ratio in ratios.values()), done.stdout
     assert "all have static shapes, and none calls the host" in done.stdout
+
+
+def test_devices_that_share_a_sequence_gather_its_keys():
+    """Two blocks' keys and values of 8 rows of 64 columns, of three other devices of four, forward; twice as much back."""
+    work = Work(8, 0, 64)
+    models = Models(CONFIG)
+    whole = scale("sft", models, work, parse_mesh("data:1"))
+    part = scale("sft", models, work, parse_mesh("data:1,context:4"))
+    assert part.costs.flops["update"] == whole.costs.flops["update"] / 4
+    keys = 3 / 4 * 2 * 2 * (8 * 64 * 8 * 4)  # of two blocks keys and values, float32
+    gradients = 2 * 3 / 4 * 4 * (MATRICES + 2 * TABLE + NORMS)  # as over "data:4"
+    assert part.sent["update"] == 3 * keys + gradients

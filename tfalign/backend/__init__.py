@@ -44,6 +44,7 @@ if keras.backend.backend() == "tensorflow":
         jit,
         jit_batch,
         kernel_attention,
+        on_own_queries,
         read,
         scan,
         value_and_grad,
@@ -72,6 +73,7 @@ elif keras.backend.backend() == "jax":
         scan,
         value_and_grad,
     )
+    from tfalign.backend.jax_context import on_own_queries
     from tfalign.backend.jax_devices import (
         gather_from_processes,
         own_parts,
@@ -111,6 +113,7 @@ __all__ = [
     "jit_batch",
     "jit_rows",
     "kernel_attention",
+    "on_own_queries",
     "own_parts",
     "process_index",
     "read",

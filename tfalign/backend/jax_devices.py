@@ -44,12 +44,16 @@ def abstract_variable(variable: keras.Variable) -> jax.ShapeDtypeStruct:
 
 
 def _place_of(shape):
-    """Where an argument lies: spread by its rows where the mesh divides them; None without a mesh."""
+    """Where an argument lies: spread by its rows, and its columns over "context", where the mesh divides them; None
+    without a mesh."""
     mesh, axis = mesh_and_rows()
     if mesh is None:
         return None
-    divisible = len(shape) > 0 and shape[0] % mesh.shape[axis] == 0
-    return NamedSharding(mesh, PartitionSpec(*[axis] * divisible))
+    cut = (
+        name if name in mesh.shape and size % mesh.shape[name] == 0 else None
+        for name, size in zip((axis, "context"), shape)
+    )
+    return NamedSharding(mesh, PartitionSpec(*cut))
 
 
 def whole(outputs: Any) -> Any:

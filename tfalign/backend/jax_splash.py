@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from tfalign.backend import jax_devices
+from tfalign.backend import jax_context, jax_devices
 
 _LANES = 128  # lengths are multiples of it
 _BLOCKS = (
@@ -34,23 +34,13 @@ def splash_attention(
     """
     length = queries.shape[2]
     ids = _documents(queries, query_documents, key_documents)
-    padding = -length % _LANES
+    padding = -length % (_LANES * jax_context.parts())
     wide, narrow = ((0, 0), (0, 0), (0, padding), (0, 0)), ((0, 0), (0, padding))
     heads = [jax.numpy.pad(x, wide) for x in (queries * queries.shape[-1] ** -0.5, keys, values)]
     ids = [jax.numpy.pad(x, narrow) for x in ids]
     mask = _mask(length + padding, causal, window)
-
-    def attend(queries, keys, values, query_ids, key_ids):
-        kernel = splash.make_splash_mha_single_device(
-            masks.MultiHeadMask([mask] * queries.shape[1]),
-            block_sizes=_block_sizes(length + padding),
-            interpret=interpret,
-        )
-        segments = splash.SegmentIds(query_ids, key_ids)
-        return jax.vmap(kernel)(queries, keys, values, segments)
-
-    attend = _on_each_device(attend, queries.shape[0], keys.shape[1])
-    return None if attend is None else attend(*heads, *ids)[:, :, :length]
+    outputs = _on_each_device(mask, interpret, *heads, *ids)
+    return None if outputs is None else outputs[:, :, :length]
 
 
 def _documents(queries, of_queries, of_keys):
@@ -81,15 +71,32 @@ def _block_sizes(length):
     )
 
 
-def _on_each_device(attend, rows, groups):
-    """The function on each device's rows and heads: the compiler cannot divide a kernel. None if the mesh does not."""
+def _on_each_device(mask, interpret, queries, keys, values, query_ids, key_ids):
+    """On each device's rows, heads and queries: the compiler cannot divide a kernel. None if the mesh does not."""
     mesh, axis = jax_devices.mesh_and_rows()
-    if mesh is None:
-        return attend
-    model = "model" if "model" in mesh.shape else None
-    if rows % mesh.shape[axis] or (model and groups % mesh.shape[model]):
+    rows, heads, context = axes = jax_context.axes_of(queries.shape, keys.shape[1])
+    if mesh is not None and None in axes[: 1 + ("model" in mesh.shape)]:
         return None
-    heads, ids = PartitionSpec(axis, model), PartitionSpec(axis)
-    return jax.shard_map(
-        attend, mesh=mesh, in_specs=(heads,) * 3 + (ids,) * 2, out_specs=heads, check_vma=False
+    of_axis = {None: 1} if mesh is None else {None: 1, **mesh.shape}
+    kernel = splash.make_splash_mha(
+        masks.MultiHeadMask([mask] * queries.shape[1]),
+        block_sizes=_block_sizes(queries.shape[2] // of_axis[context]),
+        head_shards=of_axis[heads],
+        q_seq_shards=of_axis[context],
+        interpret=interpret,
     )
+
+    def attend(kernel, queries, keys, values, query_ids, key_ids):
+        return jax.vmap(kernel)(queries, keys, values, splash.SegmentIds(query_ids, key_ids))
+
+    given = kernel, queries, keys, values, query_ids, key_ids
+    if mesh is None:
+        return attend(*given)
+    of_kernel = kernel.manual_sharding_spec(NamedSharding(mesh, PartitionSpec(heads, context)))
+    of_queries, of_keys = PartitionSpec(rows, heads, context), PartitionSpec(rows, heads)
+    ids = PartitionSpec(rows, context), PartitionSpec(rows)
+    in_specs = (of_kernel, of_queries, of_keys, of_keys, *ids)
+    on_each = jax.shard_map(
+        attend, mesh=mesh, in_specs=in_specs, out_specs=of_queries, check_vma=False
+    )
+    return on_each(*given)

@@ -206,6 +206,31 @@ def kernel_attention(queries: Any, keys: Any, values: Any, **rule: Any) -> Any |
     return None
 
 
+def on_own_queries(
+    attend: Callable,
+    queries: Any,
+    keys: Any,
+    values: Any,
+    query_documents: Any | None,
+    key_documents: Any | None,
+) -> Any:
+    """Attention of which every device of a mesh's "context" axis has a part of the queries, and all keys.
+
+    Args:
+        attend: ``(queries, keys, values, query_documents, key_documents, first) -> float[B, H, Q, D]`` of some of the
+            queries, the first of which is in column ``first``, an int or int32 scalar.
+        queries: float[B, H, Q, D].
+        keys: float[B, G, K, D], H a multiple of G.
+        values: float[B, G, K, D].
+        query_documents: int32[B, Q] or None.
+        key_documents: int32[B, K] or None.
+
+    Returns:
+        float[B, H, Q, D].
+    """
+    return attend(queries, keys, values, query_documents, key_documents, 0)
+
+
 def read(variable: keras.Variable) -> tf.Tensor:
     """A Keras variable's value as it is now, whatever is assigned to it later."""
     return tf.convert_to_tensor(variable.value)

@@ -59,7 +59,7 @@ def attended(
     if by_rule and None not in shapes and is_long(queries.shape[2], keys.shape[2]):
         rule = mask or Visibility()
         outputs = _by_kernel(queries, keys, values, rule)
-        return blockwise_attention(queries, keys, values, rule) if outputs is None else outputs
+        return _by_tiles(queries, keys, values, rule) if outputs is None else outputs
     return scaled_dot_product_attention(queries, keys, values, mask)[0]
 
 
@@ -69,6 +69,19 @@ def _by_kernel(queries, keys, values, rule):
         return None
     given = {x.name: getattr(rule, x.name) for x in dataclasses.fields(rule) if x.name != "first"}
     return backend.kernel_attention(queries, keys, values, **given)
+
+
+def _by_tiles(queries, keys, values, rule):
+    if not isinstance(rule.first, int):
+        return blockwise_attention(queries, keys, values, rule)
+
+    def attend(queries, keys, values, query_documents, key_documents, first):
+        documents = {"query_documents": query_documents, "key_documents": key_documents}
+        own = dataclasses.replace(rule, **documents, first=rule.first + first)
+        return blockwise_attention(queries, keys, values, own)
+
+    documents = rule.query_documents, rule.key_documents
+    return backend.on_own_queries(attend, queries, keys, values, *documents)
 
 
 def is_long(num_queries: int, num_keys: int) -> bool:

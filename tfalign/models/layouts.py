@@ -1,11 +1,12 @@
 """Sharding of a model's weights over a mesh of devices: data parallel, FSDP and tensor parallel.
 
-A mesh has two axes. Rows of a batch are spread over the first, "data" or "fsdp"; heads and hidden units
+A mesh has two axes or three. Rows of a batch are spread over the first, "data" or "fsdp"; heads and hidden units
 over the second, "model", as in Megatron-LM (Shoeybi et al. 2019): queries, keys, values and the first
 feed-forward matrices by columns, the matrices after them by rows, so that one all-reduce a sub-layer is
 enough; token embeddings by their width, since vocabularies are seldom divisible. With "fsdp" the other
 axis of every matrix is spread over the devices that share the rows, too, and gathered where it is used
-(ZeRO-3, Rajbhandari et al. 2020). What is not a matrix is held whole.
+(ZeRO-3, Rajbhandari et al. 2020). What is not a matrix is held whole. A third axis, "context", cuts the sequences:
+for those longer than a device has memory for, see ``backend.jax_context``.
 
 Keras' own machinery does the rest, on its JAX backend: a variable made while the distribution is set gets
 its layout by its path, optimizers' moments that of their variable.
@@ -39,10 +40,10 @@ def parse_mesh(text: str) -> dict[str, int]:
     """The axes of a mesh and their sizes.
 
     Args:
-        text: str, such as "data:8", "fsdp:8" or "data:2,model:4".
+        text: str, such as "data:8", "fsdp:8", "data:2,model:4" or "fsdp:2,context:4".
 
     Returns:
-        dict of "data" or "fsdp", and "model", to int.
+        dict of "data" or "fsdp", "model", and "context" where it is given, to int.
 
     Raises:
         ValueError: if it is not of that form.
@@ -51,20 +52,23 @@ def parse_mesh(text: str) -> dict[str, int]:
     {'data': 2, 'model': 4}
     >>> parse_mesh("model:4")
     {'data': 1, 'model': 4}
+    >>> parse_mesh("fsdp:2,context:4")
+    {'fsdp': 2, 'model': 1, 'context': 4}
     """
     try:
         sizes = {name: int(size) for name, size in (part.split(":") for part in text.split(","))}
     except ValueError:
         sizes = {}
     rows = [name for name in sizes if name in _ROWS]
-    unknown = set(sizes) - {*_ROWS, "model"}
+    unknown = set(sizes) - {*_ROWS, "model", "context"}
     if not sizes or unknown or len(rows) > 1 or min(sizes.values()) < 1:
         raise ValueError(
-            'A mesh is "data:N" or "fsdp:N", and "model:M", separated by a comma. '
+            'A mesh is "data:N" or "fsdp:N", "model:M" and "context:C", separated by commas. '
             f"Received: mesh={text!r}"
         )
     first = rows[0] if rows else "data"
-    return {first: sizes.get(first, 1), "model": sizes.get("model", 1)}
+    context = {"context": sizes["context"]} if "context" in sizes else {}
+    return {first: sizes.get(first, 1), "model": sizes.get("model", 1), **context}
 
 
 def distribution(
@@ -96,7 +100,8 @@ def distribution(
         layouts[path] = (whole, "model") if cut == _COLUMN else ("model", whole)
     of_width = "model" if mesh["model"] > 1 else whole
     layouts[_EMBEDDING], layouts[_READOUT] = (None, of_width), (of_width, None)
-    layouts[_STATES] = (rows,)
+    if "context" not in mesh:  # else attention says how they are cut
+        layouts[_STATES] = (rows,)
     return keras.distribution.ModelParallel(
         layout_map=layouts, batch_dim_name=rows, auto_shard_dataset=False
     )

@@ -27,7 +27,8 @@ class PlanOptions:
         "none: h100, or that of --compile_for.",
     )
     mesh: str | None = option(
-        None, 'Devices: "data:8" or "fsdp:8" for rows, "model:4" for heads, or both; none: one.'
+        None,
+        'Devices: "data:8" or "fsdp:8" for rows, "model:4" for heads, "context:4" for columns, or several; none: one.',
     )
     reward_model: str | None = option(
         None, f"Reward model, as --model; none: the policy's shape; {RULE}: a rule, no model."

@@ -35,12 +35,13 @@ class Axes(NamedTuple):
     rows: int
     model: int
     fsdp: int  # as ``rows`` where these cut the weights too, else 1
+    context: int = 1  # devices that share a sequence, but not in generation
 
     @classmethod
     def of(cls, mesh: Mapping[str, int]) -> Axes:
         """Those of a dict of ``layouts.parse_mesh``."""
         axis, rows = next(iter(mesh.items()))
-        return cls(rows, mesh["model"], rows if axis == "fsdp" else 1)
+        return cls(rows, mesh["model"], rows if axis == "fsdp" else 1, mesh.get("context", 1))
 
 
 def scale(
@@ -175,9 +176,16 @@ class _Traffic(NamedTuple):
         return self.forward(*read) + self.backward(*read) + self.gradients(config, logits > 0)
 
     def forward(self, config, rows, columns, last, logits):
-        """Weights that are gathered, and what ``activations`` says."""
-        sums = self.activations(config, rows, columns, last, logits)
-        return sums + self.weights(config, read_out=logits > 0)
+        """Weights and keys that are gathered, and what ``activations`` says."""
+        sums = self.activations(config, rows, columns, last, logits) / self.axes.context
+        return sums + self.weights(config, read_out=logits > 0) + self.keys(config, rows, columns)
+
+    def keys(self, config, rows, columns):
+        """Keys and values of all blocks, which the devices of a sequence gather."""
+        heads = (config.num_key_value_heads or config.num_heads) // self.axes.model
+        width = heads * (config.head_dim or config.width // config.num_heads)
+        states = 2 * config.num_layers * rows * columns * width
+        return _ring(self.axes.context) * self.number * states
 
     def activations(self, config, rows, columns, last, logits):
         """Two sums of states a block, the read-out, and the embedding's parts."""
@@ -198,14 +206,15 @@ class _Traffic(NamedTuple):
         return _ring(self.axes.fsdp) * self.number * gathered
 
     def backward(self, config, rows, columns, last, logits):
-        """A sum of states' gradients a matrix that is cut by its columns, those of the logits' states,
-        and the embedding's."""
+        """A sum of states' gradients a matrix that is cut by its columns, those of the logits' states, the
+        embedding's, and of gathered keys."""
         inner = 2 if config.gated else 1
         states = (config.num_layers - 1) * (3 + inner) * columns + (1 + inner) * last + 2 * columns
         sums = 2 * _ring(self.axes.model) * rows * self.number * config.width * states
         read_out = _ring(self.axes.model) * rows * logits * config.width * self.number
         scattered = 0.0 if self.axes.model > 1 else self._embedding(config, rows * columns)
-        return sums + read_out + scattered
+        shared = (sums + read_out + scattered) / self.axes.context
+        return shared + 2 * self.keys(config, rows, columns)
 
     def gradients(self, config, read_out):
         """Sums of them over the devices that share the rows.
@@ -214,17 +223,18 @@ class _Traffic(NamedTuple):
         each device looks its part up for all rows. A tied one is summed once, with "data" once a use. They are summed
         as the products that make them give them, in mixed_bfloat16 before they become float32.
         """
-        _, model, fsdp = self.axes
+        _, model, fsdp, context = self.axes
         uses = [model > 1 or fsdp == 1, read_out]
         uses = max(uses) if config.tied and fsdp > 1 else sum(uses)
         whole = self.axes._replace(fsdp=1)
         others = held_weights(config, whole) - costs.count_tables(config) / model
         numbers = others + uses * config.vocab_size * config.width / model
-        return 2 * _ring(self.axes.rows) * float(self.number) * numbers
+        return 2 * _ring(self.axes.rows * context) * float(self.number) * numbers
 
     def decoding(self, config, rows, prompt, new):
         """The prompt but its last token, then token by token, with weights gathered once."""
-        prefill = self.forward(config, rows, prompt - 1, 0, 0)
+        whole = self._replace(axes=self.axes._replace(context=1))
+        prefill = whole.forward(config, rows, prompt - 1, 0, 0)
         loop = new * self.activations(config, rows, 1, 1, 1)
         return prefill + loop + self.weights(config, read_out=True)
 
@@ -257,6 +267,8 @@ def _flops(local, algorithm, config, work, axes):
         shared = 1 if summed else 2 / 3 if name == "update" else 0
         read_out = costs.readout_flops(algorithm, name, config, work)
         flops[name] -= shared * (1 - 1 / axes.model) * read_out
+        if name != "generation":
+            flops[name] /= axes.context
     return flops
 
 
@@ -279,6 +291,10 @@ def _passing(local, algorithm, models, work, axes, kept):
     if models.critic is not None:
         gathered += gathered_weights(models.critic, axes, read_out=False)
         trained += held_weights(models.critic, axes)
-    activations = kept * local.passing["activations"] + BYTES[work.precision] * gathered
-    copies = 2 if axes.rows > axes.fsdp else 1  # a device's own, and the sums of all
+    activations = kept * local.passing["activations"] / axes.context
+    activations += BYTES[work.precision] * gathered
+    activations += _Traffic(axes, BYTES[work.precision]).keys(
+        models.policy, work.minibatch, work.columns
+    )
+    copies = 2 if axes.rows * axes.context > axes.fsdp else 1  # a device's own, and the sums of all
     return local.passing | {"activations": activations, "gradients": 4.0 * copies * trained}

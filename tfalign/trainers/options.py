@@ -286,7 +286,8 @@ class DeviceOptions:
     )
     tpu: str = option("local", "TensorFlow: name or address of the TPU of --strategy=tpu.")
     mesh: str | None = option(
-        None, 'JAX: mesh axes, such as "data:8", "fsdp:8" or "fsdp:2,model:4"; none: one device.'
+        None,
+        'JAX: mesh axes, such as "data:8", "fsdp:2,model:4" or "fsdp:2,context:4"; none: one device.',
     )
     multihost: bool = option(
         False, "JAX: join the processes of other machines, see docs/devices.md."
