@@ -52,6 +52,7 @@ TPU = ["jax[tpu]>=0.10"]  # with the TPU compiler, libtpu, of 0.7 GB: part of no
 RAY = ["ray>=2.40"]
 SACREBLEU = ["sacrebleu>=2.4"]
 SEARCH = ["usearch>=2.16"]
+DATASETS = ["pyarrow>=15", "datasets>=3"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
 TEST = [
     "httpx>=0.27",
@@ -75,11 +76,13 @@ EXTRAS = {
     "translate": SACREBLEU,
     "applications": SACREBLEU,
     "search": SEARCH,
+    "datasets": DATASETS,
     "docs": DOCS,
     "test": TEST,
     "all": [
         *TENSORFLOW,
-        *(AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + TEST + DOCS),
+        *(AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + DATASETS),
+        *(TEST + DOCS),
     ],
 }
 if WHEEL == "tensorflow":  # not to be had with these extras: an installer takes the light wheel

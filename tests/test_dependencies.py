@@ -65,6 +65,8 @@ WALLS = {
     r"|experiments(\..+)?",
     "jax": r"tfalign\.backend\.jax(_devices|_ahead|_splash|_context)?|tfalign\.training\.devices|experiments(\..+)?",
     "ray": r"tfalign\.trainers\.rollout_actors",
+    "datasets": r"tfalign\.data\.readers\.hugging_face|experiments\.peers(\..+)?",
+    "pyarrow": r"tfalign\.data\.readers\.parquet",
     "keras_hub": r"tfalign\.(models|text)\.keras_hub",
 }
 

@@ -91,7 +91,7 @@ def test_prompts_and_answers_may_be_messages(tmp_path):
         (
             ConversationRecord,
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-            r"'messages\[0\].content' must be text",
+            r"'messages\[0\].content\[0\]' must be a part of the type text",
         ),
         (
             CompletionRecord,

@@ -59,7 +59,7 @@ BAD_LINES = {
     "empty": (PAIR | {"chosen": " \n"}, "the field 'chosen' is empty"),
     "same": (PAIR | {"chosen": "x", "rejected": "x"}, "chosen == rejected"),
     "type": (PAIR | {"prompt": 7}, "the field 'prompt' must be text. Received: 7 (int)"),
-    "margin": (PAIR | {"margin": "1"}, "'margin' must be a finite number. Received: '1' (str)"),
+    "margin": (PAIR | {"margin": "l"}, "'margin' must be a finite number. Received: 'l' (str)"),
     "infinite": (PAIR | {"margin": float("inf")}, "'margin' must be a finite number"),
     "truth": (PAIR | {"margin": True}, "must be a finite number. Received: True (bool)"),
     "array": (["p"], "must be a JSON object. Received: ['p'] (list)"),
@@ -103,7 +103,7 @@ def test_summary_counts_and_names_the_first_few(tmp_path):
     [
         ("nowhere.jsonl", FileNotFoundError, "There is no file nowhere.jsonl"),
         ("text:nowhere", FileNotFoundError, "There is no file nowhere"),
-        ("table.csv", ValueError, "A source is a .jsonl .* Received: table.csv"),
+        ("table.xls", ValueError, "A source is a .jsonl.* Received: table.xls"),
         ("it.jsonl?review=text", ValueError, "has the fields text. Received: review=text"),
     ],
 )

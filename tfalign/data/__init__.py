@@ -40,8 +40,10 @@ from tfalign.data.judged import (
     separator_id,
 )
 from tfalign.data.masking import MaskedTextStream
+from tfalign.data.mixed import check_unweighted, is_mixture, mixed, mixture_of, once_each
 from tfalign.data.ramp import Ramp
 from tfalign.data.readers import (
+    LAYOUTS,
     is_source,
     json_object,
     read_records,
@@ -59,6 +61,7 @@ from tfalign.data.records import (
     PreferenceRecord,
     PromptRecord,
     RankedRecord,
+    Record,
     Records,
     SimilarityRecord,
     StepsRecord,
@@ -90,6 +93,7 @@ __all__ = [
     "DocumentExamples",
     "Feedback",
     "FeedbackFile",
+    "LAYOUTS",
     "LabelledExamples",
     "LabelledRecord",
     "LanguageModelExamples",
@@ -101,6 +105,7 @@ __all__ = [
     "Ramp",
     "RankedExamples",
     "RankedRecord",
+    "Record",
     "Records",
     "SimilarityExamples",
     "SimilarityRecord",
@@ -114,6 +119,7 @@ __all__ = [
     "as_conversation",
     "as_conversations",
     "as_prompts",
+    "check_unweighted",
     "chosen_completions",
     "count_tokens",
     "encode_classes",
@@ -132,10 +138,14 @@ __all__ = [
     "encode_tags",
     "encode_texts",
     "encode_translations",
+    "is_mixture",
     "is_source",
     "load_customer_service",
     "json_object",
+    "mixed",
+    "mixture_of",
     "next_token_targets",
+    "once_each",
     "one_text",
     "paired",
     "read_corpus",

@@ -186,7 +186,8 @@ class BatchStream:
         example = arrange(next(copy.copy(start)))
         signature = tf.nest.map_structure(spec, example)
         dataset = tf.data.Dataset.from_generator(batches_of_a_pass, output_signature=signature)
-        if isinstance(self._layout, Buckets) and start._position in (0, start.num_batches):
+        is_even = isinstance(self._layout, Buckets) and not self._layout.is_weighted
+        if is_even and start._position in (0, start.num_batches):
             # All passes are as long: ``fit`` can then show how much is left.
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(start.num_batches))
         return dataset
@@ -250,7 +251,8 @@ def _fingerprint(examples, layout, seed):
         seed,
     )
     value = zlib.crc32(repr(settings).encode())
-    for array in examples.arrays:
+    weights = examples.weights
+    for array in (*examples.arrays, *([weights] if np.any(weights != 1) else [])):
         value = zlib.crc32(np.ascontiguousarray(array), value)
     return value
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from tfalign.data.readers import alpaca_asked
 from tfalign.data.records import (
     CompletionRecord,
     ConversationRecord,
@@ -24,8 +25,9 @@ _ROLES = {"Human": "user", "Assistant": ASSISTANT}
 def as_conversation(record: Any) -> Any:
     """The record with a conversation for its prompt, for a model that has a chat template.
 
-    A transcript of "\\n\\nHuman:" and "\\n\\nAssistant:" turns, as in hh-rlhf, is taken apart; any other text
-    is what the user said. A prompt that is a conversation stays, and spaces around answers go.
+    A transcript of "\\n\\nHuman:" and "\\n\\nAssistant:" turns, as in hh-rlhf, is taken apart, and of Alpaca's template
+    the instruction taken out; any other text is what the user said. A prompt that is a conversation stays, and spaces
+    around answers go.
 
     >>> as_conversation(PromptRecord("\\n\\nHuman: Hi.\\n\\nAssistant:")).prompt
     (Message(role='user', content='Hi.'),)
@@ -36,7 +38,9 @@ def as_conversation(record: Any) -> Any:
     turns = [(_ROLES[who], said.strip()) for who, said in zip(pieces[::2], pieces[1::2])]
     if turns and turns[-1] == (ASSISTANT, ""):  # what is asked for
         turns.pop()
-    prompt = tuple(itertools.starmap(Message, turns)) or (Message("user", record.prompt.strip()),)
+    prompt = tuple(itertools.starmap(Message, turns)) or (
+        Message("user", alpaca_asked(record.prompt) or record.prompt.strip()),
+    )
     answers = {
         field.name: value.strip()
         for field in dataclasses.fields(record)
@@ -54,7 +58,7 @@ def as_prompts(records: Iterable[Any]) -> list[PromptRecord]:
     """
     first = {}
     for record in records:
-        first.setdefault(record.prompt, PromptRecord(record.prompt, record.source))
+        first.setdefault(record.prompt, PromptRecord(record.prompt, **record.travelling))
     return list(first.values())
 
 
@@ -62,31 +66,31 @@ def as_conversations(records: Iterable[CompletionRecord]) -> list[ConversationRe
     """CompletionRecords as whole conversations: ConversationRecords."""
     return [
         ConversationRecord(
-            (*record.prompt, Message(ASSISTANT, record.completion)), source=record.source
+            (*record.prompt, Message(ASSISTANT, record.completion)), **record.travelling
         )
         for record in map(as_conversation, records)
     ]
 
 
 def as_completions(records: Iterable[ConversationRecord]) -> list[CompletionRecord]:
-    """Every turn of the assistant as the answer to all before it: CompletionRecords.
+    """Every turn in which the assistant says something as the answer to all before it: CompletionRecords.
 
     >>> talk = (Message("user", "Hi."), Message("assistant", "Yes?"), Message("user", "Bye."))
     >>> as_completions([ConversationRecord(talk)])[0].completion
     'Yes?'
     """
     return [
-        CompletionRecord(record.messages[:turn], message.content, record.source)
+        CompletionRecord(record.messages[:turn], message.content, **record.travelling)
         for record in records
         for turn, message in enumerate(record.messages)
-        if turn and message.role == ASSISTANT
+        if turn and message.role == ASSISTANT and message.content
     ]
 
 
 def chosen_completions(records: Iterable[PreferenceRecord]) -> list[CompletionRecord]:
     """The preferred answers of PreferenceRecords, to be imitated: CompletionRecords. What they were
     preferred to is lost."""
-    return [CompletionRecord(r.prompt, r.chosen, r.source) for r in records]
+    return [CompletionRecord(r.prompt, r.chosen, **r.travelling) for r in records]
 
 
 def unpaired(records: Iterable[PreferenceRecord]) -> list[LabelledRecord]:
@@ -97,7 +101,7 @@ def unpaired(records: Iterable[PreferenceRecord]) -> list[LabelledRecord]:
     [True, False]
     """
     return [
-        LabelledRecord(record.prompt, completion, label, record.source, record.user)
+        LabelledRecord(record.prompt, completion, label, user=record.user, **record.travelling)
         for record in records
         for completion, label in ((record.chosen, True), (record.rejected, False))
     ]
@@ -116,7 +120,7 @@ def paired(records: Iterable[LabelledRecord]) -> list[PreferenceRecord]:
         sides = by_prompt.setdefault(record.prompt, ([], []))
         sides[0 if record.label else 1].append(record)
     return [
-        PreferenceRecord(prompt, liked.completion, other.completion, source=liked.source)
+        PreferenceRecord(prompt, liked.completion, other.completion, **liked.travelling)
         for prompt, (good, bad) in by_prompt.items()
         for liked, other in itertools.product(good, bad)
     ]

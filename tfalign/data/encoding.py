@@ -27,10 +27,11 @@ from tfalign.data.records import (
     CompletionRecord,
     ConversationRecord,
     PreferenceRecord,
+    Record,
     TextRecord,
     summarise,
 )
-from tfalign.text import Conversation, Tokenizer, encode_answer, encode_conversation, encode_joined
+from tfalign.text import Tokenizer, encode_answer, encode_conversation, encode_joined
 
 
 def encode_texts(
@@ -103,7 +104,7 @@ def encode_conversations(
     on_bad: str = "stop",
 ) -> LanguageModelExamples:
     """Whole conversations, as the tokenizer's chat template writes them; what the assistant says is
-    a target, with the end of its turns.
+    a target, with the end of its turns. The template sees the column "tools" of a record.
 
     Args:
         records: sequence of ConversationRecord.
@@ -118,7 +119,10 @@ def encode_conversations(
         BadRecordError: as ``encode_texts``, and where the assistant says nothing.
         ValueError: as ``encode_texts``, and where the template refuses a conversation.
     """
-    encoded = [encode_conversation(tokenizer, record.messages) for record in records]
+    encoded = [
+        encode_conversation(tokenizer, record.messages, **template_variables(record))
+        for record in records
+    ]
     rows, targets = [one.token_ids for one in encoded], [one.from_assistant for one in encoded]
     checks = (("the conversation", rows, max_tokens),)
     silent = [None if any(row[1:]) else "the assistant says nothing" for row in targets]
@@ -223,13 +227,26 @@ def encode_prompt_ids(
     return [
         head + next(texts)
         if _is_text(prompt)
-        else encode_conversation(tokenizer, prompt, open_ended=True, **variables).token_ids
-        for prompt in prompts
+        else encode_conversation(
+            tokenizer, prompt, open_ended=True, **template_variables(record) | variables
+        ).token_ids
+        for prompt, record in zip(prompts, records)
     ]
 
 
+def template_variables(record: Record) -> dict[str, Any]:
+    """What a record's chat template sees beside the conversation: the tools of its column "tools", if there are any.
+
+    >>> from tfalign.data import PromptRecord
+    >>> template_variables(PromptRecord("Hi.", row={"tools": [{"name": "add"}], "id": 3}))
+    {'tools': [{'name': 'add'}]}
+    """
+    tools = record.row.get("tools")
+    return {"tools": tools} if tools else {}
+
+
 def encode_answers(
-    prompts: Sequence[str | Conversation],
+    records: Sequence[Any],
     prompt_ids: Sequence[list[int]],
     answers: Sequence[str],
     tokenizer: Tokenizer,
@@ -237,7 +254,7 @@ def encode_answers(
     """What follows the prompts' ids.
 
     Args:
-        prompts: list of str or Conversation.
+        records: records that have a prompt.
         prompt_ids: list of lists of int, as ``encode_prompt_ids`` has them.
         answers: list of str, one for each.
         tokenizer: ``tfalign.text.Tokenizer``.
@@ -247,14 +264,16 @@ def encode_answers(
     """
     head, tail = sequence_ends(tokenizer)
     asked = [
-        (prompt, ids[len(head) :], answer)
-        for prompt, ids, answer in zip(prompts, prompt_ids, answers, strict=True)
-        if _is_text(prompt)
+        (record.prompt, ids[len(head) :], answer)
+        for record, ids, answer in zip(records, prompt_ids, answers, strict=True)
+        if _is_text(record.prompt)
     ]
     texts = iter(encode_joined(tokenizer, *map(list, zip(*asked))) if asked else ())
     return [
-        next(texts) + tail if _is_text(prompt) else encode_answer(tokenizer, prompt, answer)[1]
-        for prompt, answer in zip(prompts, answers)
+        next(texts) + tail
+        if _is_text(record.prompt)
+        else encode_answer(tokenizer, record.prompt, answer, **template_variables(record))[1]
+        for record, answer in zip(records, answers)
     ]
 
 
@@ -274,7 +293,7 @@ def _is_text(prompt):
 
 def _answered(records, prompts, answers, tokenizer):
     """list of lists of int, the prompts' ids and the answers'."""
-    ids = encode_answers([record.prompt for record in records], prompts, answers, tokenizer)
+    ids = encode_answers(records, prompts, answers, tokenizer)
     return [prompt + answer for prompt, answer in zip(prompts, ids)]
 
 

@@ -101,6 +101,12 @@ class Examples:
         return summarise(len(self), self.bad, shown)
 
     @property
+    def weights(self) -> np.ndarray:
+        """float64[N], how often each is in an epoch, see ``data.mixed``; what is no ``Record`` is in it once."""
+        weights = (getattr(record, "weight", 1.0) for record in self.records)
+        return np.fromiter(weights, np.float64, len(self.records))
+
+    @property
     def lengths(self) -> np.ndarray:
         """int32[N], the columns each example needs."""
         raise NotImplementedError

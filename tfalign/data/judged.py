@@ -154,7 +154,7 @@ def encode_ranked(
     texts = [_answers(record) for record in records]
     rows = [row for row, of_record in enumerate(texts) for _ in of_record]
     flat = encode_answers(
-        [records[row].prompt for row in rows],
+        [records[row] for row in rows],
         [prompts[row] for row in rows],
         [text for of_record in texts for text in of_record],
         tokenizer,
@@ -205,7 +205,7 @@ def encode_labelled(
     """
     prompts = encode_prompt_ids(records, tokenizer)
     answers = encode_answers(
-        [record.prompt for record in records],
+        records,
         prompts,
         [record.completion for record in records],
         tokenizer,
@@ -293,7 +293,7 @@ def _steps(records, prompts, tokenizer):
         row for row, record in enumerate(records) if isinstance(record.prompt, str) and record.steps
     ]
     firsts = encode_answers(
-        [records[row].prompt for row in behind_text],
+        [records[row] for row in behind_text],
         [prompts[row] for row in behind_text],
         [records[row].steps[0] for row in behind_text],
         tokenizer,

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfalign.data.checks import whole_number
 from tfalign.data.examples import Examples, LanguageModelExamples
+from tfalign.data.mixed import check_unweighted, epoch_indices
 from tfalign.types import LanguageModelBatch
 
 
@@ -26,7 +27,11 @@ class _Rows:
 
 
 class Buckets:
-    """Each example in a row of its own."""
+    """Each example in a row of its own.
+
+    Attributes:
+        is_weighted: bool, whether examples are in an epoch more or less than once, so that epochs differ in length.
+    """
 
     def __init__(
         self,
@@ -44,6 +49,8 @@ class Buckets:
         self.batch_size = batch_size
         self.drop_remainder = drop_remainder
         self._examples = examples
+        self._weights = examples.weights
+        self.is_weighted = bool(np.any(self._weights != 1))
         self._token_counts = examples.token_counts
         lengths = examples.lengths
         if len(lengths) and lengths.max() > self.columns[-1]:
@@ -57,7 +64,7 @@ class Buckets:
     def plan(self, seed: int | None, epoch: int) -> list[_Rows]:
         """list of _Rows, the epoch's batches in order."""
         shuffle = shuffler(seed, epoch)
-        order = shuffle(len(self._examples))
+        order = _shuffled(shuffle, self._weights, epoch)
         if self.drop_remainder:
             order = order[: len(order) - len(order) % self.batch_size]
         # Longest bucket first, so that a batch its bucket cannot fill takes in shorter examples.
@@ -106,6 +113,8 @@ class Packing:
         self._examples = examples
         lengths = examples.lengths.astype(np.int64)
         counts = -(-lengths // packed_length)
+        self._weights = examples.weights
+        self._counts, self._first = counts, np.cumsum(counts) - counts
         self._owner = np.repeat(np.arange(len(lengths)), counts)
         offsets = packed_length * _count_up(counts)
         self._starts = examples.tokens.starts[self._owner] + offsets
@@ -114,9 +123,9 @@ class Packing:
     def plan(self, seed: int | None, epoch: int) -> list[_PackedRows]:
         """list of _PackedRows, the epoch's batches in order."""
         shuffle = shuffler(seed, epoch)
-        rank = np.empty(len(self._examples), np.int64)
-        rank[shuffle(len(rank))] = np.arange(len(rank))
-        order = np.argsort(rank[self._owner], kind="stable")
+        texts = _shuffled(shuffle, self._weights, epoch)
+        counts = self._counts[texts]
+        order = np.repeat(self._first[texts], counts) + _count_up(counts)
         fit_rows, columns, segments, num_rows = best_fit(self._lengths[order], self.columns[0])
         place = np.empty(num_rows, np.int64)
         place[shuffle(num_rows)] = np.arange(num_rows)
@@ -186,6 +195,7 @@ class Windows:
         drop_remainder: bool,
     ) -> None:
         self.columns = (_row_length(examples, "window_length", window_length),)
+        check_unweighted(examples.weights, "A running text")
         self.batch_size = batch_size
         self.drop_remainder = drop_remainder
         self._examples = examples
@@ -260,6 +270,14 @@ def best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, n
             with_room[left].append(row)
             some_room |= 1 << left
     return rows, columns, segments, len(occupants)
+
+
+def _shuffled(shuffle, weights, epoch):
+    """The examples of an epoch in its order: all of them once or, weighted, as often as they are in it."""
+    if np.all(weights == 1):
+        return shuffle(len(weights))
+    examples = epoch_indices(weights, epoch)
+    return examples[shuffle(len(examples))]
 
 
 def _count_up(counts):

@@ -17,7 +17,27 @@ Words = tuple[str, ...]  # as they are split already: a word may be a no-break s
 
 
 @dataclasses.dataclass(frozen=True)
-class TextRecord:
+class Record:
+    """What every record has besides its own fields.
+
+    Attributes:
+        row: the columns of the data that are no field of its kind.
+        weight: float, how often it is in an epoch, in the mean over epochs, see ``data.mixed``.
+    """
+
+    row: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False, kw_only=True
+    )
+    weight: float = dataclasses.field(default=1.0, compare=False, repr=False, kw_only=True)
+
+    @property
+    def travelling(self) -> dict[str, Any]:
+        """Fields that a record of another kind made of this one takes over."""
+        return {name: getattr(self, name) for name in ("source", "row", "weight")}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRecord(Record):
     """A document to learn the language from. ``source`` is "file:line", here and below."""
 
     text: str
@@ -25,16 +45,15 @@ class TextRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptRecord:
-    """What a policy shall answer; ``row`` has the data's other columns, for rewards."""
+class PromptRecord(Record):
+    """What a policy shall answer; rewards see the other columns in ``row``."""
 
     prompt: str | Conversation
     source: str = ""
-    row: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
-class CompletionRecord:
+class CompletionRecord(Record):
     """A prompt and the answer to imitate; their texts are joined as they stand."""
 
     prompt: str | Conversation
@@ -43,20 +62,20 @@ class CompletionRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class PreferenceRecord:
+class PreferenceRecord(Record):
     """Two answers to one prompt. ``margin`` says how much better the chosen one is, 0 if unknown; ``user`` whose
     choice it is, empty if unknown."""
 
     prompt: str | Conversation
     chosen: str
     rejected: str
-    margin: float = 0.0
+    margin: Score = 0.0
     source: str = ""
     user: User = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledRecord:
+class LabelledRecord(Record):
     """An answer by itself that was liked (``label`` is true) or not; ``user`` by whom, empty if unknown."""
 
     prompt: str | Conversation
@@ -67,7 +86,7 @@ class LabelledRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class RankedRecord:
+class RankedRecord(Record):
     """Two answers to one prompt, or more, the best first."""
 
     prompt: str | Conversation
@@ -76,7 +95,7 @@ class RankedRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class StepsRecord:
+class StepsRecord(Record):
     """An answer in steps; ``labels`` says of each whether it is right."""
 
     prompt: str | Conversation
@@ -86,7 +105,7 @@ class StepsRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class ConversationRecord:
+class ConversationRecord(Record):
     """A whole conversation; the assistant's turns are to be imitated."""
 
     messages: Conversation
@@ -94,7 +113,7 @@ class ConversationRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassRecord:
+class ClassRecord(Record):
     """A text and the class it belongs to."""
 
     text: str
@@ -103,7 +122,7 @@ class ClassRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggedRecord:
+class TaggedRecord(Record):
     """A sentence and a tag for every word: "O", or "B-" and "I-" with the kind of a name."""
 
     words: Words
@@ -112,7 +131,7 @@ class TaggedRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class SimilarityRecord:
+class SimilarityRecord(Record):
     """Two sentences, and how much they mean the same."""
 
     first: str
@@ -169,7 +188,7 @@ def printable(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class BadRecord:
+class BadRecord(Record):
     """A record that was skipped, and why."""
 
     source: str
@@ -263,8 +282,10 @@ def _asked(record):
     """str, what a record answers; equal for records that must stay on one side of a split."""
     if isinstance(record, (TextRecord, ClassRecord)):
         return record.text
-    if isinstance(record, (TaggedRecord, SimilarityRecord)):
-        return json.dumps(dataclasses.astuple(record)[:-2])
+    if isinstance(record, TaggedRecord):
+        return json.dumps([record.words])
+    if isinstance(record, SimilarityRecord):
+        return json.dumps([record.first, record.second])
     if isinstance(record, ConversationRecord):
         roles = [message.role for message in record.messages]
         turns = roles.index(ASSISTANT) if ASSISTANT in roles else len(roles)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfalign.rewards.callables import signature_of
 from tfalign.rewards.errors import RewardError, finite_number
+from tfalign.text import message_fields
 from tfalign.types import Array
 
 
@@ -125,11 +126,11 @@ def columns_of(record: Any) -> dict[str, Any]:
     """
     prompt = record.prompt
     if not isinstance(prompt, str):
-        prompt = [message._asdict() for message in prompt]
+        prompt = [message_fields(message) for message in prompt]
     others = {
         field.name: getattr(record, field.name)
         for field in dataclasses.fields(record)
-        if field.name not in ("prompt", "row", "source")
+        if field.name not in ("prompt", "row", "source", "weight")
     }
     return dict(record.row) | others | {"prompt": prompt}
 

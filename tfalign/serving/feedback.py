@@ -18,6 +18,7 @@ from tfalign.serving.label_page import HEADERS, PAGE
 from tfalign.serving.limits import read_limited
 from tfalign.serving.messages import messages
 from tfalign.serving.requests import RefusedError
+from tfalign.text import message_fields
 
 _NONE = "This server takes no feedback: it was started without --feedback=FILE."
 _MOST_TOKENS = 128  # of an answer on the page, unless another number is typed
@@ -148,7 +149,7 @@ def _asked(record, is_chat):
         raise ValueError(
             f"{record.source}: a model without a chat template takes no messages. Received: a prompt of messages"
         )
-    asked = [message._asdict() for message in record.prompt]
+    asked = [message_fields(message) for message in record.prompt]
     if asked[-1]["role"] != "user":
         raise ValueError(
             f"{record.source}: a prompt's last message must be the user's. Received: {shown(asked[-1]['role'])}"

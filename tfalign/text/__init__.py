@@ -3,10 +3,12 @@
 from tfalign.text.chat import (
     ASSISTANT,
     Conversation,
+    DetailedMessage,
     Message,
     encode_answer,
     encode_conversation,
     encode_reply,
+    message_fields,
     render_conversation,
     tool_template,
 )
@@ -31,6 +33,7 @@ __all__ = [
     "WORD_PIECE_SPECIAL_TOKENS",
     "WORD_SPECIAL_TOKENS",
     "Conversation",
+    "DetailedMessage",
     "Message",
     "StreamDecoder",
     "Tokenizer",
@@ -38,6 +41,7 @@ __all__ = [
     "encode_conversation",
     "encode_joined",
     "encode_reply",
+    "message_fields",
     "read_byte_bpe",
     "read_word_piece",
     "render_conversation",

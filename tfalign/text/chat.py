@@ -9,6 +9,7 @@ only what the template itself wrote, letter by letter (``text.written``).
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -45,7 +46,28 @@ class Message(NamedTuple):
     content: str
 
 
-Conversation = tuple[Message, ...]
+class DetailedMessage(NamedTuple):
+    """A turn that has more fields than two, such as calls of tools, or the call that a tool's result answers.
+
+    >>> message_fields(DetailedMessage("tool", "3", '{"tool_call_id": "a"}'))
+    {'role': 'tool', 'content': '3', 'tool_call_id': 'a'}
+    """
+
+    role: str
+    content: str  # empty where a turn does nothing but call tools
+    details: str  # the other fields, a JSON object
+
+
+Conversation = tuple[Message | DetailedMessage, ...]
+
+
+def message_fields(message: Message | DetailedMessage) -> dict[str, Any]:
+    """The fields of a turn, as chat templates and JSON know it; without a content that is empty, where it calls tools."""
+    fields = message._asdict()
+    details = json.loads(fields.pop("details", "{}"))
+    if not message.content and details.get("tool_calls"):
+        del fields["content"]
+    return fields | details
 
 
 class EncodedConversation(NamedTuple):
@@ -199,7 +221,7 @@ def _render(tokenizer, messages, open_ended, variables):
 
 def _fields(message, number):
     """A message as a template sees it: without fields that are None, as transformers has it."""
-    fields = message._asdict() if isinstance(message, Message) else message
+    fields = message_fields(message) if isinstance(message, Message | DetailedMessage) else message
     if not isinstance(fields, Mapping):
         raise ValueError(
             f"Message {number} must have a role and a content. Received: {type(message).__name__}"
@@ -257,7 +279,7 @@ def _added_by_turns(tokenizer, messages, text, open_ended, variables):
     """The spans that the assistant's turns add to what stands before them."""
     spans = []
     for number, message in enumerate(messages):
-        role = message.role if isinstance(message, Message) else message["role"]
+        role = message["role"] if isinstance(message, Mapping) else message.role
         if role != ASSISTANT:
             continue
         before = _render(tokenizer, messages[:number], True, variables)

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from tfalign import backend
+from tfalign.data import is_mixture
 from tfalign.models import CausalLM
 from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
@@ -306,6 +307,8 @@ def name_of(model: str | os.PathLike | Pretrained) -> str:
 
 def name_of_data(data: Any) -> str:
     """What a run's config.json calls data."""
+    if is_mixture(data):
+        return ",".join(f"{weight}*{source}" for source, weight in data.items())
     return data if isinstance(data, str) else f"({type(data).__name__} in Python)"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tfalign.data import (
     MaskedTextStream,
     TextRecord,
+    check_unweighted,
     encode_documents,
     is_source,
     read_documents,
@@ -136,6 +137,7 @@ def split_documents(
         return tuple(_all_documents(one, options) for one in (given, held_out))
     if not _is_text_file(given):
         splits = split_records(given, TextRecord, options)
+        check_unweighted(np.array([record.weight for record in splits[0]]), "Pretraining of BERT")
         return tuple([sentences_of(record.text) for record in records] for records in splits)
     first, _, second = given.partition("::")
     if second:

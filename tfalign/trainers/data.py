@@ -18,7 +18,8 @@ _KINDS = {
     data.PromptRecord: "prompts",
 }
 
-Data = str | Sequence[Any]
+Data = str | Sequence[Any] | Mapping[str, Any]
+_HELD_OUT = ("test", "validation")  # names of the other split
 
 
 def split_records(
@@ -27,13 +28,18 @@ def split_records(
     """Training and held-out records.
 
     Args:
-        given: a source (see ``data.read_records``; "embedded" for the customer-service dataset, which has its
-            own split; "train.jsonl::test.jsonl" names a file for each; "chat:" before it all makes of
-            prompts what the user says), or a sequence of texts, dicts or records, such as a Hugging Face
-            ``Dataset``.
+        given: one of
+
+            - a source (see ``data.read_records``; "embedded" for the customer-service dataset, which has its
+              own split; "train.jsonl::test.jsonl" names a file for each; "chat:" before it all makes of
+              prompts what the user says);
+            - several sources, each with the fraction it has of an epoch, "3*a.jsonl,1*b.jsonl" or
+              {"a.jsonl": 3, "b.jsonl": 1}, see ``data.mixed``;
+            - a sequence of texts, dicts or records, such as a Hugging Face ``Dataset``;
+            - a mapping with "train" and perhaps "test" or "validation", such as a ``DatasetDict``.
         kind: a record class.
         options: DataOptions.
-        held_out: held-out data in either form; None to split ``given`` by a hash of the prompt.
+        held_out: held-out data in any of these forms; None to split ``given`` by a hash of the prompt.
 
     Returns:
         (train, test), sequences of records.
@@ -43,23 +49,36 @@ def split_records(
         ValueError: if it is none of that, or no record is left.
     """
     if held_out is not None:
-        return tuple(all_records(one, kind, options) for one in (given, held_out))
-    if isinstance(given, str):
-        return tuple(read_split(given, kind, split, options) for split in ("train", "test"))
-    return data.split_by_prompt(all_records(given, kind, options), options.test_fraction)
+        train, test = (all_records(one, kind, options) for one in (given, held_out))
+    elif _weights(given):
+        parts = [split_records(source, kind, options) for source in _weights(given)]
+        train = data.mixed([part for part, _ in parts], list(_weights(given).values()))
+        test = [record for _, part in parts for record in part]
+    elif isinstance(given, Mapping):
+        train, test = _of_splits(given, kind, options)
+    elif isinstance(given, str):
+        train, test = (read_split(given, kind, split, options) for split in ("train", "test"))
+    else:
+        records = all_records(given, kind, options)
+        train, test = data.split_by_prompt(records, options.test_fraction)
+    return train, data.once_each(test)
 
 
 def training_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
-    """Training records alone: of a source those of its training split, of a sequence all."""
-    if isinstance(given, str):
-        return read_split(given, kind, "train", options)
-    return all_records(given, kind, options)
+    """Training records alone: of sources those of their training split, of a sequence all."""
+    return _one_split(given, kind, options, "train")
 
 
 def held_out_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
-    """Held-out records alone: of a source those of its test split, of a sequence all."""
+    """Held-out records alone: of sources those of their test split, of a sequence all."""
+    return _one_split(given, kind, options, "test")
+
+
+def _one_split(given, kind, options, split):
+    if isinstance(given, Mapping) or _weights(given):
+        return split_records(given, kind, options)[0 if split == "train" else 1]
     if isinstance(given, str):
-        return read_split(given, kind, "test", options)
+        return read_split(given, kind, split, options)
     return all_records(given, kind, options)
 
 
@@ -72,6 +91,26 @@ def read_split(source: str, kind: type, split: str, options: DataOptions) -> Seq
     records = _read(source, kind, split, options)
     backend.wait_for_others()
     return records
+
+
+def _weights(given):
+    """Source to weight; empty where data are no mixture."""
+    if isinstance(given, str):
+        return data.mixture_of(given) or {}
+    return given if data.is_mixture(given) else {}
+
+
+def _of_splits(given, kind, options):
+    """The records of a mapping of splits."""
+    others = [name for name in _HELD_OUT if name in given]
+    if "train" not in given:
+        raise ValueError(
+            'A mapping of splits has "train", and perhaps "test" or "validation". '
+            f"Received: {', '.join(map(str, given)) or 'none'}"
+        )
+    if not others:
+        return split_records(given["train"], kind, options)
+    return tuple(all_records(given[name], kind, options) for name in ("train", others[0]))
 
 
 def _read(source, kind, split, options):
@@ -91,13 +130,18 @@ def _read(source, kind, split, options):
 
 
 def _read_all(source, kind, options):
-    records = data.read_records(source, kind, options.on_bad, options.data_dir or None)
+    records = data.read_records(
+        source, kind, options.on_bad, options.data_dir or None, options.layout
+    )
     print(f"{source}: {records.summary()}")
     return records
 
 
 def all_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
     """All records of one form of data, whatever split they are of."""
+    if _weights(given):
+        parts = [all_records(source, kind, options) for source in _weights(given)]
+        return data.mixed(parts, list(_weights(given).values()))
     if isinstance(given, str):
         return _read_all(given, kind, options)
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
@@ -105,7 +149,7 @@ def all_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
             "Data is a source, or a sequence of texts, dicts or records. "
             f"Received: {type(given).__name__}"
         )
-    return data.records_of_rows(given, kind, options.on_bad)
+    return data.records_of_rows(given, kind, options.on_bad, options.layout)
 
 
 def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any) -> Examples | None:

@@ -18,6 +18,7 @@ CONSTRAINT_HELP = (
     "without:WORD,WORD; none: all texts."
 )
 PREFERENCE_LOSSES = ("dpo", "cdpo", "robust_dpo", "slic", "ipo", "kto", "orpo", "simpo", "cpo")
+LAYOUTS = ("alpaca", "sharegpt", "stepwise", "anthropic")
 RANKING_LOSSES = ("plackett_luce", "best_of_k", "all_pairs")
 
 
@@ -94,6 +95,11 @@ class DataOptions:
     data_dir: str = option("runs/data", "Directory in which TFDS datasets are built.")
     test_fraction: float = option(
         0.1, "Fraction of prompts held out where the source has no split.", above=0, below=1
+    )
+    layout: str | None = option(
+        None,
+        "How the data's rows are spelled, where their columns are not called as the records' fields; none: they are.",
+        LAYOUTS,
     )
     on_bad: str = option(
         "stop", "Bad or over-long records: stop at the first, or skip and count.", ("stop", "skip")

@@ -87,7 +87,9 @@ def test_a_header_that_names_nothing_or_one_thing_twice(tmp_path, header, receiv
 
 def test_columns_without_a_name_are_left_out(tmp_path):
     path = write(tmp_path / "it.csv", "\ufeff,text,,\n0,a,,\n")
-    with pytest.raises(BadRecordError, match="'label' is missing. Received fields: text$"):
+    with pytest.raises(
+        BadRecordError, match="'label' is missing. Received fields: text. This looks like texts"
+    ):
         read_records(f"csv:{path}", ClassRecord)
     assert read_records(f"csv:{path}", TextRecord)[0].text == "a"
 

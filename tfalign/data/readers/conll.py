@@ -10,9 +10,9 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from tfalign.data.readers.fields import shown
 from tfalign.data.readers.files import is_blank, numbered_lines
 from tfalign.data.readers.json_lines import Row
+from tfalign.data.readers.values import shown
 from tfalign.data.records import BadRecordError
 from tfalign.files import ASCII_SPACE
 

@@ -7,6 +7,7 @@ before it, and ``files.ASCII_SPACE`` is all their white space. A no-break space,
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import stat
@@ -165,29 +166,78 @@ def read_document(file: Path) -> bytes:
     return data
 
 
+def raw_pieces(path: str | os.PathLike) -> Iterator[bytes]:
+    """A file as it is or decompressed, in pieces of about a megabyte.
+
+    Raises:
+        FileNotFoundError, ValueError, BadFileError: as ``numbered_lines``.
+    """
+    size = 0
+    with _opened(path) as stream:
+        while piece := stream.read(_PIECE):
+            yield piece
+            size += len(piece)
+            stream.place = f"byte {size}"
+
+
 def _raw_lines(path):
     """Lines as bytes; of one that is longer than ``LONGEST`` its beginning, which is longer, too."""
-    file = regular_file(path)
-    is_packed = str(path).endswith(".gz")
-    unpacked, number, pieces, size = 0, 0, [], 0
-    try:
-        with open(file, "rb") as packed, gzip.open(packed) if is_packed else packed as stream:
-            while piece := stream.readline(_PIECE):
-                unpacked += len(piece)
-                if is_packed:
-                    check_unpacked(str(path), unpacked, packed.tell())  # of what is read so far
-                if size <= LONGEST:
-                    pieces.append(piece)
-                size += len(piece)
-                if piece.endswith(b"\n"):
-                    number += 1
-                    yield b"".join(pieces)
-                    pieces, size = [], 0
-            if pieces:
+    number, pieces, size = 0, [], 0
+    with _opened(path) as stream:
+        while piece := stream.readline(_PIECE):
+            if size <= LONGEST:
+                pieces.append(piece)
+            size += len(piece)
+            if piece.endswith(b"\n"):
+                number += 1
+                stream.place = f"line {number}"
                 yield b"".join(pieces)
+                pieces, size = [], 0
+        if pieces:
+            yield b"".join(pieces)
+
+
+class _Stream:
+    """The bytes of a file, gzip or not.
+
+    Attributes:
+        place: str, how far it was read, for messages.
+    """
+
+    def __init__(self, path, packed, stream):
+        self._path, self._packed, self._stream = str(path), packed, stream
+        self._unpacked = 0
+        self.place = "line 0"
+
+    def readline(self, size):
+        return self._checked(self._stream.readline(size))
+
+    def read(self, size):
+        return self._checked(self._stream.read(size))
+
+    def _checked(self, piece):
+        self._unpacked += len(piece)
+        if self._stream is not self._packed:
+            check_unpacked(
+                self._path, self._unpacked, self._packed.tell()
+            )  # of what is read so far
+        return piece
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """A _Stream, whose errors become BadFileErrors."""
+    file = regular_file(path)
+    opened = None
+    try:
+        with (
+            open(file, "rb") as packed,
+            gzip.open(packed) if str(path).endswith(".gz") else packed as stream,
+        ):
+            opened = _Stream(path, packed, stream)
+            yield opened
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadFileError(str(path), f"damaged gzip file after line {number}: {error}") from None
+        raise BadFileError(str(path), f"damaged gzip file after {opened.place}: {error}") from None
     except OSError as error:
-        raise BadFileError(
-            str(path), f"cannot be read after line {number}: {reason_of(error)}"
-        ) from None
+        place = opened.place if opened else "line 0"
+        raise BadFileError(str(path), f"cannot be read after {place}: {reason_of(error)}") from None

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tfalign.data.readers.fields import shown
 from tfalign.data.readers.files import decoded, is_blank, numbered_lines
+from tfalign.data.readers.values import shown
 from tfalign.data.records import BadRecordError
 
 Row = tuple[str, dict[str, Any] | BadRecordError]  # a place and what is there

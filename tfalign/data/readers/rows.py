@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tfalign.data.readers.fields import fields_of, make_record, shown
+from tfalign.data.readers.fields import fields_of, make_record
+from tfalign.data.readers.row_layouts import laid_out
+from tfalign.data.readers.values import shown
 from tfalign.data.records import BadRecordError, BadRecordPolicy, Records
 
 
-def records_of_rows(rows: Iterable[Any], kind: type, on_bad: str = "stop") -> Records:
+def records_of_rows(
+    rows: Iterable[Any], kind: type, on_bad: str = "stop", layout: str | None = None
+) -> Records:
     """Records of one kind.
 
     Args:
@@ -17,6 +21,7 @@ def records_of_rows(rows: Iterable[Any], kind: type, on_bad: str = "stop") -> Re
             records; a Hugging Face ``Dataset`` is one.
         kind: one of the record classes.
         on_bad: "stop" raises at the first bad record, "skip" counts it and goes on.
+        layout: how dicts are spelled, as for ``read_records``.
 
     Raises:
         BadRecordError: as ``read_records``; a record is named by its place, "record 0".
@@ -30,7 +35,7 @@ def records_of_rows(rows: Iterable[Any], kind: type, on_bad: str = "stop") -> Re
     good = []
     for index, row in enumerate(rows):
         try:
-            good.append(_record(kind, row, f"record {index}"))
+            good.append(_record(kind, row, layout, f"record {index}"))
         except BadRecordError as error:
             policy.handle(error)
     records = Records(good, policy.bad)
@@ -39,7 +44,7 @@ def records_of_rows(rows: Iterable[Any], kind: type, on_bad: str = "stop") -> Re
     return records
 
 
-def _record(kind, row, where):
+def _record(kind, row, layout, where):
     if isinstance(row, kind):
         return row
     first = fields_of(kind)[0].name
@@ -49,4 +54,4 @@ def _record(kind, row, where):
         raise BadRecordError(
             where, f"it must be a dict or a {kind.__name__}. Received: {shown(row)}"
         )
-    return make_record(kind, row, {}, where)
+    return make_record(kind, laid_out(row, layout, where), {}, where)

@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from tfalign.data.readers.fields import shown
 from tfalign.data.readers.json_lines import Row
+from tfalign.data.readers.values import shown
 from tfalign.data.records import BadFileError, BadRecordError
 from tfalign.files import local_path
 from tfalign.installed import needing_tensorflow

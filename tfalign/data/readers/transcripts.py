@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
-from tfalign.data.readers.fields import read_texts
-from tfalign.data.readers.json_lines import Row, json_rows
+from tfalign.data.readers.values import read_texts
 from tfalign.data.records import BadRecordError
 
 _ASSISTANT_TURN = "\n\nAssistant:"
-
-
-def transcript_rows(path: str) -> Iterator[Row]:
-    """Pairs of a place and the fields of ``split_transcripts``, or a BadRecordError."""
-    for where, row in json_rows(path):
-        try:
-            yield where, split_transcripts(row, where)
-        except BadRecordError as error:
-            yield where, error
 
 
 def split_transcripts(row: dict[str, Any] | BadRecordError, where: str) -> dict[str, str]:
