@@ -41,10 +41,13 @@ from tfalign.data.judged import (
 )
 from tfalign.data.masking import MaskedTextStream
 from tfalign.data.mixed import check_unweighted, is_mixture, mixed, mixture_of, once_each
+from tfalign.data.on_disk import DiskRecords, encode_on_disk
 from tfalign.data.ramp import Ramp
 from tfalign.data.readers import (
     LAYOUTS,
     is_source,
+    iter_records,
+    iter_rows,
     json_object,
     read_records,
     records_of_rows,
@@ -54,6 +57,7 @@ from tfalign.data.records import (
     BadFileError,
     BadRecord,
     BadRecordError,
+    BadRecordPolicy,
     ClassRecord,
     CompletionRecord,
     ConversationRecord,
@@ -84,12 +88,14 @@ __all__ = [
     "BadFileError",
     "BadRecord",
     "BadRecordError",
+    "BadRecordPolicy",
     "BatchStream",
     "ClassExamples",
     "ClassRecord",
     "CompletionRecord",
     "ContrastiveExamples",
     "ConversationRecord",
+    "DiskRecords",
     "DocumentExamples",
     "Feedback",
     "FeedbackFile",
@@ -128,6 +134,7 @@ __all__ = [
     "encode_conversations",
     "encode_documents",
     "encode_labelled",
+    "encode_on_disk",
     "encode_lines",
     "encode_preferences",
     "encode_prompts",
@@ -140,6 +147,8 @@ __all__ = [
     "encode_translations",
     "is_mixture",
     "is_source",
+    "iter_records",
+    "iter_rows",
     "load_customer_service",
     "json_object",
     "mixed",

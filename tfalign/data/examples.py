@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,14 @@ class Ragged:
         self.tokens = np.empty(ends[-1] if len(rows) else 0, np.int32)
         for row, start, end in zip(rows, self.starts, ends):
             self.tokens[start:end] = row
+
+    @classmethod
+    def of(cls, tokens: np.ndarray, lengths: np.ndarray) -> Ragged:
+        """Rows whose tokens are one array already: int32[sum of lengths], and int32[N]."""
+        rows = cls([])
+        rows.tokens, rows.lengths = tokens, lengths
+        rows.starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        return rows
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -84,12 +93,12 @@ class Examples:
     """Encoded records: what ``BatchStream`` makes batches of.
 
     Attributes:
-        records: tuple of the N records encoded, in order.
+        records: the N records encoded, in order: a tuple, or DiskRecords.
         bad: tuple of BadRecord, those left out.
         pad_id: int, what stands at padding; the masks, not this id, say where that is.
     """
 
-    records: tuple
+    records: Sequence[Any]
     bad: tuple[BadRecord, ...]
     pad_id: int
 
@@ -103,6 +112,8 @@ class Examples:
     @property
     def weights(self) -> np.ndarray:
         """float64[N], how often each is in an epoch, see ``data.mixed``; what is no ``Record`` is in it once."""
+        if hasattr(self.records, "weights"):
+            return self.records.weights
         weights = (getattr(record, "weight", 1.0) for record in self.records)
         return np.fromiter(weights, np.float64, len(self.records))
 

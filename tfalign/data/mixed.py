@@ -65,7 +65,7 @@ def mixed(sources: Sequence[Sequence[Any]], weights: Sequence[float]) -> list[An
 
 def once_each(records: Sequence[Any]) -> Sequence[Any]:
     """The records, each once in an epoch: what is held out is counted as it is."""
-    if all(record.weight == 1 for record in records):
+    if hasattr(records, "weights") or all(record.weight == 1 for record in records):
         return records
     return [dataclasses.replace(record, weight=1.0) for record in records]
 

@@ -272,10 +272,14 @@ def split_by_prompt(records: Iterable[Any], test_fraction: float) -> tuple[list[
         )
     train, test = [], []
     for record in records:
-        digest = hashlib.sha256(_asked(record).encode("utf-8")).digest()
-        held_out = int.from_bytes(digest[:8], "big") < test_fraction * 2**64
-        (test if held_out else train).append(record)
+        (test if is_held_out(record, test_fraction) else train).append(record)
     return train, test
+
+
+def is_held_out(record: Any, test_fraction: float) -> bool:
+    """Whether a record is of the fraction that ``split_by_prompt`` holds out."""
+    digest = hashlib.sha256(_asked(record).encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") < test_fraction * 2**64
 
 
 def _asked(record):

@@ -28,7 +28,7 @@ from tfalign.training.run_state import RunState
 from tfalign.types import LoRA
 
 HARMLESS = frozenset(
-    {"run_dir", "data_dir", "log_every", "save_every", "log_to", "resume_from"}
+    {"run_dir", "data_dir", "log_every", "save_every", "log_to", "resume_from", "disk_dir"}
     | {"sample_every", "sample_prompts", "sample_tokens", "sample_temperature"}
 )
 """Options that a continued run may change."""

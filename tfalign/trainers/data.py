@@ -59,8 +59,7 @@ def split_records(
     elif isinstance(given, str):
         train, test = (read_split(given, kind, split, options) for split in ("train", "test"))
     else:
-        records = all_records(given, kind, options)
-        train, test = data.split_by_prompt(records, options.test_fraction)
+        train, test = _split(all_records(given, kind, options), options)
     return train, data.once_each(test)
 
 
@@ -116,7 +115,9 @@ def _of_splits(given, kind, options):
 def _read(source, kind, split, options):
     if source.startswith(_CHAT):
         records = _read(source.removeprefix(_CHAT), kind, split, options)
-        return [data.as_conversation(record) for record in records]
+        talks = map(data.as_conversation, records)
+        on_disk = isinstance(records, data.DiskRecords)
+        return data.DiskRecords(talks, records.folder) if on_disk else list(talks)
     if source == EMBEDDED and kind not in _KINDS:
         raise ValueError(f'The data must be given: there is no "{EMBEDDED}" {kind.__name__}')
     if source == EMBEDDED:
@@ -125,15 +126,31 @@ def _read(source, kind, split, options):
     train_source, _, test_source = source.partition("::")
     if test_source:
         return _read_all(train_source if split == "train" else test_source, kind, options)
-    records = _read_all(source, kind, options)
-    return data.split_by_prompt(records, options.test_fraction)[0 if split == "train" else 1]
+    return _split(_read_all(source, kind, options), options)[0 if split == "train" else 1]
+
+
+def _split(records, options):
+    if isinstance(records, data.DiskRecords):
+        return records.split(options.test_fraction)
+    return data.split_by_prompt(records, options.test_fraction)
 
 
 def _read_all(source, kind, options):
-    records = data.read_records(
-        source, kind, options.on_bad, options.data_dir or None, options.layout
-    )
+    data_dir, layout = options.data_dir or None, options.layout
+    if options.disk_dir is None:
+        records = data.read_records(source, kind, options.on_bad, data_dir, layout)
+    else:
+        policy = data.BadRecordPolicy(options.on_bad)
+        found = data.iter_records(source, kind, policy, data_dir, layout)
+        records = _on_disk(found, policy, source, kind, options)
     print(f"{source}: {records.summary()}")
+    return records
+
+
+def _on_disk(found, policy, source, kind, options):
+    records = data.DiskRecords(found, options.disk_dir, policy.bad)
+    if not records:
+        raise data.BadFileError(source, f"no usable {kind.__name__}: {records.summary()}")
     return records
 
 
@@ -149,7 +166,11 @@ def all_records(given: Data, kind: type, options: DataOptions) -> Sequence[Any]:
             "Data is a source, or a sequence of texts, dicts or records. "
             f"Received: {type(given).__name__}"
         )
-    return data.records_of_rows(given, kind, options.on_bad, options.layout)
+    if options.disk_dir is None:
+        return data.records_of_rows(given, kind, options.on_bad, options.layout)
+    policy = data.BadRecordPolicy(options.on_bad)
+    found = data.iter_rows(given, kind, policy, options.layout)
+    return _on_disk(found, policy, type(given).__name__, kind, options)
 
 
 def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any) -> Examples | None:
@@ -157,7 +178,10 @@ def encoded(what: str, encode: Callable, records: Sequence[Any], **limits: Any) 
     if not records:
         print(f"{what}: none")
         return None
-    examples = encode(records, **limits)
+    if isinstance(records, data.DiskRecords):
+        examples = data.encode_on_disk(encode, records, **limits)
+    else:
+        examples = encode(records, **limits)
     print(f"{what}: {examples.summary()}")
     return examples
 

@@ -96,6 +96,11 @@ class DataOptions:
     test_fraction: float = option(
         0.1, "Fraction of prompts held out where the source has no split.", above=0, below=1
     )
+    disk_dir: str | None = option(
+        None,
+        "Directory for records and token ids larger than memory, in files that are gone with the process; none: "
+        "in memory.",
+    )
     layout: str | None = option(
         None,
         "How the data's rows are spelled, where their columns are not called as the records' fields; none: they are.",

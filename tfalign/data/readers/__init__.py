@@ -9,8 +9,8 @@ from tfalign.data.readers.documents import document_rows, is_junk
 from tfalign.data.readers.files import text_lines
 from tfalign.data.readers.json_lines import json_object, json_rows
 from tfalign.data.readers.row_layouts import LAYOUTS, alpaca_asked, alpaca_prompt
-from tfalign.data.readers.rows import records_of_rows
-from tfalign.data.readers.sources import is_source, read_records
+from tfalign.data.readers.rows import iter_rows, records_of_rows
+from tfalign.data.readers.sources import is_source, iter_records, read_records
 from tfalign.data.readers.tables import table_rows
 from tfalign.data.readers.transcripts import split_transcripts
 from tfalign.data.readers.values import read_texts
@@ -22,6 +22,8 @@ __all__ = [
     "document_rows",
     "is_junk",
     "is_source",
+    "iter_records",
+    "iter_rows",
     "json_object",
     "json_rows",
     "read_records",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tfalign.data.readers.fields import fields_of, make_record
@@ -32,16 +32,21 @@ def records_of_rows(
     {'answer': 2}
     """
     policy = BadRecordPolicy(on_bad)
-    good = []
-    for index, row in enumerate(rows):
-        try:
-            good.append(_record(kind, row, layout, f"record {index}"))
-        except BadRecordError as error:
-            policy.handle(error)
-    records = Records(good, policy.bad)
+    records = Records(iter_rows(rows, kind, policy, layout), policy.bad)
     if not records:
         raise ValueError(f"There is no usable {kind.__name__}: {records.summary()}")
     return records
+
+
+def iter_rows(
+    rows: Iterable[Any], kind: type, policy: BadRecordPolicy, layout: str | None = None
+) -> Iterator[Any]:
+    """The usable records of ``records_of_rows``, one after the other, each when it is asked for."""
+    for index, row in enumerate(rows):
+        try:
+            yield _record(kind, row, layout, f"record {index}")
+        except BadRecordError as error:
+            policy.handle(error)
 
 
 def _record(kind, row, layout, where):
