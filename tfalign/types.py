@@ -109,6 +109,7 @@ class RankedResponses(NamedTuple):
     response_mask: Array  # bool[B, K, R]
     ref_log_probs: Array  # float32[B, K], the reference's, summed over a response; 0 without one
     condition: Array | None = None  # [B, K, ...], as the prompts'; None for nothing
+    packed: PackedRows | None = None  # of the B * K responses; None to read them as they are padded
 
 
 class LabelledResponses(NamedTuple):
@@ -119,6 +120,7 @@ class LabelledResponses(NamedTuple):
     response_mask: Array  # bool[B, 2, R]
     ref_log_probs: Array  # float32[B, 2], the reference's, summed over a response
     desirable: Array  # bool[B]
+    packed: PackedRows | None = None  # of the 2 B responses; None to read them as they are padded
 
 
 class LabelledSteps(NamedTuple):

@@ -45,11 +45,11 @@ CASES = {
     "ShareGPT": (FineTuner, "sharegpt", spelled.json_array, LONG | {"layout": "sharegpt", "conversations": True}),
     "tools, Parquet": (FineTuner, "tools", spelled.parquet, LONG | {"conversations": True}),
     "content parts": (FineTuner, "parts", spelled.json_lines, LONG | {"conversations": True}),
-    "texts, save_to_disk": (Pretrainer, "texts", spelled.saved, LONG | {"vocab_size": 280, "max_positions": 448}),
+    "texts, save_to_disk": (Pretrainer, "texts", spelled.saved, FEW | {"length": 64, "vocab_size": 280}),
     "UltraFeedback, DPO": (PreferenceTrainer, "ultrafeedback", spelled.parquet, PAIRS),
     "UltraFeedback, reward": (RewardTrainer, "ultrafeedback", spelled.splits, PAIRS | {"length": 320}),
     "transcripts, DPO": (PreferenceTrainer, "transcripts", spelled.json_lines, PAIRS | {"layout": "anthropic"}),
-    "KTO, CSV": (PreferenceTrainer, "kto", spelled.table, PAIRS | {"loss": "kto", "unpaired": True}),
+    "KTO, CSV": (PreferenceTrainer, "kto", spelled.table, PAIRS | {"loss": "kto", "unpaired": True, "test_fraction": 0.3}),
     "stepwise": (ProcessRewardTrainer, "stepwise", spelled.json_lines, FEW | {"layout": "stepwise"}),
     "prompts, Alpaca": (OnPolicyTrainer, "alpaca", spelled.json_array, PAIRS | {"layout": "alpaca"}),
 }  # fmt: skip

@@ -91,7 +91,7 @@ class LabelledExamples(RankedExamples):
 
     def batch(self, indices: np.ndarray, columns: int) -> LabelledResponses:
         responses = super().batch(indices, columns)._asdict()
-        del responses["condition"]
+        del responses["condition"], responses["packed"]
         return LabelledResponses(**responses, desirable=self.desirable[indices])
 
 

@@ -8,8 +8,8 @@ from keras import ops
 
 from tfalign.functional.masking import masked_sum
 from tfalign.models import CausalLM
-from tfalign.models.actor_critic import before_response
 from tfalign.models.read_out import read_out
+from tfalign.models.response_states import response_states
 from tfalign.types import Array, LabelledResponses, RankedResponses
 
 
@@ -32,7 +32,7 @@ def response_log_probs(
     temperature: float | Array = 1.0,
     chunk: int | None = None,
 ) -> ResponseLogProbs:
-    """One forward pass over all responses; logits at their own columns alone.
+    """One forward pass over all responses, in packed rows where the batch has them; logits at their own columns alone.
 
     Args:
         model: CausalLM.
@@ -48,12 +48,13 @@ def response_log_probs(
     length = batch.response_mask.shape[-1]
     token_ids = ops.reshape(batch.token_ids, (num_prompts * num_responses, num_columns))
     padding_mask = ops.reshape(batch.padding_mask, token_ids.shape)
-    given = (model.backbone, token_ids, padding_mask, length, training)
     condition = getattr(batch, "condition", None)
     if condition is not None:
         condition = ops.reshape(condition, (-1, *condition.shape[2:]))
-    states = before_response(*given, condition)
-    log_probs, _ = read_out(model, states, token_ids[:, -length:], temperature, chunk)
+    states = response_states(token_ids, padding_mask, length, batch.packed)
+    hidden = states.outputs(model.backbone, training, condition)
+    tokens = states.gather(token_ids[:, -length:])
+    log_probs = states.spread(read_out(model, hidden, tokens, temperature, chunk)[0])
     per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
     return ResponseLogProbs(
         masked_sum(per_token, batch.response_mask, axis=-1),

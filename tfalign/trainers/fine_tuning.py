@@ -16,6 +16,7 @@ from tfalign.trainers.data import buckets, held_out_batches
 from tfalign.trainers.options import FineTuneOptions
 from tfalign.trainers.samples import prompts_of
 from tfalign.trainers.supervised import SupervisedTrainer
+from tfalign.training.packing import check_keeps_apart
 
 
 class FineTuner(SupervisedTrainer):
@@ -44,13 +45,30 @@ class FineTuner(SupervisedTrainer):
         shown = prompts_of((test or train).records)
         self._sample(self.pretrained.model, shown, options.evaluation)
         columns, rows = buckets(options.length), options.update.batch_size
+        batches = self._batches(train)
+        self._batches_per_epoch = batches.num_batches
         self._learn(
             self.pretrained.model,
             LanguageModelling(options.chunk),
-            BatchStream(train, rows, columns, seed=options.run.seed),
+            batches,
             held_out_batches(test, rows, columns),
             len(train),
         )
+
+    def _batches(self, train):
+        options = self.options
+        layout = {"bucket_lengths": buckets(options.length)}
+        if options.packed:
+            check_keeps_apart(self.pretrained.model)
+            layout = {"packed_length": options.length}
+        return BatchStream(train, options.update.batch_size, seed=options.run.seed, **layout)
+
+    @property
+    def num_steps(self) -> int:
+        run = self.options.run
+        if run.epochs is None or not self.options.packed:
+            return super().num_steps
+        return max(1, round(run.epochs * self._batches_per_epoch))  # of rows, not of examples
 
     def save(self) -> None:
         self._save(self.pretrained.model, self.options.lora)

@@ -159,6 +159,10 @@ class FineTuneOptions(SupervisedOptions):
         96, "Maximum sequence length of prompt and completion, tokens.", at_least=2
     )
     conversations: bool = option(False, 'Records are conversations ("messages"), not completions.')
+    packed: bool = option(
+        False,
+        "Several examples in a row of --length tokens, kept apart: --batch_size rows hold more examples.",
+    )
     chunk: int | None = option(None, CHUNK_HELP, at_least=0)
 
 
@@ -261,6 +265,10 @@ class PreferenceOptions(SupervisedOptions):
     )
     unpaired: bool = option(
         False, 'Records have "prompt", "completion" and "label" instead of pairs (KTO).'
+    )
+    packed: bool = option(
+        False,
+        "Several responses with their prompts in a row, kept apart: the same updates, more programs to compile.",
     )
     max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
     max_new_tokens: int = option(48, "Maximum response length, tokens.", at_least=1)

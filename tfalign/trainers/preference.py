@@ -19,6 +19,7 @@ from tfalign.trainers.data import buckets, encoded, held_out_batches, split_reco
 from tfalign.trainers.options import PreferenceOptions
 from tfalign.trainers.samples import prompts_of
 from tfalign.trainers.supervised import SupervisedTrainer
+from tfalign.training.packing import check_packs, packed_responses
 from tfalign.training.preferences import PreferenceLoss, preference_loss
 from tfalign.training.reference import FrozenReference
 
@@ -63,6 +64,8 @@ class PreferenceTrainer(SupervisedTrainer):
             del reference
         model, rows = self.pretrained.model, options.update.batch_size
         adapt(model, options.lora)
+        if options.packed:
+            check_packs(model)
         self._learn(
             model,
             self.loss.objective,
@@ -70,6 +73,9 @@ class PreferenceTrainer(SupervisedTrainer):
             held_out_batches(test, rows, columns),
             len(train),
         )
+
+    def _arranged(self, batch):
+        return packed_responses(batch, self.learner.parts) if self.options.packed else batch
 
     def _load_reference(self):
         """The reference; by default the policy itself, which has learned nothing yet."""

@@ -67,7 +67,11 @@ class BatchTrainer(EvaluatedTrainer):
         return math.ceil(run.epochs * self._num_examples / self.options.update.batch_size)
 
     def _update(self, step):
-        return self.learner.update(next(self.batches)) | self._evaluated(step)
+        return self.learner.update(self._arranged(next(self.batches))) | self._evaluated(step)
+
+    def _arranged(self, batch: Any) -> Any:
+        """A batch as the learner gets it."""
+        return batch
 
     def _stateful(self):
         return {"batches": self.batches} | super()._stateful()
