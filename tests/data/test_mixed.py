@@ -87,5 +87,7 @@ def test_mistakes_are_told():
             mixed([MANY, FEW], weights)
     with pytest.raises(ValueError, match="A running text takes records of one source"):
         BatchStream(encode_texts(mixed([MANY, FEW], [1, 3]), BYTES), 2, window_length=8)
-    with pytest.raises(ValueError, match='A mapping of splits has "train".* Received: validation'):
+    with pytest.raises(
+        ValueError, match='with "train" and perhaps .* Received: dict with validation'
+    ):
         split_records({"validation": MANY}, TextRecord, DataOptions())

@@ -104,8 +104,9 @@ def _of_splits(given, kind, options):
     others = [name for name in _HELD_OUT if name in given]
     if "train" not in given:
         raise ValueError(
-            'A mapping of splits has "train", and perhaps "test" or "validation". '
-            f"Received: {', '.join(map(str, given)) or 'none'}"
+            "Data is a source, or a sequence of texts, dicts or records; or a mapping, of sources to weights or with "
+            f'"train" and perhaps "test" or "validation". Received: {type(given).__name__} with '
+            f"{', '.join(map(str, given)) or 'nothing'}"
         )
     if not others:
         return split_records(given["train"], kind, options)
