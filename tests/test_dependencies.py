@@ -19,7 +19,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # not import each other; within a part, modules may.
 PARTS = [
     (0, "records", r"tfalign\.(types|options)"),
-    (0, "files", r"tfalign\.files"),
+    (0, "files", r"tfalign\.files(\..+)?"),
     (0, "threads", r"tfalign\.threads"),
     (0, "lazy", r"tfalign\.lazy"),
     (0, "installed", r"tfalign\.installed"),

@@ -70,7 +70,7 @@ def test_a_chat_needs_a_template(pretrained):
         pretrained.chat("Hi.")
 
 
-@pytest.mark.parametrize("path", ["nowhere", "gs://bucket/model"])
+@pytest.mark.parametrize("path", ["nowhere", "hdfs://bucket/model"])
 def test_a_directory_that_is_none_is_told(path):
     with pytest.raises(ValueError, match=path):
         tfalign.load(path)

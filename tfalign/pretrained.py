@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +14,7 @@ from tfalign.data import CompletionRecord, PromptRecord, encode_completions, enc
 from tfalign.decoding import Sampler, Streamer, generate
 from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.patterns import named_constraint
-from tfalign.files import hidden, local_path, replace_directory
+from tfalign.files import AnyPath, as_path, is_whole, local_copy, new_directory
 from tfalign.functional.log_probs import token_log_probs
 from tfalign.models import CausalLM, from_pretrained
 from tfalign.models.huggingface.registry import trunk_of
@@ -43,17 +41,18 @@ def load(directory: str | os.PathLike, dtype: str | None = None, **changes: Any)
     Raises:
         ValueError: if it is no directory of a model that tfalign knows, naming the file.
     """
-    path = local_path(directory)
-    if not path.is_dir():
+    path = as_path(directory)
+    if not is_whole(path):
         raise ValueError(f"There is no model directory {path}. Received: {os.fspath(directory)!r}")
     return Pretrained(from_pretrained(path, dtype=dtype, **changes), load_tokenizer(path), path)
 
 
 def load_tokenizer(directory: str | os.PathLike) -> Tokenizer | KerasHubTokenizer:
     """The tokenizer of a model's directory, a Hugging Face one or a KerasHub preset."""
-    path = local_path(directory)
+    path = as_path(directory)
     if (path / "task.json").is_file():
-        return KerasHubTokenizer.from_preset(path)
+        with local_copy(path) as folder:
+            return KerasHubTokenizer.from_preset(folder)
     return Tokenizer.load(path)
 
 
@@ -84,7 +83,7 @@ class Pretrained:
         self,
         model: keras.Model,
         tokenizer: Tokenizer | KerasHubTokenizer,
-        directory: Path | None = None,
+        directory: AnyPath | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -249,13 +248,10 @@ class Pretrained:
     def save(self, directory: str | os.PathLike) -> None:
         """Writes the model and its tokenizer as a Hugging Face directory, which is there when both are whole;
         one that was there before is replaced."""
-        final = local_path(directory)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        writing = hidden(final, ".writing")
-        shutil.rmtree(writing, ignore_errors=True)
-        self.model.save_pretrained(writing)
-        self.tokenizer.save(writing)
-        replace_directory(writing, final)
+        final = as_path(directory)
+        with new_directory(final) as writing:
+            self.model.save_pretrained(writing)
+            self.tokenizer.save(writing)
         self.directory = final
 
     def copy_of_model(self) -> keras.Model:

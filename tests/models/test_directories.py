@@ -425,8 +425,8 @@ def test_what_is_not_json(tmp_path, text):
 @pytest.mark.parametrize("call", [from_pretrained, read_config, CausalLM(GPT2).save_pretrained])
 def test_remote_paths_are_refused(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="Only local paths.*Received: gs://bucket/model"):
-        call("gs://bucket/model")
+    with pytest.raises(ValueError, match="Only local paths.*Received: hdfs://bucket/model"):
+        call("hdfs://bucket/model")
     assert not list(tmp_path.iterdir())
 
 

@@ -166,7 +166,7 @@ def test_what_is_no_file_is_told_at_once(tmp_path):
         with pytest.raises(FileNotFoundError, match="no file .*absent"):
             load(tmp_path / "absent.bin")
         with pytest.raises(ValueError, match="Only local paths"):
-            load("gs://bucket/model.bin")
+            load("hdfs://bucket/model.bin")
 
 
 def test_ids_and_texts_that_cannot_be(tmp_path):

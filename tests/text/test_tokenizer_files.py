@@ -308,9 +308,9 @@ def test_files_that_are_no_objects_are_refused(folder, name, content):
 
 def test_a_remote_directory_is_refused(folder):
     with pytest.raises(ValueError, match="Only local paths"):
-        Tokenizer.load("gs://bucket/model")
+        Tokenizer.load("hdfs://bucket/model")
     with pytest.raises(ValueError, match="Only local paths"):
-        Tokenizer.load(folder).save("s3://bucket/model")
+        Tokenizer.load(folder).save("hdfs://bucket/model")
 
 
 _WRONG = [None, 0, -1, 10**9, 1e300, "", "x", [], {}, [None], {"a": 1}, True, "\ud83d"]

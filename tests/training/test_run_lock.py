@@ -17,7 +17,8 @@ import pytest
 
 import tfalign
 from tfalign.training import run_lock
-from tfalign.training.run_lock import LOCK_FILE, RunInUseError, RunLock
+from tfalign.training.lock_records import RunInUseError, own_record
+from tfalign.training.run_lock import LOCK_FILE, RunLock
 
 HOLD = (
     "import sys, time; from tfalign.training.run_lock import RunLock;"
@@ -49,7 +50,7 @@ def locking(request, monkeypatch):
 
 
 def record_of(**changes):
-    return json.loads(run_lock._own_record()) | changes
+    return own_record() | changes
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path, locking):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from tfalign.files import as_path
 
 
 def read_file(file: str | os.PathLike) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def read_file(file: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ValueError: if it is neither, naming the file and the line.
     """
-    path = Path(file)
+    path = as_path(file)
     try:
         text = path.read_text(encoding="utf-8")
         is_yaml = path.suffix in (".yaml", ".yml")

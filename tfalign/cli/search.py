@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tfalign.applications.search import Encoder, Index, NGramEncoder, TextEncoder, embedded_corpus
 from tfalign.cli import records
 from tfalign.cli.talk import typed
 from tfalign.data import TextRecord, read_records, text_lines
+from tfalign.files import as_path
 
 EMBEDDED, N_GRAMS = "embedded:", "character n-grams"
 
@@ -27,7 +26,7 @@ def search(job: records.SearchJob) -> None:
 
 def opened(job: records.SearchJob) -> tuple[Index, Encoder]:
     """The index that a job names, and the encoder of its vectors."""
-    if Path(job.index).is_dir():
+    if as_path(job.index).is_dir():
         index = Index.read(job.index)
         if job.model is not None and job.model != index.encoder:
             raise ValueError(

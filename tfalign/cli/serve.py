@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from tfalign.cli.records import ServeJob
+from tfalign.files import as_path
 
 
 def serve(job: ServeJob) -> None:
@@ -43,5 +43,5 @@ def make_server(job: ServeJob) -> Any:
         quantize(model)
     length = job.length or model.config.max_positions
     engine = Engine(model, job.rows, length, tokenizer.stop_ids, job.most_waiting)
-    name = job.name or Path(job.model).resolve().name
+    name = job.name or as_path(job.model).resolve().name
     return Server(engine, tokenizer, name, job.limits, feedback, prompts, profiles)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfalign.cli import records
-from tfalign.files import local_path
+from tfalign.files import append_line
 from tfalign.pretrained import load
 from tfalign.tools import FORMATS, format_of, result_message
 from tfalign.trainers.speakers import toolbox_of
@@ -91,8 +91,8 @@ class _Talk:
             print("/save needs the name of a file")
             return
         try:
-            with local_path(file).open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"messages": self._messages}, ensure_ascii=False) + "\n")
+            line = json.dumps({"messages": self._messages}, ensure_ascii=False)
+            append_line(file, line.encode("utf-8"))
         except OSError as error:
             print(f"{file} cannot be written: {error}")
 

@@ -21,7 +21,7 @@ from tfalign.data.records import (
     PreferenceRecord,
     Records,
 )
-from tfalign.files import append_line, local_path
+from tfalign.files import append_line, as_path, open_log
 
 
 class Feedback(NamedTuple):
@@ -52,9 +52,8 @@ class FeedbackFile:
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = local_path(path)
-        with open(self.path, "ab"):
-            pass
+        self.path = as_path(path)
+        open_log(self.path).close()
 
     def add(self, row: Mapping[str, Any]) -> PreferenceRecord | LabelledRecord:
         """Adds a record; it is on the disk when this returns.

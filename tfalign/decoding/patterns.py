@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfalign.decoding.constraints import Automaton
-from tfalign.files import local_path
+from tfalign.files import as_path
 from tfalign.text.byte_automata import compile_pattern, lift
 from tfalign.text.json_patterns import json_pattern
 from tfalign.text.token_bytes import text_pieces
@@ -54,7 +54,7 @@ def _schema(text):
 
 
 def _read(file):
-    path = local_path(file)
+    path = as_path(file)
     if not path.is_file():
         raise ValueError(f"There is no file {path} of a JSON schema. Received: json:{file}")
     return path.read_text(encoding="utf-8")

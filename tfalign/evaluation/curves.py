@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfalign.data import BadRecordError, json_object
-from tfalign.files import local_path
+from tfalign.files import as_path
 
 
 class Series(NamedTuple):
@@ -37,7 +37,7 @@ def read_curves(file: str | os.PathLike) -> Curves:
         ValueError: naming file and line, if a line is not such an object.
     """
     points: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    *lines, _unfinished = local_path(file).read_bytes().split(b"\n")
+    *lines, _unfinished = as_path(file).read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         stage, step, values = _logged(line, f"{file}:{number}")
         metrics = points.setdefault(stage, {})

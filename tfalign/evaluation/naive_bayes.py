@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
-from tfalign.files import local_path, write_json_atomically
+from tfalign.files import as_path, write_json_atomically
 
 
 class NaiveBayes:
@@ -46,9 +46,9 @@ class NaiveBayes:
 
     def save(self, file: str | os.PathLike) -> None:
         """Writes the weights as JSON."""
-        write_json_atomically(local_path(file), self.weights)
+        write_json_atomically(as_path(file), self.weights)
 
     @classmethod
     def load(cls, file: str | os.PathLike) -> NaiveBayes:
         """Reads what ``save`` wrote."""
-        return cls(json.loads(local_path(file).read_text(encoding="utf-8")))
+        return cls(json.loads(as_path(file).read_text(encoding="utf-8")))

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from tfalign.evaluation.statistics import (
     preference_calibration,
     win_rate,
 )
-from tfalign.files import write_text_atomically
+from tfalign.files import AnyPath, as_path, write_text_atomically
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def write_report(
     Returns:
         What went into ``report.json``.
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     (directory / "plots").mkdir(parents=True, exist_ok=True)
     curves = read_curves(metrics) if metrics is not None else {}
     pictures = _draw(report, curves, directory)
@@ -184,7 +183,7 @@ def write_report(
     return values
 
 
-def _draw(report: Report, curves: Curves, directory: Path) -> dict[str, str]:
+def _draw(report: Report, curves: Curves, directory: AnyPath) -> dict[str, str]:
     """Draws what there is to draw; picture -> path relative to the report."""
     before, after = report.before_name.upper(), report.after_name.upper()
     measures = {

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfalign.data import BadFileError, BadRecordError, text_lines
-from tfalign.files import ASCII_SPACE, WRITING, hidden, local_path, sync_file
+from tfalign.files import ASCII_SPACE, as_path, new_file
 from tfalign.language_models.ngram import NGramModel
 from tfalign.language_models.ngram_counts import Level, unigram_level
 
@@ -43,20 +43,16 @@ def write_arpa(model: NGramModel, words: Iterable[str], path: str | os.PathLike)
         ValueError: if the model cannot be written, or a spelling is empty, repeated or has white
             space in it.
     """
-    path = local_path(path)
+    path = as_path(path)
     words = _checked_words(words, model)
     if any(np.isnan(table).any() for table in model.log_probs):
         raise ValueError("An ARPA file gives every n-gram a probability; an add-k model does not.")
-    writing = hidden(path, WRITING)
     opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(writing, "wt", encoding="utf-8", newline="\n") as file:
-            file.writelines(_arpa_lines(model, words))
-        sync_file(writing)
-        os.replace(writing, path)
-    except BaseException:  # a full disk: what is half written goes, the old content stays
-        writing.unlink(missing_ok=True)
-        raise
+    with (
+        new_file(path) as writing,
+        opener(writing, "wt", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(_arpa_lines(model, words))
 
 
 def read_arpa(path: str | os.PathLike) -> tuple[NGramModel, list[str]]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from tfalign.files import local_path
+from tfalign.files import as_path
 from tfalign.models.gpt import GPTConfig
 from tfalign.models.tasks import CausalLM
 from tfalign.text.special_ids import SpecialIds, check_ids
@@ -46,7 +46,7 @@ def load_llama2c(
             weight that is no finite number.
     """
     file = _regular_file(model_path)
-    with open(file, "rb") as stream:
+    with file.open("rb") as stream:
         config = _config(file, stream.read(_HEADER.size))
         shapes = _shapes(config)
         _check_size(file, shapes)
@@ -79,7 +79,7 @@ def load_llama2c(
 
 def _regular_file(path):
     """A file of this machine, which can be opened without waiting for a writer."""
-    file = local_path(path)
+    file = as_path(path)
     if not file.exists():
         raise FileNotFoundError(f"There is no file {file}.")
     if not file.is_file():

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.prompts import checked_prompts
-from tfalign.files import local_path, write_bytes_atomically
+from tfalign.files import as_path, write_bytes_atomically
 from tfalign.serving.checks import check_sizes
 
 
@@ -90,7 +90,7 @@ def _prompt_specs(batch_size, length):
 
 
 def _convert(function, specs, model, file):
-    local_path(file).parent.mkdir(parents=True, exist_ok=True)
+    as_path(file).parent.mkdir(parents=True, exist_ok=True)
     module = tf.Module()
     module.held = [variable.value for variable in model.variables]
     module.function = tf.function(function, input_signature=specs, autograph=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,7 +13,7 @@ import tensorflow as tf
 from tfalign.decoding import Generator, Greedy, Sampler
 from tfalign.decoding.constraints import Constraint
 from tfalign.decoding.prompts import checked_prompts
-from tfalign.files import WRITING, hidden, local_path, replace_directory
+from tfalign.files import as_path, new_directory
 from tfalign.serving.byte_bpe import ByteBPE
 from tfalign.serving.checks import check_sizes, check_whole
 from tfalign.text import Tokenizer
@@ -172,17 +171,11 @@ def export_saved_model(
     Raises:
         ValueError: as ``ServedModel``, or if the version is negative.
     """
-    final = local_path(directory) / str(check_whole("version", version, 0))
+    final = as_path(directory) / str(check_whole("version", version, 0))
     served = ServedModel(model, tokenizer, **choices)
     signatures = served.signatures()
-    writing = hidden(final, WRITING)
-    shutil.rmtree(writing, ignore_errors=True)
-    try:
+    with new_directory(final) as writing:
         tf.saved_model.save(served, str(writing), signatures=signatures)
-    except BaseException:
-        shutil.rmtree(writing, ignore_errors=True)
-        raise
-    replace_directory(writing, final)
     return {
         name: [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
         for name, function in signatures.items()

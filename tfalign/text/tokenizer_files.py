@@ -60,7 +60,7 @@ def read(path: str | os.PathLike, special_tokens: Mapping[str, str] | None) -> d
         FileNotFoundError: if there is no tokenizer.json.
         ValueError: if a file is not what it should be, or two of them contradict each other.
     """
-    path = files.local_path(path)
+    path = files.as_path(path)
     file = path / _TOKENIZER if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"There is no tokenizer at {file}.")
@@ -143,7 +143,7 @@ def write(directory: str | os.PathLike, tokenizer: Any) -> None:
     Raises:
         OSError: if they cannot be written; what was there before is whole.
     """
-    directory = files.local_path(directory)
+    directory = files.as_path(directory)
     contents = {
         _TOKENIZER: (tokenizer.to_json(pretty=True)).encode("utf-8"),
         _CONFIG: files.to_json(directory / _CONFIG, _config_of(tokenizer)),
@@ -165,6 +165,10 @@ def write(directory: str | os.PathLike, tokenizer: Any) -> None:
 
 
 def _write_together(directory, contents):
+    if isinstance(directory, files.RemotePath):
+        for name, content in contents.items():
+            (directory / name).write_bytes(content)
+        return
     hidden = {name: files.hidden(directory / name, files.WRITING) for name in contents}
     try:
         for name, content in contents.items():

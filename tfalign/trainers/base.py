@@ -6,13 +6,13 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfalign import backend
 from tfalign.data import is_mixture
+from tfalign.files import AnyPath
 from tfalign.models import CausalLM
 from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
@@ -231,7 +231,7 @@ class Trainer:
         raise NotImplementedError
 
     @property
-    def model_directory(self) -> Path:
+    def model_directory(self) -> AnyPath:
         """Where the model goes."""
         return model_directory(self.run.path, self.stage)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import shlex
@@ -184,5 +185,5 @@ def command() -> str:
 def _held_out_scores(file):
     if not file.exists():
         return None
-    with np.load(file) as scores:
+    with np.load(io.BytesIO(file.read_bytes())) as scores:
         return RewardModelEvaluation(scores["chosen"], scores["rejected"])

@@ -13,7 +13,7 @@ from typing import Any
 from tfalign import backend, data
 from tfalign.data.customer_service import gold_details, gold_reward
 from tfalign.evaluation.naive_bayes import NaiveBayes
-from tfalign.files import write_json_atomically
+from tfalign.files import is_whole, write_json_atomically
 from tfalign.options import changed, to_dict
 from tfalign.trainers.base import open_run
 from tfalign.trainers.data import EMBEDDED, read_split
@@ -56,7 +56,7 @@ class Pipeline:
         }
         try:
             self.gold = self._judge()
-            if not any(path.exists() for path in self._models.values()):
+            if not any(is_whole(path) for path in self._models.values()):
                 self._check_sources()
         except BaseException:
             self.run.close()
@@ -78,7 +78,7 @@ class Pipeline:
         }
         with self.run:
             for name, make in stages.items():
-                if self._models[name].exists():
+                if is_whole(self._models[name]):
                     print(f"{name}: done before")
                     continue
                 seconds.measure(name, lambda make=make, at=resume_from: make(at).train())

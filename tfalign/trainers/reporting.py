@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from tfalign.evaluation.curves import Curves, read_curves
 from tfalign.evaluation.learning_curves import learning_curves
 from tfalign.evaluation.report import Report, write_report
-from tfalign.files import local_path
+from tfalign.files import AnyPath, as_path
 from tfalign.training.run_directory import METRICS
 
 _REPORT = "report.json"
@@ -30,7 +29,7 @@ def report_run(run_dir: str | os.PathLike, command: str = "") -> dict[str, Any]:
     Raises:
         ValueError: if the directory holds no metrics.
     """
-    directory = local_path(run_dir)
+    directory = as_path(run_dir)
     file = directory / METRICS
     if not file.is_file():
         raise ValueError(f"{directory} is no run with metrics: there is no file {file}")
@@ -63,11 +62,11 @@ def last_metrics(curves: Curves) -> dict[str, dict[str, float]]:
     }
 
 
-def _evaluated(file: Path) -> dict[str, Any] | None:
+def _evaluated(file: AnyPath) -> dict[str, Any] | None:
     """A report that says more than metrics do."""
     values = _json(file)
     return values if values.get("prompts") else None
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: AnyPath) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from tfalign.data import (
     encode_ranked,
 )
 from tfalign.decoding import Generator
-from tfalign.files import write_bytes_atomically
+from tfalign.files import AnyPath, write_bytes_atomically
 from tfalign.functional import losses
 from tfalign.models import BERTConfig, CausalLM
 from tfalign.objectives import RankedRewardModelling, RewardModelling, score_pairs, score_ranked
@@ -150,7 +149,7 @@ class RewardTrainer(SupervisedTrainer):
             yield join(batch, generator(batch.token_ids, batch.mask, seed=index))
 
 
-def save_scores(file: Path, model: RewardModel, batches: Iterable[Any]) -> None:
+def save_scores(file: AnyPath, model: RewardModel, batches: Iterable[Any]) -> None:
     """Writes scores of held-out pairs before normalisation, for the report's accuracy and calibration; of a
     ranking all its pairs."""
     score = backend.jit(lambda batch: _scored_pairs(model, batch), model.variables)

@@ -7,12 +7,12 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 
 from tfalign.data import separator_id
+from tfalign.files import is_whole
 from tfalign.models import GPT, from_pretrained
 from tfalign.pretrained import Pretrained
 from tfalign.rewards import (
@@ -102,7 +102,7 @@ def first_model(reward: Callable) -> keras.Model | None:
 
 def _of_address(address, context):
     places = address.split(",")
-    if all(Path(place).is_dir() for place in places):
+    if all(is_whole(place) for place in places):
         models = [from_pretrained(place, dtype=context.dtype) for place in places]
         rewards = [_of_model(model, context) for model in models]
         if len(rewards) == 1:

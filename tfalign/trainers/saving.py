@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfalign import backend
-from tfalign.files import WRITING, hidden, replace_directory, write_json_atomically
+from tfalign.files import AnyPath, new_directory, write_json_atomically
 from tfalign.models.lora import merge_adapters
 from tfalign.models.peft import save_adapters
 from tfalign.training.run_directory import RunDirectory
 from tfalign.types import LoRA
 
 
-def model_directory(run_path: Path, stage: str) -> Path:
+def model_directory(run_path: AnyPath, stage: str) -> AnyPath:
     """Where a stage leaves its model and tokenizer."""
     return run_path / "models" / stage
 
 
 def save_model(
-    directory: Path,
+    directory: AnyPath,
     model: keras.Model,
     tokenizer: Any,
     labels: Sequence[str] = (),
@@ -39,9 +37,6 @@ def save_model(
         labels: names of a classifier's classes.
         entries: further entries of the model's config.json.
     """
-    writing = hidden(directory, WRITING)
-    if backend.is_chief():
-        shutil.rmtree(writing, ignore_errors=True)
     ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "pad")}
     if tokenizer.eos_id is not None:
         stops = list(tokenizer.stop_ids)
@@ -50,15 +45,17 @@ def save_model(
     if labels:
         more["id2label"] = {str(at): label for at, label in enumerate(labels)}
         more["label2id"] = {label: at for at, label in enumerate(labels)}
-    model.save_pretrained(writing, entries=more)
     if backend.is_chief():
-        tokenizer.save(writing)
-        replace_directory(writing, directory)
+        with new_directory(directory) as writing:
+            model.save_pretrained(writing, entries=more)
+            tokenizer.save(writing)
+    else:
+        model.save_pretrained(directory, entries=more)  # hands in what it has
     backend.wait_for_others()
 
 
 def merge_and_save_adapters(
-    directory: Path, model: keras.Model, base: str, lora: LoRA | None
+    directory: AnyPath, model: keras.Model, base: str, lora: LoRA | None
 ) -> None:
     """Leaves adapters as ``peft`` has them, and merges them: the model has none any more then.
 

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfalign.files import WRITING, hidden, local_path, sync_directory, write_synced
+from tfalign.files import WRITING, AnyPath, as_path, hidden, remove, sync_directory, write_synced
 from tfalign.training.checkpoint_files import (
     FORMAT_VERSION,
     STATE,
@@ -43,7 +42,7 @@ from tfalign.training.checkpoint_files import (
 )
 from tfalign.training.processes import ALONE, Processes
 
-_STEP_NAME = re.compile(r"step-(\d{8,})")
+STEP_NAME = re.compile(r"step-(\d{8,})")
 _REPLACED, _REMOVED = ".replaced", ".removed"
 _HIDDEN_NAME = re.compile(r"\.step-(\d{8,})\.(writing|replaced|removed)")
 
@@ -55,16 +54,22 @@ class Checkpointer:
         directory: where the ``step-...`` folders live, seen by all processes; made when absent.
         keep_last: int > 0, how many of the highest steps a save leaves in place.
         processes: Processes that save together: all must call ``save``.
+        before: called by each of them when a save begins.
     """
 
     def __init__(
-        self, directory: str | os.PathLike, keep_last: int = 3, processes: Processes = ALONE
+        self,
+        directory: str | os.PathLike,
+        keep_last: int = 3,
+        processes: Processes = ALONE,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         if keep_last < 1:
             raise ValueError(f"keep_last must be at least 1. Received: keep_last={keep_last}")
-        self.directory = local_path(directory)
+        self.directory = as_path(directory)
         self.keep_last = keep_last
         self.processes = processes
+        self._before = before
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def save(
@@ -72,7 +77,7 @@ class Checkpointer:
         step: int,
         arrays: Mapping[str, np.ndarray | Sequence[Part]],
         state: Mapping[str, Any],
-    ) -> Path:
+    ) -> AnyPath:
         """Writes a checkpoint; when this returns, it is on the disk and survives a kill.
 
         A checkpoint of the same step is replaced; until the new one is whole, the old one counts.
@@ -94,14 +99,19 @@ class Checkpointer:
         if step < 0:
             raise ValueError(f"a checkpoint's step must not be negative. Received: step={step}")
         final = self.directory / f"step-{step:08d}"
-        writing = hidden(final, WRITING)
+        writing = self._writing(final)
         self._chief_first(lambda: self._begin(writing))
         files = self._write_files(writing, arrays)
         record = {"format_version": FORMAT_VERSION, "step": step, "arrays": files}
         self._chief_first(lambda: self._finish(writing, final, record | {"state": dict(state)}))
         return final
 
+    def _writing(self, final: AnyPath) -> AnyPath:
+        """The folder that a checkpoint is written into."""
+        return hidden(final, WRITING)
+
     def _begin(self, writing: Path) -> None:
+        self._before()
         self._clean()
         writing.mkdir()
 
@@ -109,19 +119,18 @@ class Checkpointer:
         """Writes what this process has, and returns what the record says of every process's file."""
         index, gather = self.processes
         count = len(gather(0))
-        names = [file_name(number, count) for number in range(count)]
+        names = self._names(count)
         size, checksum, failure = 0, 0, None
         try:
             if arrays or index == 0:
-                write_arrays(writing / names[index], arrays)
-                size, checksum = size_and_crc32(writing / names[index])
+                size, checksum = self._write_file(writing / names[index], arrays)
         except (CheckpointError, OSError) as error:
             failure = error
         failed = [at for at, is_failed in enumerate(gather(int(failure is not None))) if is_failed]
         sizes, checksums = gather(size), gather(checksum)
         if failed:
             if index == 0:
-                shutil.rmtree(writing)
+                self._give_up(writing)
             raise failure or CheckpointError(
                 f"{writing}: process {failed[0]} of {count} could not write its part"
             )
@@ -131,11 +140,22 @@ class Checkpointer:
             if size
         ]
 
+    def _names(self, count: int) -> list[str]:
+        """Of every process's file."""
+        return [file_name(number, count) for number in range(count)]
+
+    def _write_file(self, file: Path, arrays: Mapping[str, Any]) -> tuple[int, int]:
+        write_arrays(file, arrays)
+        return size_and_crc32(file)
+
+    def _give_up(self, writing: Path) -> None:
+        remove(writing)
+
     def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
         try:
             write_synced(writing / STATE, record_bytes(writing / STATE, record))
         except (CheckpointError, OSError):
-            shutil.rmtree(writing)
+            remove(writing)
             raise
         sync_directory(writing)
         if final.exists():
@@ -183,20 +203,17 @@ class Checkpointer:
     def forget_after(self, step: int) -> None:
         """Removes the checkpoints of later steps, once every process has read what it needs."""
 
-        def remove() -> None:
-            for later, path in self._folders().items():
-                if later > step:
-                    os.replace(path, hidden(self.directory / f"step-{later:08d}", _REMOVED))
-            self._remove_hidden(_REMOVED)
+        def forget() -> None:
+            self._remove([later for later in self.steps() if later > step])
 
         self.processes.gather(0)
-        self._chief_first(remove)
+        self._chief_first(forget)
 
     def _folders(self) -> dict[int, Path]:
         """Step -> folder; a replaced one counts where a kill came before its successor."""
         finals, replaced = {}, {}
         for path in self.directory.iterdir():
-            if match := _STEP_NAME.fullmatch(path.name):
+            if match := STEP_NAME.fullmatch(path.name):
                 finals[int(match[1])] = path
             elif (match := _HIDDEN_NAME.fullmatch(path.name)) and path.suffix == _REPLACED:
                 replaced[int(match[1])] = path
@@ -210,15 +227,21 @@ class Checkpointer:
         self._remove_hidden()
 
     def _prune(self) -> None:
-        """Removes all but the last ones; renamed first, so that no half of one is ever seen."""
-        for step, path in sorted(self._folders().items())[: -self.keep_last]:
-            os.replace(path, hidden(self.directory / f"step-{step:08d}", _REMOVED))
+        """Removes all but the last ones, and leftovers."""
+        self._remove(self.steps()[: -self.keep_last])
         self._remove_hidden()
+
+    def _remove(self, steps: Sequence[int]) -> None:
+        """Removes checkpoints; renamed first, so that no half of one is ever seen."""
+        folders = self._folders()
+        for step in steps:
+            os.replace(folders[step], hidden(self.directory / f"step-{step:08d}", _REMOVED))
+        self._remove_hidden(_REMOVED)
 
     def _remove_hidden(self, suffix: str = "") -> None:
         for path in list(self.directory.iterdir()):
             if _HIDDEN_NAME.fullmatch(path.name) and path.name.endswith(suffix):
-                shutil.rmtree(path)
+                remove(path)
 
 
 def check_arrays(

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from tfalign.files import check_finite, sync_file, to_json
+from tfalign.files import AnyPath, RemotePath, check_finite, local_copy, sync_file, to_json
 
 FORMAT_VERSION = 2
 STATE = "state.json"
@@ -43,15 +43,23 @@ class Part(NamedTuple):
     array: np.ndarray
 
 
-def read(folder: Path, step: int) -> Restored:
+def read(folder: AnyPath, step: int) -> Restored:
     """The checkpoint of a folder, each file of it proven whole."""
     record = _read_record(folder / STATE, step)
+    if isinstance(folder, RemotePath):
+        with local_copy(folder) as copy:
+            return _read_local(copy, step, record, folder)
+    return _read_local(folder, step, record, folder)
+
+
+def _read_local(copy: Path, step: int, record: dict[str, Any], folder: AnyPath) -> Restored:
+    """What lies in a folder of this machine, which is that of the checkpoint or a copy of it."""
     for entry in record["arrays"]:
-        _check_file(folder / entry["file"], entry["bytes"], entry["crc32"])
+        _check_file(copy / entry["file"], entry["bytes"], entry["crc32"], folder)
     arrays: dict[str, np.ndarray] = {}
     absent: dict[str, int] = {}
     for entry in record["arrays"]:
-        _add_arrays(arrays, absent, folder / entry["file"])
+        _add_arrays(arrays, absent, copy / entry["file"], folder)
     for name, count in absent.items():
         if count:
             raise CheckpointError(
@@ -61,20 +69,23 @@ def read(folder: Path, step: int) -> Restored:
     return Restored(step, arrays, record["state"])
 
 
-def _check_file(file: Path, size: int, checksum: int) -> None:
-    """Raises unless the file is what was written."""
+def _check_file(file: Path, size: int, checksum: int, folder: AnyPath) -> None:
+    """Raises unless the file is what was written; ``folder`` is for the message."""
+    told = folder / file.name
     if not file.exists():
-        raise CheckpointError(f"{file} is missing.")
+        raise CheckpointError(f"{told} is missing.")
     if file.stat().st_size != size:
         raise CheckpointError(
-            f"{file} is truncated or overgrown: it was written with {size} bytes."
+            f"{told} is truncated or overgrown: it was written with {size} bytes."
             f" Received: {file.stat().st_size} bytes"
         )
     if size_and_crc32(file) != (size, checksum):
-        raise CheckpointError(f"{file} is damaged: its CRC-32 is not the one in {STATE}.")
+        raise CheckpointError(f"{told} is damaged: its CRC-32 is not the one in {STATE}.")
 
 
-def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Path) -> None:
+def _add_arrays(
+    arrays: dict[str, np.ndarray], absent: dict[str, int], file: Path, folder: AnyPath
+) -> None:
     """Adds what a file holds; parts are put into their places in the whole array, of which ``absent`` says
     how many numbers have not come yet."""
     try:
@@ -82,8 +93,10 @@ def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Pat
         with safe_open(file, "np") as opened:
             places = opened.metadata() or {}
     except SafetensorError as error:
-        raise CheckpointError(f"{file} is not a safetensors file: {error}.") from error
-    check_finite(file, tensors, CheckpointError)
+        raise CheckpointError(
+            f"{folder / file.name} is not a safetensors file: {error}."
+        ) from error
+    check_finite(folder / file.name, tensors, CheckpointError)
     for key, tensor in tensors.items():
         if key not in places:
             arrays[key] = tensor
@@ -98,7 +111,7 @@ def _add_arrays(arrays: dict[str, np.ndarray], absent: dict[str, int], file: Pat
         absent[name] -= tensor.size
 
 
-def _read_record(file: Path, step: int) -> dict[str, Any]:
+def _read_record(file: AnyPath, step: int) -> dict[str, Any]:
     if not file.exists():
         raise CheckpointError(f"{file} is missing.")
     try:
@@ -168,7 +181,7 @@ def size_and_crc32(file: Path) -> tuple[int, int]:
     return size, checksum
 
 
-def record_bytes(file: Path, record: Mapping[str, Any]) -> bytes:
+def record_bytes(file: AnyPath, record: Mapping[str, Any]) -> bytes:
     """The record as JSON with its own CRC-32; ``file`` is for the message."""
     try:
         written = json.loads(to_json(file, record))

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from tfalign.files import RemotePath
+
 _TAG = "tfalign.run_id"
 _PARAMS_AT_ONCE = 100  # no more are taken in one call
 
@@ -27,7 +29,7 @@ class WandbLogger(keras.callbacks.Callback):
         run_name: str, what people call the run; several may have one name.
         stage: str, put before the metrics' names.
         config: dict, what the run was begun with.
-        directory: where the run's files go.
+        directory: where the run's files go; for a bucket where the service puts them by itself.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class WandbLogger(keras.callbacks.Callback):
             name=run_name,
             resume="allow",
             config=config,
-            dir=str(directory),
+            dir=None if isinstance(directory, RemotePath) else str(directory),
         )
         # steps of its own for every stage of a run
         self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")

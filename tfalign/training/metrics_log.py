@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -21,7 +20,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tfalign.files import local_path, write_bytes_atomically
+from tfalign.files import AnyPath, as_path, open_log, write_bytes_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -53,13 +52,13 @@ class StageLog(AbstractContextManager):
             raise ValueError(
                 f"resume_step must not be negative. Received: resume_step={resume_step}"
             )
-        directory = local_path(directory)
+        directory = as_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / self.file
         self.stage = stage
         if self.path.exists():
             forget_later_lines(self.path, stage, resume_step)
-        self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115  # until close()
+        self._lines = open_log(self.path)
         events = directory / "events" / self.events.format(stage=stage)
         self._events = EventFile(events, purge_step=resume_step + 1)
 
@@ -70,7 +69,14 @@ class StageLog(AbstractContextManager):
             self._lines.write(lines.encode("utf-8"))
             write_events()
         except OSError as error:  # a full disk: the half of a line is forgotten by who goes on
+            if error.errno is None:
+                raise
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def sync(self) -> None:
+        """All lines and events are where a restart finds them when this returns."""
+        self._lines.sync()
+        self._events.sync()
 
     def close(self) -> None:
         """Closes both files."""
@@ -112,13 +118,13 @@ class EventFile:
     """
 
     def __init__(self, directory: str | os.PathLike, purge_step: int) -> None:
-        directory = Path(directory)
+        directory = as_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads a folder's files in the order of their names, so time comes first.
         stamp = f"{time.time_ns() / 1e9:020.9f}"
         name = f"events.out.tfevents.{stamp}.{socket.gethostname()}.{os.getpid()}"
-        stream = open(directory / name, "xb")  # noqa: SIM115  # until close()
-        self._writer = RecordWriter(stream)
+        self._log = open_log(directory / name, is_new=True)
+        self._writer = RecordWriter(self._log)
         now = time.time()
         self._add(Event(wall_time=now, file_version="brain.Event:2"))
         start = SessionLog(status=SessionLog.START)
@@ -148,6 +154,10 @@ class EventFile:
         ]
         self._add(Event(wall_time=wall_time, step=int(step), summary=Summary(value=values)))
 
+    def sync(self) -> None:
+        """All events are in the file when this returns."""
+        self._log.sync()
+
     def close(self) -> None:
         """Closes the file."""
         self._writer.close()
@@ -167,7 +177,7 @@ class NoLog(AbstractContextManager):
         """Does nothing."""
 
 
-def forget_later_lines(file: Path, stage: str, step: int) -> None:
+def forget_later_lines(file: AnyPath, stage: str, step: int) -> None:
     """Rewrites a file of JSON lines without a stage's lines after a step, and without a last half of one.
 
     Raises:

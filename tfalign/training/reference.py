@@ -8,14 +8,13 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tfalign import backend
 from tfalign.data import BatchStream
 from tfalign.data.examples import Examples
-from tfalign.files import write_bytes_atomically
+from tfalign.files import as_path, write_bytes_atomically
 from tfalign.objectives import response_log_probs
 
 
@@ -48,8 +47,8 @@ class FrozenReference:
             ValueError: if the file is of other examples, or a log-prob is not finite; the message
                 then begins with the record's file and line.
         """
-        if file is not None and Path(file).exists():
-            return dataclasses.replace(examples, ref_log_probs=_read(Path(file), examples))
+        if file is not None and as_path(file).exists():
+            return dataclasses.replace(examples, ref_log_probs=_read(as_path(file), examples))
         log_probs = np.zeros_like(examples.ref_log_probs)
         size = min(self._batch_size, len(examples))
         batches = BatchStream(examples, size, self._columns, epochs=1, drop_remainder=False)
@@ -59,7 +58,7 @@ class FrozenReference:
         if file is not None:
             content = io.BytesIO()
             np.savez(content, log_probs=log_probs, fingerprint=_fingerprint(examples))
-            write_bytes_atomically(Path(file), content.getvalue())
+            write_bytes_atomically(file, content.getvalue())
         return dataclasses.replace(examples, ref_log_probs=log_probs)
 
     @functools.cached_property
@@ -69,7 +68,7 @@ class FrozenReference:
 
 
 def _read(file, examples):
-    with np.load(file) as kept:
+    with np.load(io.BytesIO(file.read_bytes())) as kept:
         if int(kept["fingerprint"]) != _fingerprint(examples):
             raise ValueError(
                 f"{file} holds the reference's log-probs of other examples. "

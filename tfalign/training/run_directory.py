@@ -19,19 +19,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from importlib import metadata
-from pathlib import Path
 from typing import Any, TypeVar
 
-from tfalign.files import local_path, write_json_atomically
+from tfalign.files import AnyPath, RemotePath, as_path, remove, write_json_atomically
+from tfalign.training.bucket_checkpoint import BucketCheckpointer
 from tfalign.training.checkpoint import Checkpointer
-from tfalign.training.metrics_log import METRICS, MetricsLog, NoLog, RunDirectoryError
+from tfalign.training.metrics_log import METRICS, MetricsLog, NoLog, RunDirectoryError, StageLog
 from tfalign.training.processes import ALONE, Processes
 from tfalign.training.run_lock import LOCK_FILE, RunLock
 from tfalign.training.samples_log import SAMPLES, SamplesLog
@@ -56,6 +55,7 @@ _ABSENT = "(not set)"
 
 
 Part = TypeVar("Part", Checkpointer, MetricsLog, SamplesLog)
+Log = TypeVar("Log", MetricsLog, SamplesLog)
 
 
 class RunDirectory(AbstractContextManager):
@@ -88,11 +88,12 @@ class RunDirectory(AbstractContextManager):
         names: Callable[[str], str] = "--{}".format,
         advice: Mapping[str, str] | None = None,
     ) -> None:
-        self.path = local_path(path)
+        self.path = as_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))
         self._begun = False
-        lock = RunLock(self.path)
+        self._logs: weakref.WeakSet[StageLog] = weakref.WeakSet()
+        self._lock = lock = RunLock(self.path)
         file = self.path / _CONFIG
         is_new = not file.exists()
         self.close = weakref.finalize(self, _close, self.path, lock, is_new, os.getpid())
@@ -122,13 +123,13 @@ class RunDirectory(AbstractContextManager):
         return _read_json(self.path / _IDENTITY)["id"]
 
     @property
-    def plots(self) -> Path:
+    def plots(self) -> AnyPath:
         """Where the pictures go."""
         folder = self.file("plots")
         folder.mkdir(exist_ok=True)
         return folder
 
-    def file(self, name: str) -> Path:
+    def file(self, name: str) -> AnyPath:
         """The path of a file or folder that is about to be written: the run has begun."""
         self.begin()
         return self.path / name
@@ -137,17 +138,28 @@ class RunDirectory(AbstractContextManager):
         """The checkpoints of one stage."""
         self.begin()
         folder = self.path / "checkpoints" / stage
-        return self._keeps(Checkpointer(folder, keep_last, self.processes))
+        kind = BucketCheckpointer if isinstance(folder, RemotePath) else Checkpointer
+        return self._keeps(kind(folder, keep_last, self.processes, self._settle))
 
     def metrics(self, stage: str, resume_step: int = 0) -> MetricsLog:
         """The log of one stage, which goes on after ``resume_step`` (0: from the start)."""
         self.begin()
-        return self._keeps(MetricsLog(self.path, stage, resume_step))
+        return self._logged(MetricsLog(self.path, stage, resume_step))
 
     def samples(self, stage: str, resume_step: int = 0) -> SamplesLog:
         """The log of one stage's sample texts, which goes on after ``resume_step``."""
         self.begin()
-        return self._keeps(SamplesLog(self.path, stage, resume_step))
+        return self._logged(SamplesLog(self.path, stage, resume_step))
+
+    def _logged(self, log: Log) -> Log:
+        self._logs.add(log)
+        return self._keeps(log)
+
+    def _settle(self) -> None:
+        """Before a checkpoint: the lines up to it are in their files, and the directory still is this process's."""
+        self._lock.check()
+        for log in list(self._logs):
+            log.sync()
 
     def _keeps(self, part: Part) -> Part:
         """What writes into the run's directory keeps it this process's."""
@@ -175,20 +187,18 @@ class RunDirectory(AbstractContextManager):
         write_json_atomically(file, versions)
 
 
-def _close(path: Path, lock: RunLock, is_new: bool, process: int) -> None:
+def _close(path: AnyPath, lock: RunLock, is_new: bool, process: int) -> None:
     """Gives the directory back, and takes away what was recorded of a run in which nothing was done."""
     if os.getpid() != process:
         return
     if is_new and _nothing_done(path):
-        for member in path.iterdir():
-            if member.is_dir():
-                shutil.rmtree(member, ignore_errors=True)
-            elif member.name != LOCK_FILE:
-                member.unlink(missing_ok=True)
+        for member in list(path.iterdir()):
+            if member.name != LOCK_FILE:
+                remove(member)
     lock.release()
 
 
-def _nothing_done(path: Path) -> bool:
+def _nothing_done(path: AnyPath) -> bool:
     """Whether a run has neither a line of metrics or samples nor any file that it does not write at its beginning."""
     if not path.is_dir():
         return False
@@ -214,10 +224,13 @@ class FollowedRun(RunDirectory):
     def __init__(
         self, path: str | os.PathLike, config: Mapping[str, Any], processes: Processes
     ) -> None:
-        self.path = local_path(path)
+        self.path = as_path(path)
         self.processes = processes
         self.config = json.loads(json.dumps(config))
         self.close = lambda: None
+
+    def _settle(self) -> None:
+        """Nothing: the first process has the logs and the lock."""
 
     def begin(self) -> None:
         """Nothing: the first process records what there is."""
@@ -249,7 +262,7 @@ def package_versions(packages: Collection[str] = PACKAGES) -> dict[str, str]:
 def _check_config(
     config: Mapping[str, Any],
     recorded: Mapping[str, Any],
-    file: Path,
+    file: AnyPath,
     harmless: Collection[str],
     names: Callable[[str], str],
     advice: Mapping[str, str],
@@ -279,7 +292,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: AnyPath) -> dict[str, Any]:
     try:
         value = json.loads(file.read_bytes())
     except ValueError as error:

@@ -3,7 +3,7 @@
 ``run.lock`` holds who that is: {"pid": ..., "host": ..., "started": ..., "since": ...}. The operating system's
 lock on the file counts (``flock``), which ends with the process however that ends. Where a file system
 has none the file itself counts: its holder is gone if this host has no such process, or one that
-started at another time.
+started at another time. In a bucket the holder renews the file, see ``bucket_lock``.
 
 This module imports neither TensorFlow nor Keras.
 """
@@ -14,13 +14,13 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
 import time
 import weakref
 from pathlib import Path
-from typing import Any
 
-from tfalign.files import local_path
+from tfalign.files import RemotePath, as_path
+from tfalign.training.bucket_lock import BucketLock
+from tfalign.training.lock_records import is_gone, own_record, read_record, refusal
 
 try:
     import fcntl
@@ -30,10 +30,6 @@ except ImportError:  # Windows
 LOCK_FILE = "run.lock"
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.05
-
-
-class RunInUseError(ValueError):
-    """Another process has the run's directory."""
 
 
 class RunLock(contextlib.AbstractContextManager):
@@ -50,11 +46,18 @@ class RunLock(contextlib.AbstractContextManager):
     """
 
     def __init__(self, directory: str | os.PathLike) -> None:
-        self.directory = local_path(directory)
-        key = os.path.realpath(self.directory)
-        self._held = _HELD.get(key) or _Held(self.directory, key)
+        self.directory = as_path(directory)
+        if isinstance(self.directory, RemotePath):
+            key, kind = os.fspath(self.directory), _HeldInBucket
+        else:
+            key, kind = os.path.realpath(self.directory), _Held
+        self._held = _HELD.get(key) or kind(self.directory, key)
         self._held.count += 1
         self.release = weakref.finalize(self, self._held.give_back)
+
+    def check(self) -> None:
+        """Raises RunInUseError if another process has taken the directory over, as it can in a bucket."""
+        self._held.check()
 
     def __exit__(self, *exception: object) -> None:
         self.release()
@@ -83,7 +86,7 @@ class _Held:
                 if self._try_once():
                     return
             time.sleep(_PAUSE_SECONDS)
-        raise _refusal(self._file, _read_record(self._file))
+        raise refusal(self._file, read_record(self._file))
 
     def _make(self, directory: Path) -> None:
         absent = [folder for folder in (directory, *directory.parents) if not folder.exists()]
@@ -98,14 +101,14 @@ class _Held:
             if locked is None:
                 return self._try_without_flock()
             if not locked:
-                record = _read_record(self._file)
+                record = read_record(self._file)
                 if record:
-                    raise _refusal(self._file, record)
+                    raise refusal(self._file, record)
                 return False  # its holder has not written who it is yet
             if not os.path.samestat(os.fstat(descriptor), os.stat(self._file)):
                 return False
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, _own_record())
+            os.write(descriptor, json.dumps(own_record()).encode())
             self.descriptor, descriptor = descriptor, None
             return True
         finally:
@@ -113,14 +116,14 @@ class _Held:
                 os.close(descriptor)
 
     def _try_without_flock(self) -> bool:
-        record = _read_record(self._file)
-        if record and not _is_gone(record):
-            raise _refusal(self._file, record)
+        record = read_record(self._file)
+        if record and not is_gone(record):
+            raise refusal(self._file, record)
         own = self._file.with_name(f"{LOCK_FILE}.{socket.gethostname()}.{os.getpid()}")
-        own.write_bytes(_own_record())
+        own.write_bytes(json.dumps(own_record()).encode())
         os.replace(own, self._file)
         time.sleep(_PAUSE_SECONDS)  # of two that take it over at once the later one has it
-        return _read_record(self._file).get("pid") == os.getpid()
+        return read_record(self._file).get("pid") == os.getpid()
 
     def give_back(self) -> None:
         if os.getpid() != self._pid:
@@ -134,6 +137,9 @@ class _Held:
             os.close(self.descriptor)
         self._remove_made()
 
+    def check(self) -> None:
+        """Nothing: this lock ends with the process."""
+
     def _remove_made(self) -> None:
         for folder in self._made:
             try:
@@ -142,7 +148,28 @@ class _Held:
                 return
 
 
-_HELD: dict[str, _Held] = {}
+class _HeldInBucket:
+    """The same of a directory in a bucket."""
+
+    descriptor = None
+
+    def __init__(self, directory: RemotePath, key: str):
+        self._key, self._pid = key, os.getpid()
+        self.count = 0
+        self._lock = BucketLock(directory / LOCK_FILE)
+        self.check = self._lock.check
+        _HELD[key] = self
+
+    def give_back(self) -> None:
+        if os.getpid() != self._pid:
+            return
+        self.count -= 1
+        if not self.count:
+            _HELD.pop(self._key, None)
+            self._lock.give_back()
+
+
+_HELD: dict[str, _Held | _HeldInBucket] = {}
 
 
 def _flock(descriptor: int) -> bool | None:
@@ -156,62 +183,6 @@ def _flock(descriptor: int) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def _own_record() -> bytes:
-    record = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "started": _started(os.getpid()),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
-    return json.dumps(record).encode()
-
-
-def _read_record(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) and isinstance(record.get("pid"), int) else {}
-
-
-def _refusal(file: Path, record: dict[str, Any]) -> RunInUseError:
-    holder = "another process"
-    if record:
-        holder = f"process {record['pid']} on {record.get('host')} since {record.get('since')}"
-    return RunInUseError(
-        f"{file.parent} is in use by {holder}; wait for its end, end it, or choose another run"
-        f" directory (if it is surely gone, remove {file})."
-    )
-
-
-def _is_gone(record: dict[str, Any]) -> bool:
-    """Whether a holder is known to be gone: of another host nothing is known."""
-    if record.get("host") != socket.gethostname() or os.name == "nt":
-        return False
-    try:
-        os.kill(record["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # there is one, of another user
-        pass
-    return record.get("started") != _started(record["pid"])
-
-
-def _started(pid: int) -> str:
-    """When a process started, so that a later one of its number is another; "" where that is not told."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        status = Path(f"/proc/{pid}/stat").read_text()
-        return f"{boot} {status.rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
-        pass
-    try:
-        command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        return ""
 
 
 def _in_child() -> None:

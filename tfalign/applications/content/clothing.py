@@ -8,7 +8,7 @@ import re
 
 from tfalign.applications.content.briefs import Brief, Told
 from tfalign.applications.content.slots import SlotChecker
-from tfalign.files import local_path
+from tfalign.files import as_path
 
 _CLAUSE = re.compile(r"[^，。！？；,!?;]*[，。！？；,!?;]?")
 _UNKNOWN = "<UNK>"
@@ -30,7 +30,7 @@ def read_clothing(*files: str | os.PathLike) -> list[Told]:
     """
     told = []
     for file in files:
-        with open(local_path(file), encoding="utf-8") as lines:
+        with open(as_path(file), encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 row = json.loads(line)
                 pairs = [part.partition("#")[::2] for part in row.get("content", "").split("*")]

@@ -17,7 +17,7 @@ from tfalign.decoding import Constraint
 from tfalign.decoding.patterns import named_constraint
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.learning_curves import Panel, learning_curves
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import is_whole, write_json_atomically, write_text_atomically
 from tfalign.models import CausalLM
 from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
@@ -46,7 +46,7 @@ def compose(options: ComposeOptions) -> dict[str, Any]:
     with open_run(options.run_dir, {"compose": to_dict(options)}, "compose") as run:
         seconds = SecondsOfRun(run)
         for stage, train in ((SFT, fine_tune), (GRPO, align)):
-            if not model_directory(run.path, stage).exists():
+            if not is_whole(model_directory(run.path, stage)):
                 seconds.measure(stage, lambda train=train: train(task, options, run))
         report = measured_run(task, options, run)
         write_report(run, report | {"seconds": seconds.seconds})

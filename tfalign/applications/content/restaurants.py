@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from tfalign.applications.content.briefs import Brief, Told
 from tfalign.applications.content.slots import Mention, SlotChecker
-from tfalign.files import local_path
+from tfalign.files import as_path
 
 _SLOT = re.compile(r"(\w[\w ]*)\[([^\]]*)\]")
 _PLACEHOLDERS = {"name": "NAME", "near": "NEAR"}
@@ -219,7 +219,7 @@ def read_restaurants(*files: str | os.PathLike) -> list[Told]:
     """
     texts, names = defaultdict(list), {}
     for file in files:
-        with open(local_path(file), encoding="utf-8-sig", newline="") as lines:
+        with open(as_path(file), encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines), start=2):
                 slots = dict(_SLOT.findall(row.get("mr") or ""))
                 slots = {_SHORTER.get(slot, slot): value for slot, value in slots.items()}

@@ -18,7 +18,7 @@ from tfalign.decoding import Sampler
 from tfalign.evaluation.curves import read_curves
 from tfalign.evaluation.markdown import number, table
 from tfalign.evaluation.plots import reward_against_kl
-from tfalign.files import write_json_atomically, write_text_atomically
+from tfalign.files import is_whole, write_json_atomically, write_text_atomically
 from tfalign.options import to_dict
 from tfalign.pretrained import Pretrained, load
 from tfalign.trainers import FineTuner, OnPolicyTrainer
@@ -50,7 +50,7 @@ def train_dialogue(options: DialogueOptions) -> dict[str, Any]:
         watch = SecondsOfRun(run)
         stages = {SFT: fine_tune, RL: align} | ({USER: teach_user} if options.learned_users else {})
         for stage, train in stages.items():
-            if not model_directory(run.path, stage).exists():
+            if not is_whole(model_directory(run.path, stage)):
                 watch.measure(stage, lambda train=train: train(task, run))
         found, shown = {}, {}
         for stage in (SFT, RL):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from tfalign.applications.knowledge.relation_examples import (
 )
 from tfalign.applications.knowledge.relations import RelationRecord, micro_scores
 from tfalign.data import BatchStream
-from tfalign.files import WRITING, hidden, replace_directory
+from tfalign.files import new_directory
 from tfalign.models import BERTConfig
 from tfalign.options import option, option_record, record
 from tfalign.trainers.evaluated import Criterion
@@ -137,7 +136,5 @@ class RelationTrainer(BatchTrainer):
         return micro_scores([record.relation for record in records], predicted, self.options.none)
 
     def save(self) -> None:
-        writing = hidden(self.model_directory, WRITING)
-        shutil.rmtree(writing, ignore_errors=True)
-        self.extractor.save(writing)
-        replace_directory(writing, self.model_directory)
+        with new_directory(self.model_directory) as writing:
+            self.extractor.save(writing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from tfalign.applications.knowledge.ranking import ranking_metrics
 from tfalign.applications.knowledge.scores import SCORES
 from tfalign.data import BatchStream
 from tfalign.data.examples import Examples
-from tfalign.files import WRITING, hidden, replace_directory
+from tfalign.files import new_directory
 from tfalign.options import option, option_record, record
 from tfalign.trainers.evaluated import Criterion
 from tfalign.trainers.options import EvaluationOptions, RunOptions, TrainingOptions, UpdateOptions
@@ -129,8 +128,5 @@ class LinkPredictionTrainer(BatchTrainer):
         }
 
     def save(self) -> None:
-        writing = hidden(self.model_directory, WRITING)
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir(parents=True)
-        self.model.save(writing / "embedding.keras")
-        replace_directory(writing, self.model_directory)
+        with new_directory(self.model_directory) as writing:
+            self.model.save(writing / "embedding.keras")

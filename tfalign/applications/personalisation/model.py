@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 from tfalign.applications.personalisation.features import TextFeatures
 from tfalign.applications.personalisation.vectors import Gaussian, fit_vector, most_telling
 from tfalign.data import PreferenceRecord
-from tfalign.files import local_path, write_bytes_atomically
+from tfalign.files import as_path, write_bytes_atomically
 
 WEIGHTS = "personal_reward.safetensors"
 
@@ -85,7 +85,7 @@ class PersonalRewardModel:
                 f"Received: features of type {type(self.features).__name__}"
             )
         arrays = {"basis": self.basis, "mean": self.prior.mean, "covariance": self.prior.covariance}
-        directory = local_path(directory)
+        directory = as_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         held = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
         write_bytes_atomically(directory / WEIGHTS, to_bytes(held))
@@ -93,7 +93,7 @@ class PersonalRewardModel:
     @classmethod
     def load(cls, directory: str | os.PathLike) -> PersonalRewardModel:
         """Reads what ``save`` wrote."""
-        held = load_file(local_path(directory) / WEIGHTS)
+        held = from_bytes((as_path(directory) / WEIGHTS).read_bytes())
         prior = Gaussian(held["mean"], held["covariance"])
         return cls(TextFeatures(len(held["basis"])), held["basis"], prior)
 

@@ -9,7 +9,7 @@ import urllib.parse
 from typing import Any
 
 from tfalign.data import PreferenceRecord
-from tfalign.files import local_path, write_json_atomically
+from tfalign.files import as_path, write_json_atomically
 
 _LONGEST = 230  # characters of a file's name, to which others are added
 _CHOICE = ("prompt", "chosen", "rejected")
@@ -81,7 +81,7 @@ class ProfileStore:
     """
 
     def __init__(self, directory: str | os.PathLike) -> None:
-        self._directory = local_path(directory)
+        self._directory = as_path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
 
     def __contains__(self, user: str) -> bool:

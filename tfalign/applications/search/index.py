@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +14,9 @@ from keras import ops
 
 from tfalign import backend
 from tfalign.files import (
-    WRITING,
-    hidden,
-    local_path,
-    replace_directory,
+    RemotePath,
+    as_path,
+    new_directory,
     sync_file,
     to_json,
     write_synced,
@@ -121,15 +120,10 @@ class Index:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes a folder, which is there when it is whole; one that was there before is replaced."""
-        final = local_path(folder)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        writing = hidden(final, WRITING)
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir()
-        self._write_vectors(writing / VECTORS)
-        about = {"encoder": self.encoder, "texts": self.texts}
-        write_synced(writing / ABOUT, to_json(ABOUT, about))
-        replace_directory(writing, final)
+        with new_directory(folder) as writing:
+            self._write_vectors(writing / VECTORS)
+            about = {"encoder": self.encoder, "texts": self.texts}
+            write_synced(writing / ABOUT, to_json(ABOUT, about))
 
     @classmethod
     def read(cls, folder: str | os.PathLike, chunk: int = 65_536) -> Index:
@@ -138,7 +132,7 @@ class Index:
         Raises:
             ValueError: naming the file, if there is none, or it is damaged.
         """
-        folder = local_path(folder)
+        folder = as_path(folder)
         vectors = _read_vectors(folder / VECTORS)
         try:
             return cls(vectors, **_read_about(folder / ABOUT), chunk=chunk)
@@ -245,6 +239,8 @@ def _read_vectors(file):
     if not file.is_file():
         raise ValueError(f"There is no index {file.parent}. Received: no file {file}")
     try:
+        if isinstance(file, RemotePath):
+            return np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{file} is no NumPy array, or is cut off: {error}") from error

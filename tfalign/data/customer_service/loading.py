@@ -11,17 +11,16 @@ from tfalign.data.customer_service.examples import (
     dialogues_of,
     generate_examples,
 )
-from tfalign.files import local_path
+from tfalign.data.prepared import prepared
+from tfalign.files import as_path, local_path
 from tfalign.installed import is_installed
 
 
 def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) -> list[dict]:
     """The records of one split, in the order they were drawn.
 
-    The dataset is built under ``data_dir`` on first use. TensorFlow Datasets writes it into a
-    folder of another name and renames that when it is complete, so a build that was killed is not
-    taken for a dataset: the next call builds it again. Without TensorFlow the same records are
-    drawn anew, and nothing is written.
+    The dataset is built under ``data_dir`` on first use, see ``data.prepared``. Without TensorFlow the
+    same records are drawn anew, and nothing is written.
 
     Args:
         kind: "text", "completions", "preferences" or "prompts" in English and Chinese, or one of
@@ -33,15 +32,14 @@ def load_customer_service(kind: str, split: str, data_dir: str | os.PathLike) ->
         Dictionaries of str, with the fields of ``FIELDS[kind]``.
 
     Raises:
-        ValueError: if the kind or the split is unknown, or the folder is not on this machine.
+        ValueError: if the kind or the split is unknown, or the folder is neither on this machine nor in a bucket.
     """
     base, _ = dialogues_of(kind)
     if split not in SIZES[base]:
         raise ValueError(f"split must be train or test. Received: split={split!r}")
     if not is_installed("tensorflow"):
         return list(generate_examples(kind, split))
-    builder = make_builder(kind, data_dir)
-    builder.download_and_prepare()
+    builder = prepared(lambda folder: make_builder(kind, folder), as_path(data_dir))
     columns = builder.as_dataset(split=split, shuffle_files=False, batch_size=-1)
     values = [columns[field].numpy() for field in FIELDS[base]]
     return [

@@ -27,6 +27,7 @@ from tfalign.data.readers.files import (
 )
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.records import BadFileError, BadRecordError, printable
+from tfalign.files import RemotePath, as_path
 
 _TEXT_FILES = (".txt", ".txt.gz")
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # what systems put beside people's files
@@ -77,16 +78,19 @@ def _is_document(name):
 
 
 def _folder_documents(path):
-    folder = Path(path)
+    folder = as_path(path)
 
     def stop(error):
         raise BadFileError(str(path), f"a folder cannot be read: {reason_of(error)}") from error
 
-    names = [
-        (Path(place) / name).relative_to(folder).as_posix()
-        for place, _, files in os.walk(folder, onerror=stop)
-        for name in files
-    ]
+    if isinstance(folder, RemotePath):
+        names = [file.relative_to(folder).as_posix() for file in folder.rglob()]
+    else:
+        names = [
+            (Path(place) / name).relative_to(folder).as_posix()
+            for place, _, files in os.walk(folder, onerror=stop)
+            for name in files
+        ]
     for name in sorted(filter(_is_document, names)):
         where = printable(f"{folder / name}:1")
         yield _document(where, read_document, folder / name)
@@ -94,13 +98,13 @@ def _folder_documents(path):
 
 def _zip_documents(file):
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(file if isinstance(file, Path) else file.open("rb"))
     except _DAMAGE as error:
         raise BadFileError(str(file), f"damaged zip archive: {reason_of(error)}") from None
     with archive:
         members = [member for member in archive.infolist() if _is_document(member.filename)]
         unpacked = sum(member.file_size for member in members)
-        check_unpacked(str(file), unpacked, os.path.getsize(file))
+        check_unpacked(str(file), unpacked, file.stat().st_size)
         members.sort(key=lambda member: member.filename)
         for name, group in itertools.groupby(members, lambda member: member.filename):
             where = printable(f"{file}/{name}:1")

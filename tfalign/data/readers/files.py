@@ -13,10 +13,9 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from tfalign.data.records import BadFileError, BadRecordError
-from tfalign.files import ASCII_SPACE, local_path
+from tfalign.files import ASCII_SPACE, AnyPath, as_path
 
 LONGEST = 1 << 28  # bytes of a line or of a document
 UNPACKED_FREELY = 1 << 20  # bytes that may come out of any archive,
@@ -26,15 +25,15 @@ _PIECE = 1 << 20  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def regular_file(path: str | os.PathLike) -> Path:
+def regular_file(path: str | os.PathLike) -> AnyPath:
     """A file that can be opened without waiting for somebody to write into it.
 
     Raises:
         FileNotFoundError: if there is none.
         BadFileError: if it is a folder, a pipe, a device, or a link that leads nowhere.
-        ValueError: if it is not on this machine.
+        ValueError: if it is neither on this machine nor in a bucket.
     """
-    file = local_path(path)
+    file = as_path(path)
     mode = _mode(file)
     if stat.S_ISREG(mode):
         return file
@@ -44,12 +43,12 @@ def regular_file(path: str | os.PathLike) -> Path:
 
 def is_folder(path: str | os.PathLike) -> bool:
     """Whether a path, which must be there, is a folder's."""
-    return stat.S_ISDIR(_mode(local_path(path)))
+    return stat.S_ISDIR(_mode(as_path(path)))
 
 
-def _mode(file: Path) -> int:
+def _mode(file: AnyPath) -> int:
     try:
-        return os.stat(file).st_mode
+        return file.stat().st_mode
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {file}.") from None
     except (OSError, ValueError) as error:  # a loop of links, no permission; NUL in the name
@@ -147,7 +146,7 @@ def is_blank(line: str) -> bool:
     return not line.strip(ASCII_SPACE)
 
 
-def read_document(file: Path) -> bytes:
+def read_document(file: AnyPath) -> bytes:
     """All of a file.
 
     Raises:
@@ -155,7 +154,7 @@ def read_document(file: Path) -> bytes:
     """
     where = f"{file}:1"
     try:
-        with open(regular_file(file), "rb") as stream:
+        with regular_file(file).open("rb") as stream:
             data = stream.read(LONGEST + 1)
     except BadFileError as error:
         raise BadRecordError(where, error.reason) from None
@@ -231,7 +230,7 @@ def _opened(path):
     opened = None
     try:
         with (
-            open(file, "rb") as packed,
+            file.open("rb") as packed,
             gzip.open(packed) if str(path).endswith(".gz") else packed as stream,
         ):
             opened = _Stream(path, packed, stream)

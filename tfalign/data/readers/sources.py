@@ -49,7 +49,7 @@ from tfalign.data.readers.row_layouts import LAYOUTS, laid_out
 from tfalign.data.readers.tables import cell_rows, csv_rows
 from tfalign.data.readers.tfds import tfds_rows
 from tfalign.data.records import BadFileError, BadRecordError, BadRecordPolicy, Records
-from tfalign.files import local_path
+from tfalign.files import as_path
 
 _READERS_OF_FILES = {
     "text:": document_rows,
@@ -146,7 +146,7 @@ def _rows(address, data_dir):
     if address.startswith(HUB):
         return hub_rows(address.removeprefix(HUB))
     if "://" in address:
-        local_path(address)
+        as_path(address)
     if "*" in address:
         return _rows_of_files(address)
     for endings, reader in _READERS_BY_ENDING.items():

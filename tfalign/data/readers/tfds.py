@@ -8,10 +8,11 @@ import os
 import re
 from collections.abc import Iterator
 
+from tfalign.data.prepared import prepared
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.readers.values import shown
 from tfalign.data.records import BadFileError, BadRecordError
-from tfalign.files import local_path
+from tfalign.files import UnreachableError, as_path
 from tfalign.installed import needing_tensorflow
 
 _VERSION = re.compile(r"([0-9]+|\*)(\.([0-9]+|\*)){2}(?=:|$)")
@@ -31,7 +32,7 @@ def tfds_rows(address: str, data_dir: str | os.PathLike | None) -> Iterator[Row]
     """
     name, version, split = parts(address)
     if data_dir is not None:
-        data_dir = str(local_path(data_dir))
+        data_dir = as_path(data_dir)
     with needing_tensorflow(f"tfds:{name}", "; a JSONL file of the same records does without"):
         import tensorflow_datasets as tfds  # seconds to import, and most sources do without
 
@@ -66,9 +67,12 @@ def parts(address: str) -> tuple[str, str | None, str]:
 def _dataset(tfds, name, version, split, data_dir):
     """The split, its examples in their order."""
     try:
-        builder = _builder(tfds, name, version, data_dir)
-        builder.download_and_prepare(download_config=_manual_files(tfds, data_dir))
-    except BadRecordError:
+        builder = prepared(
+            lambda folder: _builder(tfds, name, version, folder),
+            data_dir,
+            lambda folder: {"download_config": _manual_files(tfds, folder)},
+        )
+    except (BadRecordError, UnreachableError):
         raise
     except (
         Exception

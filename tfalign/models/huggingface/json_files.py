@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
+
+from tfalign.files import AnyPath
 
 _MOST_BYTES = 64 * 2**20  # an index of 100,000 tensors has about 10 MB
 
 
-def read_object(file: Path) -> dict[str, Any]:
+def read_object(file: AnyPath) -> dict[str, Any]:
     """The object a JSON file holds.
 
     Raises:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import keras
 
-from tfalign.files import local_path
+from tfalign.files import AnyPath, as_path, local_copy
 from tfalign.layers.initializers import weights_to_be_loaded
 from tfalign.models.config import ModelConfig
 from tfalign.models.huggingface.binding import (
@@ -50,10 +49,10 @@ def from_pretrained(
 
     Raises:
         ValueError: if the architecture or a setting is not supported, a key of config.json would change
-            what is computed and is not used, a file is absent, remote or damaged, or a tensor is
+            what is computed and is not used, a file is absent or damaged, or a tensor is
             missing, unknown, of another shape or not finite.
     """
-    directory = local_path(directory)
+    directory = as_path(directory)
     if _is_keras_hub_preset(directory):
         return _keras_hub_model(directory, dtype)
     if (directory / _ADAPTERS).exists():
@@ -90,7 +89,7 @@ def read_config(directory: str | os.PathLike) -> ModelConfig:
     Raises:
         ValueError: as ``from_pretrained``.
     """
-    return describe(local_path(directory)).config
+    return describe(as_path(directory)).config
 
 
 def _rates(config, dropout):
@@ -99,12 +98,12 @@ def _rates(config, dropout):
     return changes | {"dropout": dropout}
 
 
-def _generation(directory: Path):
+def _generation(directory: AnyPath):
     file = directory / GENERATION
     return read_object(file) if file.exists() else None
 
 
-def _is_keras_hub_preset(directory: Path):
+def _is_keras_hub_preset(directory: AnyPath):
     if not (directory / _KERAS_HUB).is_file():
         return False
     file = directory / CONFIG  # both kinds have one; a model may be saved over a preset
@@ -114,7 +113,8 @@ def _is_keras_hub_preset(directory: Path):
 def _keras_hub_model(directory, dtype):
     from tfalign.models.keras_hub import KerasHubCausalLM
 
-    return KerasHubCausalLM.from_preset(directory, dtype)
+    with local_copy(directory) as folder:
+        return KerasHubCausalLM.from_preset(folder, dtype)
 
 
 def _fill(architecture, model, tensors, directory):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
-import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from tfalign import backend
+from tfalign.files import AnyPath
 from tfalign.models.huggingface.json_files import read_object
 from tfalign.models.huggingface.kinds import shortened
+from tfalign.models.huggingface.ranges import Held, read_header, read_part
 from tfalign.models.huggingface.tables import Transform
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -22,16 +22,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 _PIECE = 500_000  # numbers of a tensor read at a time
 
 
-class Held(NamedTuple):
-    """A tensor in a file."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-def list_tensors(directory: Path) -> dict[str, Held]:
+def list_tensors(directory: AnyPath) -> dict[str, Held]:
     """The tensors of model.safetensors or, where there is none, of the shards its index names.
 
     Raises:
@@ -62,17 +53,15 @@ def list_tensors(directory: Path) -> dict[str, Held]:
     return tensors
 
 
-def list_file(file: Path) -> dict[str, Held]:
+def list_file(file: AnyPath) -> dict[str, Held]:
     """The tensors of a safetensors file, of whose header they are read."""
     if not file.is_file():
         raise ValueError(f"{file} is {'not a regular file' if file.exists() else 'missing'}.")
     try:
-        with safe_open(file, framework="numpy") as opened:
-            slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
-            return {
-                key: Held(file, key, tuple(part.get_shape()), part.get_dtype())
-                for key, part in slices.items()
-            }
+        if isinstance(file, Path):
+            with safe_open(file, framework="numpy"):  # its checks are more than ours
+                pass
+        return read_header(file)
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error}.") from error
     except SafetensorError as error:
@@ -80,20 +69,12 @@ def list_file(file: Path) -> dict[str, Held]:
 
 
 def pieces(held: Held, whole: bool = False) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows) of a tensor, a few megabytes at a time; all of it at once if ``whole``.
-
-    The file is opened for every piece: a page of a mapped file that was touched counts as memory
-    until the file is closed.
-    """
+    """(first row, rows) of a tensor, a few megabytes at a time; all of it at once if ``whole``."""
     rows, size = (held.shape or (1,))[0], math.prod(held.shape)
     whole = whole or size <= _PIECE or len(held.shape) < 2
     step = rows if whole else max(1, _PIECE * rows // size)
     for start in range(0, rows, max(step, 1)):
-        with safe_open(held.file, framework="numpy") as opened:
-            if whole:
-                yield start, opened.get_tensor(held.name)
-            else:
-                yield start, opened.get_slice(held.name)[start : min(start + step, rows)]
+        yield start, read_part(held, () if whole else (slice(start, min(start + step, rows)),))
 
 
 def read_whole(held: Held) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tfalign import backend
-from tfalign.files import WRITING, local_path, sync_directory, sync_file, to_json, write_synced
+from tfalign.files import (
+    AnyPath,
+    as_path,
+    folder_beside,
+    move,
+    remove,
+    sync_directory,
+    sync_file,
+    to_json,
+    write_synced,
+)
 from tfalign.models.huggingface.binding import bound
 from tfalign.models.huggingface.configuration import (
     CONFIG,
@@ -64,7 +73,7 @@ def save_pretrained(
         ValueError: if the model cannot be written, holds a number that is not finite, or the disk is
             full; nothing has changed then.
     """
-    directory = local_path(directory)
+    directory = as_path(directory)
     architecture = fitting(model)
     more = dict(entries or {})
     texts = {CONFIG: entries_from_model(architecture, model, more)}
@@ -80,23 +89,23 @@ def save_pretrained(
     return architecture.name
 
 
-def _write(directory: Path, shards, documents):
-    writing, is_new = directory / WRITING, not directory.exists()
+def _write(directory: AnyPath, shards, documents):
+    is_new = not directory.exists()
     try:
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir(parents=True)
-        for name, data in documents.items():
-            write_synced(writing / name, data)
-        files = _write_shards(writing, shards)
+        with folder_beside(directory) as writing:
+            for name, data in documents.items():
+                write_synced(writing / name, data)
+            files = _write_shards(writing, shards, directory)
+            _move_into_place(writing, directory, [*files, *documents])
     except (OSError, SafetensorError, ValueError) as error:
-        shutil.rmtree(directory if is_new else writing, ignore_errors=True)
+        if is_new:
+            remove(directory)
         if isinstance(error, ValueError):
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(
             f"{directory} cannot be written: {reason}. What was there is unchanged."
         ) from error
-    _move_into_place(writing, directory, [*files, *documents])
 
 
 def _shards(rows, max_bytes):
@@ -115,7 +124,7 @@ def _shards(rows, max_bytes):
     return shards
 
 
-def _write_shards(folder, shards):
+def _write_shards(folder, shards, directory):
     """Writes the weights, one shard in memory at a time; returns the files' names."""
     weight_map, total = {}, 0
     for number, shard in enumerate(shards, 1):
@@ -126,7 +135,7 @@ def _write_shards(folder, shards):
             tensors[names[0]] = np.asarray(row.transform.to_file(arrays), order="C")
             if not np.isfinite(tensors[names[0]]).all():
                 raise ValueError(
-                    f"{folder.parent} is not written: {names[0]} holds a number that is not finite."
+                    f"{directory} is not written: {names[0]} holds a number that is not finite."
                 )
         save_file(tensors, folder / file, metadata={"format": "pt"})  # transformers asks for it
         as_permitted(folder / file, like=folder / CONFIG)
@@ -161,6 +170,5 @@ def _move_into_place(writing, directory, files):
         if path.name in (WEIGHTS, INDEX) or _SHARD.fullmatch(path.name):
             path.unlink()
     for name in files:
-        os.replace(writing / name, directory / name)
-    writing.rmdir()
+        move(writing / name, directory / name)
     sync_directory(directory)

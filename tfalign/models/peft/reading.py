@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tfalign.files import local_path
+from tfalign.files import as_path
 from tfalign.models.huggingface.binding import attribute, named_modules
 from tfalign.models.huggingface.registry import fitting, trunk_of
 from tfalign.models.huggingface.tensors import FLOATS, list_file, read_whole
@@ -48,7 +48,7 @@ def load_adapters(model: keras.Model, directory: str | os.PathLike) -> None:
         ValueError: if a file is absent or damaged, a setting is not supported, or a tensor does not
             fit the model; the model is unchanged then.
     """
-    directory = local_path(directory)
+    directory = as_path(directory)
     config = read_adapter_config(directory)
     file = directory / WEIGHTS
     modules, tensors = named_modules(model), _read(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tfalign import backend
-from tfalign.files import WRITING, hidden, local_path, to_json, write_synced
+from tfalign.files import AnyPath, as_path, folder_beside, move, to_json, write_synced
 from tfalign.models.huggingface.binding import attribute, named_modules
 from tfalign.models.huggingface.registry import fitting
 from tfalign.models.huggingface.writing import as_permitted
@@ -45,7 +44,7 @@ def save_adapters(model: keras.Model, directory: str | os.PathLike, base: str = 
         ValueError: if the model has no adapters, they differ in kind, a number is not finite, or the
             disk is full.
     """
-    directory = local_path(directory)
+    directory = as_path(directory)
     adapted = {id(dense) for dense in adapted_layers(model)}
     if not adapted:
         raise ValueError("The model has no adapters to save")
@@ -133,29 +132,26 @@ def _task(model, saved):
     return "TOKEN_CLS" if architecture.name.endswith("TokenClassification") and has_head else None
 
 
-def _write(directory: Path, tensors, config):
+def _write(directory: AnyPath, tensors, config):
     in_order = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     for name, array in in_order.items():
         if not np.isfinite(array).all():
             raise ValueError(
                 f"{directory} is not written: {name} holds a number that is not finite."
             )
-    file, text = directory / WEIGHTS, to_json(directory / CONFIG, config)
-    writing = [hidden(file, WRITING), hidden(directory / CONFIG, WRITING)]
+    text = to_json(directory / CONFIG, config)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_synced(writing[1], text)
-        save_file(in_order, writing[0], metadata={"format": "pt"})
-        as_permitted(writing[0], like=writing[1])
+        with folder_beside(directory) as writing:
+            write_synced(writing / CONFIG, text)
+            save_file(in_order, writing / WEIGHTS, metadata={"format": "pt"})
+            as_permitted(writing / WEIGHTS, like=writing / CONFIG)
+            for name in (WEIGHTS, CONFIG):
+                move(writing / name, directory / name)
     except (OSError, SafetensorError) as error:
-        for path in writing:
-            path.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(
             f"{directory} cannot be written: {reason}. What was there is unchanged."
         ) from error
-    os.replace(writing[0], file)
-    os.replace(writing[1], directory / CONFIG)
 
 
 def _single(dense):
