@@ -53,15 +53,20 @@ RAY = ["ray>=2.40"]
 SACREBLEU = ["sacrebleu>=2.4"]
 SEARCH = ["usearch>=2.16"]
 DATASETS = ["pyarrow>=15", "datasets>=3"]
+GCS = ["gcsfs>=2025.9"]
+S3 = ["s3fs>=2025.9"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1.0,<2"]
 TEST = [
+    "flask-cors>=5",  # moto's server
     "httpx>=0.27",
     "hypothesis>=6.100",
     "jax>=0.4.35",
     "jsonschema>=4.20",
+    "moto[s3]>=5",  # an S3 server on this machine
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
+    *S3,
 ]
 EXTRAS = {
     "tensorflow": TENSORFLOW,
@@ -69,6 +74,8 @@ EXTRAS = {
     "jax": ["jax>=0.4.35"],
     "tpu": TPU,
     "hub": HUB,
+    "gcs": GCS,
+    "s3": S3,
     "serve": SERVE,
     "constraints": CONSTRAINTS,
     "tools": TOOLS,
@@ -81,7 +88,7 @@ EXTRAS = {
     "test": TEST,
     "all": [
         *TENSORFLOW,
-        *(AGENTS + HUB + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + DATASETS),
+        *(AGENTS + HUB + GCS + SERVE + CONSTRAINTS + TOOLS + RAY + SACREBLEU + SEARCH + DATASETS),
         *(TEST + DOCS),
     ],
 }

@@ -71,6 +71,31 @@ WALLS = {
 }
 
 
+# How a file is opened, looked for, moved or removed other than by a path's own methods.
+BY_ITSELF = (
+    r"open|(os|shutil)\.(open|replace|rename|remove|unlink|mkdir|makedirs|listdir|walk|stat|scandir|rmdir|rmtree"
+    r"|copy\w*|move)|os\.path\.(exists|isdir|isfile|getsize)|(pathlib\.)?Path"
+)
+# Who may do so beside tfalign.files, since it is about this machine alone.
+ON_THIS_MACHINE = {
+    "tfalign.child_process": "/proc",
+    "tfalign.cli.help": "the terminal",
+    "tfalign.data.files": "what TensorFlow Datasets downloaded",
+    "tfalign.data.prepared": "a bucket's copy",
+    "tfalign.data.readers.documents": "os.walk of a local folder; a bucket's is listed",
+    "tfalign.data.readers.tfds": "the copy's folder of manual files",
+    "tfalign.planning.compiled": "what XLA writes",
+    "tfalign.program_cache": "XLA's cache of this machine",
+    "tfalign.rewards.callables": "a Python file",
+    "tfalign.text.tokenizer_files": "files of a local folder that are renamed together",
+    "tfalign.trainers.evaluation": "the name of the running program",
+    "tfalign.trainers.rollout_actors": "where this package lies",
+    "tfalign.training.bucket_checkpoint": "a file on its way into a bucket",
+    "tfalign.training.checkpoint": "folders that are renamed",
+    "tfalign.training.lock_records": "/proc",
+    "tfalign.training.run_lock": "flock",
+}
+
 parsed = functools.cache(ast.parse)
 
 
@@ -161,6 +186,38 @@ def test_applications_use_public_names_only():
     modules = read_modules(REPOSITORY)
     applications = [name for name in modules if name.startswith("tfalign.applications.")]
     assert not {name: found for name in applications if (found := [*private_names(name, modules)])}
+
+
+def opened_by_itself(root):
+    """One place a call that opens, looks for or moves a file though its module is not in ``tfalign.files``."""
+    found = []
+    for name, (file, tree) in read_modules(root).items():
+        if (
+            re.fullmatch(r"tfalign\.files(\..+)?|experiments(\..+)?", name)
+            or name in ON_THIS_MACHINE
+        ):
+            continue
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        found += [
+            f"{file.relative_to(root)}:{call.lineno}: {ast.unparse(call.func)}"
+            for call in calls
+            if re.fullmatch(BY_ITSELF, ast.unparse(call.func))
+        ]
+    return found
+
+
+def test_files_are_opened_in_one_place():
+    assert not opened_by_itself(REPOSITORY)
+    assert set(ON_THIS_MACHINE) <= set(read_modules(REPOSITORY))
+
+
+@pytest.mark.parametrize(
+    "call", ["open('a')", "os.path.isdir('a')", "Path('a')", "shutil.rmtree(a)"]
+)
+def test_finds_a_planted_opening(tmp_path, call):
+    plant(tmp_path, tfalign__models__gpt=f"def f():\n    {call}", tfalign__files__a=call)
+    (found,) = opened_by_itself(tmp_path)
+    assert found.startswith("tfalign/models/gpt.py:2:")
 
 
 def test_no_import_cycle():

@@ -10,6 +10,8 @@ import sys
 import time
 from typing import NamedTuple
 
+from tfalign.files import is_whole
+
 STAGES = ("pretrain", "sft", "reward_model", "ppo")
 _GIVE_UP_SECONDS = 900
 
@@ -28,7 +30,7 @@ class Kill(NamedTuple):
     exit_code: int
 
 
-def start(run_dir, data_dir, *flags):
+def start(run_dir, data_dir, *flags, env=None):
     """The smoke pipeline in a process of its own."""
     command = [sys.executable, "-m", "experiments.pipeline", "--config=smoke"]
     return subprocess.Popen(
@@ -36,6 +38,7 @@ def start(run_dir, data_dir, *flags):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env=env,
     )
 
 
@@ -53,7 +56,7 @@ def kill_at_random(runs, data_dir, number, kills, seed):
     is followed by another one.
 
     Args:
-        runs: Path, the folder of the runs.
+        runs: Path or RemotePath, the folder of the runs.
         data_dir: Path.
         number: signal.
         kills: int.
@@ -91,8 +94,9 @@ def _stages_of_a_run(kills):
 
 def progress(run_dir):
     """(the stage that runs, the step of its newest checkpoint or 0)."""
-    stage = next((s for s in STAGES if not (run_dir / "models" / s).exists()), "evaluate")
-    steps = [int(p.name[5:]) for p in (run_dir / "checkpoints" / stage).glob("step-*")]
+    stage = next((s for s in STAGES if not is_whole(run_dir / "models" / s)), "evaluate")
+    records = (run_dir / "checkpoints" / stage).glob("step-*/state.json")
+    steps = [int(record.parent.name[5:]) for record in records]
     return stage, max(steps, default=0)
 
 

@@ -10,9 +10,11 @@ import subprocess
 import sys
 
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
+from tests import buckets
 from tests.experiments.killing import STAGES, finish, kill_at_random, start
+from tfalign.files import as_path
 from tfalign.training.run_directory import RunDirectory
 
 
@@ -68,7 +70,7 @@ def same(ours, theirs):
     assert metrics(ours) == metrics(theirs)
     for stage in STAGES:
         file = f"models/{stage}/model.safetensors"
-        one, other = load_file(ours / file), load_file(theirs / file)
+        one, other = load((ours / file).read_bytes()), load((theirs / file).read_bytes())
         assert one.keys() == other.keys()
         assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
@@ -92,6 +94,22 @@ def test_signalled_at_random_moments_and_resumed_equals_uninterrupted(
     assert 2 * sum(kill.checkpoint > 0 for kill in done) >= kills
     for directory in directories:
         same(directory, run_dir)
+
+
+@pytest.mark.slow
+def test_killed_in_a_bucket_it_ends_as_on_disk(whole_run, kills):
+    """Run, data and models lie on a server; every third connection is cut off within its answer."""
+    with buckets.server() as port:
+        wire = buckets.Wire(port, lambda number: 300 if number % 3 == 0 else None)
+        with buckets.reached(wire.port):
+            folder = as_path(f"{buckets.BUCKET}/runs")
+            data_dir = f"{buckets.BUCKET}/data"
+            done, directories = kill_at_random(folder, data_dir, signal.SIGKILL, kills, seed=3)
+            assert {kill.exit_code for kill in done} == {-9}
+            for directory in directories:
+                same(directory, whole_run[0])
+                assert (directory / "report.md").stat().st_size > 0
+        wire.close()
 
 
 @pytest.mark.slow

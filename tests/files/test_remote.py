@@ -152,7 +152,9 @@ def failing(error, count):
 def test_what_stays_lost_is_asked_for_so_often(monkeypatch):
     monkeypatch.setattr(retrying.time, "sleep", lambda seconds: None)
     count = []
-    with pytest.raises(UnreachableError, match="^gs://b/x cannot be reached: 6 attempts in .*: a.$"):
+    with pytest.raises(
+        UnreachableError, match="^gs://b/x cannot be reached: 6 attempts in .*: a.$"
+    ):
         retrying.retried("gs://b/x", failing(ConnectionError("a.\nmore"), count))
     assert len(count) == len(retrying.DELAYS) + 1
 

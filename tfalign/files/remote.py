@@ -24,6 +24,11 @@ from tfalign.files.retrying import retried
 
 SCHEMES = {"gs": "gcs", "s3": "s3", "memory": ""}
 """Scheme -> the extra that installs what it needs; ``memory://`` is this process's, for tests."""
+_SETTINGS = {
+    "gs": {"use_listings_cache": False},
+    # ``retried`` does it, and says so at the end
+    "s3": {"use_listings_cache": False, "config_kwargs": {"retries": {"max_attempts": 0}}},
+}
 _BUFFER = 1 << 23  # bytes that are read from a bucket at once
 
 
@@ -191,7 +196,7 @@ class RemotePath(os.PathLike):
 
     def read_range(self, start: int, end: int) -> bytes:
         """Its bytes from ``start`` to before ``end``."""
-        return self._ask("cat_file", start, end) if end > start else b""
+        return self._ask("cat_file", start=start, end=end) if end > start else b""
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """The whole object as text."""
@@ -292,13 +297,13 @@ def _file_system(path: RemotePath) -> Any:
             warnings.simplefilter("ignore")
             import fsspec
 
-            fs = fsspec.filesystem(path.scheme, use_listings_cache=False)
+            fs = fsspec.filesystem(path.scheme, **_SETTINGS.get(path.scheme, {}))
     except ImportError as error:
         raise ValueError(
             f"{path} needs a package that is not installed: pip install"
             f" 'tfalign[{SCHEMES[path.scheme]}]' ({error})"
         ) from error
     if path.scheme == "s3":
-        fs.retries = 1  # ``retried`` does that
+        fs.retries = 1
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it could not do is raised, too
     return fs

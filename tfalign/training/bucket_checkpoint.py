@@ -30,6 +30,8 @@ from tfalign.training.checkpoint_files import (
     write_arrays,
 )
 
+_SUFFIX = ".safetensors"
+
 
 class BucketCheckpointer(Checkpointer):
     """Saves and restores numbered checkpoints in a folder of a bucket.
@@ -52,7 +54,7 @@ class BucketCheckpointer(Checkpointer):
     def _names(self, count: int) -> list[str]:
         token = self.processes.gather(secrets.randbits(31))[0]
         names = [file_name(number, count) for number in range(count)]
-        return [f"{Path(name).stem}.{token:08x}{Path(name).suffix}" for name in names]
+        return [f"{name.removesuffix(_SUFFIX)}.{token:08x}{_SUFFIX}" for name in names]
 
     def _write_file(self, file: RemotePath, arrays: Mapping[str, Any]) -> tuple[int, int]:
         with tempfile.TemporaryDirectory(prefix="tfalign-") as folder:

@@ -174,7 +174,7 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
 def size_and_crc32(file: Path) -> tuple[int, int]:
     """What proves that a file is what was written."""
     size, checksum = 0, 0
-    with open(file, "rb") as stream:
+    with file.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             size += len(chunk)
             checksum = zlib.crc32(chunk, checksum)

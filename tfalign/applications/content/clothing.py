@@ -30,7 +30,7 @@ def read_clothing(*files: str | os.PathLike) -> list[Told]:
     """
     told = []
     for file in files:
-        with open(as_path(file), encoding="utf-8") as lines:
+        with as_path(file).open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 row = json.loads(line)
                 pairs = [part.partition("#")[::2] for part in row.get("content", "").split("*")]

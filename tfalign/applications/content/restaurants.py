@@ -219,7 +219,7 @@ def read_restaurants(*files: str | os.PathLike) -> list[Told]:
     """
     texts, names = defaultdict(list), {}
     for file in files:
-        with open(as_path(file), encoding="utf-8-sig", newline="") as lines:
+        with as_path(file).open(encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines), start=2):
                 slots = dict(_SLOT.findall(row.get("mr") or ""))
                 slots = {_SHORTER.get(slot, slot): value for slot, value in slots.items()}

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -19,7 +18,7 @@ from tfalign.applications.knowledge.relation_classifier import (
 )
 from tfalign.applications.knowledge.relation_examples import encode_relations
 from tfalign.applications.knowledge.relations import RelationRecord
-from tfalign.files import write_json_atomically
+from tfalign.files import local_copy, new_directory, write_json_atomically
 from tfalign.text import Tokenizer
 from tfalign.training.evaluator import Outputs
 
@@ -160,19 +159,18 @@ class RelationExtractor:
 
     def save(self, directory: str | os.PathLike) -> None:
         """Writes model, tokenizer and the names of the classes."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.model.save(directory / "classifier.keras")
-        self.tokenizer.save(directory)
         settings = {"classes": self.classes, "none": self.none, "length": self.length}
-        write_json_atomically(directory / "relations.json", settings)
+        with new_directory(directory) as writing:
+            self.model.save(writing / "classifier.keras")
+            self.tokenizer.save(writing)
+            write_json_atomically(writing / "relations.json", settings)
 
     @classmethod
     def load(
         cls, directory: str | os.PathLike, gazetteer: Gazetteer | None = None
     ) -> RelationExtractor:
         """What ``save`` wrote."""
-        directory = Path(directory)
-        settings = json.loads((directory / "relations.json").read_text("utf-8"))
-        model = keras.models.load_model(directory / "classifier.keras")
-        return cls(model, Tokenizer.load(directory), gazetteer=gazetteer, **settings)
+        with local_copy(directory) as folder:
+            settings = json.loads((folder / "relations.json").read_text("utf-8"))
+            model = keras.models.load_model(folder / "classifier.keras")
+            return cls(model, Tokenizer.load(folder), gazetteer=gazetteer, **settings)

@@ -6,11 +6,11 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tfalign.data import BadRecordError, text_lines
+from tfalign.files import as_path
 
 SPLITS = ("train", "valid", "test")
 Triple = tuple[str, str, str]
@@ -76,7 +76,7 @@ class KnowledgeGraph:
         """
         if on_bad not in ("stop", "skip"):
             raise ValueError(f'on_bad is "stop" or "skip". Received: on_bad={on_bad!r}')
-        folder = Path(folder)
+        folder = as_path(folder)
         lines = {split: _cells(folder / f"{split}.txt", split != "train") for split in SPLITS}
         names = (_dictionary(folder / f"{what}.dict") for what in ("entities", "relations"))
         return _graph(lines, *names, on_bad)

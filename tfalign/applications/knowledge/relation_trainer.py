@@ -21,7 +21,6 @@ from tfalign.applications.knowledge.relation_examples import (
 )
 from tfalign.applications.knowledge.relations import RelationRecord, micro_scores
 from tfalign.data import BatchStream
-from tfalign.files import new_directory
 from tfalign.models import BERTConfig
 from tfalign.options import option, option_record, record
 from tfalign.trainers.evaluated import Criterion
@@ -136,5 +135,4 @@ class RelationTrainer(BatchTrainer):
         return micro_scores([record.relation for record in records], predicted, self.options.none)
 
     def save(self) -> None:
-        with new_directory(self.model_directory) as writing:
-            self.extractor.save(writing)
+        self.extractor.save(self.model_directory)

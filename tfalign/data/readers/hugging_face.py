@@ -8,7 +8,7 @@ from typing import Any
 
 from tfalign.data.readers.json_lines import Row
 from tfalign.data.records import BadFileError
-from tfalign.files import local_path
+from tfalign.files import as_path, local_copy
 
 HUB = "hf://"
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
@@ -16,25 +16,27 @@ _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 def is_saved(path: str | os.PathLike) -> bool:
     """Whether ``save_to_disk`` wrote a folder."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in (_SAVED, _SAVED_SPLITS))
+    return any((as_path(path) / name).is_file() for name in (_SAVED, _SAVED_SPLITS))
 
 
 def saved_rows(path: str | os.PathLike) -> Iterator[Row]:
-    """The rows of a folder that ``Dataset.save_to_disk`` wrote; they are mapped, not read into memory.
+    """The rows of a folder that ``Dataset.save_to_disk`` wrote; they are mapped, not read into memory, of a bucket from a
+    copy on this machine.
 
     Raises:
         BadFileError: if the folder holds several splits, or is damaged.
         ValueError: without the library.
     """
-    library, path = _datasets(), str(local_path(path))
-    if os.path.isfile(os.path.join(path, _SAVED_SPLITS)):
-        splits = sorted(one.name for one in os.scandir(path) if one.is_dir())
+    library, path = _datasets(), as_path(path)
+    if (path / _SAVED_SPLITS).is_file():
+        splits = sorted(one.name for one in path.iterdir() if one.is_dir())
         raise BadFileError(
-            path,
+            str(path),
             "the folder holds splits, each a folder of its own, of which one is read, "
             f"{path}/{(splits or ['train'])[0]}; TRAIN::TEST names two. Received: {', '.join(splits)}",
         )
-    return _rows(path, _had(path, library.load_from_disk, path))
+    with local_copy(path) as folder:
+        yield from _rows(str(path), _had(path, library.load_from_disk, str(folder)))
 
 
 def hub_rows(address: str) -> Iterator[Row]:

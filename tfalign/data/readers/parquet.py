@@ -26,7 +26,7 @@ def parquet_rows(path: str | os.PathLike) -> Iterator[Row]:
         raise ValueError(f"Parquet files need pip install tfalign[datasets]: {error}") from None
     file, number = regular_file(path), 0
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
+        with file.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as table:
             for batch in table.iter_batches(_ROWS):
                 for row in batch.to_pylist():
                     number += 1

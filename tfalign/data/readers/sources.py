@@ -164,10 +164,19 @@ def _rows(address, data_dir):
 
 def _rows_of_files(address):
     """The rows of all files that a pattern names, which must not begin with a dot."""
-    paths = sorted(glob.glob(address))
+    paths = _fitting(address)
     if not paths:
         raise FileNotFoundError(f"There is no file {address}.")
     return itertools.chain.from_iterable(_rows(path, None) for path in paths)
+
+
+def _fitting(pattern):
+    """The paths that fit a pattern, in their order."""
+    if "://" not in pattern:
+        return sorted(glob.glob(pattern))
+    folder, _, _ = pattern.partition("*")[0].rpartition("/")
+    found = as_path(folder).glob(pattern.removeprefix(f"{folder}/"))
+    return sorted(str(path) for path in found if not path.name.startswith("."))
 
 
 def _split_columns(source, kind):

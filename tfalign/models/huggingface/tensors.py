@@ -39,7 +39,7 @@ def list_tensors(directory: AnyPath) -> dict[str, Held]:
         )
     tensors: dict[str, Held] = {}
     for file in sorted(set(listed.values())):
-        if Path(file).name != file:
+        if file in ("", ".", "..") or set(file) & set("/\\"):
             raise ValueError(f"{directory / file} is missing.")
         held = list_file(directory / file)
         for name in (name for name, its_file in listed.items() if its_file == file):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tfalign.applications.dialogue.readers.files import read_json
 from tfalign.applications.dialogue.records import DONTCARE, Act, DialogueRecord, Goal, Turn
 from tfalign.applications.dialogue.world import World
+from tfalign.files import as_path
 
 INFORMABLE = ("food", "area", "pricerange")
 REQUESTABLE = ("phone", "address", "postcode", *INFORMABLE)
@@ -26,10 +26,10 @@ def read_camrest(folder: str | os.PathLike) -> tuple[World, dict[str, list[Dialo
     Raises:
         FileNotFoundError, BadRecordError: if a file is not there, or is not what it should be.
     """
-    rows = read_json(Path(folder) / "CamRestDB.json")
+    rows = read_json(as_path(folder) / "CamRestDB.json")
     world = World("english", rows, INFORMABLE, REQUESTABLE)
     splits = ("train", "val", "test")
-    return world, {split: _read(Path(folder) / f"{split}.json.zip") for split in splits}
+    return world, {split: _read(as_path(folder) / f"{split}.json.zip") for split in splits}
 
 
 def _read(file):

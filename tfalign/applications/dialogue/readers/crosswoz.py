@@ -10,12 +10,12 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tfalign.applications.dialogue.readers.files import read_json
 from tfalign.applications.dialogue.records import Act, DialogueRecord, Goal, Turn
 from tfalign.applications.dialogue.world import World
+from tfalign.files import as_path
 
 _DOMAINS = {"餐馆": "restaurant", "景点": "attraction", "酒店": "hotel"}
 _NAME, _FACILITIES = "名称", "酒店设施"
@@ -36,14 +36,14 @@ def read_crosswoz(folder: str | os.PathLike) -> tuple[World, dict[str, list[Dial
         FileNotFoundError, BadRecordError: if a file is not there, or is not what it should be.
     """
     splits = {"train": [], "val": [], "test": []}
-    file = Path(folder) / "val.json.zip"
+    file = as_path(folder) / "val.json.zip"
     for number, (name, dialogue) in enumerate(sorted(read_json(file).items())):
         split = {8: "val", 9: "test"}.get(number % 10, "train")
         splits[split] += list(_dialogues(dialogue, f"{file}:{name}"))
     rows = [
         _prefixed(domain, row)
         for domain, kind in _DOMAINS.items()
-        for _, row in read_json(Path(folder) / f"{kind}_db.json")
+        for _, row in read_json(as_path(folder) / f"{kind}_db.json")
     ]
     records = [record for part in splits.values() for record in part]
     informable = {slot for one in records for turn in one.turns for slot in turn.belief}

@@ -29,7 +29,7 @@ def read_json(file: str | os.PathLike) -> Any:
 
 def _member(file):
     try:
-        with zipfile.ZipFile(file) as archive:
+        with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             members = [
                 member
                 for member in archive.infolist()
@@ -39,7 +39,7 @@ def _member(file):
                 raise BadFileError(
                     str(file), f"one JSON member is needed. Received: {len(members)} of them"
                 )
-            check_unpacked(str(file), members[0].file_size, os.path.getsize(file))
+            check_unpacked(str(file), members[0].file_size, file.stat().st_size)
             return archive.read(members[0])
     except (zipfile.BadZipFile, EOFError) as error:
         raise BadFileError(str(file), f"damaged zip archive: {error}") from None

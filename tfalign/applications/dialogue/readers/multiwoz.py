@@ -4,11 +4,11 @@ front: "hotel-area"."""
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tfalign.applications.dialogue.readers.files import read_json
 from tfalign.applications.dialogue.records import DONTCARE, Act, DialogueRecord, Goal, Turn
 from tfalign.applications.dialogue.world import World
+from tfalign.files import as_path
 
 _WITH_ENTITIES = ("restaurant", "hotel", "attraction")
 _UNSAID = frozenset({"", "not mentioned", "none"})
@@ -38,12 +38,12 @@ def read_multiwoz(folder: str | os.PathLike) -> tuple[World, dict[str, list[Dial
     Raises:
         FileNotFoundError, BadRecordError: if a file is not there, or is not what it should be.
     """
-    file = Path(folder) / "val.json.zip"
+    file = as_path(folder) / "val.json.zip"
     records = [_record(one, f"{file}:{name}") for name, one in read_json(file).items()]
     rows = [
         {f"{domain}-{_name_of(slot)}": value for slot, value in row.items() if value != "?"}
         for domain in _WITH_ENTITIES
-        for row in read_json(Path(folder) / f"{domain}_db.json")
+        for row in read_json(as_path(folder) / f"{domain}_db.json")
     ]
     informable = {slot for record in records for turn in record.turns for slot in turn.belief}
     requestable = {slot for record in records for slot in record.goal.requests}

@@ -5,11 +5,11 @@ requested."""
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tfalign.applications.dialogue.readers.files import read_json
 from tfalign.applications.dialogue.records import DONTCARE, Act, DialogueRecord, Goal, Turn
 from tfalign.applications.dialogue.world import World
+from tfalign.files import as_path
 
 
 def read_sgd(folder: str | os.PathLike) -> tuple[World, dict[str, list[DialogueRecord]]]:
@@ -21,9 +21,9 @@ def read_sgd(folder: str | os.PathLike) -> tuple[World, dict[str, list[DialogueR
     Raises:
         FileNotFoundError, BadRecordError: if a file is not there, or is not what it should be.
     """
-    schema = read_json(Path(folder) / "dev_schema.json")
+    schema = read_json(as_path(folder) / "dev_schema.json")
     records, rows = [], {}
-    for file in sorted(Path(folder).glob("dev_dialogues_*.json")):
+    for file in sorted(as_path(folder).glob("dev_dialogues_*.json")):
         for dialogue in read_json(file):
             records.append(_record(dialogue, f"{file}:{dialogue['dialogue_id']}"))
             rows |= {repr(row): row for row in _entities(dialogue)}
