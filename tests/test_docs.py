@@ -149,6 +149,25 @@ def test_a_training_is_watched(tiny, directory):
     assert len(pathlib.Path("runs/b/samples.jsonl").read_text().splitlines()) == 2 * 4
 
 
+@pytest.mark.slow
+def test_a_run_in_a_bucket(directory):
+    from tfalign.files import as_path
+
+    bucket = as_path("memory://docs")
+    tfalign.load(directory).save(bucket / "smoke/models/sft")
+    rows = [json.dumps({"prompt": f"a{i}", "completion": "b"}) for i in range(400)]
+    (bucket / "sft.jsonl").write_text("\n".join(rows))
+    block = only(DOCS / "buckets.md", "FineTuner").replace("gs://my-bucket", str(bucket))
+    exec(block.replace("steps=250", "steps=2, warmup_steps=1, save_every=1"), {})
+    left = {path.relative_to(bucket / "c").as_posix() for path in (bucket / "c").rglob()}
+    assert {"config.json", "metrics.jsonl", "models/sft/model.safetensors"} <= left
+    assert {
+        "checkpoints/sft/step-00000001/state.json",
+        "checkpoints/sft/step-00000002/state.json",
+    } <= left
+    assert not left & {"run.lock", "models/sft/.writing"}
+
+
 def test_pretrained(directory):
     from tfalign.text import Tokenizer
 

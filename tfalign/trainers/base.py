@@ -28,7 +28,8 @@ from tfalign.training.run_state import RunState
 from tfalign.types import LoRA
 
 HARMLESS = frozenset(
-    {"run_dir", "data_dir", "log_every", "save_every", "log_to", "resume_from", "disk_dir"}
+    {"run_dir", "data_dir", "disk_dir", "log_every", "save_every", "background_save"}
+    | {"log_to", "resume_from"}
     | {"sample_every", "sample_prompts", "sample_tokens", "sample_temperature"}
 )
 """Options that a continued run may change."""
@@ -138,6 +139,7 @@ class Trainer:
             self.run.checkpointer(self.stage, keep_last=2),
             variables | self._more_variables(),
             self._stateful(),
+            self.options.run.background_save,
         )
         first_step = state.restore(self.options.run.resume_from)
         if first_step:

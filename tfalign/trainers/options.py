@@ -35,6 +35,10 @@ class RunOptions:
     )
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", at_least=1)
     save_every: int = option(100, "Steps between checkpoints.", at_least=1)
+    background_save: bool = option(
+        True,
+        "Write checkpoints while the training goes on, from a copy in memory; else it waits for each.",
+    )
     log_to: tuple[str, ...] = option((), "Further loggers beside TensorBoard.", ("wandb", "mlflow"))
     resume_from: int | None = option(
         None,

@@ -49,7 +49,7 @@ class BucketCheckpointer(Checkpointer):
         return final
 
     def _begin(self, writing: RemotePath) -> None:
-        self._before()
+        """Nothing: leftovers do not matter, and a folder needs not be made."""
 
     def _names(self, count: int) -> list[str]:
         token = self.processes.gather(secrets.randbits(31))[0]
@@ -67,6 +67,7 @@ class BucketCheckpointer(Checkpointer):
         self._prune()
 
     def _finish(self, writing: RemotePath, final: RemotePath, record: Mapping[str, Any]) -> None:
+        self._before()
         (final / STATE).write_bytes(record_bytes(final / STATE, record))
         self._prune()
 

@@ -19,6 +19,7 @@ This module imports neither TensorFlow nor Keras.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,27 @@ _REPLACED, _REMOVED = ".replaced", ".removed"
 _HIDDEN_NAME = re.compile(r"\.step-(\d{8,})\.(writing|replaced|removed)")
 
 
+@dataclasses.dataclass
+class Begun:
+    """A checkpoint that is being written.
+
+    Attributes:
+        step: int.
+        final, writing: its folder, and the one it is written into.
+        names: of every process's file.
+        size, checksum: of what this process wrote.
+        failure: why it could not.
+    """
+
+    step: int
+    final: AnyPath
+    writing: AnyPath
+    names: Sequence[str] = ()
+    size: int = 0
+    checksum: int = 0
+    failure: Exception | None = None
+
+
 class Checkpointer:
     """Saves and restores numbered checkpoints in one directory.
 
@@ -54,7 +76,7 @@ class Checkpointer:
         directory: where the ``step-...`` folders live, seen by all processes; made when absent.
         keep_last: int > 0, how many of the highest steps a save leaves in place.
         processes: Processes that save together: all must call ``save``.
-        before: called by each of them when a save begins.
+        before: called by the first of them before a checkpoint is whole.
     """
 
     def __init__(
@@ -96,47 +118,60 @@ class Checkpointer:
             CheckpointError: if an array or the state cannot be stored or is not finite, or another
                 process failed; nothing has changed then.
         """
+        begun = self.begin(step)
+        self.write(begun, arrays)
+        return self.finish(begun, state)
+
+    def begin(self, step: int) -> Begun:
+        """The first of three parts of ``save``; the processes do it together."""
         if step < 0:
             raise ValueError(f"a checkpoint's step must not be negative. Received: step={step}")
         final = self.directory / f"step-{step:08d}"
-        writing = self._writing(final)
-        self._chief_first(lambda: self._begin(writing))
-        files = self._write_files(writing, arrays)
-        record = {"format_version": FORMAT_VERSION, "step": step, "arrays": files}
-        self._chief_first(lambda: self._finish(writing, final, record | {"state": dict(state)}))
-        return final
+        begun = Begun(step, final, self._writing(final))
+        self._chief_first(lambda: self._begin(begun.writing))
+        begun.names = self._names(len(self.processes.gather(0)))
+        return begun
+
+    def write(self, begun: Begun, arrays: Mapping[str, Any]) -> None:
+        """The second part, which takes the time: what this process has goes into its file. No other process is asked
+        for anything, so that another thread may do it; a failure is told by ``finish``."""
+        index = self.processes.index
+        try:
+            if arrays or index == 0:
+                file = begun.writing / begun.names[index]
+                begun.size, begun.checksum = self._write_file(file, arrays)
+        except (CheckpointError, OSError) as error:
+            begun.failure = error
+
+    def finish(self, begun: Begun, state: Mapping[str, Any]) -> AnyPath:
+        """The third part, which the processes do together when all have written."""
+        record = {"format_version": FORMAT_VERSION, "step": begun.step}
+        record |= {"arrays": self._written(begun), "state": dict(state)}
+        self._chief_first(lambda: self._finish(begun.writing, begun.final, record))
+        return begun.final
 
     def _writing(self, final: AnyPath) -> AnyPath:
         """The folder that a checkpoint is written into."""
         return hidden(final, WRITING)
 
     def _begin(self, writing: Path) -> None:
-        self._before()
         self._clean()
         writing.mkdir()
 
-    def _write_files(self, writing: Path, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Writes what this process has, and returns what the record says of every process's file."""
+    def _written(self, begun: Begun) -> list[dict[str, Any]]:
+        """What the record says of every process's file."""
         index, gather = self.processes
-        count = len(gather(0))
-        names = self._names(count)
-        size, checksum, failure = 0, 0, None
-        try:
-            if arrays or index == 0:
-                size, checksum = self._write_file(writing / names[index], arrays)
-        except (CheckpointError, OSError) as error:
-            failure = error
-        failed = [at for at, is_failed in enumerate(gather(int(failure is not None))) if is_failed]
-        sizes, checksums = gather(size), gather(checksum)
-        if failed:
+        has_failed = gather(int(begun.failure is not None))
+        sizes, checksums = gather(begun.size), gather(begun.checksum)
+        if any(has_failed):
             if index == 0:
-                self._give_up(writing)
-            raise failure or CheckpointError(
-                f"{writing}: process {failed[0]} of {count} could not write its part"
+                self._give_up(begun.writing)
+            raise begun.failure or CheckpointError(
+                f"{begun.writing}: process {has_failed.index(1)} of {len(has_failed)} could not write its part"
             )
         return [
             {"file": name, "bytes": size, "crc32": checksum}
-            for name, size, checksum in zip(names, sizes, checksums)
+            for name, size, checksum in zip(begun.names, sizes, checksums)
             if size
         ]
 
@@ -153,8 +188,9 @@ class Checkpointer:
 
     def _finish(self, writing: Path, final: Path, record: Mapping[str, Any]) -> None:
         try:
+            self._before()
             write_synced(writing / STATE, record_bytes(writing / STATE, record))
-        except (CheckpointError, OSError):
+        except (ValueError, OSError):
             remove(writing)
             raise
         sync_directory(writing)

@@ -33,7 +33,7 @@ def run_steps(
     Args:
         update: ``step -> dict of scalars``; one update, and what it says of itself.
         steps: int, updates in all.
-        run_state: RunState, saved every ``save_every`` updates and at the end.
+        run_state: RunState, saved every ``save_every`` updates and at the end; all is written when this returns.
         metrics: MetricsLog, written every ``log_every`` updates and at the last one.
         first_step: int, updates already done, as ``run_state.restore()`` returns.
         log_every: int.
@@ -60,6 +60,7 @@ def run_steps(
         tqdm(total=steps, initial=first_step, **progress) as bar,
         interruption.handled(),
         interruption.Deferred(gather) as deferred,
+        run_state.saving(),
     ):
         for step in range(first_step + 1, steps + 1):
             scalars = _updated(update, step, name)
@@ -70,8 +71,9 @@ def run_steps(
                 bar.set_postfix_str(_short(logs), refresh=False)
                 callbacks.on_train_batch_end(step, logs)
             last = last or _stopped(model) or deferred.agreed()
+            run_state.check()
             if step % save_every == 0 or last:
-                run_state.save(step)
+                run_state.begin_save(step)
             bar.update()
             if last:
                 break
