@@ -10,7 +10,7 @@ from tfalign.files.remote import SCHEMES, RemotePath
 
 AnyPath = Path | RemotePath
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(?:gs|s3):/")
 
 
 def as_path(path: str | os.PathLike) -> AnyPath:
@@ -29,7 +29,7 @@ def as_path(path: str | os.PathLike) -> AnyPath:
     remote = _SCHEME.match(os.fspath(path))
     if remote is None:
         return Path(path)
-    if remote[1] not in SCHEMES or not os.fspath(path).startswith(f"{remote[1]}://"):
+    if remote[1] not in SCHEMES:
         raise ValueError(
             "Only local paths and those of buckets are known: gs://BUCKET/... and s3://BUCKET/..."
             f" Received: {os.fspath(path)}"
@@ -49,7 +49,7 @@ def local_path(path: str | os.PathLike) -> Path:
     remote = _SCHEME.match(os.fspath(path))
     if remote:
         raise ValueError(
-            f"Only local paths are possible here, not {remote[1]}:// ones; copy the files, or mount the"
+            f"Only local paths are possible here, not those of {remote[0]}; copy the files, or mount the"
             f" bucket. Received: {os.fspath(path)}"
         )
     return Path(path)
