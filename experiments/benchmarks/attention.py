@@ -39,7 +39,7 @@ STEPS = 20  # that are timed
 
 @option_record
 class AttentionConfig:
-    preset: str = option("mini", "Preset of models.gpt.PRESETS.")
+    preset: str = option("mini", "Preset of models.gpt_config.PRESETS.")
     vocab_size: int = option(512, "Tokens in the vocabulary.", at_least=1)
     lengths: tuple[int, ...] = option((1024, 2048, 4096, 8192, 16384), "Sequence lengths, tokens.")
     materialised: int = option(

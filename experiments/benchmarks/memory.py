@@ -37,7 +37,7 @@ from tfalign.types import LanguageModelBatch
 
 @option_record
 class MemoryConfig:
-    preset: str = option("small", "Preset of models.gpt.PRESETS.")
+    preset: str = option("small", "Preset of models.gpt_config.PRESETS.")
     length: int = option(256, "Sequence length, tokens.", at_least=1)
     batch_size: int = option(16, "Rows per batch.", at_least=1)
     chunk: int = option(256, "Positions whose logits are computed at a time.", at_least=1)

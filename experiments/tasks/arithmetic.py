@@ -58,7 +58,7 @@ _PANELS = (
 @option_record
 class ArithmeticConfig:
     run_dir: str = option("runs/arithmetic", "Run directory.")
-    preset: str = option("mini_llama", "Preset of models.gpt.PRESETS.")
+    preset: str = option("mini_llama", "Preset of models.gpt_config.PRESETS.")
     width: int = option(96, "Hidden size.", at_least=1)
     num_layers: int = option(2, "Number of blocks.", at_least=1)
     pupils: int = option(

@@ -80,8 +80,9 @@ def test_a_temperature_out_of_range_is_refused(temperature):
         log_probs.entropy(np.zeros((1, 1, 2), "float32"), temperature)
 
 
-def plain_projection(hidden, kernel, tokens, temperature):
+def plain_projection(hidden, kernel, tokens, temperature, cap=None):
     logits = ops.matmul(hidden, kernel)
+    logits = logits if cap is None else cap * ops.tanh(logits / cap)
     return (
         log_probs.token_log_probs(logits, tokens, temperature),
         log_probs.entropy(logits, temperature),
@@ -97,17 +98,20 @@ def projection(rng):
     return hidden, kernel, tokens, weights
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 7, 21, 100])  # 21 positions: ragged, even, all, more
-def test_chunked_equals_plain(chunk, projection, compiled):
-    def weighted(function, *sizes):
+# 21 positions: ragged, even, all, more
+@pytest.mark.parametrize("chunk, cap", [(1, None), (4, 3.0), (7, None), (21, 3.0), (100, None)])
+def test_chunked_equals_plain(chunk, cap, projection, compiled):
+    capped = {} if cap is None else {"softcap": cap}
+
+    def weighted(function, *sizes, **more):
         def call(hidden, kernel, tokens, weights):
-            values = function(hidden, kernel, tokens, *sizes, 0.7)
+            values = function(hidden, kernel, tokens, *sizes, 0.7, **more)
             return values[0], values[1], values[0] * weights[0] + values[1] * weights[1]
 
         return compiled(call)(*projection)
 
-    plain, plain_gradients = weighted(plain_projection)
-    chunked, chunked_gradients = weighted(log_probs.chunked_token_log_probs, chunk)
+    plain, plain_gradients = weighted(plain_projection, cap=cap)
+    chunked, chunked_gradients = weighted(log_probs.chunked_token_log_probs, chunk, **capped)
     for expected, result in zip(plain, chunked, strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
     for expected, result in zip(plain_gradients[:2], chunked_gradients[:2], strict=True):

@@ -91,14 +91,15 @@ def _compare(case, dtype, tolerance):
     batch, repeats, groups, num_queries, num_keys = map(int, random.integers(1, [4, 4, 3, 20, 20]))
     rule = _random_rule(random, batch, num_queries, num_keys)
     tile, num_heads = int(random.integers(1, 9)), repeats * groups
+    cap = [None, 0.7][case % 2]
     heads = random.normal(size=(batch, num_heads + 2 * groups, max(num_queries, num_keys), 3))
     found, expected = (
         _outputs_and_gradient(
             attend, heads.astype("float32"), (num_heads, groups, num_queries, num_keys), dtype
         )
         for attend in (
-            lambda *x: blockwise_attention(*x, rule, tile),
-            lambda *x: scaled_dot_product_attention(*x, rule)[0],
+            lambda *x: blockwise_attention(*x, rule, tile, cap),
+            lambda *x: scaled_dot_product_attention(*x, rule, cap)[0],
         )
     )
     for mine, other in zip(found, expected):
@@ -158,7 +159,7 @@ def test_the_layer_looks_at_long_sequences_blockwise(monkeypatch):
     monkeypatch.setattr(
         scaled_dot_product,
         "blockwise_attention",
-        lambda *given: used.append(1) or blockwise_attention(*given, tile=4),
+        lambda *given, **more: used.append(1) or blockwise_attention(*given, tile=4, **more),
     )
     np.testing.assert_allclose(layer(x, attention_mask=rule), outputs, atol=1e-5)
     assert len(used) == 1

@@ -17,6 +17,7 @@ from tfalign.layers import (
     GatedFeedForward,
     IdPrefix,
     LearnedPositions,
+    MixtureOfExperts,
     MultiHeadAttention,
     PatchPrefix,
     Rotary,
@@ -109,6 +110,9 @@ CASES = [
             2,
             rotary=Rotary(100.0, {"rope_type": "linear", "factor": 2.0}),
             head_norm_epsilon=1e-6,
+            head_norm="zero_centered_rms",
+            score_width=3.0,
+            score_cap=2.0,
             use_bias=False,
             dtype=dtype,
         ),
@@ -126,6 +130,13 @@ CASES = [
     Case("feed-forward", lambda dtype: FeedForward(12, dtype=dtype), {"x": HIDDEN}, SAME, 4),
     Case("SwiGLU", lambda dtype: GatedFeedForward(12, dtype=dtype), {"x": HIDDEN}, SAME, 3),
     Case(
+        "mixture of experts",
+        lambda dtype: MixtureOfExperts(3, 2, 12, dtype=dtype),
+        {"x": HIDDEN},
+        SAME,
+        4,
+    ),
+    Case(
         "post-norm block",
         lambda dtype: _block(dtype, pre_norm=False),
         {"x": HIDDEN, "attention_mask": CAUSAL},
@@ -141,6 +152,23 @@ CASES = [
         14,
     ),
     Case(
+        "block with norms on both sides",
+        lambda dtype: TransformerBlock(
+            MultiHeadAttention(2, dtype=dtype, name="attention"),
+            feed_forward=FeedForward(12, dtype=dtype, name="feed_forward"),
+            **{
+                name: normalization("zero_centered_rms", 1e-5, dtype=dtype, name=name)
+                for name in TransformerBlock.sublayers
+                if name.endswith("norm")
+            },
+            dtype=dtype,
+        ),
+        {"x": HIDDEN, "attention_mask": CAUSAL},
+        SAME,
+        16,
+        KEY_BIAS,
+    ),
+    Case(
         "cross-attention block",
         _cross_block,
         {"x": HIDDEN, "context": CONTEXT, "attention_mask": CAUSAL},
@@ -150,7 +178,7 @@ CASES = [
     ),
     Case(
         "token embedding",
-        lambda dtype: TokenEmbedding(V, W, dtype=dtype),
+        lambda dtype: TokenEmbedding(V, W, scale=3.0, dtype=dtype),
         {"token_ids": IDS},
         SAME,
         1,
@@ -192,7 +220,7 @@ CASES = [
     ),
     Case(
         "causal LM head",
-        lambda dtype: CausalLMHead(dtype=dtype),
+        lambda dtype: CausalLMHead(3.0, dtype=dtype),
         {"hidden": HIDDEN, "kernel": KERNEL},
         ("float32", (B, T, V)),
         0,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfalign.models import GPT, CausalLM, GPTConfig
-from tfalign.models.gpt import PRESETS
+from tfalign.models.gpt_config import PRESETS
 
 V, W, LAYERS, POSITIONS = 13, 16, 4, 32
 GPT2 = GPTConfig(V, W, LAYERS, 2, max_positions=POSITIONS, initializer_range=0.3)
@@ -20,7 +20,22 @@ LLAMA = GPT2.replace(
     use_bias=False,
     tied=False,
 )
-KINDS = {"gpt2": GPT2, "llama": LLAMA, "banded": GPT2.replace(attention_window=3)}
+GEMMA = LLAMA.replace(
+    attention_window=3,  # of every second block
+    local_rotary_base=10.0,
+    norm="zero_centered_rms",
+    norm_placement="both",
+    head_norm=True,
+    attention_softcap=2.0,
+    query_pre_attention_scalar=3.0,
+    scaled_embedding=True,
+)
+KINDS = {
+    "gpt2": GPT2,
+    "llama": LLAMA,
+    "gemma": GEMMA,
+    "mixture": LLAMA.replace(norm_placement="output", num_experts=5, dense_blocks=(1,)),
+}
 B, T = 3, 9
 LENGTHS = np.array([9, 4, 6])
 IDS = np.random.default_rng(0).integers(0, V, size=(B, T)).astype("int32")
@@ -143,7 +158,7 @@ def test_a_row_of_padding_alone_is_finite_and_harms_nobody(model):
 
 def test_every_second_block_sees_a_window_only():
     """Where the dense block passes nothing on, what is 3 columns away cannot be seen."""
-    model = _filled(GPT(KINDS["banded"].replace(num_layers=2)))
+    model = _filled(GPT(GPT2.replace(attention_window=3, num_layers=2)))
     for weight in model.blocks[0].attention.output_projection.weights:
         weight.assign(np.zeros(weight.shape))
     changed = IDS.copy()
@@ -183,7 +198,7 @@ def _parameters(c: GPTConfig) -> int:
 
 @pytest.mark.parametrize(
     "config",
-    [*KINDS.values(), GPT2.replace(gated=True), LLAMA.replace(use_bias=True), PRESETS["tiny"]],
+    [GPT2, LLAMA, GPT2.replace(gated=True), LLAMA.replace(use_bias=True), PRESETS["tiny"]],
 )
 def test_number_of_parameters_follows_from_the_configuration(config):
     assert GPT(config).count_params() == _parameters(config)
@@ -228,6 +243,7 @@ def test_mixed_precision_follows_full_precision():
         ({"num_heads": 3}, "width=16, num_heads=3"),
         ({"num_heads": 4, "num_key_value_heads": 3}, "num_key_value_heads=3"),
         ({"norm": "batch"}, "Received: 'batch'"),
+        ({"norm_placement": "before"}, "Received: 'before'"),
         ({"attention_window": 0}, "Received: window=0"),
         ({"activation": "sine"}, "sine"),
     ],

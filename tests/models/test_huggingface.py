@@ -60,6 +60,19 @@ LLAMA = GPTConfig(
     tied=False,
 )
 WINDOWED = LLAMA.replace(attention_window=2)
+GEMMA2 = WINDOWED.replace(
+    tied=True,
+    activation="gelu_tanh",
+    norm="zero_centered_rms",
+    norm_placement="both",
+    windowed_blocks=(0,),
+    query_pre_attention_scalar=9,
+    attention_softcap=2.0,
+    logit_softcap=3.0,
+    scaled_embedding=True,
+)
+GEMMA3 = GEMMA2.replace(head_norm=True, attention_softcap=None, local_rotary_base=10.0)
+MIXTRAL = LLAMA.replace(num_experts=3, num_experts_per_token=2)
 BERT_CONFIG = BERTConfig(V, 12, 2, 3, hidden_dim=10, max_positions=9, num_token_types=3)
 DISTILBERT = BERT_CONFIG.replace(num_token_types=0, pooler_activation="relu")
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4}
@@ -88,6 +101,20 @@ CASES = {
     "Qwen3ForCausalLM dense": lambda: CausalLM(LLAMA.replace(head_norm=True, attention_bias=True)),
     "SmolLM3ForCausalLM": lambda: CausalLM(LLAMA.replace(unrotated_blocks=(1,))),
     "SmolLM3ForCausalLM windowed": lambda: CausalLM(WINDOWED.replace(unrotated_blocks=(0,))),
+    "Gemma2ForCausalLM": lambda: CausalLM(GEMMA2),
+    "Gemma2ForCausalLM uncapped": lambda: CausalLM(
+        GEMMA2.replace(logit_softcap=None, attention_softcap=None, attention_bias=True)
+    ),
+    "Gemma3ForCausalLM": lambda: CausalLM(GEMMA3.replace(rotary_scaling=YARN)),
+    "Gemma3TextForSequenceClassification": lambda: SequenceClassifier(GEMMA3, 3),
+    "Phi3ForCausalLM": lambda: _read_as(
+        "phi3", CausalLM(LLAMA.replace(head_dim=None, dropout=0.1, attention_dropout=0.2))
+    ),
+    "MixtralForCausalLM": lambda: CausalLM(MIXTRAL.replace(expert_capacity=1.25)),
+    "Qwen3MoeForCausalLM": lambda: CausalLM(
+        MIXTRAL.replace(head_norm=True, expert_dim=7, dense_blocks=(0,), router_loss=0.5)
+    ),
+    "XLMRobertaForMaskedLM": lambda: _read_as("xlm-roberta", MaskedLM(BERT_CONFIG)),
     "BertModel": lambda: BERT(BERT_CONFIG),
     "BertForMaskedLM": lambda: MaskedLM(BERT_CONFIG),
     "BertForSequenceClassification": lambda: SequenceClassifier(BERT_CONFIG, 3, dropout=0.2),
@@ -104,10 +131,22 @@ CASES = {
     "TfalignCausalLM all of it": lambda: CausalLM(
         WINDOWED.replace(head_norm=True, rotary_scaling=YARN, unrotated_blocks=(1,), norm="layer")
     ),
+    "TfalignCausalLM of experts": lambda: CausalLM(
+        MIXTRAL.replace(unrotated_blocks=(1,), dense_blocks=(1,))
+    ),
+    "TfalignCausalLM of Gemma": lambda: CausalLM(
+        GEMMA3.replace(unrotated_blocks=(1,), norm="layer", attention_softcap=1.0)
+    ),
     "TfalignRecurrentLM": lambda: CausalLM(RecurrentConfig(V, 12, 2, dropout=0.1)),
     "TfalignRecurrentLM untied": lambda: CausalLM(RecurrentConfig(V, 12, cell="gru", tied=False)),
     "TfalignNeuralNGramLM": lambda: CausalLM(NeuralNGramConfig(V, 3, 4, 6, direct=True)),
 }
+
+
+def _read_as(model_type, model):
+    """A model that several families can express, as if it was read from a directory of one."""
+    model.backbone.model_type = model_type
+    return model
 
 
 def _filled(model):
@@ -165,8 +204,9 @@ def _check_shapes(model, head):
     seen = 0
     for row, _, variables, _ in binding.bound(architecture, model):
         for path, variable in zip(row.paths, variables):
-            assert shapes.shape_of(path, table) == tuple(variable.shape), path
-            seen += 1
+            whole = variable.whole if row.part is not None else variable
+            assert shapes.shape_of(path, table) == tuple(whole.shape), path
+            seen += not row.part  # the first of the experts, or all of it
     assert seen == len(model.weights)
     for row in (*architecture.rows, *architecture.family.rows(config)):
         for path in row.paths:

@@ -39,6 +39,12 @@ def test_a_mesh_needs_its_devices():
             GPTConfig(16, 16, 1, 4, hidden_dim=42),
             "model axis must divide hidden_dim=42. Received: model:4",
         ),
+        (
+            "expert:4",
+            GPTConfig(16, 16, 1, 4, num_experts=6),
+            "expert axis must divide num_experts=6. Received: expert:4",
+        ),
+        ("expert:3", BERTConfig(16, 16, 1, 4), "expert axis must divide width=16"),
         ("fsdp:3", BERTConfig(16, 16, 1, 4), "fsdp axis must divide width=16. Received: fsdp:3"),
     ],
 )

@@ -71,7 +71,8 @@ class _Ban:
 @pytest.mark.parametrize("rows", [3, 40])  # fewer than a chunk, and more
 @pytest.mark.parametrize("constraint", [None, _Ban()])
 def test_a_part_at_a_time_is_the_same(rows, constraint, monkeypatch):
-    model = CausalLM(GPTConfig(11, 16, 1, 2, max_positions=8))
+    cap = None if constraint is None else 0.5
+    model = CausalLM(GPTConfig(11, 16, 1, 2, max_positions=8, logit_softcap=cap))
     rng = np.random.default_rng(0)
     hidden = ops.convert_to_tensor(rng.normal(size=(rows, 7, 16)).astype("float32"))
     tokens = rng.integers(0, 5, (rows, 7)).astype("int32")
@@ -101,3 +102,5 @@ def test_logits_that_are_capped_are_no_product():
         assert (model.readout_kernel() is None) == (cap is not None)
     with pytest.raises(ValueError, match="Received: a KerasHubCausalLM"):
         product_kernel(model)
+    with pytest.raises(ValueError, match="Received: a CausalLM"):
+        product_kernel(CausalLM(GPTConfig(11, 16, 1, 2, logit_softcap=3.0)))

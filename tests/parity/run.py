@@ -1,6 +1,6 @@
 """Parity with transformers through files, in both directions: ``make parity``.
 
-    python tests/parity/run.py --peer-python PATH/TO/python
+    python tests/parity/run.py --peer-python PATH/TO/python [--only=Gemma]
 
 where the other interpreter has torch, transformers (5.23 was used) and peft (0.21). For every case transformers
 writes a random model with what it computes; tfalign loads it, must compute the same, and writes it
@@ -35,19 +35,21 @@ OTHER_SIDE = pathlib.Path(__file__).with_name("transformers_side.py")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True, help="an interpreter with transformers")
-    peer = parser.parse_args().peer_python
+    parser.add_argument("--only", default="", help="pattern of the cases' names; all where empty")
+    asked = parser.parse_args()
+    peer, only = asked.peer_python, asked.only
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        subprocess.run([peer, OTHER_SIDE, "write", folder], check=True)
-        for case in sorted((folder / "chat").iterdir()):
+        subprocess.run([peer, OTHER_SIDE, "write", folder, only], check=True)
+        for case in _cases(folder / "chat"):
             _compare_conversations(case)
-        adapted = sorted((folder / "adapters").iterdir())
+        adapted = _cases(folder / "adapters")
         for case in adapted:
             _load_and_save_adapters(case)
-        cases = sorted((folder / "models").iterdir())
+        cases = _cases(folder / "models")
         for case in cases:
             _load_and_save(case)
-        subprocess.run([peer, OTHER_SIDE, "read", folder], check=True)
+        subprocess.run([peer, OTHER_SIDE, "read", folder, only], check=True)
         worst = [_report(case) for case in cases]
         worst += [_report_adapters(case) for case in adapted]
         silent = _compare_spellings(folder)
@@ -58,14 +60,18 @@ def main():
         sys.exit(f"The largest difference must be at most {TOLERANCE}. Received: {max(worst):.2e}")
 
 
+def _cases(folder):
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
 def _compare_spellings(folder):
     """Loads every odd spelling; returns those that differ from what transformers and peft compute,
     and what is refused though nothing about it is odd."""
     outcomes = {"equal": [], "refused": [], "only tfalign loads": [], "different": []}
-    for case in sorted((folder / "spellings").iterdir()):
+    for case in _cases(folder / "spellings"):
         load = partial(from_pretrained, case / "theirs")
         outcomes[_outcome(case, load)].append(case.name)
-    for case in sorted((folder / "adapter_spellings").iterdir()):
+    for case in _cases(folder / "adapter_spellings"):
         base = from_pretrained(folder / "bases" / "llama")
         adapted = partial(_with_adapters, base, case / "theirs")
         outcomes[_outcome(case, adapted)].append(f"adapter, {case.name}")
@@ -148,7 +154,7 @@ def _load_and_save(folder):
     outputs = {}
     for side in ("right", "left"):
         call = {"padding_mask": theirs[f"{side}_mask"]}
-        if folder.name.startswith(("Bert", "Roberta")):
+        if folder.name.startswith(("Bert", "Roberta", "XLMRoberta")):
             call["token_type_ids"] = theirs[f"{side}_types"].astype("int32")
         output = np.asarray(model(theirs[f"{side}_token_ids"].astype("int32"), **call))
         outputs[f"{side}_output"] = output.reshape(theirs[f"{side}_output"].shape)
@@ -161,7 +167,7 @@ def _load_and_save(folder):
             model, *prompts, max_new_tokens=new, sampler=Greedy()
         ).tokens
     np.savez(folder / "ours.npz", **outputs)
-    pad_id = 1 if folder.name.startswith("Roberta") else 0
+    pad_id = 1 if folder.name.startswith(("Roberta", "XLMRoberta")) else 0
     save_pretrained(model, folder / "ours", entries={"pad_token_id": pad_id})
 
 

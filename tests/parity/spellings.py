@@ -17,6 +17,7 @@ _DISTIL = {"dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 20}
 _DISTIL |= {"max_position_embeddings": POSITIONS}
 _UNTIED, _TIED = {"tie_word_embeddings": False}, {"tie_word_embeddings": True}
 _WINDOWS = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+_GEMMA = {"sliding_window": 4, "head_dim": 6, "query_pre_attn_scalar": 9}
 
 # name -> (class of transformers, configuration)
 BASES = {
@@ -24,6 +25,9 @@ BASES = {
     "mistral": ("MistralForCausalLM", _IDS | _LLAMA | _UNTIED | {"sliding_window": 4}),
     "qwen2": ("Qwen2ForCausalLM", _IDS | _LLAMA | _UNTIED | _WINDOWS),
     "qwen3": ("Qwen3ForCausalLM", _IDS | _LLAMA | _UNTIED | _WINDOWS | {"head_dim": 6}),
+    "gemma2": ("Gemma2ForCausalLM", _IDS | _LLAMA | _UNTIED | _GEMMA),
+    "gemma3": ("Gemma3ForCausalLM", _IDS | _LLAMA | _UNTIED | _GEMMA),
+    "phi3": ("Phi3ForCausalLM", _IDS | _LLAMA | _UNTIED | {"sliding_window": 4}),
     "smollm3": ("SmolLM3ForCausalLM", _IDS | _LLAMA | _UNTIED | {"no_rope_layers": [1, 0]}),
     "gpt2": ("GPT2LMHeadModel", _IDS | _GPT2 | _UNTIED),
     "gpt2_tied": ("GPT2LMHeadModel", _IDS | _GPT2 | _TIED),
@@ -130,6 +134,40 @@ _SMOLLM3 = {
     "rotated, null": {"no_rope_layers": None},
     "rotated, both": {"no_rope_layers": [1, 1], "no_rope_layer_interval": 2},
 }
+_OF_GEMMA = {
+    "activation, two names": {"hidden_act": "gelu", "hidden_activation": "gelu"},
+    "activation, two": {"hidden_act": "relu", "hidden_activation": "gelu"},
+    "activation": {"hidden_activation": "silu"},
+    "a cap of scores": {"attn_logit_softcapping": 0.5},
+    "no caps": {"attn_logit_softcapping": None, "final_logit_softcapping": None},
+    "caps absent": {"attn_logit_softcapping": REMOVE, "final_logit_softcapping": REMOVE},
+    "scalar": {"query_pre_attn_scalar": 2},
+    "scalar absent": {"query_pre_attn_scalar": REMOVE},
+    "both directions": {"use_bidirectional_attention": True},
+    "windows absent": {"layer_types": REMOVE},
+    "windows by pattern": {"layer_types": REMOVE, "sliding_window_pattern": 2},
+    "windows by the other pattern": {"layer_types": REMOVE, "_sliding_window_pattern": 2},
+    "tied absent": {"tie_word_embeddings": REMOVE},
+}
+_OF_GEMMA3 = _OF_GEMMA | {
+    "bases, older": {"rope_parameters": REMOVE, "rope_theta": 50.0, "rope_local_base_freq": 7.0},
+    "bases, older, scaled": {
+        **{"rope_parameters": REMOVE, "rope_local_base_freq": 7.0},
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    },
+    "one base": {"rope_parameters": {"sliding_attention": {"rope_theta": 9.0}}},
+    "both bases": {
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 9.0},
+            "full_attention": _LINEAR | {"rope_theta": 77.0},
+        },
+    },
+    "a scaled window": {"rope_parameters": {"sliding_attention": _LINEAR}},
+    "local base twice": {
+        "rope_parameters": {"sliding_attention": {"rope_theta": 9.0}},
+        "rope_local_base_freq": 7.0,
+    },
+}
 _OF_GPT2 = {
     "other names": {
         **dict.fromkeys(("n_embd", "n_layer", "n_head", "n_positions"), REMOVE),
@@ -204,6 +242,9 @@ _OF_CLASSES = {
 _BY_BASE = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _ROTARY | _NAMES),
     "smollm3": _ROTARY | _NAMES | _SMOLLM3,
+    "phi3": _ROTARY | _NAMES,
+    "gemma2": _ROTARY | _NAMES | _OF_GEMMA,
+    "gemma3": _ROTARY | _NAMES | _OF_GEMMA3,
     **dict.fromkeys(("gpt2", "gpt2_tied"), _OF_GPT2),
     **dict.fromkeys(("bert", "roberta"), _OF_BERT),
     "distilbert": _OF_DISTILBERT,

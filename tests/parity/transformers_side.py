@@ -2,16 +2,17 @@
 
 Runs in an environment of its own, which has torch, transformers and peft and not tfalign:
 
-    python tests/parity/transformers_side.py write FOLDER
-    python tests/parity/transformers_side.py read FOLDER
+    python tests/parity/transformers_side.py write FOLDER PATTERN
+    python tests/parity/transformers_side.py read FOLDER PATTERN
 
-``write`` makes FOLDER/models/<case>/theirs (a directory of save_pretrained) and theirs.npz (inputs,
+With a pattern only the models whose case it is found in, and nothing else. ``write`` makes FOLDER/models/<case>/theirs (a directory of save_pretrained) and theirs.npz (inputs,
 outputs), FOLDER/chat (see ``chat_side``), FOLDER/adapters (see ``peft_side``) and FOLDER/spellings (see
 ``spellings_side``). ``read`` takes FOLDER/models/<case>/ours and inputs of theirs.npz and writes
 ours_by_them.npz.
 """
 
 import pathlib
+import re
 import sys
 
 import chat_side
@@ -71,6 +72,44 @@ DECODERS = {
         _ODD | _MIXED,
         _FEW | _BIASED | {"rope_parameters": {"rope_type": "linear", "factor": 3.0}},
     ),
+    "Gemma2": (
+        _ODD
+        | {"sliding_window": 7, "query_pre_attn_scalar": 11, "tie_word_embeddings": False}
+        | {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 2.5, "rope_theta": 777.0},
+        _FEW
+        | _BIASED
+        | {"head_dim": 10, "sliding_window": 5, "hidden_activation": "silu"}
+        | {"layer_types": ["full_attention", "sliding_attention"]},
+    ),
+    "Gemma3": (
+        _ODD
+        | {"sliding_window": 7, "query_pre_attn_scalar": 11, "rope_local_base_freq": 99.0}
+        | {"sliding_window_pattern": 2, "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+        _FEW
+        | _BIASED
+        | {"head_dim": 10, "sliding_window": 5, "final_logit_softcapping": 2.0}
+        | {"layer_types": ["full_attention", "sliding_attention"], "tie_word_embeddings": False},
+    ),
+    "Phi3": (
+        _ODD | {"sliding_window": 7, "rope_parameters": {"rope_theta": 99.0}},
+        _FEW | {"tie_word_embeddings": True, "hidden_act": "gelu"},
+    ),
+    "Mixtral": (
+        _ODD
+        | {"sliding_window": 7, "num_local_experts": 5, "num_experts_per_tok": 3}
+        | {"rope_parameters": {"rope_theta": 99.0}},
+        _FEW | {"tie_word_embeddings": True, "num_local_experts": 3, "hidden_act": "gelu"},
+    ),
+    "Qwen3Moe": (
+        _ODD
+        | {"num_experts": 5, "num_experts_per_tok": 3, "moe_intermediate_size": 11}
+        | {"mlp_only_layers": [1], "norm_topk_prob": True}
+        | _WINDOWED,
+        _FEW
+        | _BIASED
+        | {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2}
+        | {"moe_intermediate_size": 13, "decoder_sparse_step": 2},
+    ),
     "SmolLM3": (
         _ODD | {"no_rope_layers": [1, 0, 1], "tie_word_embeddings": False},
         _FEW | _WINDOWED | {"no_rope_layers": [0, 1], "attention_bias": True},
@@ -79,8 +118,17 @@ DECODERS = {
 ENCODERS = {
     "Bert": (_BERT_ODD | {"type_vocab_size": 3, "hidden_act": "gelu_new"}, _BERT_FEW),
     "Roberta": (_BERT_ODD | {"type_vocab_size": 1}, _BERT_FEW),
+    "XLMRoberta": (_BERT_ODD | {"type_vocab_size": 1}, _BERT_FEW),
     "DistilBert": (_DISTIL_ODD, _DISTIL_FEW),
 }
+
+
+_AFTER_PADDING = ("Roberta", "XLMRoberta")  # whose positions begin behind the padding id
+_OF_OTHERS = {
+    "Gemma3": "Gemma3Text"
+}  # what classes without an LM head, and configurations, begin with
+# other implementations leave the soft caps of Gemma 2 out, and want experts of rounder sizes
+EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 
 
 def _cases():
@@ -98,14 +146,16 @@ def _cases():
             ("ForSequenceClassification", few, {"num_labels": 3}),
             ("ForTokenClassification", few, {"num_labels": 5 if kind in ENCODERS else 1}),
         ):
-            pad = 1 if kind == "Roberta" else 0
+            pad = 1 if kind in _AFTER_PADDING else 0
             sizes = {"vocab_size": 37, "pad_token_id": pad, "bos_token_id": 2, "eos_token_id": 3}
             positions = "n_positions" if kind == "GPT2" else "max_position_embeddings"
-            config = getattr(transformers, f"{kind}Config")(
-                **{positions: POSITIONS + 2 * (kind == "Roberta")}, **sizes, **choices, **more
+            config = getattr(transformers, f"{_OF_OTHERS.get(kind, kind)}Config")(
+                **{positions: POSITIONS + 2 * (kind in _AFTER_PADDING)}, **sizes, **choices, **more
             )
-            name = f"{kind}{suffix}_{'odd' if choices is odd else 'few'}"
-            cases[name] = f"{kind}{suffix}", config
+            stem = kind if suffix == language_model else _OF_OTHERS.get(kind, kind)
+            name = f"{stem}{suffix}_{'odd' if choices is odd else 'few'}"
+            if hasattr(transformers, f"{stem}{suffix}"):
+                cases[name] = f"{stem}{suffix}", config
     return cases
 
 
@@ -135,13 +185,13 @@ def _outputs(model, inputs):
     kind = model.config.model_type
     for side in ("right", "left"):
         mask = inputs[f"{side}_mask"].astype("int64")
-        first = 2 if kind == "roberta" else 0
+        first = 2 if kind in ("roberta", "xlm-roberta") else 0
         call = {
             "input_ids": torch.tensor(inputs[f"{side}_token_ids"]),
             "attention_mask": torch.tensor(mask),
             "position_ids": torch.tensor(np.maximum(np.cumsum(mask, axis=1) - 1, 0) + first),
         }
-        if kind in ("bert", "roberta"):
+        if kind in ("bert", "roberta", "xlm-roberta"):
             call["token_type_ids"] = torch.tensor(inputs[f"{side}_types"])
         with torch.no_grad():
             result = model(**call, output_hidden_states=True)
@@ -159,14 +209,19 @@ def _outputs(model, inputs):
     return outputs
 
 
-def write(folder):
-    chat_side.write(folder / "chat")
-    peft_side.write(folder / "adapters")
-    spellings_side.write(folder)
+def _chosen(pattern):
+    return {case: made for case, made in CASES.items() if re.search(pattern, case)}
+
+
+def write(folder, pattern):
+    if not pattern:
+        chat_side.write(folder / "chat")
+        peft_side.write(folder / "adapters")
+        spellings_side.write(folder)
     folder = folder / "models"
-    for case, (name, config) in CASES.items():
+    for case, (name, config) in _chosen(pattern).items():
         torch.manual_seed(0)
-        model = getattr(transformers, name)(config).eval()
+        model = getattr(transformers, name)._from_config(config, **EAGER).eval()
         with torch.no_grad():  # norms and biases off their starting points
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
@@ -176,12 +231,13 @@ def write(folder):
         np.savez(folder / case / "theirs.npz", **inputs, **_outputs(model, inputs))
 
 
-def read(folder):
-    peft_side.read(folder / "adapters")
+def read(folder, pattern):
+    if not pattern:
+        peft_side.read(folder / "adapters")
     folder = folder / "models"
-    for case, (name, _) in CASES.items():
+    for case, (name, _) in _chosen(pattern).items():
         model, report = getattr(transformers, name).from_pretrained(
-            folder / case / "ours", output_loading_info=True
+            folder / case / "ours", output_loading_info=True, **EAGER
         )
         if report["missing_keys"] or report["mismatched_keys"]:
             raise SystemExit(f"{case}: transformers found {report}")
@@ -190,4 +246,4 @@ def read(folder):
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](pathlib.Path(sys.argv[2]))
+    {"write": write, "read": read}[sys.argv[1]](pathlib.Path(sys.argv[2]), sys.argv[3])

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfalign.models import CausalLM, GPTConfig
-from tfalign.models.gpt import PRESETS
+from tfalign.models.gpt_config import PRESETS
 from tfalign.models.lora import LoRA, add_adapters
 from tfalign.planning.hlo import work_of as work_of_module
 from tfalign.planning.options import PlanOptions
@@ -41,6 +41,8 @@ SHAPES = {
     "tied llama": LLAMA.replace(tied=True, head_dim=10),
     "qwen2": LLAMA.replace(attention_bias=True, attention_output_bias=False),
     "qwen3": LLAMA.replace(head_norm=True, head_dim=24),
+    "gemma": LLAMA.replace(norm="zero_centered_rms", norm_placement="both", head_norm=True),
+    "mixture": LLAMA.replace(num_experts=3, expert_dim=40, dense_blocks=(1,)),
     "biased everywhere": LLAMA.replace(use_bias=True, norm="layer"),
 }
 
@@ -62,6 +64,7 @@ def test_parameters_are_those_of_the_model(name):
         (PRESETS["gpt2_xl"], 1_557_611_200),
         (_llama(32_000, 32, 11_008), 6_738_415_616),  # Llama 2 7B
         (_llama(128_256, 8, 14_336), 8_030_261_248),  # Llama 3 8B
+        (_llama(32_000, 8, 14_336).replace(num_experts=8), 46_702_792_704),  # Mixtral 8x7B
     ],
 )
 def test_parameters_of_published_models(config, published):

@@ -274,3 +274,27 @@ def test_fresh_processes_agree_to_the_bit():
         for run in range(2)
     ]
     assert digests[0] == digests[1] and len(digests[0]) == 64
+
+
+def mixture_step(loss, **choices):
+    """As ``sgd_step``, of a mixture of experts that drops tokens."""
+    changes = {"num_experts": 3, "expert_dim": 8, "expert_capacity": 0.8, "router_loss": loss}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "CONFIG", CONFIG.replace(**changes))
+        return sgd_step(RAGGED, **choices)
+
+
+def test_the_load_balancing_loss_is_the_big_batchs_too():
+    """Its divisor is the tokens, the objective's the targets; 19 and 17 of the first micro-batch, 5 and 3 of the
+    other."""
+    gradients, scalars = mixture_step(0.5)
+    plain, without = mixture_step(0.0)
+    assert scalars["loss"] == pytest.approx(
+        without["loss"] + 0.5 * scalars["router_balance"], rel=1e-6
+    )
+    assert scalars["dropped_tokens"] > 0.05
+    assert max(np.abs(a - b).max() for a, b in zip(gradients, plain)) > 1e-3
+    in_parts, of_parts = mixture_step(0.5, accumulate=2)
+    assert_close(in_parts, gradients, 2e-6)
+    for name, value in of_parts.items():
+        np.testing.assert_allclose(value, scalars[name], rtol=2e-6, err_msg=name)

@@ -25,6 +25,7 @@ def splash_attention(
     key_documents: jax.Array | None = None,
     causal: bool = False,
     window: int | None = None,
+    score_cap: float | None = None,
     interpret: bool = False,
 ) -> jax.Array | None:
     """As ``backend.kernel_attention``, on a TPU, or interpreted on any device.
@@ -39,7 +40,7 @@ def splash_attention(
     heads = [jax.numpy.pad(x, wide) for x in (queries * queries.shape[-1] ** -0.5, keys, values)]
     ids = [jax.numpy.pad(x, narrow) for x in ids]
     mask = _mask(length + padding, causal, window)
-    outputs = _on_each_device(mask, interpret, *heads, *ids)
+    outputs = _on_each_device(mask, score_cap, interpret, *heads, *ids)
     return None if outputs is None else outputs[:, :, :length]
 
 
@@ -71,7 +72,7 @@ def _block_sizes(length):
     )
 
 
-def _on_each_device(mask, interpret, queries, keys, values, query_ids, key_ids):
+def _on_each_device(mask, score_cap, interpret, queries, keys, values, query_ids, key_ids):
     """On each device's rows, heads and queries: the compiler cannot divide a kernel. None if the mesh does not."""
     mesh, axis = jax_devices.mesh_and_rows()
     rows, heads, context = axes = jax_context.axes_of(queries.shape, keys.shape[1])
@@ -83,6 +84,7 @@ def _on_each_device(mask, interpret, queries, keys, values, query_ids, key_ids):
         block_sizes=_block_sizes(queries.shape[2] // of_axis[context]),
         head_shards=of_axis[heads],
         q_seq_shards=of_axis[context],
+        attn_logits_soft_cap=score_cap,
         interpret=interpret,
     )
 

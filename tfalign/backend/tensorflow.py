@@ -137,12 +137,12 @@ def scan(body: Callable, carried: Any, rows: Sequence[Sequence[Any]]) -> Any:
     The arrays are stacked first: a copy of them all.
 
     Args:
-        body: ``(array, row) -> array``, which keeps its shape and dtype.
-        carried: array before the first round.
+        body: ``(arrays, row) -> arrays``, which keep their shapes and dtypes: an array, or a tuple of them.
+        carried: arrays before the first round.
         rows: a list of arrays for each round, of the same shapes and dtypes in all.
 
     Returns:
-        The array after the last round.
+        The arrays after the last round.
     """
     # A list that is popped: its gradient is pushed to, a row a round. That of an array that is
     # indexed would be as large as the array in every round.
@@ -198,7 +198,8 @@ def kernel_attention(queries: Any, keys: Any, values: Any, **rule: Any) -> Any |
         queries: float[B, H, T, D].
         keys: float[B, G, T, D], H a multiple of G.
         values: float[B, G, T, D].
-        rule: ``query_documents``, ``key_documents``, ``causal`` and ``window`` of ``layers.Visibility``.
+        rule: ``query_documents``, ``key_documents``, ``causal`` and ``window`` of ``layers.Visibility``, and
+            ``score_cap``, of soft-capped scores.
 
     Returns:
         float[B, H, T, D] or None.

@@ -16,6 +16,7 @@ from keras import ops
 
 from tfalign.functional.arrays import Array
 from tfalign.functional.parts import put_part, take_part
+from tfalign.functional.soft_cap import soft_cap_slope, soft_capped
 
 LOWEST = -1e30  # nats; the log-prob of what is possible and yet beyond float32
 SMALLEST_TEMPERATURE = float(np.finfo("float32").tiny)  # the last one whose reciprocal is finite
@@ -69,6 +70,7 @@ def chunked_token_log_probs(
     temperature: float | Array = 1.0,
     restrict: Callable[[Array, Array], Array] | None = None,
     states: Array | None = None,
+    softcap: float | None = None,
 ) -> tuple[Array, Array]:
     """``token_log_probs`` and ``entropy`` of hidden @ kernel without ever holding its logits.
 
@@ -87,6 +89,7 @@ def chunked_token_log_probs(
         restrict: ``(logits float[chunk, V], states int32[chunk]) -> float[chunk, V]``, which bans tokens
             depending on a position's state; None for no ban.
         states: int32[B, R], what it is given.
+        softcap: float, of ``soft_capped`` logits; None for none.
 
     Returns:
         (log_probs, entropy): float32[B, R] each, nats.
@@ -106,6 +109,7 @@ def chunked_token_log_probs(
         lambda logits, index: (
             logits if restrict is None else restrict(logits, take_part(state_chunks, index))
         ),
+        softcap,
     )
     return tuple(_out_of_chunks(outputs[:, number], tokens.shape, chunk) for number in (0, 1))
 
@@ -213,8 +217,8 @@ def _rows_of_chunks(shape, chunk):
     return shape[0] if shape[0] <= chunk else 1
 
 
-def _project_chunks(hidden_chunks, kernel, token_chunks, temperature, restrict):
-    """float32[N, 2, C]: log-probs and entropies of hidden_chunks[N, C, W] @ kernel[W, V].
+def _project_chunks(hidden_chunks, kernel, token_chunks, temperature, restrict, softcap):
+    """float32[N, 2, C]: log-probs and entropies of hidden_chunks[N, C, W] @ kernel[W, V], soft-capped.
 
     The gradient is written out, because neither backend offers both a differentiable loop and
     control over what the loop keeps: both passes hold one chunk's logits at a time. ``restrict(logits,
@@ -227,12 +231,15 @@ def _project_chunks(hidden_chunks, kernel, token_chunks, temperature, restrict):
         kernel_cast = ops.cast(kernel, hidden_chunks.dtype)
 
         def distribution(index):
-            logits = restrict(ops.matmul(take_part(hidden_chunks, index), kernel_cast), index)
+            capped = ops.matmul(take_part(hidden_chunks, index), kernel_cast)
+            if softcap is not None:
+                capped = soft_capped(ops.cast(capped, "float32"), softcap)
+            logits = restrict(capped, index)
             scaled = scale_logits(logits, temperature)
-            return scaled - log_total(scaled), logits
+            return scaled - log_total(scaled), logits, capped
 
         def forward(index, outputs):
-            log_probs, logits = distribution(index)
+            log_probs, logits, _ = distribution(index)
             tokens = take_part(token_chunks, index)
             chosen = bounded(*(_take_tokens(x, tokens) for x in (log_probs, logits)))
             return put_part(outputs, index, ops.stack([chosen, _entropy(log_probs)]))
@@ -240,10 +247,13 @@ def _project_chunks(hidden_chunks, kernel, token_chunks, temperature, restrict):
         def gradient(upstream):
             def backward(index, gradients):
                 by_hidden, by_kernel = gradients
-                log_probs, _ = distribution(index)
+                log_probs, _, capped = distribution(index)
                 tokens, flow = (take_part(x, index) for x in (token_chunks, upstream))
                 by_scaled = _scaled_gradient(log_probs, tokens, flow)
-                by_logits = ops.cast(by_scaled / _divisor(temperature), hidden_chunks.dtype)
+                by_logits = by_scaled / _divisor(temperature)
+                if softcap is not None:
+                    by_logits = by_logits * soft_cap_slope(capped, softcap)
+                by_logits = ops.cast(by_logits, hidden_chunks.dtype)
                 of_chunk = ops.matmul(by_logits, ops.transpose(kernel_cast))
                 hidden = take_part(hidden_chunks, index)
                 more = ops.cast(ops.matmul(ops.transpose(hidden), by_logits), "float32")

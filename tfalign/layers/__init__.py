@@ -5,11 +5,11 @@ from tfalign.layers.blocks import (
     CrossAttentionBlock,
     ResidualBlock,
     TransformerBlock,
-    normalization,
 )
 from tfalign.layers.blockwise import blockwise_attention
 from tfalign.layers.dropout import Dropout
 from tfalign.layers.embeddings import TokenEmbedding
+from tfalign.layers.experts import MixtureOfExperts, has_experts
 from tfalign.layers.feed_forward import FeedForward, GatedFeedForward, activation_function
 from tfalign.layers.masks import (
     Visibility,
@@ -20,6 +20,7 @@ from tfalign.layers.masks import (
     segment_mask,
     with_keys,
 )
+from tfalign.layers.normalization import ZeroCenteredRMSNormalization, normalization
 from tfalign.layers.positions import (
     LearnedPositions,
     Rotary,
@@ -39,6 +40,7 @@ __all__ = [
     "IdPrefix",
     "KeyValueCache",
     "LearnedPositions",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "PatchPrefix",
     "PrefixEncoder",
@@ -49,11 +51,13 @@ __all__ = [
     "TransformerBlock",
     "VectorPrefix",
     "Visibility",
+    "ZeroCenteredRMSNormalization",
     "activation_function",
     "banded_mask",
     "blockwise_attention",
     "causal_mask",
     "columns_at",
+    "has_experts",
     "key_mask",
     "normalization",
     "rotary_frequencies",

@@ -12,6 +12,7 @@ from keras import ops
 from tfalign.layers.dropout import Dropout
 from tfalign.layers.initializers import Normal
 from tfalign.layers.masks import Visibility, with_keys
+from tfalign.layers.normalization import normalization
 from tfalign.layers.positions import Rotary
 from tfalign.layers.scaled_dot_product import attended, scaled_dot_product_attention
 from tfalign.types import Array, Shape
@@ -48,8 +49,11 @@ class MultiHeadAttention(keras.layers.Layer):
         num_key_value_heads: int, G, dividing H; H where None.
         head_dim: int, D; W / H where None.
         rotary: Rotary, how heads are turned by their positions (or its fields as a mapping); None for no rotation.
-        head_norm_epsilon: float, RMSNorm of every query and key head before its rotation (Henry et
+        head_norm_epsilon: float, normalisation of every query and key head before its rotation (Henry et
             al. 2020, as in Qwen3); None for none.
+        head_norm: its kind, see ``normalization``.
+        score_width: float, the root of which scores are divided by; ``head_dim`` where None.
+        score_cap: float, soft cap of the scores (Gemma 2); None for none.
         use_bias: bool, of the query, key and value projections.
         use_output_bias: bool, of the output projection; ``use_bias`` where None.
         dropout: float, rate on the attention weights.
@@ -81,6 +85,9 @@ class MultiHeadAttention(keras.layers.Layer):
         head_dim: int | None = None,
         rotary: Rotary | Mapping[str, Any] | None = None,
         head_norm_epsilon: float | None = None,
+        head_norm: str = "rms",
+        score_width: float | None = None,
+        score_cap: float | None = None,
         use_bias: bool = True,
         use_output_bias: bool | None = None,
         dropout: float = 0.0,
@@ -94,6 +101,9 @@ class MultiHeadAttention(keras.layers.Layer):
         self.head_dim = head_dim
         self.rotary = Rotary(**rotary) if isinstance(rotary, Mapping) else rotary
         self.head_norm_epsilon = head_norm_epsilon
+        self.head_norm = head_norm
+        self.score_width = score_width
+        self.score_cap = score_cap
         self.use_bias = use_bias
         self.use_output_bias = use_bias if use_output_bias is None else use_output_bias
         self.dropout = dropout
@@ -167,7 +177,7 @@ class MultiHeadAttention(keras.layers.Layer):
     ) -> Array:
         """Attention weights of a call with the same arguments: float32[B, H, Q, K]."""
         queries, memory = self._queries_and_memory(x, positions, context)
-        _, weights = scaled_dot_product_attention(queries, *memory, attention_mask)
+        _, weights = scaled_dot_product_attention(queries, *memory, attention_mask, self.score_cap)
         return ops.cast(weights, "float32")
 
     def remember(self, context: Array, positions: Array | None = None) -> KeyValueCache:
@@ -237,16 +247,19 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._queries(x, query_positions), memory
 
     def _queries(self, x, positions):
-        return self._turn(self._split(self.query(x)), self.query_norm, positions)
+        queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
+        if self.score_width in (None, self.head_dim):
+            return queries
+        return queries * (self.head_dim / self.score_width) ** 0.5
 
     def _attend(self, queries, memory, mask, training=None):
         if self.dropout and training:
-            _, weights = scaled_dot_product_attention(queries, *memory, mask)
+            _, weights = scaled_dot_product_attention(queries, *memory, mask, self.score_cap)
             repeats = self.num_heads // self.num_key_value_heads
             values = ops.repeat(memory.values, repeats, axis=1)
             heads = ops.matmul(self.weights_dropout(weights, training=True), values)
         else:
-            heads = attended(queries, *memory, mask)
+            heads = attended(queries, *memory, mask, self.score_cap)
         batch, _, num_queries, _ = ops.shape(heads)
         joined = ops.reshape(
             ops.transpose(heads, (0, 2, 1, 3)),
@@ -268,9 +281,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def _head_norm(self, name):
         if self.head_norm_epsilon is None:
             return None
-        norm = keras.layers.RMSNormalization(
-            epsilon=self.head_norm_epsilon, dtype=self.dtype_policy, name=name
-        )
+        norm = normalization(self.head_norm, self.head_norm_epsilon, name, self.dtype_policy)
         norm.build((None, None, None, self.head_dim))
         return norm
 
@@ -293,6 +304,9 @@ class MultiHeadAttention(keras.layers.Layer):
             "head_dim": self.head_dim,
             "rotary": None if self.rotary is None else dataclasses.asdict(self.rotary),
             "head_norm_epsilon": self.head_norm_epsilon,
+            "head_norm": self.head_norm,
+            "score_width": self.score_width,
+            "score_cap": self.score_cap,
             "use_bias": self.use_bias,
             "use_output_bias": self.use_output_bias,
             "dropout": self.dropout,

@@ -1,7 +1,7 @@
 """Transformer blocks: residual connections around attention and feed-forward sub-layers.
 
 The sub-layers are given, not chosen by name, so that GPT-2's, Llama's and BERT's blocks are one
-class. ``normalization`` makes the two norms in use.
+class.
 """
 
 from __future__ import annotations
@@ -16,21 +16,12 @@ from keras import ops
 
 from tfalign.layers.attention import KeyValueCache, MultiHeadAttention
 from tfalign.layers.dropout import Dropout
-from tfalign.layers.masks import Visibility, of_last, with_keys
+from tfalign.layers.experts import MixtureOfExperts
+from tfalign.layers.masks import Visibility, of_last, real_keys, with_keys
+from tfalign.layers.routing import through
 from tfalign.types import Array, Shape
 
 _are_recomputed_whole = contextvars.ContextVar("are_recomputed_whole", default=False)
-
-
-def normalization(
-    kind: str, epsilon: float, name: str | None = None, dtype: str | keras.DTypePolicy | None = None
-) -> keras.layers.Layer:
-    """LayerNorm (Ba et al. 2016) for "layer", RMSNorm (Zhang and Sennrich 2019) for "rms"."""
-    if kind == "layer":
-        return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)
-    if kind == "rms":
-        return keras.layers.RMSNormalization(epsilon=epsilon, name=name, dtype=dtype)
-    raise ValueError(f'A normalization is "layer" or "rms". Received: {kind!r}')
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -58,16 +49,20 @@ class ResidualBlock(keras.layers.Layer):
 
     def _build_sublayer(self, name, x_shape, **shapes):
         layer = getattr(self, name)
-        if not layer.built:  # Keras builds a restored sub-layer as it restores its config
+        if (
+            layer is not None and not layer.built
+        ):  # Keras builds a restored sub-layer as it restores its config
             layer.build(x_shape, **shapes)
 
-    def _residual(self, x, norm, sublayer, training=None):
+    def _residual(self, x, norm, sublayer, training=None, output_norm=None):
         """x + f(norm(x)) in a pre-norm block, norm(x + f(x)) in a post-norm one.
 
-        A sub-layer may return the last columns alone; the others end here.
+        In a pre-norm block an output norm is applied to what f returns, and the norm may be None. A sub-layer
+        may return the last columns alone; the others end here.
         """
         if self.pre_norm:
-            y = self._drop(sublayer(norm(x)), training)
+            y = sublayer(x if norm is None else norm(x))
+            y = self._drop(y if output_norm is None else output_norm(y), training)
             return x[:, -ops.shape(y)[1] :] + y
         y = self._drop(sublayer(x), training)
         return norm(x[:, -ops.shape(y)[1] :] + y)
@@ -82,7 +77,7 @@ class ResidualBlock(keras.layers.Layer):
             raise ValueError(f"remat needs dropout 0. Received: dropout={dropout}")
         if _are_recomputed_whole.get():
             return function(*states)
-        return keras.remat(function)(*states)
+        return through(keras.remat, function)(*states)
 
     def _drop(self, x, training):
         return self.residual_dropout(x, training=training) if self.dropout else x
@@ -121,9 +116,12 @@ class TransformerBlock(ResidualBlock):
 
     Args:
         attention: MultiHeadAttention.
-        attention_norm: normalisation layer.
-        feed_forward: FeedForward or GatedFeedForward.
-        feed_forward_norm: normalisation layer.
+        attention_norm: normalisation layer of the attention's input; None for none.
+        feed_forward: FeedForward, GatedFeedForward or MixtureOfExperts.
+        feed_forward_norm: that of the feed-forward network's.
+        attention_output_norm, feed_forward_output_norm: normalisation layers of what the two return, before it
+            is added: beside the others (Gemma 2) or instead of them (OLMo 2); None for none. For pre-norm
+            blocks alone.
         pre_norm: bool, normalise each sub-layer's input (GPT-2, Xiong et al. 2020) or, if false,
             its residual sum (the original Transformer, BERT).
         dropout: float, rate on each sub-layer's output.
@@ -143,19 +141,36 @@ class TransformerBlock(ResidualBlock):
         float[B, N, W]; with places float[1, M, W].
     """
 
-    sublayers = ("attention", "attention_norm", "feed_forward", "feed_forward_norm")
+    sublayers = (
+        "attention",
+        "attention_norm",
+        "feed_forward",
+        "feed_forward_norm",
+        "attention_output_norm",
+        "feed_forward_output_norm",
+    )
 
     def __init__(
         self,
         attention: MultiHeadAttention,
-        attention_norm: keras.layers.Layer,
+        attention_norm: keras.layers.Layer | None,
         feed_forward: keras.layers.Layer,
-        feed_forward_norm: keras.layers.Layer,
+        feed_forward_norm: keras.layers.Layer | None,
         pre_norm: bool = True,
         dropout: float = 0.0,
+        attention_output_norm: keras.layers.Layer | None = None,
+        feed_forward_output_norm: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(pre_norm, dropout, **kwargs)
+        self.attention_output_norm = attention_output_norm
+        self.feed_forward_output_norm = feed_forward_output_norm
+        norms = attention_norm, feed_forward_norm, attention_output_norm, feed_forward_output_norm
+        if not pre_norm and (None in norms[:2] or norms[2:] != (None, None)):
+            raise ValueError(
+                "A post-norm block has a norm after each residual sum and no other. Received: "
+                f"{[None if norm is None else norm.name for norm in norms]}"
+            )
         self.attention = attention
         self.attention_norm = attention_norm
         self.feed_forward = feed_forward
@@ -183,6 +198,7 @@ class TransformerBlock(ResidualBlock):
         x_mask: Array | None = None,
     ) -> Array:
         mask = with_keys(attention_mask, mask, x_mask)
+        real = real_keys(mask)
         mask = mask if last is None else of_last(mask, ops.shape(x)[1], last)
 
         def attend(h):
@@ -192,10 +208,10 @@ class TransformerBlock(ResidualBlock):
             )
 
         def block(x):
-            x = self._residual(x, self.attention_norm, attend, training)
+            x = self._attended(x, attend, training)
             if places is not None:
                 x = ops.take(ops.reshape(x, (-1, ops.shape(x)[-1])), places, axis=0)[None]
-            return self._residual(x, self.feed_forward_norm, self.feed_forward, training)
+            return self._fed_forward(x, self._real(real, last, places), training)
 
         return self._kept_or_not(block, x, training=training)
 
@@ -214,8 +230,29 @@ class TransformerBlock(ResidualBlock):
             y, cache = self.attention.extend(h, cache, column, mask, positions)
             return y
 
-        x = self._residual(x, self.attention_norm, attend)
-        return self._residual(x, self.feed_forward_norm, self.feed_forward), cache
+        x = self._attended(x, attend)
+        return self._fed_forward(x), cache
+
+    def _attended(self, x, attend, training=None):
+        norms = self.attention_norm, self.attention_output_norm
+        return self._residual(x, norms[0], attend, training, norms[1])
+
+    def _fed_forward(self, x, real=None, training=None):
+        def feed(h):
+            if not isinstance(self.feed_forward, MixtureOfExperts):
+                return self.feed_forward(h)
+            return self.feed_forward(h, padding_mask=real, training=training)
+
+        norms = self.feed_forward_norm, self.feed_forward_output_norm
+        return self._residual(x, norms[0], feed, training, norms[1])
+
+    def _real(self, real, last, places):
+        """Of the real columns those that are wanted."""
+        if real is None:
+            return None
+        if places is not None:
+            return ops.take(ops.reshape(real, (-1,)), places, axis=0)[None]
+        return real if last is None else real[:, -last:]
 
 
 @keras.saving.register_keras_serializable("tfalign")

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfalign.functional.parts import put_part, take_part
+from tfalign.functional.soft_cap import soft_cap_slope, soft_capped
 from tfalign.layers.masks import Visibility
 from tfalign.types import Array
 
@@ -19,7 +20,12 @@ _LOWEST = -1e29  # where the largest score of a query begins: exp(_NOWHERE - _LO
 
 
 def blockwise_attention(
-    queries: Array, keys: Array, values: Array, visible: Visibility, tile: int = TILE
+    queries: Array,
+    keys: Array,
+    values: Array,
+    visible: Visibility,
+    tile: int = TILE,
+    score_cap: float | None = None,
 ) -> Array:
     """The outputs of ``scaled_dot_product_attention`` without ever holding its weights.
 
@@ -35,6 +41,7 @@ def blockwise_attention(
         values: float[B, G, K, D].
         visible: Visibility.
         tile: int, queries and keys of a tile.
+        score_cap: float, of ``soft_capped`` scores; None for none.
 
     Returns:
         float[B, H, Q, D].
@@ -42,7 +49,7 @@ def blockwise_attention(
     batch, num_heads, num_queries, head_dim = queries.shape
     groups, num_keys = keys.shape[1:3]
     repeats = num_heads // groups
-    tiles = _Tiles.of(visible, num_queries, num_keys, tile, repeats)
+    tiles = _Tiles.of(visible, num_queries, num_keys, tile, repeats, score_cap)
     grouped = (batch, groups, repeats, num_queries, head_dim)
     query_tiles = _split(ops.reshape(queries * head_dim**-0.5, grouped), tile, axis=3)
     rows = (-1, batch, groups, repeats * tile, head_dim)
@@ -67,9 +74,10 @@ class _Tiles:
     size: int
     num_keys: int
     repeats: int  # query heads of a key-value head, whose rows stand one after the other
+    score_cap: float | None
 
     @classmethod
-    def of(cls, visible, num_queries, num_keys, size, repeats):
+    def of(cls, visible, num_queries, num_keys, size, repeats, score_cap=None):
         documents, of_keys = visible.query_documents, visible.key_documents
         if of_keys is None and num_keys % size:
             of_keys = ops.ones((1, num_keys), "int32")  # what stands behind the last key is 0
@@ -79,7 +87,8 @@ class _Tiles:
             key_documents=None if of_keys is None else _split(of_keys, size, 1),
         )
         counts = -(-num_queries // size), -(-num_keys // size)
-        return cls(rule, _visible_pairs(visible, counts, size), size, num_keys, repeats)
+        pairs = _visible_pairs(visible, counts, size)
+        return cls(rule, pairs, size, num_keys, repeats, score_cap)
 
     def arrays(self):
         """What the rule holds of arrays, by name: the gradient's function must be given them, not close over
@@ -107,6 +116,7 @@ class _Tiles:
     def scores(self, queries, keys, pair):
         """float32[B, G, rows, tile] of a tile of queries and one of keys."""
         scores = _product(queries, ops.transpose(keys, (0, 1, 3, 2)))
+        scores = soft_capped(scores, self.score_cap)
         mask = self.mask(*pair)
         return scores if mask is None else ops.where(mask, scores, _NOWHERE)
 
@@ -189,9 +199,13 @@ def _backward(queries, keys, values, outputs, totals, upstream, tiles):
             take_part(x, pair[0]) for x in (queries, upstream, totals, shared)
         )
         key, value = (take_part(x, pair[1]) for x in (keys, values))
-        weights = ops.exp(tiles.scores(query, key, pair) - total)
+        scores = tiles.scores(query, key, pair)
+        weights = ops.exp(scores - total)
         by_weights = _product(query_flow, ops.transpose(value, (0, 1, 3, 2)))
-        by_scores = ops.cast(weights * (by_weights - of_query), dtype)
+        by_scores = weights * (by_weights - of_query)
+        if tiles.score_cap is not None:
+            by_scores = by_scores * soft_cap_slope(scores, tiles.score_cap)
+        by_scores = ops.cast(by_scores, dtype)
         more = (
             _product(by_scores, key),
             _product(ops.transpose(by_scores, (0, 1, 3, 2)), query),

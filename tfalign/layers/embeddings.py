@@ -21,6 +21,8 @@ class TokenEmbedding(keras.layers.Layer):
         tied: bool, read out with the transposed table (Press and Wolf 2017); else with a kernel
             of its own.
         initializer_range: float, standard deviation at initialisation.
+        scale: float, what embeddings are multiplied by, the LM head's kernel not; sqrt(W) in the original
+            Transformer and Gemma.
 
     Call arguments:
         token_ids: int32[B, T].
@@ -35,9 +37,11 @@ class TokenEmbedding(keras.layers.Layer):
         width: int,
         tied: bool = True,
         initializer_range: float = 0.02,
+        scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.scale = scale
         self.vocab_size = vocab_size
         self.width = width
         self.tied = tied
@@ -55,7 +59,8 @@ class TokenEmbedding(keras.layers.Layer):
         self.built = True
 
     def call(self, token_ids: Array) -> Array:
-        return ops.take(ops.convert_to_tensor(self.embeddings), token_ids, axis=0)
+        embedded = ops.take(ops.convert_to_tensor(self.embeddings), token_ids, axis=0)
+        return embedded if self.scale == 1.0 else embedded * self.scale
 
     def untie(self) -> None:
         """Gives the LM head a kernel of its own, which starts as the transposed table."""
@@ -84,4 +89,5 @@ class TokenEmbedding(keras.layers.Layer):
             "width": self.width,
             "tied": self.tied,
             "initializer_range": self.initializer_range,
+            "scale": self.scale,
         }

@@ -198,6 +198,13 @@ def with_keys(
     return attention_mask
 
 
+def real_keys(attention_mask: Visibility | Array | None) -> Array | None:
+    """bool[B, K], true at the keys that some query may attend to, as far as a ``Visibility`` states it; None for
+    all."""
+    documents = getattr(attention_mask, "key_documents", None)
+    return None if documents is None else documents > 0
+
+
 def of_last(
     attention_mask: Visibility | Array | None, length: int | Array, count: int
 ) -> Visibility | Array | None:

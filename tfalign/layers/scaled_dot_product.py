@@ -7,6 +7,7 @@ import dataclasses
 from keras import ops
 
 from tfalign import backend
+from tfalign.functional.soft_cap import soft_capped
 from tfalign.layers.blockwise import TILE, blockwise_attention
 from tfalign.layers.masks import Visibility
 from tfalign.types import Array
@@ -17,7 +18,11 @@ MATERIALISED = (
 
 
 def scaled_dot_product_attention(
-    queries: Array, keys: Array, values: Array, mask: Visibility | Array | None = None
+    queries: Array,
+    keys: Array,
+    values: Array,
+    mask: Visibility | Array | None = None,
+    score_cap: float | None = None,
 ) -> tuple[Array, Array]:
     """softmax(Q K^T / sqrt(D)) V (Vaswani et al. 2017, eq. 1), the softmax in float32.
 
@@ -30,6 +35,7 @@ def scaled_dot_product_attention(
         values: float[B, G, K, D].
         mask: Visibility, or bool broadcastable to [B, H, Q, K], true where a query may look; None for
             everywhere. A query that may look nowhere gets the mean of all values, not NaN.
+        score_cap: float, of ``soft_capped`` scores; None for none.
 
     Returns:
         (outputs float[B, H, Q, D], weights float[B, H, Q, K]).
@@ -42,6 +48,7 @@ def scaled_dot_product_attention(
     grouped = ops.reshape(queries * head_dim**-0.5, (batch, groups, rows, head_dim))
     scores = ops.matmul(grouped, ops.transpose(keys, (0, 1, 3, 2)))
     scores = ops.cast(ops.reshape(scores, (batch, num_heads, num_queries, num_keys)), "float32")
+    scores = soft_capped(scores, score_cap)
     if mask is not None:
         scores = ops.where(mask, scores, -1e30)
     weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
@@ -50,7 +57,11 @@ def scaled_dot_product_attention(
 
 
 def attended(
-    queries: Array, keys: Array, values: Array, mask: Visibility | Array | None = None
+    queries: Array,
+    keys: Array,
+    values: Array,
+    mask: Visibility | Array | None = None,
+    score_cap: float | None = None,
 ) -> Array:
     """The outputs of ``scaled_dot_product_attention``, arguments as there; of long sequences by the devices' own
     kernel where there is one (splash attention on TPUs), else by ``blockwise_attention``."""
@@ -58,27 +69,28 @@ def attended(
     by_rule = mask is None or isinstance(mask, Visibility)
     if by_rule and None not in shapes and is_long(queries.shape[2], keys.shape[2]):
         rule = mask or Visibility()
-        outputs = _by_kernel(queries, keys, values, rule)
-        return _by_tiles(queries, keys, values, rule) if outputs is None else outputs
-    return scaled_dot_product_attention(queries, keys, values, mask)[0]
+        given = queries, keys, values, rule, score_cap
+        outputs = _by_kernel(*given)
+        return _by_tiles(*given) if outputs is None else outputs
+    return scaled_dot_product_attention(queries, keys, values, mask, score_cap)[0]
 
 
-def _by_kernel(queries, keys, values, rule):
+def _by_kernel(queries, keys, values, rule, score_cap):
     """The outputs, or None: the kernels are for self-attention of all columns."""
     if queries.shape[2] != keys.shape[2] or not isinstance(rule.first, int) or rule.first:
         return None
     given = {x.name: getattr(rule, x.name) for x in dataclasses.fields(rule) if x.name != "first"}
-    return backend.kernel_attention(queries, keys, values, **given)
+    return backend.kernel_attention(queries, keys, values, score_cap=score_cap, **given)
 
 
-def _by_tiles(queries, keys, values, rule):
+def _by_tiles(queries, keys, values, rule, score_cap):
     if not isinstance(rule.first, int):
-        return blockwise_attention(queries, keys, values, rule)
+        return blockwise_attention(queries, keys, values, rule, score_cap=score_cap)
 
     def attend(queries, keys, values, query_documents, key_documents, first):
         documents = {"query_documents": query_documents, "key_documents": key_documents}
         own = dataclasses.replace(rule, **documents, first=rule.first + first)
-        return blockwise_attention(queries, keys, values, own)
+        return blockwise_attention(queries, keys, values, own, score_cap=score_cap)
 
     documents = rule.query_documents, rule.key_documents
     return backend.on_own_queries(attend, queries, keys, values, *documents)

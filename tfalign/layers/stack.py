@@ -15,6 +15,7 @@ import keras
 
 from tfalign import backend
 from tfalign.layers.blocks import ResidualBlock, recomputed_whole
+from tfalign.layers.routing import is_collecting, no_sums, record_array, through, with_sums
 from tfalign.types import Array
 
 # ``ResidualBlock.scan`` = None: from this many equal blocks on, and never where it was not measured to pay
@@ -154,12 +155,22 @@ def _in_a_loop(blocks, x, arguments):
             with recomputed_whole():
                 return call(x, arrays[: len(values)], arrays[len(values) :])
 
-        return keras.remat(flat)(x, *values, *others)
+        return through(keras.remat, flat)(x, *values, *others)
 
     step = recomputed if any(block.remat for block in model) else call
     others = list(differentiable.values())
     rows = [[v.value for v in of_round] for of_round in rounds]
-    return backend.scan(lambda x, values: step(x, values, others), x, rows)
+    if not is_collecting():
+        return backend.scan(lambda x, values: step(x, values, others), x, rows)
+    counted = with_sums(step)
+
+    def round_with_sums(carried, values):
+        x, sums = counted(carried[0], values, others)
+        return x, carried[1] + sums
+
+    x, sums = backend.scan(round_with_sums, (x, no_sums()), rows)
+    record_array(sums)
+    return x
 
 
 def _variables(blocks):

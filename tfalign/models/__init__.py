@@ -9,7 +9,8 @@ from tfalign.models.actor_critic import (
 )
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.conditioned import Conditioned
-from tfalign.models.gpt import GPT, GPTConfig
+from tfalign.models.gpt import GPT
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.heads import (
     CausalLMHead,
     MaskedLMHead,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from tfalign.layers import (
     FeedForward,
     GatedFeedForward,
     LearnedPositions,
+    MixtureOfExperts,
     MultiHeadAttention,
     Rotary,
     TokenEmbedding,
@@ -23,107 +25,13 @@ from tfalign.layers import (
     normalization,
     run_blocks,
 )
-from tfalign.models.config import ModelConfig, preset
+from tfalign.layers.routing import added_as_loss
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.huggingface.writing import PretrainedModel
 from tfalign.models.keras_use import Exported, with_unused
 from tfalign.models.layouts import check_mesh, current_mesh
 from tfalign.models.trace import Trace, all_real, trace_blocks
 from tfalign.types import Array
-
-
-@dataclasses.dataclass(frozen=True)
-class GPTConfig(ModelConfig):
-    """The shape of a GPT; the defaults are GPT-2's choices (Radford et al. 2019).
-
-    Attributes:
-        vocab_size: V.
-        width: W, of the residual stream.
-        num_layers: number of blocks.
-        num_heads: attention heads.
-        num_key_value_heads: key-value heads, fewer for grouped-query attention; None for all.
-        head_dim: None for width / num_heads.
-        hidden_dim: inner width of the feed-forward network; None for 4 * width.
-        max_positions: longest sequence.
-        rotary_base: base of rotary positions (Su et al. 2021); None for learned positions.
-        rotary_scaling: how rotary positions were stretched, see ``layers.rotary_frequencies``.
-        unrotated_blocks: numbers of the blocks that do without positions (NoPE, Yang et al. 2025).
-        norm: "layer" or "rms".
-        norm_epsilon: added to the variance.
-        activation: of the feed-forward network, see ``layers.FeedForward``.
-        gated: gated feed-forward (SwiGLU with activation "silu").
-        use_bias: biases in projections and feed-forward.
-        attention_bias: biases of query, key and value; ``use_bias`` where None.
-        attention_output_bias: bias of the attention's output; ``attention_bias`` where None.
-        head_norm: RMSNorm of every query and key head, as Qwen3.
-        attention_window: some blocks see only this many last tokens; None for dense attention.
-        windowed_blocks: numbers of those blocks; None for the odd ones, as GPT-3's locally banded
-            layers (Brown et al. 2020, section 2.1).
-        tied: LM head with the transposed token embedding.
-        dropout: rate on embeddings, attention weights and sub-layer outputs.
-        attention_dropout, embedding_dropout: rates of their own there; ``dropout`` where None.
-        initializer_range: standard deviation of the kernels; the residual projections' is divided
-            by sqrt(2 * num_layers) (Radford et al. 2019, section 2.3).
-    """
-
-    vocab_size: int
-    width: int
-    num_layers: int
-    num_heads: int
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    hidden_dim: int | None = None
-    max_positions: int = 1024
-    rotary_base: float | None = None
-    rotary_scaling: Mapping | None = None
-    unrotated_blocks: tuple[int, ...] = ()
-    norm: str = "layer"
-    norm_epsilon: float = 1e-5
-    activation: str = "gelu_tanh"
-    gated: bool = False
-    use_bias: bool = True
-    attention_bias: bool | None = None
-    attention_output_bias: bool | None = None
-    head_norm: bool = False
-    attention_window: int | None = None
-    windowed_blocks: tuple[int, ...] | None = None
-    tied: bool = True
-    dropout: float = 0.0
-    initializer_range: float = 0.02
-    attention_dropout: float | None = None
-    embedding_dropout: float | None = None
-
-    @classmethod
-    def from_preset(cls, name: str, **changes: Any) -> GPTConfig:
-        """A named configuration with some fields changed, such as the vocabulary's size."""
-        return preset(PRESETS, name, **changes)
-
-
-def _llama(vocab_size, width, num_layers, num_heads, num_key_value_heads, hidden_dim, **more):
-    return GPTConfig(
-        vocab_size,
-        width,
-        num_layers,
-        num_heads,
-        num_key_value_heads=num_key_value_heads,
-        hidden_dim=hidden_dim,
-        **{"rotary_base": 10_000.0, "norm": "rms", "activation": "silu", "gated": True}
-        | {"use_bias": False, "tied": False, "max_positions": 2048}
-        | more,
-    )
-
-
-PRESETS = {
-    # the narrow ones start wider than N(0, 0.02), about 1 / sqrt(width): they learn faster
-    "tiny": GPTConfig(512, 64, 2, 2, max_positions=128, initializer_range=0.1),
-    "mini": GPTConfig(2_048, 128, 4, 4, max_positions=256, initializer_range=0.08),
-    "small": GPTConfig(8_192, 256, 8, 4, max_positions=512, initializer_range=0.06),
-    "tiny_llama": _llama(512, 64, 2, 4, 2, 172, max_positions=128, initializer_range=0.1),
-    "mini_llama": _llama(2_048, 128, 4, 4, 2, 344, max_positions=256, initializer_range=0.08),
-    "gpt2": GPTConfig(50_257, 768, 12, 12),
-    "gpt2_medium": GPTConfig(50_257, 1_024, 24, 16),
-    "gpt2_large": GPTConfig(50_257, 1_280, 36, 20),
-    "gpt2_xl": GPTConfig(50_257, 1_600, 48, 25),
-}
 
 
 @keras.saving.register_keras_serializable("tfalign")
@@ -156,6 +64,7 @@ class GPT(PretrainedModel, Exported, keras.Model):
             c.width,
             tied=c.tied,
             initializer_range=c.initializer_range,
+            scale=c.width**0.5 if c.scaled_embedding else 1.0,
             dtype=self.dtype_policy,
             name="token_embedding",
         )
@@ -200,7 +109,9 @@ class GPT(PretrainedModel, Exported, keras.Model):
         given = {"positions": positions, "training": training}
         arguments = [given | {"attention_mask": mask} for mask in masks]
         arguments[-1:] = [arguments[-1] | {"last": last, "places": places}]
-        x = self.final_norm(run_blocks(self.blocks, x, arguments))
+        routes = training and self.config.num_experts is not None
+        with added_as_loss(self) if routes else contextlib.nullcontext():
+            x = self.final_norm(run_blocks(self.blocks, x, arguments))
         if training and not self.config.tied:
             return with_unused(x, self.token_embedding.kernel)
         return x
@@ -282,50 +193,82 @@ class GPT(PretrainedModel, Exported, keras.Model):
 
     def _mask_per_block(self, mask):
         """``mask`` for dense blocks, and ``mask`` within the window for the others."""
-        window = self.config.attention_window
-        if window is None:
-            return [mask] * len(self.blocks)
-        banded = dataclasses.replace(mask, window=window)
-        numbers, windowed = range(len(self.blocks)), self.config.windowed_blocks
-        windowed = numbers[1::2] if windowed is None else windowed
-        return [banded if number in windowed else mask for number in numbers]
+        banded = dataclasses.replace(mask, window=self.config.attention_window)
+        return [banded if self.config.windows(block) else mask for block in range(len(self.blocks))]
 
     def _rotary(self, index):
         c = self.config
         if c.rotary_base is None or index in c.unrotated_blocks:
             return None
+        if c.local_rotary_base is not None and c.windows(index):
+            return Rotary(c.local_rotary_base)
         return Rotary(c.rotary_base, c.rotary_scaling)
+
+    def _norms(self, name):
+        """The norms of a sub-layer's input and output, None where there is none."""
+        c = self.config
+        names = f"{name}_norm", f"{name}_output_norm"
+        without = {"input": 1, "output": 0, "both": None}[c.norm_placement]
+        return {
+            norm: None
+            if place == without
+            else normalization(c.norm, c.norm_epsilon, norm, self.dtype_policy)
+            for place, norm in enumerate(names)
+        }
 
     def _block(self, index):
         c = self.config
         shared = {"dtype": self.dtype_policy, "initializer_range": c.initializer_range}
         shared["output_initializer_range"] = c.initializer_range / (2 * c.num_layers) ** 0.5
-        feed_forward = GatedFeedForward if c.gated else FeedForward
         return TransformerBlock(
-            MultiHeadAttention(
-                c.num_heads,
-                c.num_key_value_heads,
-                head_dim=c.head_dim,
-                rotary=self._rotary(index),
-                head_norm_epsilon=c.norm_epsilon if c.head_norm else None,
-                use_bias=c.use_bias if c.attention_bias is None else c.attention_bias,
-                use_output_bias=c.attention_output_bias,
-                dropout=c.dropout if c.attention_dropout is None else c.attention_dropout,
-                name="attention",
-                **shared,
-            ),
-            normalization(c.norm, c.norm_epsilon, "attention_norm", self.dtype_policy),
-            feed_forward(
-                c.hidden_dim or 4 * c.width,
-                activation=c.activation,
-                use_bias=c.use_bias,
-                name="feed_forward",
-                **shared,
-            ),
-            normalization(c.norm, c.norm_epsilon, "feed_forward_norm", self.dtype_policy),
+            self._attention(index, shared),
+            feed_forward=self._feed_forward(index, shared),
+            **self._norms("attention"),
+            **self._norms("feed_forward"),
             dropout=c.dropout,
             dtype=self.dtype_policy,
             name=f"block_{index}",
+        )
+
+    def _attention(self, index, shared):
+        c = self.config
+        return MultiHeadAttention(
+            c.num_heads,
+            c.num_key_value_heads,
+            head_dim=c.head_dim,
+            rotary=self._rotary(index),
+            head_norm_epsilon=c.norm_epsilon if c.head_norm else None,
+            head_norm="rms" if c.norm == "layer" else c.norm,
+            score_width=c.query_pre_attention_scalar,
+            score_cap=c.attention_softcap,
+            use_bias=c.use_bias if c.attention_bias is None else c.attention_bias,
+            use_output_bias=c.attention_output_bias,
+            dropout=c.dropout if c.attention_dropout is None else c.attention_dropout,
+            name="attention",
+            **shared,
+        )
+
+    def _feed_forward(self, index, shared):
+        c = self.config
+        if c.num_experts is not None and index not in c.dense_blocks:
+            return MixtureOfExperts(
+                c.num_experts,
+                c.num_experts_per_token,
+                c.expert_dim or c.hidden_dim or 4 * c.width,
+                activation=c.activation,
+                normalize=c.normalized_routing,
+                capacity_factor=c.expert_capacity,
+                loss_coefficient=c.router_loss,
+                name="feed_forward",
+                **shared,
+            )
+        feed_forward = GatedFeedForward if c.gated else FeedForward
+        return feed_forward(
+            c.hidden_dim or 4 * c.width,
+            activation=c.activation,
+            use_bias=c.use_bias,
+            name="feed_forward",
+            **shared,
         )
 
     def _build_all(self):

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfalign.functional.soft_cap import soft_capped
 from tfalign.layers import Dropout, activation_function
 from tfalign.layers.initializers import Normal
 from tfalign.types import Array
@@ -27,6 +28,9 @@ class _Head(keras.layers.Layer):
 class CausalLMHead(_Head):
     """LM head: hidden states to logits, with the kernel of the token embedding.
 
+    Args:
+        softcap: float, of soft-capped logits (Gemma 2); None for none.
+
     Call arguments:
         hidden: float[..., W].
         kernel: float[W, V], ``TokenEmbedding.readout_kernel()``.
@@ -35,8 +39,15 @@ class CausalLMHead(_Head):
         float32[..., V].
     """
 
+    def __init__(self, softcap: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.softcap = softcap
+
     def call(self, hidden: Array, kernel: Array) -> Array:
-        return ops.cast(ops.matmul(hidden, kernel), "float32")
+        return soft_capped(ops.cast(ops.matmul(hidden, kernel), "float32"), self.softcap)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"softcap": self.softcap}
 
     def compute_output_shape(
         self, hidden_shape: tuple[int | None, ...], kernel_shape: tuple[int | None, ...]

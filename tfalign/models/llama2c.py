@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from tfalign.files import as_path
-from tfalign.models.gpt import GPTConfig
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.tasks import CausalLM
 from tfalign.text.special_ids import SpecialIds, check_ids
 

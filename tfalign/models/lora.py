@@ -325,6 +325,10 @@ class WithoutAdapters:
     def readout_kernel(self) -> Array:
         return self._model.readout_kernel()
 
+    @property
+    def logit_softcap(self) -> float | None:
+        return getattr(self._model, "logit_softcap", None)
+
 
 def column_norms(kernel: Array) -> Array:
     """float32[O], the lengths of the columns of float32[I, O]."""

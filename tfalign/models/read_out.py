@@ -45,8 +45,8 @@ def read_out(
     if chunk is None:
         chunk = 0 if kernel is None else chunk_by_size(*tokens.shape, kernel.shape[-1], _sharing())
     if chunk:
-        asked = tokens, chunk, temperature, restrict, states
-        return chunked_token_log_probs(hidden, product_kernel(model), *asked)
+        asked = tokens, chunk, temperature, restrict, states, _softcap(model)
+        return chunked_token_log_probs(hidden, _checked(kernel, model), *asked)
     logits = model.logits(hidden)
     logits = logits if restrict is None else restrict(logits, states)
     return token_log_probs(logits, tokens, temperature), entropy(logits, temperature)
@@ -74,10 +74,13 @@ def product_kernel(model: Any) -> Array:
     """float[W, V] whose product with the states is the logits, ``model.readout_kernel()``.
 
     Raises:
-        ValueError: if there is none: the model has no such method, or it returns None, as that of a model that caps
-            its logits does.
+        ValueError: if there is none: the model has no such method, it returns None, or what it returns is
+            soft-capped.
     """
-    kernel = _kernel(model)
+    return _checked(None if _softcap(model) is not None else _kernel(model), model)
+
+
+def _checked(kernel, model):
     if kernel is None:
         raise ValueError(
             "The logits of this model are no product of its states with a matrix, so they can only be read out whole "
@@ -90,7 +93,11 @@ def _kernel(model):
     return model.readout_kernel() if hasattr(model, "readout_kernel") else None
 
 
+def _softcap(model):
+    return getattr(model, "logit_softcap", None)
+
+
 def _sharing():
     """Devices that share the rows."""
     mesh = current_mesh() or {}
-    return mesh.get("data", 1) * mesh.get("fsdp", 1)
+    return mesh.get("data", 1) * mesh.get("fsdp", 1) * mesh.get("expert", 1)

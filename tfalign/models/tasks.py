@@ -11,7 +11,8 @@ from keras import ops
 from tfalign.models.bert import BERT, BERTConfig
 from tfalign.models.conditioned import condition_argument
 from tfalign.models.config import ModelConfig
-from tfalign.models.gpt import GPT, GPTConfig
+from tfalign.models.gpt import GPT
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.heads import (
     CausalLMHead,
     MaskedLMHead,
@@ -111,13 +112,14 @@ class CausalLM(TaskModel):
         self, backbone: keras.Model | ModelConfig | Mapping[str, Any], **kwargs: Any
     ) -> None:
         super().__init__(backbone, **kwargs)
-        self.head = CausalLMHead(dtype=self.dtype_policy, name="head")
+        cap = getattr(self.config, "logit_softcap", None)
+        self.head = CausalLMHead(cap, dtype=self.dtype_policy, name="head")
 
     @classmethod
     def from_preset(
         cls, name: str, dtype: str | keras.DTypePolicy | None = None, **changes: Any
     ) -> CausalLM:
-        """A model of ``models.gpt.PRESETS`` with random weights, some sizes changed."""
+        """A model of ``models.gpt_config.PRESETS`` with random weights, some sizes changed."""
         return cls(GPTConfig.from_preset(name, **changes), dtype=dtype)
 
     def call(
@@ -149,6 +151,11 @@ class CausalLM(TaskModel):
 
     def readout_kernel(self) -> Array:
         return self.backbone.readout_kernel()
+
+    @property
+    def logit_softcap(self) -> float | None:
+        """What the product of states and ``readout_kernel`` is soft-capped by; None for nothing."""
+        return self.head.softcap
 
 
 @keras.saving.register_keras_serializable("tfalign")

@@ -15,7 +15,9 @@ RULE = "rule"
 class PlanOptions:
     """What is planned."""
 
-    model: str = option("gpt2", "Directory with config.json, or a preset of models.gpt.PRESETS.")
+    model: str = option(
+        "gpt2", "Directory with config.json, or a preset of models.gpt_config.PRESETS."
+    )
     algorithm: str = option(
         "ppo",
         "What is run; other algorithms on rollouts cost what ppo does.",

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 import keras
 
 from tfalign.models import GPTConfig, read_config
-from tfalign.models.gpt import PRESETS
+from tfalign.models.gpt_config import PRESETS
 from tfalign.models.layouts import parse_mesh
 from tfalign.planning import scaling
 from tfalign.planning.measured_step import measure

@@ -34,14 +34,15 @@ class Axes(NamedTuple):
 
     rows: int
     model: int
-    fsdp: int  # as ``rows`` where these cut the weights too, else 1
+    fsdp: int  # as ``rows`` where these cut the weights too, experts' or all, else 1
     context: int = 1  # devices that share a sequence, but not in generation
 
     @classmethod
     def of(cls, mesh: Mapping[str, int]) -> Axes:
         """Those of a dict of ``layouts.parse_mesh``."""
         axis, rows = next(iter(mesh.items()))
-        return cls(rows, mesh["model"], rows if axis == "fsdp" else 1, mesh.get("context", 1))
+        fsdp = 1 if axis == "data" else rows
+        return cls(rows, mesh["model"], fsdp, mesh.get("context", 1))
 
 
 def scale(
@@ -95,6 +96,7 @@ def share_of(config: GPTConfig, axes: Axes) -> GPTConfig:
         num_heads=config.num_heads // axes.model,
         num_key_value_heads=(config.num_key_value_heads or config.num_heads) // axes.model,
         hidden_dim=(config.hidden_dim or 4 * config.width) // axes.model,
+        expert_dim=config.expert_dim and config.expert_dim // axes.model,
     )
 
 

@@ -4,9 +4,8 @@ those of steps its token classifiers with one label."""
 from __future__ import annotations
 
 from tfalign.models.huggingface.bert import CLASSIFIER, ENCODERS
-from tfalign.models.huggingface.gpt2 import GPT2
+from tfalign.models.huggingface.decoders import DECODERS
 from tfalign.models.huggingface.heads import LABELS, SCORE, has_one_label, tied_unless_stored
-from tfalign.models.huggingface.llama import DECODERS
 from tfalign.models.huggingface.own import TFALIGN_GPT
 from tfalign.models.huggingface.shapes import score_shapes
 from tfalign.models.huggingface.tables import Architecture
@@ -23,7 +22,6 @@ _ONE_LABEL = {
     "uses": LABELS,
     "shapes": score_shapes,
 }
-_DECODERS = {"GPT2": GPT2} | DECODERS
 _UNTIED = {"adapt": tied_unless_stored}
 
 
@@ -36,7 +34,7 @@ ARCHITECTURES = (
         _scorer(
             f"{name}ForSequenceClassification", family, RewardModel, SCORE, **_ONE_LABEL, **_UNTIED
         )
-        for name, family in _DECODERS.items()
+        for name, family in DECODERS.items()
     ),
     *(
         _scorer(
@@ -54,7 +52,7 @@ ARCHITECTURES = (
             **_ONE_LABEL,
             **_UNTIED,
         )
-        for name, family in _DECODERS.items()
+        for name, family in DECODERS.items()
     ),
     _scorer(
         "TfalignProcessRewardModel", TFALIGN_GPT, ProcessRewardModel, SCORE, shapes=score_shapes

@@ -180,7 +180,7 @@ class PretrainOptions(TrainingOptions):
         UpdateOptions(learning_rate=2e-3, warmup_steps=50, weight_decay=0.1)
     )
     vocab_size: int = option(1024, "Vocabulary size of the tokenizer that is trained.", at_least=2)
-    preset: str = option("mini", "Preset of models.gpt.PRESETS.")
+    preset: str = option("mini", "Preset of models.gpt_config.PRESETS.")
     width: int | None = option(None, "Hidden size; none: the preset's.", at_least=1)
     num_layers: int | None = option(None, "Number of blocks; none: the preset's.", at_least=1)
     num_heads: int | None = option(None, "Attention heads; none: the preset's.", at_least=1)
@@ -310,7 +310,7 @@ class DeviceOptions:
     tpu: str = option("local", "TensorFlow: name or address of the TPU of --strategy=tpu.")
     mesh: str | None = option(
         None,
-        'JAX: mesh axes, such as "data:8", "fsdp:2,model:4" or "fsdp:2,context:4"; none: one device.',
+        'JAX: mesh axes, such as "data:8", "fsdp:2,model:4", "expert:8" or "fsdp:2,context:4"; none: one device.',
     )
     multihost: bool = option(
         False, "JAX: join the processes of other machines, see docs/devices.md."

@@ -10,6 +10,8 @@ from keras import ops, tree
 
 from tfalign import backend
 from tfalign.functional.magnitude import global_norm
+from tfalign.layers import has_experts
+from tfalign.layers.routing import collected, total
 from tfalign.training.guard import Guard
 from tfalign.training.stacked_update import StackedUpdate
 from tfalign.types import Array
@@ -20,7 +22,8 @@ class Learner:
 
     Gradients are those of the global mean: sums of losses and of weights are added up over
     micro-batches (and replicas) before one is divided by the other, so accumulation, replicas and
-    ragged lengths change nothing but rounding. Clipping, schedules, weight decay and averaging of
+    ragged lengths change nothing but rounding. To the loss of a model with mixtures of experts their load-balancing
+    loss is added, in mean over tokens and layers, whatever the objective. Clipping, schedules, weight decay and averaging of
     weights are the optimizer's.
 
     An update whose loss or gradient is not finite, on any replica and in any micro-batch, is skipped:
@@ -58,6 +61,7 @@ class Learner:
         self.objective = objective
         self.optimizer = optimizer
         self.accumulate = accumulate
+        self._routes = has_experts(model)
         strategy = strategy or backend.strategy()
         self.parts = accumulate * backend.replicas(strategy)
         if strategy is None:
@@ -72,7 +76,7 @@ class Learner:
                 optimizer.build(model.trainable_variables)
                 self._guard = Guard(model, optimizer, max_skipped)
             self._update = ReplicatedUpdate(
-                strategy, model, optimizer, self._guard, self._sums, summary
+                strategy, model, optimizer, self._guard, self._sums, summary, self._divisors()
             )
             self._stacks = None
 
@@ -117,23 +121,40 @@ class Learner:
         guard.counts.assign(skipped)
         return scalars | {"skipped_updates": ops.cast(skipped[0], "float32")}, skipped
 
-    def _sums(self, batch):
-        """Sums over the batch: (loss, weight, metrics, gradients)."""
+    def _sums(self, batch, whole=None):
+        """Sums over the batch: (loss, weight, metrics, gradients); ``whole`` as of ``_micro_step``."""
+        if self._routes and whole is None and self.accumulate > 1:
+            whole = self._weights(batch)
+        return self._over_parts(lambda part: self._micro_step(part, whole), batch)
+
+    def _over_parts(self, function, batch):
+        """The sums of a function over the micro-batches of a batch."""
         if self.accumulate == 1:
-            return self._micro_step(batch)
+            return function(batch)
         cut = tree.map_structure(self._cut, batch, none_is_leaf=False)
-        first = self._micro_step(_micro_batch(cut, 0))
+        first = function(_micro_batch(cut, 0))
 
         def add(index, sums):
-            more = self._micro_step(_micro_batch(cut, index))
-            return tree.map_structure(ops.add, sums, more)
+            return tree.map_structure(ops.add, sums, function(_micro_batch(cut, index)))
 
         return backend.fori_loop(1, self.accumulate, add, first)
 
-    def _micro_step(self, batch):
+    def _micro_step(self, batch, whole):
+        """Sums over a micro-batch; ``whole``: weight and routed tokens of the batch it is part of, None where it is
+        all of it."""
+
         def loss():
-            loss_sum, weight, metrics = self.objective(self.model, batch)
-            return loss_sum, (weight, metrics)
+            if not self._routes:
+                loss_sum, weight, metrics = self.objective(self.model, batch)
+                return loss_sum, (weight, metrics)
+            loss_sum, weight, metrics, sums = self._routed(batch)
+            weights = (weight, sums.tokens) if whole is None else whole
+            share = ops.stop_gradient(weights[0] / ops.maximum(weights[1], 1.0))
+            routing = {
+                "router_balance": (sums.balance, sums.tokens),
+                "dropped_tokens": (sums.dropped, sums.chosen),
+            }
+            return loss_sum + share * sums.loss, (weight, metrics | routing)
 
         loss_sum, (weight, metrics), gradients = backend.value_and_grad(
             loss, self.model.trainable_variables
@@ -141,6 +162,25 @@ class Learner:
         if self._stacks is not None:
             gradients = self._stacks.join(gradients)
         return loss_sum, weight, metrics, gradients
+
+    def _routed(self, batch):
+        """What the objective returns, and the ``RoutingSums``."""
+        with collected() as records:
+            returned = self.objective(self.model, batch)
+        return *returned, total(records)
+
+    def _weights(self, batch):
+        """(weight, routed tokens) of a batch. Both rest on its masks alone: the compiler leaves the model out."""
+
+        def weights(part):
+            _, weight, _, sums = self._routed(part)
+            return weight, sums.tokens
+
+        return self._over_parts(weights, batch)
+
+    def _divisors(self):
+        """``_weights`` where the loss needs them, for replicas; else None."""
+        return self._weights if self._routes else None
 
     def _cut(self, x):
         rows = x.shape[0]

@@ -27,6 +27,8 @@ class ReplicatedUpdate:
         guard: guard.Guard, which says what update is not made.
         sums: ``batch -> (loss, weight, metrics, gradients)``, all sums over the batch.
         summary: ``(loss, weight, metrics, mean gradients) -> dict``, what an update reports.
+        weights: ``batch -> sums``, of which those of all replicas are the second argument of ``sums``; None for
+            none.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class ReplicatedUpdate:
         guard: Guard,
         sums: Callable,
         summary: Callable,
+        weights: Callable | None = None,
     ) -> None:
         self.strategy = strategy
         self.model = model
@@ -44,6 +47,7 @@ class ReplicatedUpdate:
         self.guard = guard
         self._summary = summary
         self._sums = backend.jit(sums, model.variables)
+        self._weights = None if weights is None else backend.jit(weights, model.variables)
         self._run = tf.function(self._distributed, autograph=False)
 
     @property
@@ -72,7 +76,10 @@ class ReplicatedUpdate:
         context = tf.distribute.get_replica_context()
         state = self.guard.forward_state
         before = [backend.read(variable) for variable in state]
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(batch))
+        given = [batch]
+        if self._weights is not None:
+            given.append(context.all_reduce(tf.distribute.ReduceOp.SUM, self._weights(batch)))
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, self._sums(*given))
         loss, weight, metrics, gradients = sums
         gradients = [gradient / tf.maximum(weight, 1e-8) for gradient in gradients]
         scalars = self._summary(loss, weight, metrics, gradients)

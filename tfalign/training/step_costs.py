@@ -89,10 +89,11 @@ class _Shape(NamedTuple):
     heads: int
     queries: int  # H D
     keys: int  # G D
-    hidden: int
+    hidden: float  # in mean over blocks; of a mixture all experts' together, as without a capacity they compute
     inner: int  # matrices from width to hidden
     layers: int
     vocab: int
+    experts: int  # of all blocks
 
     @property
     def matrices(self):
@@ -103,15 +104,21 @@ class _Shape(NamedTuple):
 
 def _shape(config):
     head_dim = config.head_dim or config.width // config.num_heads
+    hidden, mixtures = config.hidden_dim or 4 * config.width, 0
+    if config.num_experts is not None:
+        mixtures = config.num_layers - len(config.dense_blocks)
+        of_experts = config.num_experts * (config.expert_dim or hidden)
+        hidden += (of_experts - hidden) * mixtures / config.num_layers
     return _Shape(
         config.width,
         config.num_heads,
         config.num_heads * head_dim,
         (config.num_key_value_heads or config.num_heads) * head_dim,
-        config.hidden_dim or 4 * config.width,
+        hidden,
         2 if config.gated else 1,
         config.num_layers,
         config.vocab_size,
+        mixtures * (config.num_experts or 0),
     )
 
 
@@ -122,12 +129,15 @@ def count_parameters(config: GPTConfig) -> int:
     of_output = config.attention_output_bias
     of_output = of_inputs if of_output is None else of_output
     norm = s.width * (2 if config.norm == "layer" else 1)
+    norms = 4 if config.norm_placement == "both" else 2
     biases = of_inputs * (s.queries + 2 * s.keys) + of_output * s.width
-    biases += config.use_bias * (s.inner * s.hidden + s.width)
+    if config.num_experts is None:
+        biases += config.use_bias * (s.inner * s.hidden + s.width)
     head_norms = 2 * s.queries // s.heads if config.head_norm else 0
-    block = s.matrices + biases + 2 * norm + head_norms
+    block = biases + norms * norm + head_norms
     positions = s.width * config.max_positions if config.rotary_base is None else 0
-    return count_tables(config) + positions + s.layers * block + norm
+    others = count_tables(config) + positions + norm + s.width * s.experts  # with routers
+    return others + count_matrices(config) + s.layers * block
 
 
 def count_tables(config: GPTConfig) -> int:
@@ -139,14 +149,17 @@ def count_tables(config: GPTConfig) -> int:
 def count_matrices(config: GPTConfig) -> int:
     """Weights of the matrices of all blocks."""
     s = _shape(config)
-    return s.layers * s.matrices
+    return round(s.layers * s.matrices)
 
 
 def count_adapters(config: GPTConfig, rank: int) -> int:
     """Weights of adapters of a rank on all Dense layers of the blocks."""
     s = _shape(config)
     attention = 2 * (s.width + s.queries) + 2 * (s.width + s.keys)
-    return s.layers * rank * (attention + (s.inner + 1) * (s.width + s.hidden))
+    dense = s.layers if config.num_experts is None else len(config.dense_blocks)
+    hidden = config.hidden_dim or 4 * s.width
+    adapters = s.layers * attention + dense * (s.inner + 1) * (s.width + hidden)
+    return rank * (adapters + (s.layers - dense) * s.width + s.experts)  # with routers
 
 
 def forward_flops(

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and DistilBERT (transformers' configuration and modeling files of these names)."""
+"""BERT, RoBERTa, XLM-R and DistilBERT (transformers' configuration and modeling files of these names)."""
 
 from __future__ import annotations
 
@@ -143,6 +143,8 @@ ROBERTA = BERT_FAMILY._replace(
     write=_moved_positions(_SKIPPED),
 )
 
+XLM_ROBERTA = ROBERTA._replace(model_type="xlm-roberta")
+
 # DistilBERT: no token types, and a pooler in its sequence classifier alone
 
 DISTILBERT = BERT_FAMILY._replace(
@@ -197,13 +199,16 @@ def _masked_lm(dense, norm, bias):
     )
 
 
-# head -> its rows in a BERT, a RoBERTa and a DistilBERT
+_ROBERTA_CLASSIFIER = (
+    *linear("backbone.pooler", "classifier.dense"),
+    *linear("head.dense", "classifier.out_proj"),
+)
+_ROBERTA_MASKED_LM = _masked_lm("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")
+# head -> its rows in each family
 CLASSIFIER = {
     "Bert": linear("head.dense", "classifier"),
-    "Roberta": (
-        *linear("backbone.pooler", "classifier.dense"),
-        *linear("head.dense", "classifier.out_proj"),
-    ),
+    "Roberta": _ROBERTA_CLASSIFIER,
+    "XLMRoberta": _ROBERTA_CLASSIFIER,
     "DistilBert": (
         *linear("backbone.pooler", "pre_classifier"),
         *linear("head.dense", "classifier"),
@@ -215,16 +220,23 @@ _MASKED_LM = {
         "cls.predictions.transform.LayerNorm",
         "cls.predictions.bias",
     ),
-    "Roberta": _masked_lm("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "Roberta": _ROBERTA_MASKED_LM,
+    "XLMRoberta": _ROBERTA_MASKED_LM,
     "DistilBert": _masked_lm("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
 }
 _DROPOUT = labelled("classifier_dropout", "hidden_dropout_prob")
 _CLASSIFIER_DROPOUT = {
     "Bert": (_DROPOUT, _DROPOUT),
     "Roberta": (_DROPOUT, _DROPOUT),
+    "XLMRoberta": (_DROPOUT, _DROPOUT),
     "DistilBert": (labelled("seq_classif_dropout", default=0.2), labelled("dropout")),
 }
-ENCODERS = {"Bert": BERT_FAMILY, "Roberta": ROBERTA, "DistilBert": DISTILBERT}
+ENCODERS = {
+    "Bert": BERT_FAMILY,
+    "Roberta": ROBERTA,
+    "XLMRoberta": XLM_ROBERTA,
+    "DistilBert": DISTILBERT,
+}
 
 
 def _architectures(name, family):

@@ -15,6 +15,21 @@ from tfalign.models.huggingface.tables import Architecture, Row
 from tfalign.models.huggingface.tensors import FLOATS, Held
 
 
+class Part(NamedTuple):
+    """An element of a variable's first axis: of the weights of all experts those of one."""
+
+    whole: Any
+    number: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.whole.shape)[1:]
+
+    @property
+    def dtype(self) -> str:
+        return self.whole.dtype
+
+
 class BoundRow(NamedTuple):
     row: Row
     owner: Any
@@ -31,11 +46,15 @@ def bound(architecture: Architecture, model: keras.Model) -> list[BoundRow]:
     found, placed = [], set()
     for row, owner, names in _named_rows(architecture, model, model.config):
         variables = [attribute(owner, path) for path in row.paths]
-        if any(variable is None or id(variable) in placed for variable in variables):
+        keys = {(id(variable), row.part) for variable in variables}
+        if any(variable is None for variable in variables) or keys & placed:
             continue
-        placed |= {id(variable) for variable in variables}
+        placed |= keys
+        if row.part is not None:
+            variables = [Part(variable, row.part) for variable in variables]
         found.append(BoundRow(row, owner, variables, names))
-    homeless = [weight.path for weight in model.weights if id(weight) not in placed]
+    with_a_place = {variable for variable, _ in placed}
+    homeless = [weight.path for weight in model.weights if id(weight) not in with_a_place]
     if homeless:
         raise ValueError(f"{architecture.name} has no place for {', '.join(homeless)}")
     return found
@@ -88,6 +107,8 @@ def named_modules(model: keras.Model) -> dict[str, tuple[Any, dict[str, Row]]]:
     modules: dict[str, tuple[Any, dict[str, Row]]] = {}
     placed = set()
     for row, owner, names in _named_rows(fitting(model), model, model.config):
+        if row.part is not None:  # a part of a module
+            continue
         module, _, part = names[0].rpartition(".")
         if not any(attribute(owner, path) is None for path in row.paths):
             starts = {(id(attribute(owner, path.rpartition(".")[0])), path) for path in row.paths}
@@ -125,13 +146,16 @@ def check_header(
             f" Received: {len(tensors)} tensors"
         )
     shapes = {**architecture.family.shapes(config), **architecture.shapes(config, head)}
-    placed: set[str] = set()
+    placed: set[tuple[str, int | None]] = set()
     for row, _, names in _named_rows(architecture, None, config):
         paths = [path.removeprefix("backbone.") for path in row.paths]
         expected = [shape_of(path, shapes) for path in paths]
-        if None in expected or UNKNOWN in expected or placed & set(paths):
+        keys = {(path, row.part) for path in paths}
+        if None in expected or UNKNOWN in expected or placed & keys:
             continue
-        placed |= set(paths)
+        placed |= keys
+        if row.part is not None:
+            expected = [shape[1:] for shape in expected]
         name = held_name(row, names, tensors, directory)
         if name is not None:
             check_shape(directory, tensors[name], row.transform.file_shape(expected))

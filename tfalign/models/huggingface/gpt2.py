@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tfalign.models.gpt import GPTConfig
-from tfalign.models.huggingface.heads import decoder_architectures
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.huggingface.leftovers import is_causal_mask, is_masking_number
 from tfalign.models.huggingface.shapes import gpt_shapes
 from tfalign.models.huggingface.tables import (
@@ -17,6 +16,17 @@ from tfalign.models.huggingface.tables import (
     table,
 )
 
+# settings that a GPT-2 and a Llama do not have
+PLAIN_GPT = {
+    "local_rotary_base": None,
+    "norm_placement": "input",
+    "query_pre_attention_scalar": lambda config: config.head_dim,
+    "attention_softcap": None,
+    "logit_softcap": None,
+    "scaled_embedding": False,
+    "num_experts": None,
+}
+
 
 def complete_gpt(config: GPTConfig) -> GPTConfig:
     """A configuration without None where None stands for something."""
@@ -25,10 +35,14 @@ def complete_gpt(config: GPTConfig) -> GPTConfig:
     windowed = config.windowed_blocks
     if windowed is None:
         windowed = tuple(range(1, config.num_layers, 2))
+    head_dim = config.head_dim or config.width // config.num_heads
+    hidden_dim = config.hidden_dim or 4 * config.width
     return config.replace(
         num_key_value_heads=config.num_key_value_heads or config.num_heads,
-        head_dim=config.head_dim or config.width // config.num_heads,
-        hidden_dim=config.hidden_dim or 4 * config.width,
+        head_dim=head_dim,
+        query_pre_attention_scalar=config.query_pre_attention_scalar or head_dim,
+        hidden_dim=hidden_dim,
+        expert_dim=None if config.num_experts is None else config.expert_dim or hidden_dim,
         attention_bias=attention_bias,
         attention_output_bias=attention_bias if output_bias is None else output_bias,
         attention_dropout=_or(config.attention_dropout, config.dropout),
@@ -83,7 +97,8 @@ GPT2 = Family(
     model_type="gpt2",
     config_class=GPTConfig,
     fields=_FIELDS,
-    fixed={
+    fixed=PLAIN_GPT
+    | {
         "num_key_value_heads": lambda config: config.num_heads,
         "head_dim": lambda config: config.width // config.num_heads,
         "rotary_base": None,
@@ -119,4 +134,3 @@ GPT2 = Family(
     complete=complete_gpt,
     read=_read,
 )
-ARCHITECTURES = decoder_architectures("GPT2", GPT2, "LMHeadModel")

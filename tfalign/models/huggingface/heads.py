@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfalign.models.gpt import GPT, GPTConfig
+from tfalign.models.gpt import GPT
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.huggingface.kinds import COUNT, OBJECT, is_number, shortened
 from tfalign.models.huggingface.shapes import classifier_shapes
 from tfalign.models.huggingface.tables import (
@@ -99,11 +100,12 @@ def tied_unless_stored(config: GPTConfig, tensors: Mapping[str, Held]) -> GPTCon
 def decoder_architectures(
     name: str, family: Family, language_model: str
 ) -> tuple[Architecture, ...]:
-    """A family's language model, its backbone and its classifier of texts."""
+    """A family's language model, by its class, and its backbone and classifier of texts, by what their classes
+    begin with."""
     of_trunk = {"prefix": family.prefix}
     return (
         Architecture(
-            name + language_model,
+            language_model,
             family,
             CausalLM,
             (READOUT,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfalign.models.gpt import GPTConfig
+from tfalign.models.gpt_config import GPTConfig
 from tfalign.models.huggingface.gpt2 import complete_gpt
 from tfalign.models.huggingface.heads import READOUT
 from tfalign.models.huggingface.shapes import gpt_shapes, neural_ngram_shapes, recurrent_shapes
@@ -19,7 +19,14 @@ def _own_rows(config):
     norms = ("gamma", "beta") if config.norm == "layer" else ("scale",)
     dense = [f"attention.{name}" for name in ("query", "key", "value", "output_projection")]
     dense += [f"feed_forward.{name}" for name in ("gate", "inner", "outer")]
-    block = [f"{norm}.{part}" for norm in ("attention_norm", "feed_forward_norm") for part in norms]
+    placed = [
+        f"{layer}_{norm}"
+        for layer in ("attention", "feed_forward")
+        for norm in ("norm", "output_norm")
+    ]
+    block = [f"{norm}.{part}" for norm in placed for part in norms]
+    block += ["feed_forward.router.kernel"]
+    block += [f"feed_forward.experts.{name}" for name in ("gate", "inner", "outer")]
     block += ["attention.query_norm.scale", "attention.key_norm.scale"]
     block += [f"{layer}.{part}" for layer in dense for part in ("kernel", "bias")]
     paths = ["token_embedding.embeddings", "position_embedding.embeddings"]

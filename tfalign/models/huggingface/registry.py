@@ -15,8 +15,7 @@ import keras
 from tfalign.models.huggingface.tables import Architecture
 
 _MODULES = (
-    "tfalign.models.huggingface.gpt2",
-    "tfalign.models.huggingface.llama",
+    "tfalign.models.huggingface.decoders",
     "tfalign.models.huggingface.own",
     "tfalign.models.huggingface.bert",
     "tfalign.rewards.architectures",

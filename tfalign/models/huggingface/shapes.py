@@ -1,8 +1,8 @@
 """The shapes of a model's weights, from its configuration alone: a file's header is checked against them
 before anything is built, so that a configuration of a kilobyte cannot ask for a terabyte.
 
-Tables are by path, as in ``Row.paths``: without "backbone." and, in a block, "blocks.0."; None where a
-model of the configuration has no such weight.
+Tables are by path, as in ``Row.paths``: without "backbone." and, in a block, "blocks.0.", unless a block differs
+from the others; None where a model of the configuration has no such weight.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def shape_of(
 ) -> tuple[int, ...] | None | object:
     """The shape of a row's weight, None where there is no such weight, or ``UNKNOWN``."""
     path = path.removeprefix(_PREFIX)
-    return shapes.get(_BLOCK.sub("", path, count=1), UNKNOWN)
+    return shapes.get(path, shapes.get(_BLOCK.sub("", path, count=1), UNKNOWN))
 
 
 def dense(path: str, inputs: int, outputs: int, use_bias: bool = True) -> Shapes:
@@ -33,11 +33,21 @@ def dense(path: str, inputs: int, outputs: int, use_bias: bool = True) -> Shapes
 
 
 def _norm(path, width, kind="layer"):
-    has_layer_norm = kind == "layer"
+    """``kind`` as in ``layers.normalization``; None for no norm."""
+    of_layer_norm = (width,) if kind == "layer" else None
+    scale = None if kind in (None, "layer") else (width,)
+    return {f"{path}.gamma": of_layer_norm, f"{path}.beta": of_layer_norm, f"{path}.scale": scale}
+
+
+def _block_norms(config):
+    c = config
+    of_input = None if c.norm_placement == "output" else c.norm
+    of_output = None if c.norm_placement == "input" else c.norm
     return {
-        f"{path}.gamma": (width,) if has_layer_norm else None,
-        f"{path}.beta": (width,) if has_layer_norm else None,
-        f"{path}.scale": None if has_layer_norm else (width,),
+        **_norm("attention_norm", c.width, of_input),
+        **_norm("feed_forward_norm", c.width, of_input),
+        **_norm("attention_output_norm", c.width, of_output),
+        **_norm("feed_forward_output_norm", c.width, of_output),
     }
 
 
@@ -53,22 +63,48 @@ def gpt_shapes(config: ModelConfig) -> Shapes:
         if c.rotary_base is None
         else None,
         **_norm("final_norm", width, c.norm),
-        **_norm("attention_norm", width, c.norm),
-        **_norm("feed_forward_norm", width, c.norm),
+        **_block_norms(c),
         **dense("attention.query", width, queries, c.attention_bias),
         **dense("attention.key", width, keys, c.attention_bias),
         **dense("attention.value", width, keys, c.attention_bias),
         **dense("attention.output_projection", queries, width, c.attention_output_bias),
         "attention.query_norm.scale": head,
         "attention.key_norm.scale": head,
-        **dense("feed_forward.inner", width, c.hidden_dim, c.use_bias),
-        **dense("feed_forward.outer", c.hidden_dim, width, c.use_bias),
-        **(
-            dense("feed_forward.gate", width, c.hidden_dim, c.use_bias)
-            if c.gated
-            else dict.fromkeys(("feed_forward.gate.kernel", "feed_forward.gate.bias"))
-        ),
+        **_feed_forwards(c),
     }
+
+
+def _feed_forward(config):
+    c = config
+    inner = ("gate", "inner") if c.gated else ("inner",)
+    shapes = dict.fromkeys(("feed_forward.gate.kernel", "feed_forward.gate.bias"))
+    for name in inner:
+        shapes |= dense(f"feed_forward.{name}", c.width, c.hidden_dim, c.use_bias)
+    return shapes | dense("feed_forward.outer", c.hidden_dim, c.width, c.use_bias)
+
+
+def _experts(config):
+    c, count = config, config.num_experts or 0
+    wide, narrow = (count, c.width, c.expert_dim), (count, c.expert_dim, c.width)
+    return {
+        "feed_forward.experts.gate": wide,
+        "feed_forward.experts.inner": wide,
+        "feed_forward.experts.outer": narrow,
+        **dense("feed_forward.router", c.width, count, use_bias=False),
+    }
+
+
+def _feed_forwards(config):
+    """Of plain networks and of experts: a block has those of one kind."""
+    plain, experts = _feed_forward(config), _experts(config)
+    if config.num_experts is None:
+        return plain | dict.fromkeys(experts)
+    absent = {
+        f"blocks.{block}.{path}": None
+        for block in range(config.num_layers)
+        for path in (experts if block in config.dense_blocks else plain)
+    }
+    return plain | experts | absent
 
 
 def bert_shapes(config: ModelConfig) -> Shapes:

@@ -29,6 +29,12 @@ def _part(tensor, shapes):
 
 SAME = Transform(lambda a: a[0], lambda t, _: [t], lambda s: s[0], axis=0)
 TRANSPOSED = Transform(lambda a: a[0].T, lambda t, _: [t.T], lambda s: s[0][::-1], axis=1)
+SIDE_BY_SIDE = Transform(  # Linears whose outputs stand one behind the other
+    lambda a: np.concatenate([kernel.T for kernel in a]),
+    lambda t, shapes: _part(t.T, shapes),
+    lambda s: (sum(shape[1] for shape in s), s[0][0]),
+    axis=None,
+)
 JOINED = Transform(_join, _part, lambda s: (*s[0][:-1], sum(shape[-1] for shape in s)), axis=0)
 
 
@@ -42,6 +48,7 @@ class Row(NamedTuple):
     name: str  # in the file
     transform: Transform = SAME
     optional: bool = False  # a file may lack it; the weights then stay as initialised
+    part: int | None = None  # of the weights' first axis, where a tensor holds but one: an expert's
 
 
 class Field(NamedTuple):
@@ -124,6 +131,11 @@ def conv1d(paths: Sequence[str], name: str) -> tuple[Row, ...]:
     )
 
 
+def expert(path: str, name: str, number: int) -> Row:
+    """A torch Linear of one expert; the weights of all are one array [E, inputs, outputs]."""
+    return Row((path,), f"{name}.weight", TRANSPOSED._replace(axis=None), part=number)
+
+
 def optional(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Rows that a file may lack; the weights then stay as initialised."""
     return tuple(row._replace(optional=True) for row in rows)
@@ -134,19 +146,24 @@ def layer_norm(path: str, name: str) -> tuple[Row, ...]:
 
 
 def table(
-    rows: Sequence[Row], block_rows: Sequence[Row], block_name: str
+    rows: Sequence[Row],
+    block_rows: Sequence[Row],
+    block_name: str,
+    of_experts: Callable[[int], Sequence[Row]] = lambda number: (),
 ) -> Callable[[Any], tuple[Row, ...]]:
     """A function of the configuration: ``rows``, and those of every block, its number put into the
-    name."""
+    name; ``of_experts`` gives those of an expert in a block."""
 
     def all_rows(config):
+        experts = range(getattr(config, "num_experts", None) or 0)
+        of_block = (*block_rows, *(row for number in experts for row in of_experts(number)))
         of_blocks = (
             row._replace(
                 paths=tuple(f"blocks.{index}.{path}" for path in row.paths),
                 name=f"{block_name.format(index)}.{row.name}",
             )
             for index in range(config.num_layers)
-            for row in block_rows
+            for row in of_block
         )
         return (*rows, *of_blocks)
 

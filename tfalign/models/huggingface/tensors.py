@@ -105,4 +105,7 @@ def read_into(variables: Sequence[keras.Variable], transform: Transform, held: H
                 f"{held.file}: tensor {held.name!r} holds a number that is not finite."
             )
         for variable, array in zip(variables, transform.from_file(piece, shapes)):
-            backend.assign_part(variable, array, start, transform.axis)
+            if hasattr(variable, "whole"):  # a binding.Part
+                backend.assign_part(variable.whole, array[None], variable.number, axis=0)
+            else:
+                backend.assign_part(variable, array, start, transform.axis)

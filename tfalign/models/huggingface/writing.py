@@ -25,7 +25,7 @@ from tfalign.files import (
     to_json,
     write_synced,
 )
-from tfalign.models.huggingface.binding import bound
+from tfalign.models.huggingface.binding import Part, bound
 from tfalign.models.huggingface.configuration import (
     CONFIG,
     entries_from_model,
@@ -131,7 +131,7 @@ def _write_shards(folder, shards, directory):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors" if shards[1:] else WEIGHTS
         tensors = {}
         for row, _, variables, names in shard:
-            arrays = [backend.to_numpy(v) for v in variables]
+            arrays = [_array(v) for v in variables]
             tensors[names[0]] = np.asarray(row.transform.to_file(arrays), order="C")
             if not np.isfinite(tensors[names[0]]).all():
                 raise ValueError(
@@ -149,6 +149,12 @@ def _write_shards(folder, shards, directory):
     return files
 
 
+def _array(variable):
+    if isinstance(variable, Part):
+        return backend.to_numpy(variable.whole)[variable.number]
+    return backend.to_numpy(variable)
+
+
 def as_permitted(file: Path, like: Path) -> None:
     """Makes durable what safetensors wrote, readable by whom the umask says, as ``like`` is; it makes
     files that their owner alone reads."""
@@ -161,7 +167,7 @@ def _hand_in(shards):
     for shard in shards:
         for row in shard:
             for variable in row.variables:
-                backend.to_numpy(variable)
+                _array(variable)
 
 
 def _move_into_place(writing, directory, files):
