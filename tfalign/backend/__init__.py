@@ -37,6 +37,7 @@ import keras
 if keras.backend.backend() == "tensorflow":
     from tfalign.backend.tensorflow import (
         assign_part,
+        by_rows,
         fori_loop,
         has_value,
         if_true,
@@ -61,6 +62,7 @@ if keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "jax":
     from tfalign.backend.jax import (
         assign_part,
+        by_rows,
         fori_loop,
         has_value,
         if_true,
@@ -103,6 +105,7 @@ def replicas(distribution: Any = None) -> int:
 
 __all__ = [
     "assign_part",
+    "by_rows",
     "fori_loop",
     "gather_from_processes",
     "has_value",

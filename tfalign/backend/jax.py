@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import keras
 
-from tfalign.backend import jax_ahead, jax_devices
+from tfalign.backend import jax_ahead, jax_context, jax_devices
 from tfalign.backend.programs import warn_of_many
 
 
@@ -206,6 +206,19 @@ def kernel_attention(
     from tfalign.backend.jax_splash import splash_attention  # takes its time to import
 
     return splash_attention(queries, keys, values, **rule)
+
+
+def by_rows(function: Callable, x: jax.Array) -> jax.Array:
+    """As in ``backend.tensorflow``."""
+    if (
+        len(x.shape) < 3
+        or None in x.shape
+        or jax_devices.platform() != "cpu"
+        or jax_context.parts() > 1
+    ):
+        return function(x)
+    y = function(keras.ops.reshape(x, (-1, x.shape[-1])))
+    return keras.ops.reshape(y, (*x.shape[:-1], y.shape[-1]))
 
 
 def read(variable: keras.Variable) -> jax.Array:

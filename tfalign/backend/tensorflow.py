@@ -232,6 +232,22 @@ def on_own_queries(
     return attend(queries, keys, values, query_documents, key_documents, 0)
 
 
+def by_rows(function: Callable, x: Any) -> Any:
+    """What a function makes of an array's last axis, such as a product with a matrix.
+
+    JAX's gradient of a product with a matrix, of an array of three axes, is one that XLA on CPUs transposes the array
+    for, and computes again what leads to it; so there the function gets a matrix.
+
+    Args:
+        function: ``float[..., W] -> float[..., U]``, of each row by itself.
+        x: float[..., W].
+
+    Returns:
+        float[..., U].
+    """
+    return function(x)
+
+
 def read(variable: keras.Variable) -> tf.Tensor:
     """A Keras variable's value as it is now, whatever is assigned to it later."""
     return tf.convert_to_tensor(variable.value)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from tfalign import backend
 from tfalign.layers.dropout import Dropout
 from tfalign.layers.initializers import Normal
 from tfalign.layers.masks import Visibility, with_keys
@@ -182,8 +183,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def remember(self, context: Array, positions: Array | None = None) -> KeyValueCache:
         """Keys and values of a context float[B, K, C], for ``look_up``: a ``KeyValueCache`` of K columns."""
-        keys = self._turn(self._split(self.key(context)), self.key_norm, positions)
-        return KeyValueCache(keys, self._split(self.value(context)))
+        keys = self._turn(self._split(backend.by_rows(self.key, context)), self.key_norm, positions)
+        return KeyValueCache(keys, self._split(backend.by_rows(self.value, context)))
 
     def look_up(
         self,
@@ -247,7 +248,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._queries(x, query_positions), memory
 
     def _queries(self, x, positions):
-        queries = self._turn(self._split(self.query(x)), self.query_norm, positions)
+        queries = self._turn(self._split(backend.by_rows(self.query, x)), self.query_norm, positions)
         if self.score_width in (None, self.head_dim):
             return queries
         return queries * (self.head_dim / self.score_width) ** 0.5
@@ -265,7 +266,7 @@ class MultiHeadAttention(keras.layers.Layer):
             ops.transpose(heads, (0, 2, 1, 3)),
             (batch, num_queries, self.num_heads * self.head_dim),
         )
-        return self.output_projection(joined)
+        return backend.by_rows(self.output_projection, joined)
 
     def _split(self, x):
         """float[B, T, n D] -> float[B, n, T, D]."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfalign import backend
 from tfalign.layers.initializers import Normal
 from tfalign.types import Array, Shape
 
@@ -57,6 +58,9 @@ class FeedForward(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Array) -> Array:
+        return backend.by_rows(self._network, x)
+
+    def _network(self, x):
         return self.outer(self._activate(self.inner(x)))
 
     def compute_output_shape(self, x_shape: Shape) -> Shape:
@@ -103,7 +107,7 @@ class GatedFeedForward(FeedForward):
         self.gate.build(x_shape)
         super().build(x_shape)
 
-    def call(self, x: Array) -> Array:
+    def _network(self, x):
         return self.outer(self._activate(self.gate(x)) * self.inner(x))
 
 
