@@ -248,7 +248,9 @@ class MultiHeadAttention(keras.layers.Layer):
         return self._queries(x, query_positions), memory
 
     def _queries(self, x, positions):
-        queries = self._turn(self._split(backend.by_rows(self.query, x)), self.query_norm, positions)
+        queries = self._turn(
+            self._split(backend.by_rows(self.query, x)), self.query_norm, positions
+        )
         if self.score_width in (None, self.head_dim):
             return queries
         return queries * (self.head_dim / self.score_width) ** 0.5
