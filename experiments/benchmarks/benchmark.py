@@ -39,6 +39,8 @@ SHAPES = {
     | {"batch": 32, "prompt": 16, "new": 48, "minibatch": 8},
     "medium": {"vocab": 5_000, "width": 256, "layers": 8, "heads": 4}
     | {"batch": 16, "prompt": 32, "new": 64, "minibatch": 4},
+    "gpt2": {"vocab": 50_257, "width": 768, "layers": 12, "heads": 12}
+    | {"batch": 8, "prompt": 64, "new": 64, "minibatch": 4},
     "demo": {"vocab": 1_536, "width": 128, "layers": 2, "heads": 4}
     | {"batch": 64, "prompt": 42, "new": 48, "minibatch": 16, "demo": None},
 }
