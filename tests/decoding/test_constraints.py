@@ -19,7 +19,8 @@ from tfalign.decoding.constraints import (
     states_before,
 )
 from tfalign.environments import mdp
-from tfalign.functional.log_probs import chunked_token_log_probs, entropy, token_log_probs
+from tfalign.functional.log_probs import entropy, token_log_probs
+from tfalign.functional.projected_log_probs import projected_log_probs_and_entropies
 from tfalign.functional.text_state import initial, transition
 from tfalign.models import CausalLM, GPTConfig
 from tfalign.types import Prompts
@@ -250,7 +251,7 @@ def test_the_chunked_read_out_is_the_plain_one(zeros_then_one):
         return restricted(logits, zeros_then_one, states)
 
     def chunked(hidden):
-        return chunked_token_log_probs(hidden, kernel, tokens, 2, 0.7, restrict, states)
+        return projected_log_probs_and_entropies(hidden, kernel, tokens, 2, 0.7, restrict, states)
 
     def plain(hidden):
         logits = restrict(ops.matmul(hidden, kernel), states)

@@ -14,11 +14,11 @@ from tfalign.environments import KLPenalty, TextGenerationMDP
 from tfalign.functional.kl import full_kl
 from tfalign.functional.log_probs import (
     LOWEST,
-    chunked_token_log_probs,
     entropy,
     scale_logits,
     token_log_probs,
 )
+from tfalign.functional.projected_log_probs import projected_log_probs_and_entropies
 from tfalign.language_models import NeuralLanguageModel
 from tfalign.models import Transformer, TransformerConfig
 
@@ -150,10 +150,12 @@ def test_chunked_log_probs_and_their_gradients(temperature):
 
     def run(hidden, kernel, tokens):
         def loss(hidden):
-            log_probs, spread = chunked_token_log_probs(hidden, kernel, tokens, 3, temperature)
+            log_probs, spread = projected_log_probs_and_entropies(
+                hidden, kernel, tokens, 3, temperature
+            )
             return ops.sum(log_probs[:, 1:]) + ops.sum(spread)
 
-        values = chunked_token_log_probs(hidden, kernel, tokens, 3, temperature)
+        values = projected_log_probs_and_entropies(hidden, kernel, tokens, 3, temperature)
         return *values, backend.input_gradient(loss, hidden)[1]
 
     log_probs, spread, gradient = backend.jit(run)(hidden, kernel, tokens)

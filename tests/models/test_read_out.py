@@ -10,7 +10,7 @@ from keras import ops
 from tfalign.decoding.constraints import restriction
 from tfalign.models import CausalLM, GPTConfig, keras_hub
 from tfalign.models import read_out as module
-from tfalign.models.read_out import chunk_by_size, product_kernel, read_out
+from tfalign.models.read_out import chunk_by_size, product_kernel, read_out_with_entropies
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,15 @@ def test_the_size_decides(vocab_size, rows, columns, chunk):
     assert chunk_by_size(rows, columns, vocab_size) == chunk
 
 
-def test_devices_share_the_rows(monkeypatch):
+def test_accelerators_hold_more():
+    assert chunk_by_size(8, 1335, 50_257, platform="tpu") == 0
+    assert chunk_by_size(8, 1336, 50_257, platform="tpu") == 2**26 // 50_257
+    assert chunk_by_size(8, 1336, 50_257, 2, "gpu") == 0
+
+
+def test_devices_share_the_positions(monkeypatch):
     assert module._sharing() == 1
-    monkeypatch.setattr(module, "current_mesh", lambda: {"data": 2, "fsdp": 4, "model": 2})
+    monkeypatch.setattr(module, "current_mesh", lambda: {"fsdp": 4, "model": 2, "context": 2})
     assert module._sharing() == 8
     assert chunk_by_size(8, 1335, 50_257, 8) == 0
     assert chunk_by_size(8, 1336, 50_257, 8) == 8 * 2**24 // 50_257
@@ -52,13 +58,13 @@ def test_logits_that_are_no_product_stay_whole(model, monkeypatch):
     monkeypatch.setattr(module, "MOST_LOGITS", 1)
     logits = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
     tokens = np.array([[0, 1, 2], [3, 4, 0]], "int32")
-    found, entropies = read_out(model, ops.convert_to_tensor(logits), tokens)
+    found, entropies = read_out_with_entropies(model, ops.convert_to_tensor(logits), tokens)
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     chosen = np.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
     np.testing.assert_allclose(found, chosen, rtol=1e-5)
     np.testing.assert_allclose(entropies, -(np.exp(log_probs) * log_probs).sum(-1), rtol=1e-5)
     with pytest.raises(ValueError, match=f"Received: a {type(model).__name__}"):
-        read_out(model, ops.convert_to_tensor(logits), tokens, chunk=2)
+        read_out_with_entropies(model, ops.convert_to_tensor(logits), tokens, chunk=2)
 
 
 class _Ban:
@@ -78,13 +84,17 @@ def test_a_part_at_a_time_is_the_same(rows, constraint, monkeypatch):
     tokens = rng.integers(0, 5, (rows, 7)).astype("int32")
     states = rng.integers(5, 11, (rows, 7)).astype("int32")
     given, restrict = (model, hidden, tokens, 0.7), restriction(constraint)
-    whole = read_out(*given, 0, restrict, states)
+    whole = read_out_with_entropies(*given, 0, restrict, states)
     for chunk in (1, 7, 10, 21, 1000):
-        for one, other in zip(whole, read_out(*given, chunk, restrict, states), strict=True):
+        for one, other in zip(
+            whole, read_out_with_entropies(*given, chunk, restrict, states), strict=True
+        ):
             np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-6)
     monkeypatch.setattr(module, "MOST_LOGITS", 50)
     monkeypatch.setattr(module, "LOGITS_OF_A_CHUNK", 99)
-    for one, other in zip(whole, read_out(*given, None, restrict, states), strict=True):
+    for one, other in zip(
+        whole, read_out_with_entropies(*given, None, restrict, states), strict=True
+    ):
         np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-6)
 
 

@@ -122,9 +122,10 @@ def test_what_options_change():
 
 
 def test_plans_of_configs():
-    assert work_of(PlanOptions(algorithm="ppo")) == Work(64, 48, 48, 16, 4)
+    assert work_of(PlanOptions(algorithm="ppo")) == Work(64, 48, 48, 16, 4, platform="gpu")
     assert work_of(PlanOptions(algorithm="grpo", epochs=2)).epochs == 2
-    assert work_of(PlanOptions(algorithm="sft")) == Work(64, 48, 48)
+    assert work_of(PlanOptions(algorithm="sft")) == Work(64, 48, 48, platform="gpu")
+    assert work_of(PlanOptions(algorithm="sft", check=True)) == Work(64, 48, 48)
     device = device_of(PlanOptions(device="24,50,0.17,1"))
     assert (device.memory, device.bandwidth, device.mixed_bfloat16) == (24, 50, 0.17)
     with pytest.raises(ValueError, match="four numbers, .* Received: tpu"):

@@ -20,6 +20,7 @@
 ``gather_from_processes``  what every process says
 ``wait_for_others``        until every process has come here
 ``process_index``          which of them this one is
+``platform``               what the devices are: "cpu", "gpu" or "tpu"
 ``to_numpy``               a variable's value, whole, wherever its parts lie
 ``own_parts``              the parts of it that this process is to write
 
@@ -54,6 +55,7 @@ if keras.backend.backend() == "tensorflow":
         gather_from_processes,
         jit_rows,
         own_parts,
+        platform,
         process_index,
         strategy,
         to_numpy,
@@ -79,6 +81,7 @@ elif keras.backend.backend() == "jax":
     from tfalign.backend.jax_devices import (
         gather_from_processes,
         own_parts,
+        platform,
         process_index,
         strategy,
         to_numpy,
@@ -118,6 +121,7 @@ __all__ = [
     "kernel_attention",
     "on_own_queries",
     "own_parts",
+    "platform",
     "process_index",
     "read",
     "replicas",

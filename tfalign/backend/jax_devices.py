@@ -123,7 +123,7 @@ def own_parts(variable: keras.Variable) -> list[tuple[tuple[int, ...], np.ndarra
 
 
 def platform() -> str:
-    """Of the devices that a program is traced for, "cpu", "gpu" or "tpu": the mesh's, which need not be here."""
+    """As in ``backend.tensorflow_devices``: the mesh's, which need not be here."""
     mesh, _ = mesh_and_rows()
     return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
 

@@ -38,6 +38,12 @@ def jit_rows(function: Callable, variables: Sequence[keras.Variable] = ()) -> Ca
     return jit(function, variables) if current is None else _RowsOnReplicas(current, function)
 
 
+def platform() -> str:
+    """Of the devices that programs are made for: "cpu", "gpu" or "tpu"."""
+    found = {device.device_type.lower() for device in tf.config.list_logical_devices()}
+    return next((name for name in ("tpu", "gpu") if name in found), "cpu")
+
+
 def process_index() -> int:
     """Which of the processes that train together this one is; the first is 0."""
     resolver = _resolver()

@@ -69,7 +69,7 @@ class NeuralLanguageModel(LanguageModel):
 
     def _scored(self, token_ids):
         hidden = self.model.backbone(token_ids[:, :-1], training=False)
-        return read_out(self.model, hidden, token_ids[:, 1:], chunk=self._chunk)[0]
+        return read_out(self.model, hidden, token_ids[:, 1:], chunk=self._chunk)
 
     def _predicted(self, token_ids, mask):
         logits = self.model(token_ids, padding_mask=mask, last=1, training=False)

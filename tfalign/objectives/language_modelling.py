@@ -39,10 +39,9 @@ class LanguageModelling:
             (loss_sum float32[], weight float32[], metrics); metrics maps a name to a pair
             (sum, weight).
         """
-        hidden = model.backbone(batch.token_ids, segment_ids=batch.segment_ids, training=training)[
-            :, :-1
-        ]
-        targets, mask = batch.token_ids[:, 1:], batch.loss_mask[:, 1:]
+        hidden = model.backbone(batch.token_ids, segment_ids=batch.segment_ids, training=training)
+        # columns stay as many as they are, which devices and tiles divide; the last one has no target
+        targets, mask = (_next_column(x) for x in (batch.token_ids, batch.loss_mask))
         loss = -masked_sum(self.log_probs(model, hidden, targets, training), mask)
         weight = ops.sum(ops.cast(mask, "float32"))
         real = ops.cast(batch.padding_mask, "float32")
@@ -50,5 +49,10 @@ class LanguageModelling:
         return loss, weight, {"tokens_per_row": (tokens, rows)}
 
     def log_probs(self, model: CausalLM, hidden: Array, targets: Array, training: bool) -> Array:
-        """Log-probs of targets int32[B, T - 1] from the states before them: float32[B, T - 1]."""
-        return read_out(model, hidden, targets, chunk=self.chunk)[0]
+        """Log-probs of targets int32[B, T] from the states before them: float32[B, T]."""
+        return read_out(model, hidden, targets, chunk=self.chunk)
+
+
+def _next_column(x):
+    """x[:, 1:] of [B, T], and zeros."""
+    return ops.concatenate([x[:, 1:], ops.zeros_like(x[:, :1])], axis=1)

@@ -15,7 +15,7 @@ from tfalign.functional.aggregation import token_mean
 from tfalign.functional.kl import k3
 from tfalign.functional.masking import masked_sum
 from tfalign.models import Actor, SeparateActorCritic, SharedActorCritic
-from tfalign.models.read_out import read_out
+from tfalign.models.read_out import read_out_with_entropies
 from tfalign.models.response_states import response_states
 from tfalign.types import Array, Metrics, Rollout
 
@@ -104,5 +104,5 @@ class PolicyObjective:
         given = batch.token_ids[:, -length:], batch.constraint_states
         tokens, constraint_states = map(states.gather, given)
         asked = tokens, self.temperature, self.chunk, restriction(self.constraint)
-        read = read_out(model.policy, hidden, *asked, constraint_states)
+        read = read_out_with_entropies(model.policy, hidden, *asked, constraint_states)
         return tuple(map(states.spread, (*read, values)))

@@ -54,7 +54,7 @@ def response_log_probs(
     states = response_states(token_ids, padding_mask, length, batch.packed)
     hidden = states.outputs(model.backbone, training, condition)
     tokens = states.gather(token_ids[:, -length:])
-    log_probs = states.spread(read_out(model, hidden, tokens, temperature, chunk)[0])
+    log_probs = states.spread(read_out(model, hidden, tokens, temperature, chunk))
     per_token = ops.reshape(log_probs, (num_prompts, num_responses, length))
     return ResponseLogProbs(
         masked_sum(per_token, batch.response_mask, axis=-1),

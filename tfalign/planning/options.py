@@ -56,7 +56,7 @@ class PlanOptions:
     chunk: int | None = option(
         None,
         "Positions whose logits are computed at a time; 0: all at once; none: all at once up to 67 million "
-        "logits a device.",
+        "logits on a CPU, 537 million on another device.",
         at_least=0,
     )
     check: bool = option(False, "Run a step and compare with what XLA compiled.")

@@ -144,6 +144,7 @@ def work_of(config: PlanOptions) -> costs.Work:
         config.precision,
         config.remat,
         config.chunk,
+        "cpu" if config.check else "tpu" if config.compile_for else "gpu",
     )
 
 

@@ -145,7 +145,7 @@ def sent_bytes(algorithm: str, models: Models, work: Work, axes: Axes) -> dict[s
     if algorithm not in costs.ON_POLICY:
         rows = work.rows if algorithm == "sft" else 2 * work.rows
         read = {
-            "sft": (columns, columns, columns - 1),
+            "sft": (columns, columns, columns),
             "reward": (columns, columns, 0),
         }.get(algorithm, (columns - 1, response, response))
         return {"update": traffic.update(models.policy, rows, *read)}

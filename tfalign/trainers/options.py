@@ -11,7 +11,7 @@ from tfalign.types import LoRA
 OPTIMIZERS = ("adamw", "adamw_bfloat16", "adam", "adam_bfloat16", "adagrad", "adafactor", "lamb")
 CHUNK_HELP = (
     "Positions whose logits are computed at a time; 0: all at once; none: all at once up to 67 million "
-    "logits a device."
+    "logits on a CPU, 537 million on another device."
 )
 CONSTRAINT_HELP = (
     "Constraint on responses: regex:PATTERN, json:FILE or json:SCHEMA (a JSON schema), with:WORD,WORD or "

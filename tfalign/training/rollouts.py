@@ -326,7 +326,7 @@ class RolloutWorker:
         following = states.gather(constraint_states)
         restrict = restriction(self.config.constraint)
         asked = states.gather(tokens), self.config.temperature, None, restrict
-        log_probs, _ = read_out(model, hidden, *asked, following)
+        log_probs = read_out(model, hidden, *asked, following)
         return states.spread(log_probs)
 
     def _today(self, generation, condition, states, *tokens_and_constraint):

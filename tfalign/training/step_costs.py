@@ -20,8 +20,7 @@ ON_POLICY = ("ppo", "grpo")
 """Algorithms whose costs are those of rollouts and updates on them."""
 
 BYTES = {"float32": 4, "mixed_bfloat16": 2}  # of a number that a block hands on
-_LOGITS_KEPT = 3  # arrays of logits' size: themselves, their exponentials, their gradient
-_LOGITS_KEPT_WITH_ENTROPY = 4  # what an objective of rollouts logs
+_LOGITS_KEPT = 3  # arrays of logits' size on a CPU: themselves, their exponentials, their gradient
 
 
 class Models(NamedTuple):
@@ -64,6 +63,7 @@ class Work:
         remat: whether blocks are computed again in the backward pass.
         chunk: positions whose logits are computed at a time, 0 for all at once; None for what ``models.read_out``
             chooses by their number.
+        platform: of the devices, see ``backend.platform``.
     """
 
     rows: int
@@ -76,6 +76,7 @@ class Work:
     precision: str = "float32"
     remat: bool = False
     chunk: int | None = None
+    platform: str = "cpu"
 
     @property
     def columns(self) -> int:
@@ -247,7 +248,7 @@ def readout_flops(algorithm: str, phase: str, config: GPTConfig, work: Work) -> 
     """What of a phase's operations is the product with the vocabulary's table."""
     if phase == "reward" or algorithm == "reward":
         return 0.0
-    read = work.columns - 1 if algorithm == "sft" else work.response
+    read = work.columns if algorithm == "sft" else work.response
     rows = work.rows if algorithm in ("sft", *ON_POLICY) else 2 * work.rows
     passes = 3 * work.epochs if phase == "update" else 1
     return passes * rows * read * 2.0 * config.width * config.vocab_size
@@ -255,7 +256,7 @@ def readout_flops(algorithm: str, phase: str, config: GPTConfig, work: Work) -> 
 
 def supervised_costs(config: GPTConfig, work: Work) -> Costs:
     """Of an update of pretraining or fine-tuning on rows of text."""
-    return _update_costs(config, work, work.rows, work.columns, logits=work.columns - 1)
+    return _update_costs(config, work, work.rows, work.columns, logits=work.columns)
 
 
 def reward_costs(config: GPTConfig, work: Work) -> Costs:
@@ -285,9 +286,7 @@ def on_policy_costs(
     """
     read = {"last": work.response, "logits": work.response}
     minibatch = work.minibatch or work.rows
-    update = _update_costs(
-        config, work, minibatch, work.columns - 1, logits_kept=_LOGITS_KEPT_WITH_ENTROPY, **read
-    )
+    update = _update_costs(config, work, minibatch, work.columns - 1, **read)
     decoded = work.rows, work.prompt, work.response
     flops = {"generation": decode_flops(config, *decoded)}
     resident = dict(update.resident)
@@ -325,17 +324,16 @@ def kept_bytes(
     last: int | None = None,
     logits: int = 0,
     precision: str = "float32",
-    logits_kept: int = _LOGITS_KEPT,
     remat: bool = False,
     chunk: int | None = None,
+    platform: str = "cpu",
 ) -> float:
     """What a forward pass keeps for the backward pass.
 
     Args:
         config, rows, columns, last, logits: as ``forward_flops``.
         precision: str, see ``Work``.
-        logits_kept: int, arrays of the logits' size.
-        remat, chunk: see ``Work``.
+        remat, chunk, platform: see ``Work``.
     """
     s = _shape(config)
     last = columns if last is None else last
@@ -346,13 +344,16 @@ def kept_bytes(
         numbers += _block_keeps(config, last, columns)
     numbers += 2 * last * s.width  # the last block's states, normalised
     numbers += columns * s.width * (config.rotary_base is None)
-    read = _read_at_once(rows, logits, s.vocab, chunk)
-    return rows * BYTES[precision] * numbers + 4.0 * logits_kept * read * s.vocab
+    read = _read_at_once(rows, logits, s.vocab, chunk, platform)
+    # an accelerator's compiler forms the gradient of logits where it is multiplied
+    of_logit = 4 * _LOGITS_KEPT if platform == "cpu" else BYTES[precision]
+    return rows * BYTES[precision] * numbers + float(of_logit) * read * s.vocab
 
 
-def _read_at_once(rows, logits, vocab, chunk):
+def _read_at_once(rows, logits, vocab, chunk, platform):
     """Positions whose logits are there at once."""
-    chunk = chunk_by_size(rows, logits, vocab) if chunk is None else chunk
+    if chunk is None:
+        chunk = chunk_by_size(rows, logits, vocab, platform=platform)
     return min(chunk or math.inf, rows * logits)
 
 
@@ -391,14 +392,14 @@ def _block_keeps(config, queries, keys):
     return keys * of_key + queries * (of_query + attention)
 
 
-def _update_costs(config, work, rows, columns, last=None, logits=0, logits_kept=_LOGITS_KEPT):
+def _update_costs(config, work, rows, columns, last=None, logits=0):
     weights = count_parameters(config)
     adapters = count_adapters(config, work.lora_rank) if work.lora_rank else 0
     trained = adapters or weights
     gradients = 4.0 * trained
     pieces = work.accumulate if work.accumulate > 2 else 1  # XLA runs two of them side by side
     of_rows = config, rows / pieces, columns, last, logits
-    kept = kept_bytes(*of_rows, work.precision, logits_kept, work.remat, work.chunk)
+    kept = kept_bytes(*of_rows, work.precision, work.remat, work.chunk, work.platform)
     sums = gradients if pieces > 1 else 0.0
     return Costs(
         {"update": update_flops(config, rows, columns, last, logits, work.lora_rank)},
