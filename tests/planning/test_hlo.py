@@ -130,12 +130,20 @@ def test_loops_branches_and_kernels():
 
 
 def test_splash_attention():
-    """Three products of [5, 64] and [7, 64], for 2 rows of 4 heads, and nothing of a kernel of another name."""
-    constraints = "operand_layout_constraints={s8[1,8,8]{2,1,0}, bf16[2,4,5,64]{3,2,1,0}, bf16[2,4,7,64]{3,2,1,0}}"
+    """Three products of [50, 64] and [70, 64], for 2 rows of 4 heads, and nothing of a kernel of another name; five where
+    one makes all gradients, of heads whose columns are the last axis."""
+    constraints = "operand_layout_constraints={s8[1,8,8]{2,1,0}, bf16[2,4,50,64]{3,2,1,0}, bf16[2,4,70,64]{3,2,1,0}}"
     call = f'bf16[4]{{0}} custom-call(%x), custom_call_target="tpu_custom_call", {constraints}'
     done = work_of(_module(f"%splash_mha_dq_no_residuals.1 = {call}", f"%other = {call}"))
-    assert done.kernel_flops == 3 * 2 * 2 * 4 * 5 * 7 * 64
+    assert done.kernel_flops == 3 * 2 * 2 * 4 * 50 * 70 * 64
     assert done.kernels == 2 and done.flops == 0
+    call = (
+        call.replace("50,64", "64,50")
+        .replace("70,64", "64,70")
+        .replace("bf16[4]", "(bf16[2,1,4,50,64])")
+    )
+    done = work_of(_module(f"%splash_mha_dkv_segmented_no_residuals.1 = {call}"))
+    assert done.kernel_flops == 5 * 2 * 2 * 4 * 50 * 70 * 64
 
 
 def test_what_hinders_a_program():

@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tfalign.backend import jax_context, jax_devices
 
 _LANES = 128  # lengths are multiples of it
+_KEYS_AT_ONCE = 1024
 _BLOCKS = (
     512,
     256,
@@ -60,15 +61,25 @@ def _mask(length, causal, window):
     return masks.CausalMask(shape) if causal else masks.FullMask(shape)
 
 
-def _block_sizes(length):
-    size = next(x for x in _BLOCKS if length % x == 0)
+def _block_sizes(num_queries, num_keys, head_dim):
+    """Sizes and layouts. Heads narrower than the lanes lie with their columns along them, as the projections give them:
+    nothing is transposed nor padded. One kernel makes all gradients where a block has all keys: the queries', a part for
+    each block of keys, have one part."""
+    size = next(x for x in _BLOCKS if num_queries % x == 0)
+    layouts = {}
+    if head_dim < _LANES:
+        layouts = {f"{x}_layout": splash.QKVLayout.SEQ_MINOR for x in "qkv"}
+    at_once = num_keys <= _KEYS_AT_ONCE
     return splash.BlockSizes(
         block_q=size,
         block_kv=size,
         block_q_dkv=size,
-        block_kv_dkv=size,
-        block_q_dq=size,
-        block_kv_dq=size,
+        block_kv_dkv=num_keys if at_once else size,
+        block_kv_dkv_compute=size,
+        block_q_dq=None if at_once else size,
+        block_kv_dq=None if at_once else size,
+        use_fused_bwd_kernel=at_once,
+        **layouts,
     )
 
 
@@ -81,7 +92,9 @@ def _on_each_device(mask, score_cap, interpret, queries, keys, values, query_ids
     of_axis = {None: 1} if mesh is None else {None: 1, **mesh.shape}
     kernel = splash.make_splash_mha(
         masks.MultiHeadMask([mask] * queries.shape[1]),
-        block_sizes=_block_sizes(queries.shape[2] // of_axis[context]),
+        block_sizes=_block_sizes(
+            queries.shape[2] // of_axis[context], keys.shape[2], keys.shape[3]
+        ),
         head_shards=of_axis[heads],
         q_seq_shards=of_axis[context],
         attn_logits_soft_cap=score_cap,

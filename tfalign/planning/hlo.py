@@ -20,6 +20,7 @@ _CONVOLUTION = re.compile(r" convolution\(%(\S+), %(\S+)\)(.*) dim_labels=(\w+)_
 _WINDOW = re.compile(r"window=\{([^}]*)\}")
 _SPLASH = re.compile(r"splash_\w+?_(fwd|dkv|dq)_.*operand_layout_constraints=\{(.*)")
 _PRODUCTS = {"fwd": 2, "dkv": 4, "dq": 3}  # of queries, keys, values and gradients with each other
+_PARTS = re.compile(r" = .*\[\d+(?:,\d+){4}\].* custom-call\(")  # dq, of each block of keys
 _HEADS = re.compile(r"(?:bf16|f32)\[(\d+),(\d+),(\d+),(\d+)\]")
 _KERNEL = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # of a custom call
 _CALLED = re.compile(r"(body|calls|to_apply)=%([\w.\-]+)")
@@ -223,7 +224,8 @@ def _splash_flops(line):
     if len(shapes) < 2:
         return 0.0
     queries, keys = ([int(size) for size in shape] for shape in shapes[:2])
-    return 2.0 * _PRODUCTS[found[1]] * math.prod(queries) * keys[2]
+    products = _PRODUCTS[found[1]] + (found[1] == "dkv" and bool(_PARTS.search(line)))
+    return 2.0 * products * math.prod(queries) * max(keys[2:])  # the longer one is the length
 
 
 def _convolution_flops(found, shape, shapes):
