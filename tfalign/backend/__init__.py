@@ -23,6 +23,8 @@
 ``platform``               what the devices are: "cpu", "gpu" or "tpu"
 ``to_numpy``               a variable's value, whole, wherever its parts lie
 ``own_parts``              the parts of it that this process is to write
+``is_sharded``             whether no device holds a variable whole
+``assign_shards``          such a variable set from the blocks that this process' devices hold
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on
@@ -52,7 +54,9 @@ if keras.backend.backend() == "tensorflow":
         value_and_grad,
     )
     from tfalign.backend.tensorflow_devices import (
+        assign_shards,
         gather_from_processes,
+        is_sharded,
         jit_rows,
         own_parts,
         platform,
@@ -79,7 +83,9 @@ elif keras.backend.backend() == "jax":
     )
     from tfalign.backend.jax_context import on_own_queries
     from tfalign.backend.jax_devices import (
+        assign_shards,
         gather_from_processes,
+        is_sharded,
         own_parts,
         platform,
         process_index,
@@ -108,6 +114,7 @@ def replicas(distribution: Any = None) -> int:
 
 __all__ = [
     "assign_part",
+    "assign_shards",
     "by_rows",
     "fori_loop",
     "gather_from_processes",
@@ -115,6 +122,7 @@ __all__ = [
     "if_true",
     "input_gradient",
     "is_chief",
+    "is_sharded",
     "jit",
     "jit_batch",
     "jit_rows",

@@ -3,6 +3,7 @@ variables are spread, and the compiler does the rest. And what processes tell ea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -120,6 +121,27 @@ def own_parts(variable: keras.Variable) -> list[tuple[tuple[int, ...], np.ndarra
         for shard in value.addressable_shards
         if shard.replica_id == 0
     ]
+
+
+def is_sharded(variable: keras.Variable) -> bool:
+    """As in ``backend.tensorflow_devices``."""
+    return not variable.value.is_fully_replicated
+
+
+def assign_shards(
+    variable: keras.Variable, read: Callable[[tuple[slice, ...]], np.ndarray]
+) -> None:
+    """As in ``backend.tensorflow_devices``."""
+    shape, place = tuple(variable.shape), variable.value.sharding
+    blocks = {}  # several devices may hold one
+
+    def block(at):
+        key = str(at)
+        if key not in blocks:
+            blocks[key] = np.asarray(read(at)).astype(variable.dtype)
+        return blocks[key]
+
+    variable.assign(jax.make_array_from_callback(shape, place, block))
 
 
 def platform() -> str:

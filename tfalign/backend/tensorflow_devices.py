@@ -102,6 +102,24 @@ def own_parts(variable: keras.Variable) -> list[tuple[tuple[int, ...], np.ndarra
     return [] if process_index() else [((0,) * len(variable.shape), to_numpy(variable))]
 
 
+def is_sharded(variable: keras.Variable) -> bool:
+    """Whether no device holds all of a variable: only on a mesh, which is JAX's."""
+    del variable
+    return False
+
+
+def assign_shards(
+    variable: keras.Variable, read: Callable[[tuple[slice, ...]], np.ndarray]
+) -> None:
+    """Sets a variable that is sharded.
+
+    Args:
+        variable: keras.Variable, of which ``is_sharded``.
+        read: a slice an axis -> the block of the variable; called for what the devices of this process hold, once each.
+    """
+    raise NotImplementedError("TensorFlow's variables are whole on every device.")
+
+
 def share_rows(strategy: tf.distribute.Strategy, arguments: Any) -> Any:
     """Every replica's share of the rows, as ``Strategy.run`` takes it.
 

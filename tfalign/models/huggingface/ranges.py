@@ -6,6 +6,7 @@ bytes, each tensor's in C order (https://github.com/huggingface/safetensors).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from tfalign.files import AnyPath, RemotePath
 
 _MOST_HEADER = 100_000_000  # bytes, the format's own limit
+_LOCAL, _REMOTE = 1 << 10, 1 << 20  # bytes that are worth a read of their own
 _DTYPES = {
     "BOOL": np.bool_,
     "U8": np.uint8,
@@ -61,11 +63,13 @@ def read_header(file: AnyPath) -> dict[str, Held]:
         ValueError: if it is no safetensors file, or shorter than its header says.
     """
     size = file.stat().st_size
-    length = int.from_bytes(read_range(file, 0, min(8, size)), "little")
-    if size < 8 or length > min(_MOST_HEADER, size - 8):
-        raise ValueError(f"{file} is truncated or not a safetensors file: no header.")
+    with Ranges(file) as ranges:
+        length = int.from_bytes(ranges.read(0, min(8, size)), "little")
+        if size < 8 or length > min(_MOST_HEADER, size - 8):
+            raise ValueError(f"{file} is truncated or not a safetensors file: no header.")
+        text = ranges.read(8, 8 + length)
     try:
-        header = json.loads(read_range(file, 8, 8 + length))
+        header = json.loads(text)
         header.pop("__metadata__", None)
         tensors = {name: _held(file, name, entry, 8 + length) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -103,10 +107,10 @@ def _bytes_of(held):
 
 
 def read_part(held: Held, part: Sequence[slice] = ()) -> np.ndarray:
-    """A block of a tensor, of which only the bytes are read that lie between its first and its last row.
+    """A block of a tensor.
 
-    Along the first axis nothing else is read. Of a block that is narrower along a later axis its rows are read one by
-    one where they are long, and whole where they are short.
+    Rows are read alone, and no other. Of a block that is narrower along a later axis too, what it does not hold is
+    passed over where that is worth a read of its own: ``_LOCAL`` bytes of a file, ``_REMOTE`` of an object.
 
     Args:
         held: the tensor.
@@ -121,46 +125,60 @@ def read_part(held: Held, part: Sequence[slice] = ()) -> np.ndarray:
     shape = [max(one.stop - one.start, 0) for one in places]
     if 0 in shape:
         return np.zeros(shape, dtype)
-    return _block(held.file, held.start, held.shape, places, dtype)
+    with Ranges(held.file) as ranges:
+        return _block(ranges, held.start, held.shape, places, dtype)
 
 
-_LONG = 1 << 16  # bytes of a row of which a part is read alone
-
-
-def _block(file, start, shape, places, dtype):
+def _block(ranges, start, shape, places, dtype):
     """The block of an array of this shape that begins at a byte of a file."""
     if not shape:
-        return (
-            np.frombuffer(read_range(file, start, start + dtype.itemsize), dtype).reshape(()).copy()
-        )
+        return np.frombuffer(ranges.read(start, start + dtype.itemsize), dtype)[0].reshape(())
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
     first, last = places[0].start, places[0].stop
     is_narrow = any(p.stop - p.start < size for p, size in zip(places[1:], shape[1:]))
-    if is_narrow and row_bytes >= _LONG:
+    if is_narrow and row_bytes >= ranges.long:
         rows = [
-            _block(file, start + row * row_bytes, shape[1:], places[1:], dtype)
+            _block(ranges, start + row * row_bytes, shape[1:], places[1:], dtype)
             for row in range(first, last)
         ]
         return np.stack(rows)
-    data = read_range(file, start + first * row_bytes, start + last * row_bytes)
+    data = ranges.read(start + first * row_bytes, start + last * row_bytes)
     rows = np.frombuffer(data, dtype).reshape((last - first, *shape[1:]))
     return rows[(slice(None), *places[1:])].copy()
 
 
-def read_range(file: AnyPath, start: int, end: int) -> bytes:
-    """Bytes of a file.
+class Ranges(contextlib.AbstractContextManager):
+    """Byte ranges of a file or an object.
 
-    Raises:
-        ValueError: if it ends before.
+    Args:
+        file: its path.
+
+    Attributes:
+        long: int, bytes that are worth a read of their own.
     """
-    if isinstance(file, RemotePath):
-        data = file.read_range(start, end)
-    else:
-        with file.open("rb", buffering=0) as stream:
-            stream.seek(start)
-            data = stream.read(end - start)
-            while len(data) < end - start and (more := stream.read(end - start - len(data))):
+
+    def __init__(self, file: AnyPath) -> None:
+        self._file = file
+        self._stream = None if isinstance(file, RemotePath) else file.open("rb", buffering=0)
+        self.long = _REMOTE if self._stream is None else _LOCAL
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` to before ``end``.
+
+        Raises:
+            ValueError: if the file ends before.
+        """
+        if self._stream is None:
+            data = self._file.read_range(start, end)
+        else:
+            self._stream.seek(start)
+            data = self._stream.read(end - start)
+            while len(data) < end - start and (more := self._stream.read(end - start - len(data))):
                 data += more
-    if len(data) != end - start:
-        raise ValueError(f"{file} ends at byte {start + len(data)}, before byte {end}.")
-    return data
+        if len(data) != end - start:
+            raise ValueError(f"{self._file} ends at byte {start + len(data)}, before byte {end}.")
+        return data
+
+    def __exit__(self, *exception: object) -> None:
+        if self._stream is not None:
+            self._stream.close()

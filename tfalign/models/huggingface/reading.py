@@ -6,6 +6,7 @@ import os
 
 import keras
 
+from tfalign import backend
 from tfalign.files import AnyPath, as_path, local_copy
 from tfalign.layers.initializers import weights_to_be_loaded
 from tfalign.models.config import ModelConfig
@@ -131,8 +132,16 @@ def _fill(architecture, model, tensors, directory):
         located.append((row, variables, tensors[name]))
     complete = architecture.family.complete(model.config)
     check_leftovers(directory, architecture, complete, tensors, known)
-    for row, variables, held in located:
-        read_into(variables, row.transform, held)
+    failure = None
+    try:
+        for row, variables, held in located:
+            read_into(variables, row.transform, held)
+    except (ValueError, OSError) as error:
+        failure = error
+    if any(
+        backend.gather_from_processes(int(failure is not None))
+    ):  # of sharded weights each reads others
+        raise failure or ValueError(f"{directory}: another process could not read its part.")
     for owner, (path, _, weight) in absent:
         layer = attribute(owner, path)
         variable = getattr(layer, weight)

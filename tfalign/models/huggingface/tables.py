@@ -9,6 +9,8 @@ import numpy as np
 
 REQUIRED = object()
 
+Block = tuple[slice, ...]  # a part of an array: a slice an axis, without steps
+
 
 class Transform(NamedTuple):
     """How the weights of a row and the tensor in the file follow from each other."""
@@ -17,6 +19,9 @@ class Transform(NamedTuple):
     from_file: Callable[[np.ndarray, list[tuple[int, ...]]], list[np.ndarray]]
     file_shape: Callable[[list[tuple[int, ...]]], tuple[int, ...]]
     axis: int | None  # of the weights that the tensor's rows lie on, where it may be read in pieces
+    # (number of a weight, block of it, shapes) -> the block of the tensor, where every block is one
+    block: Callable[[int, Block, list[tuple[int, ...]]], Block] | None = None
+    is_turned: bool = False  # whether the tensor's block is the transpose of the weight's
 
 
 def _join(arrays):
@@ -27,15 +32,37 @@ def _part(tensor, shapes):
     return np.split(tensor, np.cumsum([shape[-1] for shape in shapes])[:-1], axis=-1)
 
 
-SAME = Transform(lambda a: a[0], lambda t, _: [t], lambda s: s[0], axis=0)
-TRANSPOSED = Transform(lambda a: a[0].T, lambda t, _: [t.T], lambda s: s[0][::-1], axis=1)
+def _joined_block(number, block, shapes):
+    """What of weights side by side is a block of one of them."""
+    before = sum(shape[-1] for shape in shapes[:number])
+    start, stop, _ = block[-1].indices(shapes[number][-1])
+    return (*block[:-1], slice(before + start, before + stop))
+
+
+SAME = Transform(lambda a: a[0], lambda t, _: [t], lambda s: s[0], 0, lambda _, block, __: block)
+TRANSPOSED = Transform(
+    lambda a: a[0].T,
+    lambda t, _: [t.T],
+    lambda s: s[0][::-1],
+    axis=1,
+    block=lambda _, block, __: block[::-1],
+    is_turned=True,
+)
+JOINED = Transform(
+    _join,
+    _part,
+    lambda s: (*s[0][:-1], sum(shape[-1] for shape in s)),
+    axis=0,
+    block=_joined_block,
+)
 SIDE_BY_SIDE = Transform(  # Linears whose outputs stand one behind the other
     lambda a: np.concatenate([kernel.T for kernel in a]),
     lambda t, shapes: _part(t.T, shapes),
     lambda s: (sum(shape[1] for shape in s), s[0][0]),
     axis=None,
+    block=lambda number, block, shapes: _joined_block(number, block, shapes)[::-1],
+    is_turned=True,
 )
-JOINED = Transform(_join, _part, lambda s: (*s[0][:-1], sum(shape[-1] for shape in s)), axis=0)
 
 
 class Row(NamedTuple):

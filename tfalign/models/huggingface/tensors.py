@@ -93,19 +93,39 @@ def are_equal(one: Held, other: Held) -> bool:
 
 
 def read_into(variables: Sequence[keras.Variable], transform: Transform, held: Held) -> None:
-    """Sets weights from a tensor, piece by piece.
+    """Sets weights from a tensor, piece by piece; of weights that are sharded over devices each process reads what its
+    own devices hold.
 
     Raises:
         ValueError: if a number is not finite.
     """
     shapes = [tuple(variable.shape) for variable in variables]
+    if transform.block is not None and all(map(_is_sharded, variables)):
+        for number, variable in enumerate(variables):
+            _read_shards(variable, number, shapes, transform, held)
+        return
     for start, piece in pieces(held, whole=transform.axis is None):
-        if not np.isfinite(piece).all():
-            raise ValueError(
-                f"{held.file}: tensor {held.name!r} holds a number that is not finite."
-            )
+        _check_finite(piece, held)
         for variable, array in zip(variables, transform.from_file(piece, shapes)):
             if hasattr(variable, "whole"):  # a binding.Part
                 backend.assign_part(variable.whole, array[None], variable.number, axis=0)
             else:
                 backend.assign_part(variable, array, start, transform.axis)
+
+
+def _is_sharded(variable):
+    return not hasattr(variable, "whole") and backend.is_sharded(variable)
+
+
+def _read_shards(variable, number, shapes, transform, held):
+    def read(block):
+        piece = read_part(held, transform.block(number, block, shapes))
+        _check_finite(piece, held)
+        return piece.T if transform.is_turned else piece
+
+    backend.assign_shards(variable, read)
+
+
+def _check_finite(piece, held):
+    if not np.isfinite(piece).all():
+        raise ValueError(f"{held.file}: tensor {held.name!r} holds a number that is not finite.")
