@@ -44,6 +44,7 @@ PARTS = [
     (5, "pretrained", r"tfalign\.pretrained"),
     (6, "planning", r"tfalign\.planning(\..+)?"),
     (6, "trainers", r"tfalign\.trainers(\..+)?"),
+    (6, "enumerable", r"tfalign\.enumerable(\..+)?"),
     (6, "environments", r"tfalign\.environments(\..+)?"),
     *(
         (7, f"applications.{name}", rf"tfalign\.applications\.{name}(\..+)?")

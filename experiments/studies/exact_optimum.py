@@ -8,7 +8,7 @@
 
 Six tokens, one of which stops, and at most four of them give 781 responses, with a random reference and
 random rewards. With the KL in the reward the optimum is pi* ~ pi_ref exp(reward / beta) (Korbak et al. 2022,
-eq. 5; see ``experiments.studies.enumerable``), and an algorithm that maximises this objective must reach it.
+eq. 5; see ``tfalign.enumerable``), and an algorithm that maximises this objective must reach it.
 Prints the total variation distance to the optimum, before and after training, for each algorithm and beta;
 it should be below 0.05. The policies are tables, trained by the library's own rollouts, credit assignment,
 objectives and Learner with the algorithm's own numbers, except for batch size and KL, which is in the reward
@@ -32,12 +32,8 @@ import dataclasses
 import keras
 
 from experiments.launch import launch
-from experiments.studies.enumerable import (
-    Problem,
-    mirror,
-    no_repeats,
-    total_variation,
-)
+from experiments.studies.enumerable import mirror, no_repeats
+from tfalign.enumerable import Problem, total_variation
 from tfalign.evaluation.markdown import table
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.options import option, option_record

@@ -25,7 +25,7 @@ import numpy as np
 from keras import ops
 
 from experiments.launch import launch
-from experiments.studies.enumerable import Problem, total_variation
+from tfalign.enumerable import Problem, total_variation
 from tfalign.evaluation.markdown import table
 from tfalign.objectives import DPO, IPO, PairObjective, RobustDPO, response_log_probs
 from tfalign.options import option, option_record

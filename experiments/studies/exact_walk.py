@@ -19,10 +19,11 @@ import types
 import numpy as np
 
 from experiments.launch import launch
-from experiments.studies.enumerable import PROMPT, Problem, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.applications.knowledge import WalkReward
 from tfalign.decoding import GraphWalk
+from tfalign.enumerable import Problem, total_variation
+from tfalign.enumerable.problem import PROMPT
 from tfalign.evaluation.markdown import table
 from tfalign.options import option, option_record
 

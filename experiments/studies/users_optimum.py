@@ -21,8 +21,8 @@ import keras
 import numpy as np
 
 from experiments.launch import launch
-from experiments.studies.enumerable import Problem, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
+from tfalign.enumerable import Problem, total_variation
 from tfalign.evaluation.markdown import table
 from tfalign.layers import IdPrefix
 from tfalign.models import CausalLM, Conditioned, GPTConfig, separate_critic

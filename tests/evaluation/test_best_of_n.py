@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem
+from tfalign.enumerable import Problem
 from tfalign.evaluation.best_of_n import (
     best_of_n_distribution,
     best_of_n_log_ratio,

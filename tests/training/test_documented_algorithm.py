@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.studies import exact_optimum, exact_preferences
-from experiments.studies.enumerable import Problem, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, with_kl_in_reward
+from tfalign.enumerable import Problem, total_variation
 from tfalign.training.algorithms import ALGORITHMS
 from tfalign.training.preferences import PREFERENCE_LOSSES, preference_loss
 

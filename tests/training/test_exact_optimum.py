@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem, mirror, no_repeats, total_variation
+from experiments.studies.enumerable import mirror, no_repeats
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
 from tfalign.decoding import Greedy, generate
+from tfalign.enumerable import Problem, total_variation
 from tfalign.functional.kl import k2, k3
 from tfalign.models import Actor
 from tfalign.objectives import Reinforce

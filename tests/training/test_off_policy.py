@@ -7,8 +7,8 @@ has moved from it.
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem, TabularCritic, total_variation
 from experiments.studies.exact_optimum import ExactOptimumConfig, solve, with_kl_in_reward
+from tfalign.enumerable import Problem, TabularCritic, total_variation
 from tfalign.models import Actor, SeparateActorCritic
 from tfalign.training.algorithms import algorithm
 from tfalign.training.responses import OlderResponder, RolloutConfig

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from experiments.studies.enumerable import Problem, TabularCritic
 from tests.sampling import with_slow
 from tfalign import backend
+from tfalign.enumerable import Problem, TabularCritic
 from tfalign.functional.advantages import vtrace
 from tfalign.functional.aggregation import sequence_mean
 from tfalign.functional.kl import k1, k2

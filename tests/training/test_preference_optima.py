@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem, total_variation
 from experiments.studies.exact_preferences import (
     ExactPreferencesConfig,
     bradley_terry,
@@ -18,6 +17,7 @@ from experiments.studies.exact_preferences import (
     solve,
 )
 from tests.sampling import with_slow
+from tfalign.enumerable import Problem, total_variation
 from tfalign.objectives import CPO, DPO, IPO, KTO, ORPO, SimPO, SLiC
 from tfalign.training.learner import Learner
 from tfalign.training.optimizers import WarmupDecay

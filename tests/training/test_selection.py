@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.studies.enumerable import Problem, total_variation
+from tfalign.enumerable import Problem, total_variation
 from tfalign.models import Actor
 from tfalign.objectives import OnlineDPO, Reinforce
 from tfalign.training.algorithms import ALGORITHMS, algorithm

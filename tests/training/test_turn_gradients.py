@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from experiments.studies.enumerable import Problem, TabularCritic, mirror
+from experiments.studies.enumerable import mirror
 from tfalign import backend
+from tfalign.enumerable import Problem, TabularCritic
 from tfalign.models import SeparateActorCritic
 from tfalign.training.algorithms import algorithm
 from tfalign.training.credit import Scored

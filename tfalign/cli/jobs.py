@@ -95,6 +95,12 @@ JOBS = {
         own_numbers=_numbers("algorithm", "rloo", of_algorithm),
     ),
     "search": Job("search texts by meaning", "SearchJob", "search", module="tfalign.cli.search"),
+    "ngram": Job(
+        "estimate n-grams from a text, or measure a perplexity",
+        "NGramJob",
+        "ngram",
+        module="tfalign.cli.ngram",
+    ),
     "report": Job("write a run's report from its metrics", "ReportJob", "report"),
     "generate": Job(
         "continue prompts with a model", "GenerateJob", "generate", module="tfalign.cli.talk"

@@ -271,6 +271,43 @@ class SearchJob:
 
 
 @option_record
+class NGramJob:
+    """Estimates a language model of n-grams from a text, or measures the perplexity of a model that is there."""
+
+    text: str | None = option(
+        None,
+        "Text file (.gz too) the model is estimated from: a sentence a line, words separated by spaces; none: --model's.",
+    )
+    order: int = option(5, "Length of the longest n-grams, words.", at_least=1)
+    smoothing: str = option("kneser_ney", "Smoothing.", ("kneser_ney", "katz", "add_k"))
+    vocab_size: int | None = option(
+        None, "Most frequent words that are kept, the rest is <unk>; none: all.", at_least=3
+    )
+    arpa: str | None = option(None, "ARPA file (.gz too) to write the model to; none: not written.")
+    test: str | None = option(None, "Text file whose perplexity is printed; none: no measurement.")
+    model: str | None = option(
+        None, "Instead of --text: an .arpa file, or a language model's directory."
+    )
+    window: int | None = option(
+        None, "Tokens of a row of --test for a directory's model; none: all positions.", at_least=1
+    )
+    stride: int | None = option(
+        None, "Tokens of a row that count, the others are context; none: half of it.", at_least=1
+    )
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.model is None):
+            raise ValueError(
+                "One of text and model must be given. "
+                f"Received: text={self.text!r}, model={self.model!r}"
+            )
+        if self.test is None and self.arpa is None:
+            raise ValueError("There is nothing to do without test or arpa. Received: neither")
+        if self.model is not None and self.arpa is not None:
+            raise ValueError("arpa is where the model of a text goes. Received: model and arpa")
+
+
+@option_record
 class ReportJob:
     """Writes a run's report anew from its metrics: a table of all stages, and the learning curves."""
 

@@ -6,6 +6,7 @@ from tfalign.language_models.neural import NeuralLanguageModel
 from tfalign.language_models.ngram import NGramModel
 from tfalign.language_models.ngram_counts import NGramCounts, count_ngrams
 from tfalign.language_models.smoothing import add_k, katz, kneser_ney, maximum_likelihood
+from tfalign.language_models.words import encode_words
 
 __all__ = [
     "LanguageModel",
@@ -14,6 +15,7 @@ __all__ = [
     "NeuralLanguageModel",
     "add_k",
     "count_ngrams",
+    "encode_words",
     "katz",
     "kneser_ney",
     "maximum_likelihood",
