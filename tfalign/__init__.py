@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfalign.pretrained import Pretrained, load
     from tfalign.trainers import (
         ClassificationTrainer,
+        DistillationTrainer,
         DistributedOnPolicyTrainer,
         FineTuner,
         MaskedPretrainer,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClassificationTrainer",
+    "DistillationTrainer",
     "DistributedOnPolicyTrainer",
     "FineTuner",
     "MaskedPretrainer",

@@ -88,6 +88,16 @@ class LanguageModelBatch(NamedTuple):
     segment_ids: Array  # int32[B, T], 1, 2, ... per packed document, 0 at padding
 
 
+class DistilledTexts(NamedTuple):
+    """Rows of text with what a teacher would say at each place."""
+
+    token_ids: Array  # int32[B, T]
+    padding_mask: Array  # bool[B, T], true at real tokens
+    loss_mask: Array  # bool[B, T], true where the token is a target
+    segment_ids: Array  # int32[B, T], 1, 2, ... per packed text, 0 at padding
+    teacher_logits: Array  # float32[B, T, V], of the token that follows
+
+
 class PreferencePairs(NamedTuple):
     """Two answers to one prompt, the first of them preferred."""
 

@@ -50,6 +50,7 @@ _OF_ALGORITHM = _numbers("algorithm", "ppo", of_algorithm)
 JOBS = {
     "pretrain": Job("pretrain a GPT and its tokenizer on text", "PretrainJob", "pretrain"),
     "sft": Job("fine-tune a language model on completions", "FineTuneJob", "fine_tune"),
+    "distill": Job("distil a teacher into a smaller model", "DistillJob", "distill"),
     "reward": Job("train a reward model on preferences", "RewardJob", "train_reward"),
     "process_reward": Job(
         "train a process reward model on labelled steps", "ProcessRewardJob", "train_process_reward"

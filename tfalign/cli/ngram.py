@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tfalign.cli import records
 from tfalign.data import encode_lines, encode_running_text, read_corpus
 from tfalign.evaluation.perplexity import Perplexity, perplexity
@@ -78,7 +76,7 @@ def _of_directory(job):
 
 def _tell(path, found: Perplexity, characters):
     print(
-        f"{Path(path).name}: perplexity {found.perplexity:.6g} of {found.tokens:,} tokens, "
+        f"{path}: perplexity {found.perplexity:.6g} of {found.tokens:,} tokens, "
         f"{found.bits(characters):.4f} bits a character"
     )
     if found.unknown:

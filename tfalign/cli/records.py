@@ -25,6 +25,7 @@ from tfalign.trainers.on_policy_options import (
 )
 from tfalign.trainers.options import (
     CONSTRAINT_HELP,
+    DistillOptions,
     EvaluateOptions,
     FineTuneOptions,
     PreferenceOptions,
@@ -59,6 +60,21 @@ class FineTuneJob:
     model: str = option("runs/pretrain/models/pretrain", "Directory of the model to fine-tune.")
     data: str = option("embedded", _DATA.format('records with "prompt" and "completion"'))
     options: FineTuneOptions = record(FineTuneOptions(), "Fine-tuning")
+
+
+@option_record
+class DistillJob:
+    """Distils a teacher into a smaller language model."""
+
+    run_dir: str = _run_dir("distill")
+    model: str = option("runs/small/models/sft", "Directory of the student.")
+    teacher: str = option(
+        "runs/align/models/ppo", "Directory of the teacher, of the same tokenizer."
+    )
+    data: str = option(
+        "embedded", _DATA.format('records with "prompt" and, for --responses=data, "completion"')
+    )
+    options: DistillOptions = record(DistillOptions(), "Distillation")
 
 
 @option_record
@@ -285,15 +301,11 @@ class NGramJob:
     )
     arpa: str | None = option(None, "ARPA file (.gz too) to write the model to; none: not written.")
     test: str | None = option(None, "Text file whose perplexity is printed; none: no measurement.")
-    model: str | None = option(
-        None, "Instead of --text: an .arpa file, or a language model's directory."
-    )
+    model: str | None = option(None, "Instead of --text: an .arpa file, or a model's directory.")
     window: int | None = option(
-        None, "Tokens of a row of --test for a directory's model; none: all positions.", at_least=1
+        None, "Tokens of a row of --test, for a network; none: all its positions.", at_least=1
     )
-    stride: int | None = option(
-        None, "Tokens of a row that count, the others are context; none: half of it.", at_least=1
-    )
+    stride: int | None = option(None, "Tokens of a row that count; none: half of it.", at_least=1)
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.model is None):
@@ -301,10 +313,8 @@ class NGramJob:
                 "One of text and model must be given. "
                 f"Received: text={self.text!r}, model={self.model!r}"
             )
-        if self.test is None and self.arpa is None:
+        if self.test is None and (self.text is None or self.arpa is None):
             raise ValueError("There is nothing to do without test or arpa. Received: neither")
-        if self.model is not None and self.arpa is not None:
-            raise ValueError("arpa is where the model of a text goes. Received: model and arpa")
 
 
 @option_record

@@ -23,6 +23,11 @@ def fine_tune(job: records.FineTuneJob) -> None:
     _train(trainers.FineTuner(job.model, job.data, **_of(job)))
 
 
+def distill(job: records.DistillJob) -> None:
+    """Distils a teacher."""
+    _train(trainers.DistillationTrainer(job.model, job.teacher, job.data, **_of(job)))
+
+
 def train_reward(job: records.RewardJob) -> None:
     """Trains a reward model."""
     _train(trainers.RewardTrainer(job.model, job.data, **_of(job)))

@@ -89,8 +89,10 @@ class PrefixTable(keras.layers.Layer):
         padding_mask: Array | None = None,
         last: int | None = None,
         training: bool | None = None,
+        segment_ids: Array | None = None,
     ) -> Array:
-        """Rows float32[B, N, width] of the prefixes that end at each position; position 0 is the prompt."""
+        """Rows float32[B, N, width] of the prefixes that end at each position; position 0 is the prompt, and a row has
+        one text, whatever ``segment_ids`` say."""
         token_ids = ops.cast(token_ids, "int32")
         number = ops.zeros_like(token_ids[:, 0])
         numbers = [number]

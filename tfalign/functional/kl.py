@@ -78,3 +78,40 @@ def full_kl(logits: Array, ref_logits: Array, temperature: float | Array = 1.0) 
     is_infinite = ops.isinf(differences)  # however small the probability it is multiplied with
     terms = ops.exp(log_probs) * ops.where(is_infinite, 0.0, differences)
     return ops.sum(ops.where(is_infinite, np.inf, terms), axis=-1)
+
+
+def full_kl_from(logits: Array, ref_logits: Array, temperature: float | Array = 1.0) -> Array:
+    """Exact KL(pi_ref || pi) at each position: ``full_kl`` of the other direction, "forward" where pi_ref is a teacher.
+
+    >>> even, sharp = np.zeros((1, 1, 2)), np.log([[[0.9, 0.1]]])
+    >>> np.asarray(full_kl_from(even, sharp)).round(3), np.asarray(full_kl(even, sharp)).round(3)
+    (array([[0.368]], dtype=float32), array([[0.511]], dtype=float32))
+    """
+    return full_kl(ref_logits, logits, temperature)
+
+
+def full_jsd(
+    logits: Array, ref_logits: Array, temperature: float | Array = 1.0, beta: float = 0.5
+) -> Array:
+    """Exact generalised Jensen-Shannon divergence at each position (Agarwal et al. 2024, "On-policy distillation of
+    language models", eq. 2): beta KL(pi_ref || m) + (1 - beta) KL(pi || m) with m = beta pi_ref + (1 - beta) pi.
+
+    Args:
+        logits, ref_logits, temperature: as for ``full_kl``; no token is banned.
+        beta: float in (0, 1); divided by it, it is near KL(pi_ref || pi) towards 0.
+
+    Returns:
+        float32[B, R], nats, never above log 2.
+
+    Raises:
+        ValueError: if beta is not between 0 and 1.
+    """
+    if not 0 < beta < 1:
+        raise ValueError(f"beta must be between 0 and 1. Received: beta={beta}")
+    log_probs, ref_log_probs = (
+        ops.log_softmax(scale_logits(one, temperature), axis=-1) for one in (logits, ref_logits)
+    )
+    mixture = ops.logaddexp(np.log(beta) + ref_log_probs, np.log1p(-beta) + log_probs)
+    of_ref = ops.sum(ops.exp(ref_log_probs) * (ref_log_probs - mixture), axis=-1)
+    of_policy = ops.sum(ops.exp(log_probs) * (log_probs - mixture), axis=-1)
+    return beta * of_ref + (1 - beta) * of_policy

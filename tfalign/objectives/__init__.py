@@ -8,6 +8,7 @@ from tfalign.objectives.a2c import A2C
 from tfalign.objectives.classification import Classification, Tagging
 from tfalign.objectives.contrastive import Contrastive, SymmetricContrastive
 from tfalign.objectives.cpo import CPO
+from tfalign.objectives.distillation import Distillation
 from tfalign.objectives.dpo import DPO
 from tfalign.objectives.grpo import GRPO
 from tfalign.objectives.gspo import GSPO
@@ -38,6 +39,7 @@ __all__ = [
     "A2C",
     "CPO",
     "DPO",
+    "Distillation",
     "GRPO",
     "GSPO",
     "IPO",

@@ -12,6 +12,7 @@ from tfalign.lazy import lazily
 if TYPE_CHECKING:
     from tfalign.trainers.bert_pretraining import MaskedPretrainer
     from tfalign.trainers.classification import ClassificationTrainer
+    from tfalign.trainers.distillation import DistillationTrainer
     from tfalign.trainers.distributed import DistributedOnPolicyTrainer
     from tfalign.trainers.evaluation import PolicyEvaluator
     from tfalign.trainers.fine_tuning import FineTuner
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClassificationTrainer": "classification",
+    "DistillationTrainer": "distillation",
     "DistributedOnPolicyTrainer": "distributed",
     "FineTuner": "fine_tuning",
     "MaskedPretrainer": "bert_pretraining",
@@ -44,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "ClassificationTrainer",
+    "DistillationTrainer",
     "DistributedOnPolicyTrainer",
     "FineTuner",
     "MaskedPretrainer",

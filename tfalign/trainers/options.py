@@ -171,6 +171,31 @@ class FineTuneOptions(SupervisedOptions):
 
 
 @option_record
+class DistillOptions(SupervisedOptions):
+    """Options of ``DistillationTrainer``."""
+
+    evaluation: TextEvaluationOptions = record(TextEvaluationOptions())
+    responses: str = option(
+        "data",
+        "Texts on which the student learns: completions of the data, or responses to its prompts by the teacher "
+        "(sequence-level) or the student (on-policy).",
+        ("data", "teacher", "student"),
+    )
+    divergence: str = option(
+        "forward_kl",
+        "Exact divergence per token: KL(teacher || student), KL(student || teacher), or the generalised "
+        "Jensen-Shannon divergence.",
+        ("forward_kl", "reverse_kl", "jsd"),
+    )
+    jsd_beta: float = option(0.5, "The teacher's weight in --divergence=jsd.", above=0, below=1)
+    temperature: float = option(1.0, "Temperature of both distributions in the loss.", above=0)
+    conversations: bool = option(False, 'Records are conversations ("messages"), not completions.')
+    length: int = option(96, "Maximum length of the data's texts, tokens.", at_least=2)
+    max_prompt_tokens: int = option(48, "Maximum prompt length, tokens.", at_least=1)
+    max_new_tokens: int = option(48, "Maximum length of sampled responses, tokens.", at_least=1)
+
+
+@option_record
 class PretrainOptions(TrainingOptions):
     """Options of ``Pretrainer``."""
 
