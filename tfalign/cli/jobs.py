@@ -102,6 +102,7 @@ JOBS = {
         "ngram",
         module="tfalign.cli.ngram",
     ),
+    "benchmark": Job("measure a model on TruthfulQA or gsm8k", "BenchmarkJob", "benchmark"),
     "report": Job("write a run's report from its metrics", "ReportJob", "report"),
     "generate": Job(
         "continue prompts with a model", "GenerateJob", "generate", module="tfalign.cli.talk"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from tfalign.applications.content.options import ComposeOptions
 from tfalign.applications.dialogue.options import DialogueOptions
 from tfalign.cli.configs import demo
+from tfalign.cli.measuring_records import BenchmarkJob as BenchmarkJob
+from tfalign.cli.measuring_records import NGramJob as NGramJob
 from tfalign.options import build, option, option_record, record
 from tfalign.planning.options import PlanOptions
 from tfalign.serving.settings import Limits
@@ -284,37 +286,6 @@ class SearchJob:
     k: int = option(5, "Texts found for a query.", at_least=1)
     length: int = option(128, "Maximum length that is read of a text, tokens.", at_least=1)
     save: str | None = option(None, "Folder to save the index of the texts to; none: not saved.")
-
-
-@option_record
-class NGramJob:
-    """Estimates a language model of n-grams from a text, or measures the perplexity of a model that is there."""
-
-    text: str | None = option(
-        None,
-        "Text file (.gz too) the model is estimated from: a sentence a line, words separated by spaces; none: --model's.",
-    )
-    order: int = option(5, "Length of the longest n-grams, words.", at_least=1)
-    smoothing: str = option("kneser_ney", "Smoothing.", ("kneser_ney", "katz", "add_k"))
-    vocab_size: int | None = option(
-        None, "Most frequent words that are kept, the rest is <unk>; none: all.", at_least=3
-    )
-    arpa: str | None = option(None, "ARPA file (.gz too) to write the model to; none: not written.")
-    test: str | None = option(None, "Text file whose perplexity is printed; none: no measurement.")
-    model: str | None = option(None, "Instead of --text: an .arpa file, or a model's directory.")
-    window: int | None = option(
-        None, "Tokens of a row of --test, for a network; none: all its positions.", at_least=1
-    )
-    stride: int | None = option(None, "Tokens of a row that count; none: half of it.", at_least=1)
-
-    def __post_init__(self) -> None:
-        if (self.text is None) == (self.model is None):
-            raise ValueError(
-                "One of text and model must be given. "
-                f"Received: text={self.text!r}, model={self.model!r}"
-            )
-        if self.test is None and (self.text is None or self.arpa is None):
-            raise ValueError("There is nothing to do without test or arpa. Received: neither")
 
 
 @option_record

@@ -151,6 +151,20 @@ def report(job: records.ReportJob) -> None:
     print(f"report: {job.run_dir}/report.md")
 
 
+def benchmark(job: records.BenchmarkJob) -> None:
+    """Prints a task's numbers with their 95% intervals."""
+    from tfalign.trainers import benchmarks
+
+    pretrained, limits = load(job.model), {"limit": job.questions, "rows": job.batch_size}
+    if job.task == "truthfulqa":
+        found = benchmarks.truthfulqa(pretrained, job.data, **limits)
+    else:
+        limits |= {"shots": job.shots, "max_new_tokens": job.max_new_tokens}
+        found = benchmarks.gsm8k(pretrained, job.data, job.examples, **limits)
+    for name, interval in found.items():
+        print(f"{name}: {interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]")
+
+
 def export(job: records.ExportJob) -> None:
     """Writes a SavedModel or a LiteRT file."""
     from tfalign.decoding import Sampler
