@@ -85,11 +85,10 @@ def test_every_response_is_timed(client):
 
 def test_lines_end_where_the_format_ends_them():
     """Texts may hold characters at which many programs cut lines, and which JSON leaves as they are."""
-    from tfalign.serving.responses import Response
+    from tfalign.serving.choices import server_sent_event
 
     content = {"text": "a\u2028b\u2029c\x85d\ne\u00e9"}
-    event = Response._event(None, content)
-    (line,) = event.strip().splitlines()
+    (line,) = server_sent_event(content).strip().splitlines()
     assert json.loads(line.removeprefix("data: ")) == content and "\u00e9" in line
 
 
@@ -119,7 +118,12 @@ def test_ids_and_stop_strings(client):
         (COMPLETE, {"prompt": "a", "temperature": -1}, 400, "Received: temperature=-1"),
         (COMPLETE, {"prompt": "a", "top_p": 0}, 400, "Received: top_p=0"),
         (COMPLETE, {"prompt": "a", "seed": 2**32}, 400, "Received: seed=4294967296"),
-        (COMPLETE, {"prompt": "a", "n": 2}, 400, "n is not supported. Received: n=2"),
+        (
+            COMPLETE,
+            {"prompt": "a", "best_of": 2},
+            400,
+            "best_of is not supported. Received: best_of=2",
+        ),
         (COMPLETE, {"prompt": "a", "stop": [1]}, 400, "stop must be a string or a list"),
         (COMPLETE, {"prompt": "a", "stop": ["a"] * 5}, 400, "stop may have 4 strings"),
         (COMPLETE, {"prompt": "a", "stream": "yes"}, 400, "stream must be true or false"),

@@ -38,7 +38,7 @@ REFUSED = [
     ("length_penalty", 0.5),
     ("min_tokens", 3),
     ("n", 0),
-    ("n", 2),
+    ("n", 129),
     ("n", True),
     ("logprobs", 0),
     ("logprobs", 5),
@@ -176,8 +176,9 @@ def test_another_models_name_is_a_404():
         (b'{"prompt": "a", "n": 2, "n": 1}', "twice in one object: 'n'"),
         (b'{"prompt": "a", "x": ' + b"[" * 40 + b"]" * 40 + b"}", "nested more than 32 deep"),
         (b'{"prompt": ' + b"[" * 90_000 + b"]" * 90_000 + b"}", "not JSON"),
-        (b'{"prompt": ["a", "b"]}', "must be one prompt"),
-        (b'{"prompt": [[1], [2]]}', "must be one prompt"),
+        (b'{"prompt": ["a", 1]}', r"prompt\[1\] must be a string or a list.*prompt\[1\]=1"),
+        (b'{"prompt": [[1], []]}', r"The prompt\[1\] is empty"),
+        (b'{"prompt": ["a", "b"], "n": 65}', "128 responses. Received: 130"),
         (b'{"prompt": [1, -1]}', r"id must be in \[0, 259\).*prompt\[1\]=-1"),
         (b'{"prompt": [1.0]}', r"prompt\[0\]=1.0"),
         (b'{"prompt": [true]}', r"prompt\[0\]=True"),
@@ -217,7 +218,7 @@ def test_what_a_client_sends_back_is_taken():
     parts = {"role": "user", "content": [{"type": "text", "text": "c"}]}
     asked = ask(True, messages=[*USER, answer, parts])
     said = [("user", "hi"), ("assistant", "b"), ("user", "c")]
-    assert asked.prompt == tuple({"role": role, "content": text} for role, text in said)
+    assert asked.prompts[0] == tuple({"role": role, "content": text} for role, text in said)
 
 
 # --- mutated requests, in this process
@@ -238,7 +239,7 @@ VALUES = {
     "stream_options": ([{"include_usage": True}, None], [{"x": 1}, [], True]),
     "model": (["agent", None], ["gpt-4", 5, ""]),
     "user": (["me", None], [5]),
-    "n": ([1, None], [0, 2, True, "1"]),
+    "n": ([1, 2, None], [0, 129, True, "1"]),
     "logprobs": ([False, None], [0, 1, True]),
     "logit_bias": ([{}, {"70": 0, "71": 0.0}, None], [{"1": 500}, {"x": 1}, {"999": 1}, [], "x"]),
     "frequency_penalty": ([0, 0.0, None], [0.1, "0", True]),
@@ -321,11 +322,13 @@ def text_of(response, is_chat, fields):
     """The text of a 200, whole or streamed, after checks of its form."""
     if not fields.get("stream"):
         choice = response.json()["choices"][0]
-        assert response.json()["usage"]["completion_tokens"] <= (fields.get("max_tokens") or 64)
+        most = (fields.get("n") or 1) * (fields.get("max_tokens") or 64)
+        assert response.json()["usage"]["completion_tokens"] <= most
         return choice["message"]["content"] if is_chat else choice["text"]
     lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line]
     assert lines[-1] == "[DONE]"
     parts = [json.loads(line) for line in lines[:-1]]
+    parts = [part for part in parts if not part["choices"] or part["choices"][0]["index"] == 0]
     if (fields.get("stream_options") or {}).get("include_usage"):
         usage = parts.pop()
         assert usage["choices"] == [] and usage["usage"]["completion_tokens"] >= 1

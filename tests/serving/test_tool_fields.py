@@ -67,7 +67,7 @@ def test_conversations_with_calls_are_taken():
         calling(CALL, content="Again."),
         RESULT | {"content": [{"type": "text", "text": "6"}]},
     ]
-    read = ask(True, messages=messages).prompt
+    read = ask(True, messages=messages).prompts[0]
     assert read[1] == {
         "role": "assistant",
         "tool_calls": [
@@ -84,7 +84,7 @@ def test_published_templates_show_tools_calls_and_results(name):
     call = of(name="get-weather", arguments='{"city":"Wien"}')
     asked = ask(True, messages=[*USER, calling(call), RESULT], tools=TOOLS)
     tokenizer = byte_tokenizer(source)
-    text = render_conversation(tokenizer, asked.prompt, open_ended=True, tools=asked.tools)
+    text = render_conversation(tokenizer, asked.prompts[0], open_ended=True, tools=asked.tools)
     written = format_of(source).write([Call("get-weather", {"city": "Wien"})])
     assert written in text.partition("hi")[2] and "5" in text.partition(written)[2]
     assert '"name": "add"' in text.partition(written)[0]

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route
 
 from tfalign.data import FeedbackFile, PromptRecord
+from tfalign.serving.choices import Choices
 from tfalign.serving.conversations import ConversationEncoder
 from tfalign.serving.engine import Engine
 from tfalign.serving.feedback import FeedbackDesk
@@ -30,13 +31,19 @@ from tfalign.serving.grammars import Grammars
 from tfalign.serving.limits import CLIENT_GONE, Gate, read_limited
 from tfalign.serving.profiles import PATH as PROFILES
 from tfalign.serving.profiles import ProfileDesk, Profiles
-from tfalign.serving.requests import Asked, RefusedError, read_body, tokens_to_write
-from tfalign.serving.responses import Response
+from tfalign.serving.requests import (
+    Asked,
+    RefusedError,
+    read_body,
+    tokens_to_write,
+    unknown_model,
+)
 from tfalign.serving.settings import Limits
 from tfalign.text import Tokenizer, tool_template
 from tfalign.tools import format_of
 
 _CHAT = "/v1/chat/completions"
+_MODEL = "/v1/models/{name:path}"  # a name may be a directory's
 
 
 class Server:
@@ -93,6 +100,7 @@ class Server:
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route(_CHAT, self.complete, methods=["POST"]),
             Route("/v1/models", self.models),
+            Route(_MODEL, self.model),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
             *FeedbackDesk(self, feedback, prompts).routes,
@@ -128,25 +136,28 @@ class Server:
         is_chat = request.url.path == _CHAT
         asked = read_body(body, is_chat, self.name, self.engine.vocab_size)
         asked = await self._profiled(asked)
-        token_ids, count = await self._token_ids(asked)
-        max_tokens = tokens_to_write(asked, count, self.engine.length)
+        prompts, max_tokens = [], []
+        for prompt in asked.prompts:
+            token_ids, count = await self._token_ids(prompt, asked)
+            prompts.append(token_ids)
+            max_tokens.append(tokens_to_write(asked, count, self.engine.length))
         grammar = None if asked.form is None else await self.grammars.of(asked.form)
-        response = Response(self, asked, token_ids, max_tokens, grammar)
+        choices = Choices(self, asked, prompts, max_tokens, grammar)
         if asked.stream:
             self.count(request.scope, 200)
-            return StreamingResponse(response.events(), media_type="text/event-stream")
-        content = await response.whole(request)
+            return StreamingResponse(choices.events(), media_type="text/event-stream")
+        content = await choices.whole(request)
         self.count(request.scope, 200)
         return JSONResponse(content)
 
-    async def _token_ids(self, asked: Asked):
-        """(list of int, the prompt's ids; int, how many)."""
+    async def _token_ids(self, prompt, asked: Asked):
+        """(list of int, a prompt's ids; int, how many)."""
         if asked.is_chat:
-            token_ids, count = await self.conversations.encode(asked.prompt, asked.tools)
+            token_ids, count = await self.conversations.encode(prompt, asked.tools)
         else:
-            token_ids = asked.prompt
+            token_ids = prompt
             if isinstance(token_ids, str):
-                encoded = await asyncio.to_thread(self.tokenizer.encode, asked.prompt)
+                encoded = await asyncio.to_thread(self.tokenizer.encode, prompt)
                 token_ids = [*self.tokenizer.head_ids, *encoded]
             count = len(token_ids)
         if not count:
@@ -155,8 +166,17 @@ class Server:
 
     async def models(self, request: Request) -> JSONResponse:
         """What is served, as OpenAI lists it."""
-        model = {"id": self.name, "object": "model", "owned_by": "tfalign"}
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, request: Request) -> JSONResponse:
+        """A model by its name."""
+        name = request.path_params["name"]
+        if name != self.name:
+            raise unknown_model(name, self.name)
+        return JSONResponse(self._model())
+
+    def _model(self):
+        return {"id": self.name, "object": "model", "owned_by": "tfalign"}
 
     async def health(self, request: Request) -> JSONResponse:
         """200, or 503 when the engine has failed."""
@@ -194,5 +214,6 @@ class Server:
         """Counts a request."""
         known = {route.path for route in self._routes}
         path = scope["path"] if scope["path"] in known else "unknown"
-        path = PROFILES if scope.get("path_params") else path  # a user's name is in no metric
+        named = scope.get("path_params", {})  # a user's name is in no metric
+        path = _MODEL if "name" in named else PROFILES if named else path
         self.requests.labels(path, status).inc()

@@ -170,14 +170,10 @@ def _json_schema(name, value):
 _SCHEMAS = {"text": None, "json_object": {"type": "object"}}
 
 
-def prompt(vocab_size: int) -> Reader:
-    """A string or a list of ids; or a list of one of these."""
+def prompts(vocab_size: int) -> Reader:
+    """A string or a list of ids, or a list of these; as a tuple of them."""
 
-    def read(name, value):
-        if isinstance(value, list) and value and isinstance(value[0], (str, list)):
-            if len(value) > 1:
-                raise ValueError(f"{name} must be one prompt. Received: a list of {len(value)}")
-            value = value[0]
+    def read_one(name, value):
         if isinstance(value, str):
             return value
         if not isinstance(value, list):
@@ -187,6 +183,11 @@ def prompt(vocab_size: int) -> Reader:
         if not value:
             raise ValueError(f"The {name} is empty.")
         return check_ids(name, value, vocab_size)
+
+    def read(name, value):
+        if isinstance(value, list) and value and isinstance(value[0], (str, list)):
+            return tuple(read_one(f"{name}[{at}]", one) for at, one in enumerate(value))
+        return (read_one(name, value),)
 
     return read
 

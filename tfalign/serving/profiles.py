@@ -104,22 +104,25 @@ class ProfileDesk:
 
 
 def with_about(asked: Asked, about: str) -> Asked:
-    """A prompt with what is known of the user: in a conversation at the end of the system message, which is made where there
+    """Prompts with what is known of the user: in a conversation at the end of the system message, which is made where there
     is none; in a text in front of it.
 
     Raises:
-        RefusedError: 400 if the prompt is ids.
+        RefusedError: 400 if a prompt is ids.
     """
-    if isinstance(asked.prompt, str):
-        return dataclasses.replace(asked, prompt=f"{about}\n{asked.prompt}")
-    if not asked.is_chat:
-        message = (
-            "prompt must be a text where its user has a profile. Received: a list of token ids"
-        )
-        raise RefusedError(400, message)
-    first, *others = asked.prompt
+    told = _conversation_about if asked.is_chat else _text_about
+    return dataclasses.replace(asked, prompts=tuple(told(one, about) for one in asked.prompts))
+
+
+def _text_about(prompt, about):
+    if isinstance(prompt, str):
+        return f"{about}\n{prompt}"
+    message = "prompt must be a text where its user has a profile. Received: a list of token ids"
+    raise RefusedError(400, message)
+
+
+def _conversation_about(messages, about):
+    first, *others = messages
     if first["role"] == "system":
-        told = {"role": "system", "content": f"{first['content']}\n{about}"}
-    else:
-        told, others = {"role": "system", "content": about}, asked.prompt
-    return dataclasses.replace(asked, prompt=(told, *others))
+        return {"role": "system", "content": f"{first['content']}\n{about}"}, *others
+    return {"role": "system", "content": about}, *messages

@@ -12,7 +12,7 @@ from tfalign.serving.fields import (
     logit_bias,
     number,
     only,
-    prompt,
+    prompts,
     response_format,
     stops,
     stream_options,
@@ -38,9 +38,10 @@ def request_fields(is_chat: bool, vocab_size: int) -> dict[str, Reader]:
     if is_chat:
         asked = {"messages": messages, "tools": tools, "tool_choice": tool_choice}
     else:
-        asked = {"prompt": prompt(vocab_size)}
+        asked = {"prompt": prompts(vocab_size)}
     done = {
         "model": text,
+        "n": whole(1),
         "max_tokens": whole(1),
         "max_completion_tokens": whole(1),
         "temperature": number(0, 10),
@@ -70,7 +71,6 @@ _NOT_SUPPORTED: dict[str, Reader] = {
     "logprobs": only(False),
     "modalities": only(["text"]),
     "moderation": only(),
-    "n": only(1),
     "prediction": only(),
     "presence_penalty": only(0),
     "prompt_cache_retention": only("in_memory", "in-memory"),

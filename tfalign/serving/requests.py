@@ -11,6 +11,7 @@ from tfalign.serving.json_texts import read_object
 from tfalign.serving.request_fields import request_fields
 from tfalign.serving.tool_fields import ToolUse, tool_use
 
+MOST_CHOICES = 128  # responses to one request, as OpenAI has it
 _DEFAULT_TOKENS = 16  # of a completion, as OpenAI has it
 
 
@@ -41,7 +42,8 @@ class Asked:
     """What a request's body asks for, checked; its prompt not yet tokenised.
 
     Attributes:
-        prompt: a text, token ids, or the messages of a conversation, as a chat template sees them.
+        prompts: each a text, token ids, or the messages of a conversation, as a chat template sees them; of these but one.
+        n: responses to each.
         max_tokens: None for as many as fit, of an answer, or OpenAI's 16, of a completion.
         top_k: 0 for all tokens.
         seed: None for one of the server's.
@@ -53,7 +55,8 @@ class Asked:
         user: who asks, for their profile; None if it is not said.
     """
 
-    prompt: str | list[int] | tuple[dict[str, Any], ...]
+    prompts: tuple[str | list[int] | tuple[dict[str, Any], ...], ...]
+    n: int
     is_chat: bool
     max_tokens: int | None
     temperature: float
@@ -89,14 +92,16 @@ def read_body(body: bytes, is_chat: bool, model: str, vocab_size: int) -> Asked:
         _check_prompt(fields, is_chat)
         fields = read_fields(fields, request_fields(is_chat, vocab_size))
         if fields.get("model", model) != model:
-            raise RefusedError(
-                404,
-                f"There is no model {shown(fields['model'])}; this server has {shown(model)}.",
-                code="model_not_found",
-            )
+            raise unknown_model(fields["model"], model)
         return _asked(fields, is_chat)
     except ValueError as error:
         raise RefusedError(400, str(error)) from None
+
+
+def unknown_model(name: str, served: str) -> RefusedError:
+    """What says that a model is not served."""
+    message = f"There is no model {shown(name)}; this server has {shown(served)}."
+    return RefusedError(404, message, code="model_not_found")
 
 
 def tokens_to_write(asked: Asked, prompt_tokens: int, length: int) -> int:
@@ -135,11 +140,15 @@ def _asked(fields, is_chat):
     use = tool_use(fields) if is_chat else ToolUse()
     if "max_tokens" in fields and "max_completion_tokens" in fields:
         raise ValueError("max_tokens is the older name of max_completion_tokens; give one of them.")
+    count = fields.get("n", 1) * (1 if is_chat else len(fields["prompt"]))
+    if count > MOST_CHOICES:
+        raise ValueError(f"A request may ask for {MOST_CHOICES} responses. Received: {count}")
     stream, options = fields.get("stream", False), fields.get("stream_options")
     if options is not None and not stream:
         raise ValueError("stream_options are those of a stream. Received: stream=false")
     return Asked(
-        prompt=fields["messages" if is_chat else "prompt"],
+        prompts=(fields["messages"],) if is_chat else fields["prompt"],
+        n=fields.get("n", 1),
         is_chat=is_chat,
         max_tokens=fields.get("max_completion_tokens", fields.get("max_tokens")),
         temperature=fields.get("temperature", 1.0),

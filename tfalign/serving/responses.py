@@ -1,27 +1,20 @@
-"""A response on its way from the engine to a client: whole, or as server-sent events."""
+"""A response on its way from the engine: its text, piece by piece."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-import starlette.requests
-
-from tfalign.serving.calls import assistant_message, message_delta
+from tfalign.serving.calls import assistant_message
 from tfalign.serving.engine import QueueFullError, Request
 from tfalign.serving.grammar import Grammar
-from tfalign.serving.limits import CLIENT_GONE
 from tfalign.serving.requests import Asked, RefusedError
 from tfalign.serving.texts import StoppedText
 
-_GONE, _FAILED = "gone", "error"
-_LINE_ENDS = "\x85\u2028\u2029"
-_STOPPED = "The engine has stopped."
+GONE, FAILED = "gone", "error"  # why a response ends without having ended
 
 
 class Response:
@@ -32,6 +25,7 @@ class Response:
         asked: Asked.
         token_ids: list of int, the prompt's.
         max_tokens: int.
+        seed: int.
         grammar: what the response may be; None for anything.
 
     Raises:
@@ -44,13 +38,11 @@ class Response:
         asked: Asked,
         token_ids: list[int],
         max_tokens: int,
+        seed: int,
         grammar: Grammar | None = None,
     ) -> None:
         self.server = server
         self.asked = asked
-        self.id = f"{'chatcmpl' if asked.is_chat else 'cmpl'}-{uuid.uuid4().hex}"
-        self.created = int(time.time())
-        self.num_prompt_tokens = len(token_ids)
         self.num_tokens = 0
         self._text = StoppedText(server.tokenizer, asked.stops)
         self._start = time.perf_counter()
@@ -68,7 +60,7 @@ class Response:
             top_p=asked.top_p,
             top_k=asked.top_k,
             min_p=asked.min_p,
-            seed=uuid.uuid4().int % 2**32 if asked.seed is None else asked.seed,
+            seed=seed,
             stop_tokens=asked.stop_tokens,
             logit_bias=asked.logit_bias,
             grammar=grammar,
@@ -115,46 +107,8 @@ class Response:
                 reason = last
         yield "".join(parts), reason
 
-    async def events(self) -> AsyncIterator[str]:
-        """The response as server-sent events; where it may call tools, all that it says is in one."""
-        if self.asked.is_chat:
-            yield self._event(self._content({"role": "assistant", "content": ""}, None, True))
-        texts = self.whole_text() if self.asked.may_call else self.pieces()
-        async with contextlib.aclosing(texts) as pieces:
-            async for text, reason in pieces:
-                if reason == _FAILED:
-                    failed = {"message": _STOPPED, "type": "server_error"}
-                    yield self._event({"error": failed})
-                    return
-                part, reason = self._said(text, reason)
-                part = message_delta(part) if self.asked.is_chat else part
-                yield self._event(self._content(part, reason, True))
-        if self.asked.include_usage:
-            content = self._content(None, None, True)
-            yield self._event(content | {"choices": [], "usage": self._usage()})
-        yield "data: [DONE]\n\n"
-
-    async def whole(self, request: starlette.requests.Request) -> dict[str, Any]:
-        """The response as one object; a client that has gone is not decoded for.
-
-        Raises:
-            RefusedError: 499 if the client has gone, 503 if the engine has stopped.
-        """
-        watching = asyncio.create_task(self._watch(request))
-        try:
-            async with contextlib.aclosing(self.whole_text()) as texts:
-                text, reason = await anext(texts)
-        finally:
-            watching.cancel()
-        if reason == _GONE:
-            raise RefusedError(CLIENT_GONE, "The client has gone.")
-        if reason == _FAILED:
-            raise RefusedError(503, _STOPPED, "server_error")
-        part, reason = self._said(text, reason)
-        return self._content(part, reason, False) | {"usage": self._usage()}
-
-    def _said(self, text, reason):
-        """(the text, or the assistant's message that it is; why it ends)."""
+    def said(self, text: str, reason: str | None) -> tuple[str | dict[str, Any], str | None]:
+        """(the text, or the assistant's message that it is; why it ends), of all of it or of a piece."""
         if not self.asked.is_chat:
             return text, reason
         if not self.asked.may_call:
@@ -164,41 +118,16 @@ class Response:
         is_call = "tool_calls" in message and reason == "stop"
         return message, "tool_calls" if is_call else reason
 
-    async def _watch(self, request):
-        while not await request.is_disconnected():
-            await asyncio.sleep(0.5)
-        self._tokens.put_nowait((None, _GONE))
+    def leave(self) -> None:
+        """The client has gone: nothing more is decoded."""
+        self._tokens.put_nowait((None, GONE))
+
+    def cancel(self) -> None:
+        """Nobody has asked for the pieces, and nobody will."""
+        self.server.engine.cancel(self._request)
 
     def _count_token(self):
         if not self.num_tokens:
             self.server.first_token.observe(time.perf_counter() - self._start)
         self.num_tokens += 1
         self.server.new_tokens.inc()
-
-    def _usage(self):
-        return {
-            "prompt_tokens": self.num_prompt_tokens,
-            "completion_tokens": self.num_tokens,
-            "total_tokens": self.num_prompt_tokens + self.num_tokens,
-        }
-
-    def _content(self, part, reason, is_part):
-        is_chat = self.asked.is_chat
-        kind = "chat.completion" if is_chat else "text_completion"
-        key = ("delta" if is_part else "message") if is_chat else "text"
-        content = {
-            "id": self.id,
-            "object": kind + ".chunk" if is_chat and is_part else kind,
-            "created": self.created,
-            "model": self.server.name,
-            "choices": [{"index": 0, key: part, "finish_reason": reason}],
-        }
-        if is_part and self.asked.include_usage:
-            content["usage"] = None  # that of the whole is in the last one
-        return content
-
-    def _event(self, content):
-        text = json.dumps(content, ensure_ascii=False)
-        for end in _LINE_ENDS:  # no line's end for this format, but for many who read it
-            text = text.replace(end, f"\\u{ord(end):04x}")
-        return f"data: {text}\n\n"
