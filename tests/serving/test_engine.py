@@ -9,6 +9,7 @@ import pytest
 from tfalign.decoding import Greedy, Sampler, generate
 from tfalign.models import CausalLM, GPTConfig, RecurrentConfig
 from tfalign.serving.engine import Engine, QueueFullError, Request
+from tfalign.serving.row_biases import Penalties
 from tfalign.serving.texts import StoppedText
 from tfalign.text import train_byte_bpe
 
@@ -242,3 +243,24 @@ def test_a_model_whose_cache_is_a_state_is_refused():
     model = CausalLM(RecurrentConfig(8, 8, 1, cell="gru"))
     with pytest.raises(ValueError, match="by column. Received: a backbone of type Recurrent"):
         Engine(model, rows=1, length=4)
+
+
+@pytest.mark.parametrize("penalties", [Penalties(frequency=1.5), Penalties(2.0, -0.5), Penalties()])
+def test_penalties_are_subtracted_from_the_logits(engine, penalties):
+    """Beside full passes of the model over prompt and response, whose counts are taken anew for each token."""
+    ids, bias = [5, 9, 5], {STOP: -100.0, 7: 1.0}
+    collected = Collected(ids, 12, temperature=0.0, penalties=penalties, logit_bias=bias)
+    engine.submit(collected.request)
+    assert collected.done.wait(60)
+    expected = []
+    for _ in range(12):
+        row = np.array([ids + expected], "int32")
+        logits = np.array(MODEL(row))[0, -1]
+        for token, value in bias.items():
+            logits[token] += value
+        counts = np.bincount(expected, minlength=V)
+        logits -= penalties.frequency * counts + penalties.presence * (counts > 0)
+        expected.append(int(logits.argmax()))
+    assert collected.tokens == expected
+    if penalties.frequency > 0:
+        assert len(set(expected)) > 6  # a tiny model repeats itself without

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 MOST_BIAS = 100  # of a token's logit, as OpenAI has it
+MOST_PENALTY = 2  # of tokens that a response has already, either way, as OpenAI has it
 _SHOWN = 60  # characters of a value that a sentence repeats
 
 

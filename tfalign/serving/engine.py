@@ -22,9 +22,9 @@ from tfalign import backend
 from tfalign.decoding.samplers import RowSampler
 from tfalign.decoding.stepwise import catch_up, check_columns, next_tokens
 from tfalign.functional.random import uniform
-from tfalign.serving.checks import MOST_BIAS, check_ids, check_number, check_whole
+from tfalign.serving.checks import MOST_BIAS, MOST_PENALTY, check_ids, check_number, check_whole
 from tfalign.serving.grammar import Grammar
-from tfalign.serving.row_biases import RowBiases
+from tfalign.serving.row_biases import Penalties, RowBiases
 
 _MOST_ROWS = 4096
 
@@ -50,6 +50,7 @@ class Request:
         min_p: in [0, 1).
         stop_tokens: ids that end this response, beside the engine's own.
         logit_bias: number that is added to a token's logit, by the token.
+        penalties: Penalties of tokens that the response has already.
         grammar: what the response may be; None for anything.
     """
 
@@ -63,6 +64,7 @@ class Request:
     min_p: float = 0.0
     stop_tokens: frozenset[int] = frozenset()
     logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    penalties: Penalties = Penalties()
     grammar: Grammar | None = None
     is_cancelled: bool = False
     is_submitted: bool = False
@@ -80,6 +82,8 @@ class Request:
         check_ids("logit_bias", list(self.logit_bias), vocab_size)
         for value in self.logit_bias.values():
             check_number("logit_bias", value, -MOST_BIAS, MOST_BIAS)
+        for name, value in self.penalties._asdict().items():
+            check_number(name, value, -MOST_PENALTY, MOST_PENALTY)
         if self.grammar is not None:
             self.grammar.check(vocab_size, stop_tokens, self.max_new_tokens)
         if self.top_p == 0 or self.min_p == 1 or self.temperature == math.inf:
@@ -284,7 +288,9 @@ class Engine:
         self._texts[row, :count] = request.token_ids
         self._sizes[row] = self._prompt_sizes[row] = count
         self._in_cache[row] = 0
-        self._biases.begin(row, request.logit_bias, request.grammar, request.max_new_tokens)
+        self._biases.begin(
+            row, request.logit_bias, request.grammar, request.max_new_tokens, request.penalties
+        )
 
     def _release(self, row):
         self._running[row] = None

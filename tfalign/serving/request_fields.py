@@ -6,6 +6,7 @@ a field that it does not know. What never changes an answer ("metadata") is take
 
 from __future__ import annotations
 
+from tfalign.serving.checks import MOST_PENALTY
 from tfalign.serving.fields import (
     Reader,
     flag,
@@ -54,6 +55,8 @@ def request_fields(is_chat: bool, vocab_size: int) -> dict[str, Reader]:
         "stream": flag,
         "stream_options": stream_options,
         "logit_bias": logit_bias(vocab_size),
+        "presence_penalty": number(-MOST_PENALTY, MOST_PENALTY),
+        "frequency_penalty": number(-MOST_PENALTY, MOST_PENALTY),
         "response_format": response_format,
         "user": text,
     }
@@ -65,14 +68,12 @@ _NOT_SUPPORTED: dict[str, Reader] = {
     "audio": only(),
     "best_of": only(1),
     "echo": only(False),
-    "frequency_penalty": only(0),
     "function_call": only("none", "auto"),
     "functions": only([]),
     "logprobs": only(False),
     "modalities": only(["text"]),
     "moderation": only(),
     "prediction": only(),
-    "presence_penalty": only(0),
     "prompt_cache_retention": only("in_memory", "in-memory"),
     "reasoning_effort": only("none"),
     "service_tier": only("auto", "default"),

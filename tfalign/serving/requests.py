@@ -9,6 +9,7 @@ from tfalign.serving.checks import shown
 from tfalign.serving.fields import read_fields
 from tfalign.serving.json_texts import read_object
 from tfalign.serving.request_fields import request_fields
+from tfalign.serving.row_biases import Penalties
 from tfalign.serving.tool_fields import ToolUse, tool_use
 
 MOST_CHOICES = 128  # responses to one request, as OpenAI has it
@@ -49,6 +50,7 @@ class Asked:
         seed: None for one of the server's.
         stop_tokens: ids that end the response, beside the model's.
         logit_bias: number that is added to a token's logit, by the token.
+        penalties: Penalties of tokens that the response has already.
         form: str, what the response is to be, see ``Grammars.of``; None for any text.
         tools: tuple of dict, their schemas, which a chat template shows.
         may_call: whether calls of tools in the response are read.
@@ -67,6 +69,7 @@ class Asked:
     stops: tuple[str, ...]
     stop_tokens: frozenset[int]
     logit_bias: dict[int, float]
+    penalties: Penalties
     form: str | None
     tools: tuple[dict[str, Any], ...]
     may_call: bool
@@ -159,6 +162,9 @@ def _asked(fields, is_chat):
         stops=fields.get("stop", ()),
         stop_tokens=fields.get("stop_token_ids", frozenset()),
         logit_bias=fields.get("logit_bias", {}),
+        penalties=Penalties(
+            fields.get("presence_penalty", 0.0), fields.get("frequency_penalty", 0.0)
+        ),
         form=use.form or fields.get("response_format"),
         tools=use.tools,
         may_call=use.may_call,

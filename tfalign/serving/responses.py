@@ -63,6 +63,7 @@ class Response:
             seed=seed,
             stop_tokens=asked.stop_tokens,
             logit_bias=asked.logit_bias,
+            penalties=asked.penalties,
             grammar=grammar,
         )
         try:
