@@ -61,10 +61,10 @@ WALLS = {
     "tf_agents": rf"{TF_AGENTS_FACES}|experiments(\..+)?",
     "gymnasium": r"tfalign\.environments\.gymnasium\w*|experiments(\..+)?",
     "tensorflow_datasets": r"tfalign\.data(\..+)?",
-    "tensorflow": r"tfalign\.backend\.tensorflow(_devices)?|tfalign\.(data|training)(\..+)?"
+    "tensorflow": r"tfalign\.backend\.tensorflow(_devices|_measuring)?|tfalign\.(data|training)(\..+)?"
     rf"|tfalign\.serving\.(saved_model|byte_bpe|litert)|{TF_AGENTS_FACES}"
     r"|experiments(\..+)?",
-    "jax": r"tfalign\.backend\.jax(_devices|_ahead|_splash|_context)?|tfalign\.training\.devices|experiments(\..+)?",
+    "jax": r"tfalign\.backend\.jax(_devices|_ahead|_splash|_context|_measuring)?|tfalign\.training\.devices|experiments(\..+)?",
     "ray": r"tfalign\.trainers\.rollout_actors",
     "datasets": r"tfalign\.data\.readers\.hugging_face|experiments\.peers(\..+)?",
     "pyarrow": r"tfalign\.data\.readers\.parquet",

@@ -15,6 +15,7 @@ from safetensors.numpy import load
 from tests import buckets
 from tests.experiments.killing import STAGES, finish, kill_at_random, start
 from tfalign.files import as_path
+from tfalign.training.metrics_log import MEASURED
 from tfalign.training.run_directory import RunDirectory
 
 
@@ -34,7 +35,7 @@ def metrics(run_dir):
     """Every logged number by stage and step, without the clock."""
     lines = [json.loads(x) for x in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return sorted(
-        ({k: v for k, v in line.items() if k != "time"} for line in lines),
+        ({k: v for k, v in line.items() if k not in MEASURED} for line in lines),
         key=lambda line: (line["stage"], line["step"]),
     )
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from safetensors.numpy import load_file
 
+from tfalign.training.metrics_log import MEASURED
+
 
 class CutOff(Exception):
     """What ends a run as a kill does: nothing is written after it."""
@@ -28,7 +30,7 @@ class CutAfter(keras.callbacks.Callback):
 def lines_of(run, name="metrics.jsonl"):
     """The lines of a run's file without their times."""
     lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in MEASURED} for line in lines]
 
 
 def assert_same_run(run, other, stage):

@@ -17,6 +17,7 @@ from tfalign.trainers.options import PREFERENCE_LOSSES as NAMES
 from tfalign.trainers.options import PreferenceOptions
 from tfalign.trainers.preference import chosen_loss
 from tfalign.trainers.saving import save_model
+from tfalign.training.metrics_log import MEASURED
 from tfalign.training.preferences import PREFERENCE_LOSSES
 
 
@@ -84,7 +85,7 @@ def learn(policy, run_dir, data="pairs.jsonl", **changes):
     model, source = policy / "models" / "sft", str(policy / data)
     PreferenceTrainer(model, source, run_dir=run_dir, **choices | limits | changes).train()
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in MEASURED} for line in lines]
 
 
 @pytest.mark.slow

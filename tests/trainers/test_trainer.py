@@ -16,6 +16,7 @@ import tfalign
 from tfalign.rewards import Combination, Ensemble, LearnedReward, RewardModel, TextReward
 from tfalign.trainers.on_policy_options import RewardOptions
 from tfalign.trainers.rewards import Context, resolve_reward
+from tfalign.training.metrics_log import MEASURED
 
 LIMITS = {"max_prompt_tokens": 4, "max_new_tokens": 4}
 FEW = {"steps": 2, "batch_size": 4} | LIMITS
@@ -205,7 +206,7 @@ def test_a_script_that_is_killed_ends_bit_for_bit_as_if_it_had_not_been(policy, 
         np.testing.assert_array_equal(ours[name], theirs[name])
     lines = [
         [
-            {k: v for k, v in json.loads(line).items() if k != "time"}
+            {k: v for k, v in json.loads(line).items() if k not in MEASURED}
             for line in (run / "metrics.jsonl").read_text().splitlines()
         ]
         for run in (cut, whole)

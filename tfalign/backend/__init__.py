@@ -25,6 +25,12 @@
 ``own_parts``              the parts of it that this process is to write
 ``is_sharded``             whether no device holds a variable whole
 ``assign_shards``          such a variable set from the blocks that this process' devices hold
+``start_trace``            what runs is written down for TensorBoard's profile page, until ``stop_trace``
+``traced_step``            a step of training in such a trace
+``device_name``            what the driver calls the devices
+``device_count``           over how many a program is spread
+``device_memory``          the most bytes that one had in use
+``programs_compiled``      how many programs this process has compiled
 
 Everything above this floor is written on ``keras.ops``. Randomness needs no entry here: tfalign
 draws from its own counter-based generator (``functional.random``), which gives the same bits on
@@ -36,6 +42,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+
+from tfalign.backend.programs import programs_compiled
 
 if keras.backend.backend() == "tensorflow":
     from tfalign.backend.tensorflow import (
@@ -65,6 +73,14 @@ if keras.backend.backend() == "tensorflow":
         to_numpy,
         wait_for_others,
     )
+    from tfalign.backend.tensorflow_measuring import (
+        device_count,
+        device_memory,
+        device_name,
+        start_trace,
+        stop_trace,
+        traced_step,
+    )
 elif keras.backend.backend() == "jax":
     from tfalign.backend.jax import (
         assign_part,
@@ -93,6 +109,14 @@ elif keras.backend.backend() == "jax":
         to_numpy,
         wait_for_others,
     )
+    from tfalign.backend.jax_measuring import (
+        device_count,
+        device_memory,
+        device_name,
+        start_trace,
+        stop_trace,
+        traced_step,
+    )
 else:
     raise ImportError(
         "tfalign runs on Keras' tensorflow and jax backends. "
@@ -116,6 +140,9 @@ __all__ = [
     "assign_part",
     "assign_shards",
     "by_rows",
+    "device_count",
+    "device_memory",
+    "device_name",
     "fori_loop",
     "gather_from_processes",
     "has_value",
@@ -131,11 +158,15 @@ __all__ = [
     "own_parts",
     "platform",
     "process_index",
+    "programs_compiled",
     "read",
     "replicas",
     "scan",
+    "start_trace",
+    "stop_trace",
     "strategy",
     "to_numpy",
+    "traced_step",
     "value_and_grad",
     "wait_for_others",
 ]

@@ -11,7 +11,7 @@ import jax
 import keras
 
 from tfalign.backend import jax_ahead, jax_context, jax_devices
-from tfalign.backend.programs import warn_of_many
+from tfalign.backend.programs import note_program
 
 
 class _Scope(keras.StatelessScope):
@@ -80,7 +80,7 @@ class jit:
 
     def _pure(self, donated, kept, args):
         self.traces += 1
-        warn_of_many(self._function, self.traces, args)
+        note_program(self._function, self.traces, args)
         values = {**kept, **dict(zip(self._changed, donated))}
         outputs, scope = self._traced(values, args)
         changed = [scope.get_current_value(self._variables[i]) for i in self._changed]

@@ -1,4 +1,5 @@
-"""Who asks for many programs is named: each takes seconds to compile, and memory for as long as the process lives."""
+"""How many programs are compiled: each takes seconds, and memory for as long as the process lives, so that who asks for
+many is named."""
 
 from __future__ import annotations
 
@@ -9,16 +10,23 @@ from typing import Any
 from keras import tree
 
 MANY = 9
+_compiled = [0]
 
 
-def warn_of_many(function: Callable, traces: int, args: Any) -> None:
-    """Warns at a function's ninth program, with the shapes that it is for.
+def programs_compiled() -> int:
+    """Programs of ``jit`` and its like that this process has compiled so far."""
+    return _compiled[0]
+
+
+def note_program(function: Callable, traces: int, args: Any) -> None:
+    """Counts a program, and warns at a function's ninth, with the shapes that it is for.
 
     Args:
         function: what is compiled.
         traces: int, its programs, this one included.
         args: (nested) tensors.
     """
+    _compiled[0] += 1
     if traces != MANY:
         return
     leaves = [x for x in tree.flatten(args) if hasattr(x, "shape")]

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
-from tfalign.backend.programs import warn_of_many
+from tfalign.backend.programs import note_program
 
 
 def _has_started():
@@ -62,7 +62,7 @@ class jit:
         @functools.wraps(function)  # TensorFlow's retracing warnings then count per function
         def traced(*args):
             self.traces += 1
-            warn_of_many(function, self.traces, args)
+            note_program(function, self.traces, args)
             return function(*args)
 
         self._compiled = tf.function(traced, jit_compile=True, autograph=False)

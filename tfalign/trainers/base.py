@@ -16,7 +16,7 @@ from tfalign.files import AnyPath
 from tfalign.models import CausalLM
 from tfalign.options import changed, to_dict
 from tfalign.pretrained import Pretrained, load
-from tfalign.trainers.options import RunOptions, SampleOptions
+from tfalign.trainers.options import RunOptions, SampleOptions, step_range
 from tfalign.trainers.samples import SampleTexts
 from tfalign.trainers.saving import merge_and_save_adapters, model_directory, save_model
 from tfalign.training.learner import Learner
@@ -25,11 +25,13 @@ from tfalign.training.loop import run_steps
 from tfalign.training.processes import Processes
 from tfalign.training.run_directory import FollowedRun, RunDirectory
 from tfalign.training.run_state import RunState
+from tfalign.training.step_watch import StepWatch, Unwatched, peak_of_devices
+from tfalign.training.trace import Trace
 from tfalign.types import LoRA
 
 HARMLESS = frozenset(
     {"run_dir", "data_dir", "disk_dir", "log_every", "save_every", "background_save"}
-    | {"log_to", "resume_from"}
+    | {"log_to", "resume_from", "profile_steps", "peak_tflops"}
     | {"sample_every", "sample_prompts", "sample_tokens", "sample_temperature"}
 )
 """Options that a continued run may change."""
@@ -61,6 +63,7 @@ class Trainer:
         learner: Learner, with the model that is trained.
         run: RunDirectory, which no other process has.
         samples: SampleTexts that are written while training; None for none.
+        watch: StepWatch of the training that is running.
     """
 
     options_class: type
@@ -81,6 +84,7 @@ class Trainer:
         self.learner: Learner
         self.tokenizer: Any
         self.samples: SampleTexts | None = None
+        self.watch: StepWatch | Unwatched = Unwatched()
         self._start = dict(start)
         self._temporary = tempfile.TemporaryDirectory() if run_dir is None else None
         self._owns_run = not isinstance(run_dir, RunDirectory)
@@ -152,6 +156,7 @@ class Trainer:
 
     def _loop(self, state, first_step):
         options: RunOptions = self.options.run
+        self.watch = self._new_watch()
         with contextlib.ExitStack() as stack:
             return run_steps(
                 self._sampling(stack, first_step),
@@ -165,7 +170,16 @@ class Trainer:
                 callbacks=[*self._loggers(), *self.callbacks],
                 model=self.learner.model,
                 gather=backend.gather_from_processes,
+                watch=self.watch,
             )
+
+    def _new_watch(self):
+        run, trace = self.options.run, None
+        steps = step_range(run.profile_steps)
+        if steps is not None and backend.is_chief():
+            trace = Trace(steps, self.run.file("events") / self.stage)
+        precision = self.learner.model.dtype_policy.name
+        return StepWatch(trace, peak_of_devices(precision, run.peak_tflops))
 
     def _sample(self, model: CausalLM, prompts: Iterable[Any], options: SampleOptions) -> None:
         """Asks for sample texts, if the options do."""
@@ -183,7 +197,8 @@ class Trainer:
         def update(step):
             metrics = self._update(step)
             if step % self._sample_every == 0:
-                log.write(step, self.samples.prompts, self.samples())
+                with self.watch.paused():
+                    log.write(step, self.samples.prompts, self.samples())
             return metrics
 
         return update

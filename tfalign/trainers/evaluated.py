@@ -56,7 +56,8 @@ class EvaluatedTrainer(Trainer):
         every = self.options.evaluation.eval_every
         if not self.held_out or not (step == self.num_steps or (every and step % every == 0)):
             return {}
-        metrics = self._measured(step)
+        with self.watch.paused():
+            metrics = self._measured(step)
         if self.best is None or self.criterion.metric not in metrics:
             return metrics
         self.best.see(step, self.criterion.sign * metrics[self.criterion.metric])

@@ -27,6 +27,7 @@ from tfalign.trainers.rewards import Context, first_model, resolve_reward
 from tfalign.trainers.samples import prompts_of
 from tfalign.trainers.speakers import resolve_user, toolbox_of
 from tfalign.training.algorithms import Algorithm
+from tfalign.training.batch_work import operations_of_rollouts
 from tfalign.training.learner import Learner
 from tfalign.training.on_policy import improve, rollout_seed
 from tfalign.training.response_means import ResponseMeans
@@ -176,7 +177,8 @@ class OnPolicyTrainer(EvaluatedTrainer):
         limits = parts.cost_limits(costs, options.reward_options)
         reference = None if options.lora else self.pretrained.copy_of_model()
         copy = self.pretrained.copy_of_model() if options.responses.refresh_every > 1 else None
-        actor_critic = parts.actor_critic(chosen, options, policy, first_model(reward))
+        self._scorer = first_model(reward)
+        actor_critic = parts.actor_critic(chosen, options, policy, self._scorer)
         for model in filter(None, (policy, copy)):
             adapt(model, options.lora)
         size = policy.config.vocab_size
@@ -235,9 +237,22 @@ class OnPolicyTrainer(EvaluatedTrainer):
             on_bad=options.reward_options.on_bad_reward,
             arrange=self.algorithm.arrange,
         )
+        self.watch.note(metrics, *self._work(rollout, metrics))
         if self.gold is not None and rollout is not None:
             metrics["gold_reward"] = self._mean_gold(rollout)
         return metrics | self._evaluated(step)
+
+    def _work(self, rollout, metrics):
+        """(tokens sampled, operations) of a step; None of a batch that was left alone."""
+        if rollout is None:
+            return None, None
+        size = parts.minibatch_size(self.algorithm, self.options)
+        lora = self.options.lora
+        rank = 0 if lora is None else lora.rank
+        operations = operations_of_rollouts(
+            self.worker.actor_critic, self._scorer, rollout, size, metrics["updates"], rank
+        )
+        return round(metrics["response_length"] * len(rollout.scores)), operations
 
     def _measured(self, step):
         try:

@@ -5,6 +5,8 @@ This module imports neither Keras nor TensorFlow, so that ``tfalign JOB --help``
 
 from __future__ import annotations
 
+import re
+
 from tfalign.options import option, option_record, record
 from tfalign.types import LoRA
 
@@ -20,6 +22,26 @@ CONSTRAINT_HELP = (
 PREFERENCE_LOSSES = ("dpo", "cdpo", "robust_dpo", "slic", "ipo", "kto", "orpo", "simpo", "cpo")
 LAYOUTS = ("alpaca", "sharegpt", "stepwise", "anthropic")
 RANKING_LOSSES = ("plackett_luce", "best_of_k", "all_pairs")
+
+
+def step_range(steps: str | None) -> tuple[int, int] | None:
+    """The first and the last step that are traced; None for none.
+
+    >>> step_range("10:13")
+    (10, 13)
+
+    Raises:
+        ValueError: if the text is no range.
+    """
+    if steps is None:
+        return None
+    match = re.fullmatch(r"(\d+):(\d+)", steps)
+    first, last = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= first <= last:
+        raise ValueError(
+            f"profile_steps is FIRST:LAST, from 1 on, such as 10:13. Received: profile_steps={steps!r}"
+        )
+    return first, last
 
 
 @option_record
@@ -45,6 +67,17 @@ class RunOptions:
         "Step of the checkpoint to continue from, later ones are removed; none: the newest.",
         at_least=0,
     )
+    profile_steps: str | None = option(
+        None, "Steps traced for TensorBoard's profile page: FIRST:LAST, such as 10:13; none: none."
+    )
+    peak_tflops: float | None = option(
+        None,
+        "Peak of one device, TFLOP/s, of which the metric mfu is a fraction; none: that of a known GPU or TPU.",
+        above=0,
+    )
+
+    def __post_init__(self) -> None:
+        step_range(self.profile_steps)
 
 
 @option_record

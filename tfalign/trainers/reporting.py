@@ -11,6 +11,7 @@ from tfalign.evaluation.curves import Curves, read_curves
 from tfalign.evaluation.learning_curves import learning_curves
 from tfalign.evaluation.report import Report, write_report
 from tfalign.files import AnyPath, as_path
+from tfalign.training.metrics_log import MEASURED
 from tfalign.training.run_directory import METRICS
 
 _REPORT = "report.json"
@@ -53,10 +54,14 @@ def report_run(run_dir: str | os.PathLike, command: str = "") -> dict[str, Any]:
 
 
 def last_metrics(curves: Curves) -> dict[str, dict[str, float]]:
-    """Stage -> its number of steps, and each metric's last value."""
+    """Stage -> its number of steps, and each metric's last value, but of what measures the machine."""
     return {
         stage: {"steps": int(metrics["time"].steps[-1])}
-        | {name: float(series.values[-1]) for name, series in metrics.items() if name != "time"}
+        | {
+            name: float(series.values[-1])
+            for name, series in metrics.items()
+            if name not in MEASURED
+        }
         for stage, metrics in curves.items()
         if "time" in metrics
     }

@@ -16,6 +16,7 @@ from tfalign.trainers.data import Data, encoded, split_records
 from tfalign.trainers.evaluated import EvaluatedTrainer
 from tfalign.trainers.optimizers import make_optimizer
 from tfalign.trainers.options import SupervisedOptions, TrainingOptions
+from tfalign.training.batch_work import operations_of, tokens_of
 from tfalign.training.evaluator import Evaluator
 from tfalign.training.learner import Learner
 from tfalign.training.run_directory import RunDirectory
@@ -67,7 +68,13 @@ class BatchTrainer(EvaluatedTrainer):
         return math.ceil(run.epochs * self._num_examples / self.options.update.batch_size)
 
     def _update(self, step):
-        return self.learner.update(self._arranged(next(self.batches))) | self._evaluated(step)
+        batch = self._arranged(next(self.batches))
+        metrics = self.learner.update(batch)
+        lora = getattr(self.options, "lora", None)
+        rank = 0 if lora is None else lora.rank
+        work = tokens_of(batch), operations_of(self.learner.model, batch, rank)
+        self.watch.note(metrics, *work)
+        return metrics | self._evaluated(step)
 
     def _arranged(self, batch: Any) -> Any:
         """A batch as the learner gets it."""

@@ -91,8 +91,8 @@ class Learner:
             batch: what the objective takes; leading axis divisible by ``accumulate``.
 
         Returns:
-            dict of float32 scalars: "loss", "weight", "gradient_norm", the objective's metrics, and
-            "skipped_updates", how many were skipped since the training began.
+            dict of float32 scalars: "loss", "weight", "gradient_norm", the objective's metrics, "learning_rate",
+            and "skipped_updates", how many were skipped since the training began.
 
         Raises:
             NotFiniteError: if ``max_skipped`` updates in a row were skipped.
@@ -108,6 +108,7 @@ class Learner:
         gradients = [gradient / at_least_tiny(weight) for gradient in gradients]
         scalars = summary(loss, weight, metrics, gradients)
         allowed = guard.allows(scalars)
+        rate = ops.cast(self.optimizer.learning_rate, "float32")
         gradients = guard.clippable(gradients, scalars["gradient_norm"])
         weights = self.model.trainable_variables
         backend.if_true(
@@ -119,7 +120,8 @@ class Learner:
             variable.assign(ops.where(allowed, backend.read(variable), old))
         skipped = guard.count(allowed)
         guard.counts.assign(skipped)
-        return scalars | {"skipped_updates": ops.cast(skipped[0], "float32")}, skipped
+        told = {"skipped_updates": ops.cast(skipped[0], "float32"), "learning_rate": rate}
+        return scalars | told, skipped
 
     def _sums(self, batch, whole=None):
         """Sums over the batch: (loss, weight, metrics, gradients); ``whole`` as of ``_micro_step``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfalign.training import interruption
 from tfalign.training.guard import NotFiniteError
 from tfalign.training.metrics_log import MetricsLog, NoLog
 from tfalign.training.run_state import RunState
+from tfalign.training.step_watch import StepWatch, Unwatched
 
 
 def run_steps(
@@ -27,6 +29,7 @@ def run_steps(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     model: keras.Model | None = None,
     gather: Callable[[int], list[int]] = lambda value: [value],
+    watch: StepWatch | Unwatched = Unwatched(),  # noqa: B008  # it holds nothing
 ) -> dict[str, float]:
     """Calls ``update`` until ``steps`` updates are done, from ``first_step`` on.
 
@@ -43,6 +46,8 @@ def run_steps(
             every logged update, and may set ``model.stop_training``, which ends the run after it.
         model: keras.Model the callbacks are given.
         gather: int -> list of int, see ``interruption.Deferred``, where several processes train together.
+        watch: StepWatch, which ``update`` tells what it did; what it measures is written with the metrics, and is no
+            part of what is returned.
 
     Returns:
         dict of floats, what the last update said; empty if there was none.
@@ -61,19 +66,23 @@ def run_steps(
         interruption.handled(),
         interruption.Deferred(gather) as deferred,
         run_state.saving(),
+        contextlib.closing(watch),
     ):
         for step in range(first_step + 1, steps + 1):
-            scalars = _updated(update, step, name)
+            with watch.step(step):
+                scalars = _updated(update, step, name)
             last = step == steps or _stopped(model)
             if step % log_every == 0 or last:
                 logs = {key: float(value) for key, value in scalars.items()}
-                metrics.write(step, logs)
-                bar.set_postfix_str(_short(logs), refresh=False)
-                callbacks.on_train_batch_end(step, logs)
+                told = logs | watch.read()
+                metrics.write(step, told)
+                bar.set_postfix_str(_short(told), refresh=False)
+                callbacks.on_train_batch_end(step, told)
             last = last or _stopped(model) or deferred.agreed()
             run_state.check()
             if step % save_every == 0 or last:
-                run_state.begin_save(step)
+                with watch.paused():
+                    run_state.begin_save(step)
             bar.update()
             if last:
                 break
@@ -106,7 +115,15 @@ def _stopped(model):
     return model is not None and model.stop_training
 
 
+_SHOWN = {
+    **{name: name for name in ("loss", "accuracy", "score", "gold_reward", "kl")},
+    "learning_rate": "lr",
+    "tokens_per_second": "tokens/s",
+    "mfu": "mfu",
+    "memory_gb": "GB",
+}
+
+
 def _short(logs):
     """The few numbers worth watching."""
-    shown = ("loss", "accuracy", "score", "gold_reward", "kl")
-    return " ".join(f"{key}={logs[key]:.3g}" for key in shown if key in logs)
+    return " ".join(f"{label}={logs[key]:.3g}" for key, label in _SHOWN.items() if key in logs)

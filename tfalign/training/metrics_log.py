@@ -23,6 +23,10 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tfalign.files import AnyPath, as_path, open_log, write_bytes_atomically
 
 METRICS = "metrics.jsonl"
+MEASURED = frozenset(
+    {"time", "step_seconds", "tokens_per_second", "step_tflops", "mfu", "memory_gb"}
+)
+"""What a line says of the clock and the machine (see ``step_watch``), in which no two runs are alike."""
 
 
 class RunDirectoryError(ValueError):

@@ -89,6 +89,7 @@ class ReplicatedUpdate:
         skipped = self.guard.count(allowed)
         self.guard.counts.assign(skipped)
         scalars["skipped_updates"] = tf.cast(skipped[0], tf.float32)
+        scalars["learning_rate"] = tf.cast(self.optimizer.learning_rate, tf.float32)
         gradients = self.guard.clippable(gradients, scalars["gradient_norm"])
         # Keras clips on each replica and adds up what comes out. Clipping must see the whole
         # gradient, so the first replica hands that in and the others add zeros to it.

@@ -173,7 +173,7 @@ def forward_flops(
         rows: int.
         columns: int, of a row.
         last: int, columns that the last block works on; None for all.
-        logits: int, columns of a row that are read out.
+        logits: int, columns of a row that are read out, in the mean of rows.
     """
     s = _shape(config)
     blocks = (s.layers - 1) * _block_flops(s, columns, columns)
