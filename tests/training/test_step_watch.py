@@ -20,6 +20,7 @@ from tfalign.training.learner import Learner
 from tfalign.training.loop import run_steps
 from tfalign.training.step_costs import Work, reward_costs, supervised_costs
 from tfalign.training.step_watch import StepWatch
+from tfalign.training.trace import Trace
 from tfalign.types import LanguageModelBatch, PreferencePairs
 
 
@@ -103,24 +104,40 @@ def test_a_range_of_steps_that_is_none(steps):
         RunOptions(profile_steps=steps)
 
 
-def test_traced_steps_are_in_the_trace_and_no_others(start, tmp_path):
-    """Read by JAX's parser of XProf's files, whichever backend wrote it."""
-    ProfileData = pytest.importorskip("jax.profiler").ProfileData
+def steps_of(folder):
+    """The steps in a trace, read by JAX's parser of XProf's files, whichever backend wrote it."""
+    (file,) = folder.rglob("*.xplane.pb")
+    assert file.relative_to(folder).parts[:2] == ("plugins", "profile")
+    events = [
+        event
+        for plane in pytest.importorskip("jax.profiler").ProfileData.from_file(str(file)).planes
+        for line in plane.lines
+        for event in line.events
+        if event.name == "train"
+    ]
+    assert sum(event.duration_ns for event in events) > 0
+    return sorted(int(dict(event.stats)["step_num"]) for event in events)
+
+
+@pytest.mark.parametrize(("last", "traced"), [(6, [3, 4]), (3, [3])])
+def test_traced_steps_are_in_the_trace_and_no_others(tmp_path, last, traced):
+    """Of a training that ends before the last of them, those that there were."""
+    program, watch = backend.jit(lambda x: x @ x), StepWatch(Trace((3, 4), tmp_path))
+    for step in range(1, last + 1):
+        assert not any(tmp_path.iterdir()) or step > 3
+        with watch.step(step):
+            watch.note({"loss": program(np.ones((4, 4), "float32"))[0, 0]})
+    watch.close()
+    assert steps_of(tmp_path) == traced
+
+
+@pytest.mark.slow
+def test_a_training_measures_and_traces_its_steps(start, tmp_path):
     rows = [{"prompt": f"a{i}", "completion": "b"} for i in range(40)]
     options = {"steps": 4, "batch_size": 4, "length": 12, "log_every": 2, "warmup_steps": 1}
     given = {"profile_steps": "3:4", "peak_tflops": 0.1, "run_dir": tmp_path / "run"}
     FineTuner(start[0], rows, **options, **given).train()
-    (file,) = (tmp_path / "run" / "events" / "sft").rglob("*.xplane.pb")
-    assert file.relative_to(tmp_path / "run" / "events" / "sft").parts[:2] == ("plugins", "profile")
-    events = [
-        event
-        for plane in ProfileData.from_file(str(file)).planes
-        for line in plane.lines
-        for event in line.events
-    ]
-    numbers = {dict(event.stats).get("step_num") for event in events if event.name == "train"}
-    assert {int(number) for number in numbers} == {3, 4}
-    assert sum(event.duration_ns for event in events if event.name == "train") > 0
+    assert steps_of(tmp_path / "run" / "events" / "sft") == [3, 4]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert lines[0]["learning_rate"] == pytest.approx(5e-4) and lines[1]["memory_gb"] > 0
     assert (
