@@ -31,6 +31,8 @@ from tfalign.trainers.objective import ObjectiveTrainer
 from tfalign.training.step_costs import Work, supervised_costs
 from tfalign.types import LanguageModelBatch
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
 
 @option_record
 class MetricsConfig:
@@ -38,6 +40,9 @@ class MetricsConfig:
     shape: str = option("small", "Shape of the benchmark.", ("small", "medium"))
     steps: int = option(200, "Training steps.", at_least=4)
     log_every: int = option(10, "Steps between lines, and updates timed after each.", at_least=1)
+    clock: str = option(
+        "wall", "Clock of both; processor: of all threads, on a machine that is shared.", CLOCKS
+    )
     peak_tflops: float = option(0.166, "Peak of the device, TFLOP/s.", above=0)
 
 
@@ -49,20 +54,23 @@ class TimedUpdates(keras.callbacks.Callback):
         logged: the last line.
     """
 
-    def __init__(self, batch, repeats):
+    def __init__(self, batch, repeats, clock):
         super().__init__()
-        self.learner, self.pairs, self.logged = None, [], {}
-        self._batch, self._repeats = batch, repeats
+        self.trainer, self.pairs, self.logged = None, [], {}
+        self._batch, self._repeats, self._clock = batch, repeats, clock
+
+    def on_train_begin(self, logs=None):
+        self.trainer.watch.clock = self._clock
 
     def on_train_batch_end(self, step, logs=None):
         if "step_seconds" not in logs:
             return
-        float(self.learner.update(self._batch)["loss"])
-        seconds = []
+        update, seconds = self.trainer.learner.update, []
+        float(update(self._batch)["loss"])
         for _ in range(self._repeats):
-            start = time.perf_counter()
-            float(self.learner.update(self._batch)["loss"])
-            seconds.append(time.perf_counter() - start)
+            start = self._clock()
+            float(update(self._batch)["loss"])
+            seconds.append(self._clock() - start)
         self.pairs.append((logs["step_seconds"], statistics.mean(seconds)))
         self.logged = logs
 
@@ -74,9 +82,8 @@ def main(config):
     model = CausalLM(GPTConfig(*sizes, max_positions=columns))
     ids = np.random.default_rng(0).integers(0, shape["vocab"], (rows, columns), "int32")
     ones = np.ones((rows, columns), "bool")
-    timed = TimedUpdates(
-        LanguageModelBatch(ids, ones, ones, ones.astype("int32")), config.log_every
-    )
+    batch = LanguageModelBatch(ids, ones, ones, ones.astype("int32"))
+    timed = TimedUpdates(batch, config.log_every, CLOCKS[config.clock])
     text = one_text(ids.flatten().tolist() * 4)
     trainer = ObjectiveTrainer(
         model,
@@ -89,7 +96,7 @@ def main(config):
         save_every=config.steps,
         peak_tflops=config.peak_tflops,
     )
-    timed.learner = trainer.learner
+    timed.trainer = trainer
     trainer.train()
     found = compared(timed, rows * columns, operations(model, rows, columns), config.peak_tflops)
     file = local_path(config.run_dir) / "metrics_check.json"

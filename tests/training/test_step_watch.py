@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import keras
@@ -38,8 +39,13 @@ class Recorder:
     def __init__(self, clock):
         self.clock, self.written = clock, {}
 
-    def save(self, step):
+    saving = contextlib.nullcontext
+
+    def begin_save(self, step):
         self.clock.now += 100
+
+    def check(self):
+        pass
 
     def write(self, step, logs):
         self.clock.now += 1000

@@ -40,6 +40,9 @@ class StepWatch:
         trace: Trace of some of the steps; None for none.
         peak: operations that all devices can do in a second; None where that is not known.
         clock: ``() -> seconds``.
+
+    Attributes:
+        clock: as given.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class StepWatch:
     ) -> None:
         self._trace = trace or Trace()
         self._peak = peak
-        self._clock = clock
+        self.clock = clock
         self._pending: Mapping[str, Any] = {}
         self._since: float | None = None  # when it began to run; None while it stands still
         self._elsewhere = 0  # programs compiled while it stood still
@@ -66,18 +69,18 @@ class StepWatch:
         """Around an update."""
         self._start()
         before = self._state()
-        with self._trace.step(number, self.wait):
+        with self._trace.step(number, self.paused):
             yield
         if self._programs() == before[0]:
             self._steps += 1
             return
         self.wait()
         _, self._seconds, self._tokens, self._operations = before
-        self._since = self._clock()
+        self._since = self.clock()
 
     def _state(self):
         """What a step in which a program is compiled leaves as it was."""
-        seconds = self._seconds + self._clock() - self._since
+        seconds = self._seconds + self.clock() - self._since
         return self._programs(), seconds, self._tokens, self._operations
 
     def note(
@@ -106,7 +109,8 @@ class StepWatch:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Within it the watch stands still."""
+        """Within it the last update is computed, and the watch stands still."""
+        self.wait()
         if self._since is None:
             yield
             return
@@ -145,16 +149,16 @@ class StepWatch:
 
     def close(self) -> None:
         """Writes a trace that has not reached its last step."""
-        self._trace.close(self.wait)
+        self._trace.close(self.paused)
 
     def _start(self):
         if self._since is None:
-            self._since = self._clock()
+            self._since = self.clock()
 
     def _stop(self):
         if self._since is not None:
             self.wait()
-            self._seconds += self._clock() - self._since
+            self._seconds += self.clock() - self._since
             self._since = None
 
     def _programs(self):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tfalign import backend
-from tfalign.files import as_path
-from tfalign.files.directories import folder_beside, move
+from tfalign.files import as_path, folder_beside, move
+
+Paused = Callable[[], AbstractContextManager]
 
 
 class Trace:
@@ -29,31 +31,30 @@ class Trace:
         self._folder: Path | None = None
 
     @contextlib.contextmanager
-    def step(self, number: int, wait: Callable[[], None]) -> Iterator[None]:
+    def step(self, number: int, paused: Paused) -> Iterator[None]:
         """Around an update.
 
         Args:
             number: of the step.
-            wait: until the last update is computed.
+            paused: a context in which the last update is computed and no clock runs.
         """
         if self._steps is None or not self._steps[0] <= number <= self._steps[1]:
             yield
             return
         if self._folder is None:
-            wait()  # for what is not to be in it
-            self._folder = self._open.enter_context(folder_beside(as_path(self._directory)))
-            backend.start_trace(self._folder)
+            with paused():
+                self._folder = self._open.enter_context(folder_beside(as_path(self._directory)))
+                backend.start_trace(self._folder)
         with backend.traced_step(number):
             yield
         if number == self._steps[1]:
-            self.close(wait)
+            self.close(paused)
 
-    def close(self, wait: Callable[[], None]) -> None:
+    def close(self, paused: Paused) -> None:
         """Writes the trace, if there is one that was not."""
         if self._folder is None:
             return
-        with self._open:
-            wait()
+        with paused(), self._open:
             backend.stop_trace()
             for file in sorted(self._folder.rglob("*")):
                 if file.is_file():
