@@ -8,7 +8,7 @@ The training logs every --log_every steps; after each line as many updates of a 
 its result, while the training's watch stands still. So both see the same machine, whatever else runs on it. Peak of the
 mfu: --peak_tflops. Writes RUN_DIR/metrics_check.json; about a minute.
 
-Result: within 2% (docs/results/profile.md).
+Result: within 1% by the processor's clock; by the wall's the machine was too busy (docs/results/profile.md).
 """
 
 from __future__ import annotations
