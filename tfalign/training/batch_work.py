@@ -86,7 +86,7 @@ def _config(model):
 def _operations(config, batch, rank, reads):
     if isinstance(batch, LanguageModelBatch):
         rows, columns = batch.token_ids.shape
-        return update_flops(config, rows, columns, logits=columns - 1, lora_rank=rank)
+        return update_flops(config, rows, columns, logits=columns, lora_rank=rank)
     if isinstance(batch, PreferencePairs):
         rows, columns = batch.chosen_ids.shape
         return update_flops(config, 2 * rows, columns, lora_rank=rank)
