@@ -71,21 +71,6 @@ def preferences(results, rng):
     record_weights(results, "preferences", model)
 
 
-def mixture(results, rng):
-    """A supervised training of a mixture of experts that drops tokens; shapes that every mesh divides."""
-    config = CONFIG.replace(num_experts=8, expert_dim=8, expert_capacity=1.0, router_loss=0.1)
-    model = CausalLM(config)
-    set_weights(model, 0)
-    learner = Learner(model, LanguageModelling(), optimizer())
-    gate = model.backbone.blocks[0].feed_forward.experts.gate.value
-    results["experts"] = gate.addressable_shards[0].data.size / gate.size
-    for step in range(UPDATES // 4):
-        token_ids, real = ragged(rng, ROWS)
-        batch = LanguageModelBatch(token_ids, real, real, real.astype("int32"))
-        record(results, f"mixture/{step}", learner.update(batch))
-    record_weights(results, "mixture", model)
-
-
 def poisoned(results):
     """Whether the bits of all variables differ after updates of which one was spoiled in a row, and after
     the same ones without it; how many were skipped; and the share of a device."""
@@ -153,12 +138,10 @@ def main(path, mesh=""):
     if mesh:
         keras.distribution.set_distribution(distribution(parse_mesh(mesh)))
     results = {}
-    mixture(results, np.random.default_rng(3))
-    if "expert" not in mesh:
-        supervised(results, np.random.default_rng(0))
-        preferences(results, np.random.default_rng(1))
-        alignment(results, np.random.default_rng(2))
-        poisoned(results)
+    supervised(results, np.random.default_rng(0))
+    preferences(results, np.random.default_rng(1))
+    alignment(results, np.random.default_rng(2))
+    poisoned(results)
     results["tensorflow_imported"] = "tensorflow" in sys.modules
     np.savez(path, **results)
 

@@ -39,9 +39,7 @@ def batch(rng, columns):
 
 def learner(strategy, accumulate, objective=LanguageModelling(), dropout=0.0):
     keras.utils.set_random_seed(0)
-    # a mixture of experts that drops tokens, whose load-balancing loss has divisors of its own
-    experts = {"num_experts": 3, "expert_dim": 8, "expert_capacity": 0.8, "router_loss": 0.1}
-    model = CausalLM(GPTConfig(13, 16, 1, 2, max_positions=16, dropout=dropout, **experts))
+    model = CausalLM(GPTConfig(13, 16, 1, 2, max_positions=16, dropout=dropout))
     rng = np.random.default_rng(1)
     for variable in model.trainable_variables:
         variable.assign(rng.normal(0, 0.3, variable.shape))
