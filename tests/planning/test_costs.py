@@ -18,14 +18,13 @@ from tfalign.planning.plan import device_of, shape_of, work_of
 from tfalign.training.step_costs import (
     Work,
     cache_bytes,
-    count_adapters,
-    count_parameters,
     forward_flops,
     kept_bytes,
     on_policy_costs,
     reward_costs,
     supervised_costs,
 )
+from tfalign.training.weight_counts import count_adapters, count_parameters
 
 LLAMA = PRESETS["tiny_llama"]
 

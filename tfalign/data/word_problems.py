@@ -70,7 +70,7 @@ def word_problems(split: str, count: int, seed: int = 0) -> list[WordProblem]:
         ValueError: if the split is unknown, or count is not positive.
 
     >>> word_problems("train", 3)[0].prompt
-    'Emma packs 52 red and 28 blue books into each of 32 bags. How many books are packed?'
+    '61 children have 97 books each and share 73 books more. How many books are there?'
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be train or test. Received: split={split!r}")

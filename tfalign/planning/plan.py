@@ -34,6 +34,7 @@ from tfalign.planning.page import comparison, page
 from tfalign.training import step_costs as costs
 from tfalign.training.accelerators import DEVICES, Device
 from tfalign.training.algorithms import ALGORITHMS
+from tfalign.training.weight_counts import count_parameters
 
 
 def print_plan(config: PlanOptions) -> None:
@@ -44,7 +45,7 @@ def print_plan(config: PlanOptions) -> None:
     mesh = mesh_of(config)
     kept = scaling.KEPT_ON_TPU if config.compile_for else scaling.KEPT_ON_CPU
     planned = plan(config.algorithm, models, work, mesh, kept)
-    parameters = costs.count_parameters(models.policy)
+    parameters = count_parameters(models.policy)
     print(f"{config.model}: {parameters:,} parameters")
     print(page(planned, decode_bytes(models.policy, work, mesh), work.precision, device))
     if config.check:

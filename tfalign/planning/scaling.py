@@ -16,6 +16,7 @@ from tfalign.models import GPTConfig
 from tfalign.models.layouts import check_mesh
 from tfalign.training import step_costs as costs
 from tfalign.training.step_costs import BYTES, Costs, Models, Work
+from tfalign.training.weight_counts import count_matrices, count_parameters, count_tables
 
 # JAX's XLA to TensorFlow's, which ``costs.kept_bytes`` describes: 1.04 to 1.28 in eight programs on CPUs. On TPUs, where
 # activation functions and norms are computed again for the backward pass: docs/results/tpu_compiler.md
@@ -102,8 +103,8 @@ def share_of(config: GPTConfig, axes: Axes) -> GPTConfig:
 
 def held_weights(config: GPTConfig, axes: Axes) -> float:
     """Weights a device holds of a CausalLM: matrices and token embeddings are cut, the rest is whole."""
-    tables, matrices = costs.count_tables(config), costs.count_matrices(config)
-    whole = costs.count_parameters(config) - tables - matrices
+    tables, matrices = count_tables(config), count_matrices(config)
+    whole = count_parameters(config) - tables - matrices
     cut = axes.model if axes.model > 1 else axes.fsdp
     return whole + tables / cut + matrices / (axes.model * axes.fsdp)
 
@@ -114,7 +115,7 @@ def gathered_weights(config: GPTConfig, axes: Axes, read_out: bool) -> float:
     if axes.fsdp == 1:
         return 0.0
     table = config.vocab_size * config.width if read_out and axes.model == 1 else 0
-    return table + costs.count_matrices(config) / axes.model
+    return table + count_matrices(config) / axes.model
 
 
 def decode_bytes(config: GPTConfig, work: Work, mesh: Mapping[str, int]) -> float:
@@ -229,7 +230,7 @@ class _Traffic(NamedTuple):
         uses = [model > 1 or fsdp == 1, read_out]
         uses = max(uses) if config.tied and fsdp > 1 else sum(uses)
         whole = self.axes._replace(fsdp=1)
-        others = held_weights(config, whole) - costs.count_tables(config) / model
+        others = held_weights(config, whole) - count_tables(config) / model
         numbers = others + uses * config.vocab_size * config.width / model
         return 2 * _ring(self.axes.rows * context) * float(self.number) * numbers
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tfalign.layers.scaled_dot_product import is_long
 from tfalign.models import GPTConfig
 from tfalign.models.read_out import chunk_by_size
+from tfalign.training.weight_counts import count_adapters, count_parameters, sizes_of
 
 ON_POLICY = ("ppo", "grpo")
 """Algorithms whose costs are those of rollouts and updates on them."""
@@ -83,86 +84,6 @@ class Work:
         return self.prompt + self.response
 
 
-class _Shape(NamedTuple):
-    """The numbers of a GPTConfig that costs depend on."""
-
-    width: int
-    heads: int
-    queries: int  # H D
-    keys: int  # G D
-    hidden: float  # in mean over blocks; of a mixture all experts' together, as without a capacity they compute
-    inner: int  # matrices from width to hidden
-    layers: int
-    vocab: int
-    experts: int  # of all blocks
-
-    @property
-    def matrices(self):
-        """Weights of a block's matrices."""
-        attention = 2 * self.width * (self.queries + self.keys)
-        return attention + (self.inner + 1) * self.width * self.hidden
-
-
-def _shape(config):
-    head_dim = config.head_dim or config.width // config.num_heads
-    hidden, mixtures = config.hidden_dim or 4 * config.width, 0
-    if config.num_experts is not None:
-        mixtures = config.num_layers - len(config.dense_blocks)
-        of_experts = config.num_experts * (config.expert_dim or hidden)
-        hidden += (of_experts - hidden) * mixtures / config.num_layers
-    return _Shape(
-        config.width,
-        config.num_heads,
-        config.num_heads * head_dim,
-        (config.num_key_value_heads or config.num_heads) * head_dim,
-        hidden,
-        2 if config.gated else 1,
-        config.num_layers,
-        config.vocab_size,
-        mixtures * (config.num_experts or 0),
-    )
-
-
-def count_parameters(config: GPTConfig) -> int:
-    """Weights of a CausalLM of a GPTConfig."""
-    s = _shape(config)
-    of_inputs = config.use_bias if config.attention_bias is None else config.attention_bias
-    of_output = config.attention_output_bias
-    of_output = of_inputs if of_output is None else of_output
-    norm = s.width * (2 if config.norm == "layer" else 1)
-    norms = 4 if config.norm_placement == "both" else 2
-    biases = of_inputs * (s.queries + 2 * s.keys) + of_output * s.width
-    if config.num_experts is None:
-        biases += config.use_bias * (s.inner * s.hidden + s.width)
-    head_norms = 2 * s.queries // s.heads if config.head_norm else 0
-    block = biases + norms * norm + head_norms
-    positions = s.width * config.max_positions if config.rotary_base is None else 0
-    others = count_tables(config) + positions + norm + s.width * s.experts  # with routers
-    return others + count_matrices(config) + s.layers * block
-
-
-def count_tables(config: GPTConfig) -> int:
-    """Weights of a CausalLM's token embeddings and read-out."""
-    s = _shape(config)
-    return s.width * s.vocab * (1 if config.tied else 2)
-
-
-def count_matrices(config: GPTConfig) -> int:
-    """Weights of the matrices of all blocks."""
-    s = _shape(config)
-    return round(s.layers * s.matrices)
-
-
-def count_adapters(config: GPTConfig, rank: int) -> int:
-    """Weights of adapters of a rank on all Dense layers of the blocks."""
-    s = _shape(config)
-    attention = 2 * (s.width + s.queries) + 2 * (s.width + s.keys)
-    dense = s.layers if config.num_experts is None else len(config.dense_blocks)
-    hidden = config.hidden_dim or 4 * s.width
-    adapters = s.layers * attention + dense * (s.inner + 1) * (s.width + hidden)
-    return rank * (adapters + (s.layers - dense) * s.width + s.experts)  # with routers
-
-
 def forward_flops(
     config: GPTConfig, rows: int, columns: int, last: int | None = None, logits: int = 0
 ) -> float:
@@ -175,7 +96,7 @@ def forward_flops(
         last: int, columns that the last block works on; None for all.
         logits: int, columns of a row that are read out, in the mean of rows.
     """
-    s = _shape(config)
+    s = sizes_of(config)
     blocks = (s.layers - 1) * _block_flops(s, columns, columns)
     blocks += _block_flops(s, columns if last is None else last, columns)
     return rows * (blocks + 2 * logits * s.width * s.vocab)
@@ -198,14 +119,14 @@ def update_flops(
     forward = forward_flops(config, rows, columns, last, logits)
     if not lora_rank:
         return 3 * forward
-    s = _shape(config)  # a frozen kernel needs no gradient, what flows through it does
+    s = sizes_of(config)  # a frozen kernel needs no gradient, what flows through it does
     adapters = count_adapters(config, lora_rank)
     return forward * (2 + 3 * adapters / (s.layers * s.matrices))
 
 
 def decode_flops(config: GPTConfig, rows: int, prompt: int, new: int) -> float:
     """Of the decode loop: the prompt but its last token, then ``new`` tokens, over the whole cache."""
-    s = _shape(config)
+    s = sizes_of(config)
     length = prompt + new - 1
     # of the prompt's last block only keys and values are looked at
     prefill = (s.layers - 1) * _block_flops(s, prompt - 1, length, prompt - 1)
@@ -226,7 +147,7 @@ def cache_bytes(
     config: GPTConfig, rows: int, prompt: int, new: int, precision: str = "float32"
 ) -> float:
     """Of the decode loop's keys and values."""
-    s = _shape(config)
+    s = sizes_of(config)
     return 2.0 * s.layers * rows * (prompt + new - 1) * s.keys * BYTES[precision]
 
 
@@ -335,7 +256,7 @@ def kept_bytes(
         precision: str, see ``Work``.
         remat, chunk, platform: see ``Work``.
     """
-    s = _shape(config)
+    s = sizes_of(config)
     last = columns if last is None else last
     if remat:  # inputs of all blocks, and one block's states
         numbers = s.layers * columns * s.width + _block_keeps(config, columns, columns)
@@ -366,7 +287,7 @@ def forward_bytes(
     precision: str = "float32",
 ) -> float:
     """What a forward pass without a backward pass needs at its widest; arguments as ``kept_bytes``."""
-    s = _shape(config)
+    s = sizes_of(config)
     attention = 2 * s.queries + 2 * s.keys
     attention += s.queries if is_long(columns, columns) else 2 * s.heads * columns
     block = columns * (2 * s.width + max(attention, 2 * s.inner * s.hidden))
@@ -383,7 +304,7 @@ def _block_flops(s, queries, keys, new_keys=None):
 
 def _block_keeps(config, queries, keys):
     """Numbers a block keeps of a row."""
-    s = _shape(config)
+    s = sizes_of(config)
     of_key = 2 * s.width + 2 * s.keys  # input, normalised; keys, values
     of_query = 2 * s.width + 2 * s.queries  # between the sub-layers, normalised; queries, outputs
     of_query += (5 if config.gated else 3) * s.hidden  # what activations, and gates, need
