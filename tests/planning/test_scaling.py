@@ -54,10 +54,10 @@ def test_traffic_by_hand():
     assert data == 2 * 3 / 4 * 4 * (MATRICES + 2 * TABLE + NORMS)
     rows = scale("sft", models, work, parse_mesh("model:4")).sent["update"]
     states = 8 * 4 * 8 * 4  # bytes of 8 rows of 4 columns
-    logits = 8 * 3 * 10 * 4
+    logits = 8 * 4 * 10 * 4  # the last column's, too
     forward = 2 * 3 / 4 * (2 * 2 * states + logits) + 3 / 4 * states
     # query, key, value and inner matrix of each block; of the logits' states the parts
-    backward = 2 * 3 / 4 * 2 * 4 * states + 3 / 4 * (8 * 3 * 8 * 4)
+    backward = 2 * 3 / 4 * 2 * 4 * states + 3 / 4 * (8 * 4 * 8 * 4)
     assert rows == pytest.approx(forward + backward)
 
 
