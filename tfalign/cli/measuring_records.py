@@ -45,9 +45,9 @@ class BenchmarkJob:
     data: str = option("TruthfulQA.csv", "The task's file: TruthfulQA.csv, or gsm8k's test.jsonl.")
     questions: int | None = option(None, "Questions, from the first on; none: all.", at_least=1)
     batch_size: int = option(16, "Texts at a time.", at_least=1)
-    shots: int = option(0, "gsm8k: examples before every question.", at_least=0)
-    examples: str | None = option(None, "gsm8k: train.jsonl, the examples' file.")
-    max_new_tokens: int = option(256, "gsm8k: maximum length of an answer, tokens.", at_least=1)
+    shots: int = option(0, "Of gsm8k: examples before every question.", at_least=0)
+    examples: str | None = option(None, "Of gsm8k: train.jsonl, the examples' file.")
+    max_new_tokens: int = option(256, "Of gsm8k: maximum length of an answer, tokens.", at_least=1)
 
     def __post_init__(self) -> None:
         if self.shots and self.examples is None:

@@ -129,5 +129,5 @@ def _asked(question):
 def _log_probs_of_targets(model: CausalLM, batch: LanguageModelBatch) -> Array:
     """float32[B], summed over a row's targets."""
     hidden = model.backbone(batch.token_ids, segment_ids=batch.segment_ids, training=False)
-    per_token, _ = read_out(model, hidden[:, :-1], ops.cast(batch.token_ids[:, 1:], "int32"))
+    per_token = read_out(model, hidden[:, :-1], ops.cast(batch.token_ids[:, 1:], "int32"))
     return masked_sum(per_token, batch.loss_mask[:, 1:], axis=-1)
