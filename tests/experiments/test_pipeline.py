@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -98,10 +99,12 @@ def test_signalled_at_random_moments_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # not seen to pass yet: minutes, by hand
 def test_killed_in_a_bucket_it_ends_as_on_disk(whole_run, kills):
-    """Run, data and models lie on a server; every third connection is cut off within its answer."""
+    """Run, data and models lie on a server; every fifth connection, by chance, is cut off within its answer."""
+    chance = random.Random(0)
     with buckets.server() as port:
-        wire = buckets.Wire(port, lambda number: 300 if number % 3 == 0 else None)
+        wire = buckets.Wire(port, lambda number: 300 if chance.random() < 0.2 else None)
         with buckets.reached(wire.port):
             folder = as_path(f"{buckets.BUCKET}/runs")
             data_dir = f"{buckets.BUCKET}/data"

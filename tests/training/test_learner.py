@@ -284,6 +284,7 @@ def mixture_step(loss, **choices):
         return sgd_step(RAGGED, **choices)
 
 
+@pytest.mark.slow  # 11 s
 def test_the_load_balancing_loss_is_the_big_batchs_too():
     """Its divisor is the tokens, the objective's the targets; 19 and 17 of the first micro-batch, 5 and 3 of the
     other."""
