@@ -17,8 +17,8 @@ MEMORY = """
 import sys
 from tfalign.models import GPTConfig
 from tfalign.models.layouts import parse_mesh
-from tfalign.planning.costs import Models, Work
 from tfalign.planning.measured_step import measure
+from tfalign.training.step_costs import Models, Work
 
 config = GPTConfig(64, 64, 2, 4, max_positions=2048)
 found = measure("sft", Models(config), Work(2, 0, 2048), parse_mesh(sys.argv[1]))
